@@ -1,0 +1,1 @@
+"""Image records, manifests and the input pipelines that read them."""

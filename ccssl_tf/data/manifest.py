@@ -1,0 +1,164 @@
+"""What a directory of shards holds: counts, sizes, digests and a fingerprint, written last and trusted alone.
+
+Everything is written to a temporary name in the same directory, synced and renamed (`atomic_file`), so that a reader never sees
+half a file. This module does not import TensorFlow.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+import uuid
+
+from ccssl_tf.errors import CorruptArtifactError, InputError
+
+SCHEMA_VERSION = 1
+MANIFEST_NAME = "manifest.json"
+_TEMPORARY = ".tmp-"
+
+
+def fingerprint_of(value) -> str:
+    """Returns the SHA-256 (hex, 64 characters) of a JSON-serialisable value, independent of dict order."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def file_sha256(path) -> str:
+    """Returns the SHA-256 (hex) of a file's bytes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sync_directory(directory):
+    """Makes renames inside `directory` durable."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def atomic_file(path):
+    """Yields a temporary path beside `path`; on a clean exit it is synced and renamed to `path`, else removed."""
+    path = pathlib.Path(path)
+    temporary = path.with_name(f"{path.name}{_TEMPORARY}{os.getpid()}-{uuid.uuid4().hex[:8]}{path.suffix}")
+    try:
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        sync_directory(path.parent)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_bytes(path, data: bytes):
+    """Writes `data` to `path`, wholly or not at all."""
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_json(path, value):
+    """Writes `value` as indented JSON to `path`, wholly or not at all."""
+    write_bytes(path, (json.dumps(value, indent=1, sort_keys=True) + "\n").encode())
+
+
+def sweep_temporary_files(directory):
+    """Removes what a killed writer left in `directory`. Call it only while holding the directory's lock."""
+    for path in pathlib.Path(directory).glob(f"*{_TEMPORARY}*"):
+        path.unlink(missing_ok=True)
+
+
+def shard_name(split: str, shard: int, num_shards: int) -> str:
+    """Returns e.g. `train-00007-of-00128.tfrecord`."""
+    return f"{split}-{shard:05d}-of-{num_shards:05d}.tfrecord"
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """One finished shard: file name, examples, bytes, SHA-256 (hex)."""
+
+    name: str
+    num_examples: int
+    num_bytes: int
+    sha256: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """The contents of one directory of shards.
+
+    Attributes:
+      kind: "images", "features" or "pseudo_labels".
+      splits: split name -> shards in order.
+      info: facts of the kind: for images `class_names` (list or None) and `source`; for features `dim`, `dtype`, `extractor`,
+        `images_fingerprint`, ...; for pseudo-labels `num_clusters`, `images_fingerprint`, ...
+    """
+
+    kind: str
+    splits: dict[str, list[Shard]]
+    info: dict
+
+    def num_examples(self, split: str) -> int:
+        """Returns the number of examples in `split`."""
+        return sum(shard.num_examples for shard in self.shards(split))
+
+    def shards(self, split: str) -> list[Shard]:
+        """Returns the shards of `split`; raises InputError naming the splits there are."""
+        if split not in self.splits:
+            raise InputError(f"no split {split!r} in these {self.kind}: there are {', '.join(sorted(self.splits)) or 'none'}")
+        return self.splits[split]
+
+    def fingerprint(self, split: str | None = None) -> str:
+        """Returns a digest of the content of one split, or of everything."""
+        if split is not None:
+            return fingerprint_of([self.kind, [shard.sha256 for shard in self.shards(split)]])
+        return fingerprint_of([self.kind, {name: self.fingerprint(name) for name in self.splits}, self.info])
+
+    def write(self, directory):
+        """Writes `manifest.json`: the last file of a finished directory."""
+        splits = {name: [dataclasses.asdict(shard) for shard in shards] for name, shards in self.splits.items()}
+        write_json(
+            pathlib.Path(directory) / MANIFEST_NAME,
+            dict(schema_version=SCHEMA_VERSION, kind=self.kind, splits=splits, info=self.info, fingerprint=self.fingerprint()),
+        )
+
+    @classmethod
+    def read(cls, directory, kind: str) -> "Manifest":
+        """Reads and checks `directory/manifest.json`.
+
+        Raises:
+          InputError: no such directory, or it holds another kind of data.
+          CorruptArtifactError: no manifest, an edited one, one of another schema, or shards missing or of another size.
+        """
+        directory = pathlib.Path(directory)
+        path = directory / MANIFEST_NAME
+        if not directory.is_dir():
+            raise InputError(f"{directory}: no such directory (expected one holding {kind})")
+        if not path.is_file():
+            raise CorruptArtifactError(f"{directory}: no {MANIFEST_NAME}; the command that writes it has not finished there")
+        try:
+            raw = json.loads(path.read_text())
+            version = raw["schema_version"]
+            if version != SCHEMA_VERSION:
+                raise CorruptArtifactError(f"{path}: schema version {version}, this program reads {SCHEMA_VERSION}; convert again")
+            splits = {name: [Shard(**shard) for shard in shards] for name, shards in raw["splits"].items()}
+            manifest = cls(raw["kind"], splits, raw["info"])
+            recorded = raw["fingerprint"]
+        except (KeyError, TypeError, AttributeError, json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise CorruptArtifactError(f"{path}: not a manifest ({error}); write the directory again") from error
+        if manifest.fingerprint() != recorded:
+            raise CorruptArtifactError(f"{path}: its content does not match its fingerprint; it was edited or damaged")
+        if manifest.kind != kind:
+            raise InputError(f"{directory}: holds {manifest.kind}, not {kind}")
+        for shards in splits.values():
+            for shard in shards:
+                file = directory / shard.name
+                size = file.stat().st_size if file.is_file() else None
+                if size != shard.num_bytes:
+                    found = "is missing" if size is None else f"has {size} bytes instead of {shard.num_bytes}"
+                    raise CorruptArtifactError(f"{file}: {found}; write the directory again")
+        return manifest

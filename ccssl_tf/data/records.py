@@ -1,0 +1,148 @@
+"""The TFRecord schemas: the one writer and parser of images, features and pseudo-labels, shared with data_prep.
+
+Keys follow the TF Object Detection API. `image/index` is dense in [0, N) per split; an image without a label has label -1.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from ccssl_tf.data import manifest as manifest_lib
+from ccssl_tf.errors import CorruptArtifactError
+
+UNLABELLED = -1
+
+
+def _bytes(values):
+    return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
+
+
+def _int64(values):
+    return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
+
+
+def _serialize(**features):
+    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString(deterministic=True)
+
+
+def image_example(*, encoded: bytes, filename: bytes, height: int, width: int, index: int, label=UNLABELLED, text: bytes = b"") -> bytes:
+    """Returns one serialised image.
+
+    Args:
+      encoded: RGB JPEG bytes.
+      filename: the source's name, as bytes (names need not be UTF-8).
+      height: pixels.
+      width: pixels.
+      index: position of the image in its split, in [0, N).
+      label: class in [0, number of classes), or -1.
+      text: class name.
+    """
+    features = {
+        "image/encoded": _bytes([encoded]),
+        "image/format": _bytes([b"jpeg"]),
+        "image/filename": _bytes([filename]),
+        "image/height": _int64([height]),
+        "image/width": _int64([width]),
+        "image/index": _int64([index]),
+        "image/class/label": _int64([label]),
+        "image/class/text": _bytes([text]),
+    }
+    return _serialize(**features)
+
+
+def parse_image(serialized) -> dict[str, tf.Tensor]:
+    """Parses one image record, in a graph: `encoded`, `filename` (bytes), `index`, `label` (int64 scalars)."""
+    parsed = tf.io.parse_single_example(
+        serialized,
+        {
+            "image/encoded": tf.io.FixedLenFeature([], tf.string),
+            "image/filename": tf.io.FixedLenFeature([], tf.string, b""),
+            "image/index": tf.io.FixedLenFeature([], tf.int64),
+            "image/class/label": tf.io.FixedLenFeature([], tf.int64, UNLABELLED),
+        },
+    )
+    return dict(
+        encoded=parsed["image/encoded"],
+        filename=parsed["image/filename"],
+        index=parsed["image/index"],
+        label=parsed["image/class/label"],
+    )
+
+
+def feature_example(index: np.ndarray, features: np.ndarray) -> bytes:
+    """Returns a serialised block of rows.
+
+    Args:
+      index: [n] int64, the images' indices.
+      features: [n, D] float16 or float32; stored as raw little-endian bytes.
+    """
+    little_endian = features.astype(features.dtype.newbyteorder("<"), copy=False)
+    return _serialize(index=_int64(index), feature=_bytes([little_endian.tobytes()]))
+
+
+def parse_features(serialized, dim: int, dtype) -> tuple[tf.Tensor, tf.Tensor]:
+    """Parses one block, in a graph: index [n] int64, features [n, D] float32 (stored as `dtype`)."""
+    parsed = tf.io.parse_single_example(
+        serialized,
+        {
+            "index": tf.io.FixedLenSequenceFeature([], tf.int64, allow_missing=True),
+            "feature": tf.io.FixedLenFeature([], tf.string),
+        },
+    )
+    rows = tf.reshape(tf.io.decode_raw(parsed["feature"], dtype), [-1, dim])
+    return parsed["index"], tf.cast(rows, tf.float32)
+
+
+def pseudo_label_example(index: int, filename: bytes, label: int, distance: float) -> bytes:
+    """Returns one serialised pseudo-label: image index, file name, cluster in [0, K), Euclidean distance to its centroid."""
+    return _serialize(
+        **{
+            "index": _int64([index]),
+            "image/filename": _bytes([filename]),
+            "label": _int64([label]),
+            "distance": tf.train.Feature(float_list=tf.train.FloatList(value=[distance])),
+        }
+    )
+
+
+def parse_pseudo_label(serialized) -> dict[str, tf.Tensor]:
+    """Parses a pseudo-label record or a batch of them ([n] strings -> [n] tensors): `index`, `filename`, `label`, `distance`."""
+    parsed = tf.io.parse_example(
+        serialized,
+        {
+            "index": tf.io.FixedLenFeature([], tf.int64),
+            "image/filename": tf.io.FixedLenFeature([], tf.string),
+            "label": tf.io.FixedLenFeature([], tf.int64),
+            "distance": tf.io.FixedLenFeature([], tf.float32),
+        },
+    )
+    parsed["filename"] = parsed.pop("image/filename")
+    return parsed
+
+
+def write_shard(path, serialized_examples, num_examples: int | None = None) -> manifest_lib.Shard:
+    """Writes an iterable of serialised examples as one TFRecord file, wholly or not at all.
+
+    Args:
+      path: where.
+      serialized_examples: iterable of bytes, one record each.
+      num_examples: what the manifest counts (rows, for feature blocks); the number of records by default.
+    """
+    count = 0
+    with manifest_lib.atomic_file(path) as temporary:
+        with tf.io.TFRecordWriter(str(temporary)) as writer:
+            for serialized in serialized_examples:
+                writer.write(serialized)
+                count += 1
+        digest, size = manifest_lib.file_sha256(temporary), temporary.stat().st_size
+    return manifest_lib.Shard(path.name, count if num_examples is None else num_examples, size, digest)
+
+
+def read_shard(path):
+    """Yields the serialised examples of a TFRecord file; raises CorruptArtifactError naming the file and record."""
+    count = 0
+    try:
+        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+            yield record
+            count += 1
+    except tf.errors.DataLossError as error:
+        raise CorruptArtifactError(f"{path}: damaged after record {count} ({error.message}); write it again") from error

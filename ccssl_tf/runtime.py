@@ -1,0 +1,173 @@
+"""What every command shares: flags, exit codes, progress lines, signals, seed and the quiet import of TensorFlow.
+
+TensorFlow is imported only inside the functions that need it, so that commands without it start at once.
+"""
+
+import contextlib
+import datetime
+import errno
+import os
+import pathlib
+import random
+import signal
+import sys
+import time
+
+from absl import flags
+
+from ccssl_tf.errors import CcsslError, FlagError, Interrupted, ResourceError
+
+SEED = flags.DEFINE_integer("seed", 0, "Seed of everything random.", lower_bound=0)
+DRY_RUN = flags.DEFINE_bool("dry_run", False, "Check the flags and inputs, print what would be read, written and spent, and stop.")
+
+
+def launch(main, description: str):
+    """Parses the command line, runs `main()` and exits with the documented code (see `ccssl_tf.errors`).
+
+    Args:
+      main: called without arguments after the flags are parsed.
+      description: first lines of `--help`.
+    """
+    sys.exit(run_command(main, description, sys.argv))
+
+
+def run_command(main, description: str, argv: list[str]) -> int:
+    """Like `launch`, but returns the exit code."""
+    try:
+        if any(argument in ("--help", "-help", "-h", "--helpfull") for argument in argv[1:]):
+            print(_help(description, argv[0]))
+            return 0
+        _parse(argv)
+        main()
+        return 0
+    except flags.Error as error:
+        return _report(str(error).replace("\n", " "), 1)
+    except CcsslError as error:
+        return _report(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return _report("interrupted; the same command continues where it stopped", Interrupted.exit_code)
+    except MemoryError:
+        return _report("out of memory: use a smaller --batch_size or fewer processes", ResourceError.exit_code)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EMFILE):
+            return _report(f"{error.filename or 'output'}: {error.strerror}", ResourceError.exit_code)
+        raise
+    except Exception as error:
+        line = _tensorflow_error(error)
+        if line is None:
+            raise
+        return _report(*line)
+
+
+def _tensorflow_error(error):
+    """Maps TensorFlow's resource and data errors to (message, exit code); None for all others."""
+    if not type(error).__module__.startswith("tensorflow"):
+        return None
+    first_line = str(getattr(error, "message", error)).strip().splitlines()[0][:300]
+    name = type(error).__name__
+    if name == "ResourceExhaustedError":
+        return f"out of memory or disk: {first_line}; use a smaller --batch_size or free space", ResourceError.exit_code
+    if name == "DataLossError":
+        return f"damaged records: {first_line}; convert the data again", 3
+    if name == "UnavailableError":
+        return f"a peer went away: {first_line}; start all workers again to continue", Interrupted.exit_code
+    return None
+
+
+def _report(message: str, code: int) -> int:
+    print(f"error: {message}", file=sys.stderr, flush=True)
+    return code
+
+
+def _parse(argv):
+    rest = flags.FLAGS(argv, known_only=False)
+    if rest[1:]:
+        raise FlagError(f"unexpected argument {rest[1]!r}; flags are written --name=value")
+    for argument in argv[1:]:
+        if argument.startswith("--") and argument.endswith("="):
+            raise FlagError(f"{argument}: the value is empty; leave the flag out or give it a value")
+
+
+def command_flags() -> dict[str, list[flags.Flag]]:
+    """Returns the flags a user may set, by the module that defines them; the command's own first."""
+    groups = {}
+    for module, defined in flags.FLAGS.flags_by_module_dict().items():
+        if module == sys.argv[0] or module.startswith(("ccssl_tf", "data_prep")):
+            groups["this command" if module == sys.argv[0] else module] = sorted(defined, key=lambda flag: flag.name)
+    return dict(sorted(groups.items(), key=lambda item: (item[0] != "this command", item[0])))
+
+
+def _help(description, program):
+    module = ".".join(pathlib.Path(program).with_suffix("").parts[-2:])
+    lines = [f"usage: python -m {module} [--flagfile=FILE ...] [--flag=value ...]", "", description.strip()]
+    for group, defined in command_flags().items():
+        lines += ["", f"{group}:"]
+        for flag in defined:
+            value = "" if flag.default is None else f" (default {flag.default_as_str})"
+            lines.append(f"  --{flag.name}: {flag.help}{value}")
+    return "\n".join(lines)
+
+
+class Progress:
+    """Prints `label  done/total unit  values  rate  ETA` at most every `interval` seconds, and at the end."""
+
+    def __init__(self, label: str, total: int, unit: str, *, done: int = 0, interval: float = 5.0):
+        self._label, self._total, self._unit, self._interval = label, total, unit, interval
+        self._first_done, self._start, self._last = done, time.monotonic(), time.monotonic()
+
+    def update(self, done: int, *, force: bool = False, rate_scale: float = 1.0, rate_unit: str = "", **values):
+        """Reports `done` of the total; `rate_scale` and `rate_unit` turn units/s into e.g. images/s."""
+        now = time.monotonic()
+        if not force and done < self._total and now - self._last < self._interval:
+            return
+        self._last = now
+        rate = (done - self._first_done) / max(now - self._start, 1e-9)
+        left = datetime.timedelta(seconds=round((self._total - done) / rate)) if rate > 0 else "?"
+        shown = "".join(f"  {name} {value:.4g}" for name, value in values.items())
+        speed = f"{rate * rate_scale:.4g} {rate_unit or self._unit}/s"
+        print(f"{self._label}  {done}/{self._total} {self._unit}{shown}  {speed}  ETA {left}", flush=True)
+
+
+@contextlib.contextmanager
+def stop_on_signal():
+    """Yields a function that tells whether SIGTERM or SIGINT has arrived; a second signal ends the process at once."""
+    received = []
+
+    def handle(number, unused_frame):
+        if received:
+            os._exit(Interrupted.exit_code)
+        received.append(number)
+
+    previous = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield lambda: bool(received)
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def quiet_tensorflow():
+    """Imports TensorFlow without its start-up lines on stderr; later errors still print. Call before anything imports it."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    saved, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    try:
+        import tensorflow as tf
+
+        tf.constant(0)
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(null)
+    return tf
+
+
+def seed_everything(seed: int):
+    """Seeds Python, NumPy, Keras initialisers and TensorFlow."""
+    import keras
+    import numpy as np
+
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    keras.utils.set_random_seed(seed % 2**32)

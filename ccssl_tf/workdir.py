@@ -1,0 +1,179 @@
+"""The output directory of one command: locked, tied to its flags and inputs, finished by a DONE marker."""
+
+import fcntl
+import json
+import os
+import pathlib
+import shlex
+import socket
+import sys
+import time
+
+from ccssl_tf import runtime
+from ccssl_tf.data import manifest as manifest_lib
+from ccssl_tf.errors import InputError
+
+# Flags that say where and how fast, not what: a run may be continued with other values of these.
+_FREE_FLAGS = frozenset({"workdir", "output_dir", "dry_run", "strategy", "flagfile", "num_workers", "log_steps", "checkpoint_steps"})
+_HOUSEKEEPING = frozenset({".lock", "flags.txt", "run.json"})
+
+
+def input_fingerprint(path) -> str:
+    """Returns a digest that changes when what `path` holds for a later stage changes, without reading it all.
+
+    A directory with a manifest or a backbone answers with their recorded fingerprints, a file of ours with that of its
+    neighbour, anything else with its names, sizes and modification times.
+    """
+    path = pathlib.Path(path)
+    directory = path if path.is_dir() else path.parent
+    if path.is_dir() and (path / manifest_lib.MANIFEST_NAME).is_file():
+        return _recorded_fingerprint(path / manifest_lib.MANIFEST_NAME)
+    if (path.is_dir() or path.name == "backbone.keras") and (directory / "backbone.json").is_file():
+        return _recorded_fingerprint(directory / "backbone.json")
+    if not path.exists():
+        raise InputError(f"{path}: no such file or directory")
+    listing = []
+    for root, directories, files in os.walk(path) if path.is_dir() else [(directory, [], [path.name])]:
+        directories.sort()
+        for name in sorted(files):
+            status = os.stat(os.path.join(root, name), follow_symlinks=False)
+            listing.append([os.fsencode(os.path.relpath(os.path.join(root, name), path)).hex(), status.st_size, status.st_mtime_ns])
+    return manifest_lib.fingerprint_of(listing)
+
+
+def _recorded_fingerprint(path):
+    try:
+        return str(json.loads(path.read_text())["fingerprint"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: no fingerprint in it; the directory was not written by this program") from error
+
+
+class Workdir:
+    """One command's output directory.
+
+    Holds `flags.txt` (the resolved flags, itself a valid flagfile), `run.json` (command line and input fingerprints), at the end
+    `metrics.json` (nothing in it depends on time or machine), `timing.json`, and last `DONE`.
+
+    Use:
+      with Workdir(path, inputs={"data_dir": path}) as workdir:
+          if workdir.is_done: return
+          ...
+          workdir.finish(metrics={...})
+    """
+
+    def __init__(self, path, *, inputs: dict[str, str]):
+        """Args: path: the directory, made if absent. inputs: flag name -> path of what the command reads."""
+        if not path:
+            raise InputError("no output directory given: set --workdir (or --output_dir)")
+        self.path = pathlib.Path(path)
+        self._inputs = {name: str(value) for name, value in inputs.items() if value}
+        self._lock = None
+        self._started = time.time()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether a run with these flags and inputs has finished here."""
+        return (self.path / "DONE").is_file()
+
+    def __enter__(self):
+        fingerprints = {name: input_fingerprint(path) for name, path in self._inputs.items()}
+        if self.path.exists() and not self.path.is_dir():
+            raise InputError(f"{self.path}: is a file; name a directory")
+        self.path.mkdir(parents=True, exist_ok=True)
+        foreign = [entry.name for entry in self.path.iterdir() if entry.name not in _HOUSEKEEPING and ".tmp-" not in entry.name]
+        if foreign and not (self.path / "run.json").is_file():
+            raise InputError(f"{self.path}: already holds something else ({sorted(foreign)[0]}); name an empty directory")
+        self._lock = _lock(self.path)
+        try:
+            self._claim(fingerprints)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *unused):
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _claim(self, fingerprints):
+        resolved = _resolved_flags()
+        record = self.path / "run.json"
+        if record.is_file() and (self.path / "flags.txt").is_file():
+            _refuse_other_flags(self.path, resolved)
+            for name, value in json.loads(record.read_text())["inputs"].items():
+                now = fingerprints.get(name, "nothing")
+                if value["fingerprint"] != now:
+                    raise InputError(
+                        f"{self.path}: was made from another --{name} (fingerprint {value['fingerprint'][:12]}, now {now[:12]}); "
+                        "name another directory"
+                    )
+        manifest_lib.sweep_temporary_files(self.path)
+        manifest_lib.write_bytes(self.path / "flags.txt", "".join(f"{line}\n" for line in resolved.values()).encode())
+        manifest_lib.write_json(
+            record,
+            dict(
+                command=[_module_name(), *sys.argv[1:]],
+                inputs={name: dict(path=path, fingerprint=fingerprints[name]) for name, path in self._inputs.items()},
+                python=sys.version.split()[0],
+            ),
+        )
+
+    def finish(self, *, metrics: dict, timing: dict | None = None):
+        """Writes `metrics.json`, `timing.json` (adding the seconds since this object was made) and last `DONE`."""
+        manifest_lib.write_json(self.path / "metrics.json", metrics)
+        manifest_lib.write_json(self.path / "timing.json", dict(timing or {}, seconds=round(time.time() - self._started, 1)))
+        manifest_lib.write_bytes(self.path / "DONE", (self.path / "run.json").read_bytes())
+
+
+def _module_name():
+    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+    return spec.name if spec else sys.argv[0]
+
+
+def _resolved_flags() -> dict[str, str]:
+    lines = {}
+    for defined in runtime.command_flags().values():
+        for flag in defined:
+            if flag.value is not None and flag.name != "dry_run":
+                lines[flag.name] = flag.serialize()
+    return lines
+
+
+def _refuse_other_flags(directory, resolved):
+    before = {}
+    for line in (directory / "flags.txt").read_text().splitlines():
+        name = line.lstrip("-").split("=")[0]
+        before[name.removeprefix("no") if "=" not in line and name.removeprefix("no") in resolved else name] = line
+    for name, line in resolved.items():
+        if name not in _FREE_FLAGS and name in before and before[name] != line:
+            raise InputError(f"{directory}: already holds a run with {before[name]}, not {line}; name another directory")
+
+
+def _lock(directory):
+    descriptor = os.open(directory / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        holder = os.read(descriptor, 200).decode(errors="replace").strip()
+        os.close(descriptor)
+        raise InputError(f"{directory}: in use by {holder or 'another process'}; wait for it or name another directory") from error
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
+    return descriptor
+
+
+def command_is_done(directory, command: list[str]) -> bool:
+    """Whether `command` (module, then arguments) has finished in `directory` on inputs that have not changed since."""
+    try:
+        record = json.loads((pathlib.Path(directory) / "DONE").read_text())
+        return record["command"] == command and all(
+            input_fingerprint(value["path"]) == value["fingerprint"] for value in record["inputs"].values()
+        )
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def format_command(command: list[str]) -> str:
+    """Returns (module, arguments...) as one would type it."""
+    return shlex.join(["python", "-m", *command])
