@@ -1,0 +1,138 @@
+"""Reads image shards as batches: a training order that is a pure function of (seed, epoch), an evaluation order that is the file's.
+
+Training order: shards are permuted, then examples inside windows of whole shards. Nothing about it is kept in a checkpoint; a resumed
+run names its first batch, and whole windows before it are skipped by the manifest's counts without being read.
+"""
+
+import pathlib
+
+import numpy as np
+import tensorflow as tf
+
+from ccssl_tf.data import image_ops, records
+from ccssl_tf.data.manifest import Manifest
+from ccssl_tf.errors import InputError
+
+# Two windows are in memory at a time: the one being read out and the next.
+WINDOW_BYTES = 512 * 2**20
+
+
+def _deterministic(dataset):
+    options = tf.data.Options()
+    options.deterministic = True
+    return dataset.with_options(options)
+
+
+def training_windows(manifest: Manifest, split: str, epoch_seed, window_bytes: int = WINDOW_BYTES) -> list[list[int]]:
+    """Returns the shard numbers of each window, in training order, for `epoch_seed` = (seed, epoch)."""
+    shards = manifest.shards(split)
+    windows, size = [], window_bytes
+    for shard in np.random.default_rng(list(epoch_seed)).permutation(len(shards)):
+        if size + shards[shard].num_bytes > window_bytes and (not windows or windows[-1]):
+            windows.append([])
+            size = 0
+        windows[-1].append(int(shard))
+        size += shards[shard].num_bytes
+    return windows
+
+
+def training_batches(directory, split, *, batch_size, epoch_seed, load, first_batch=0, window_bytes=WINDOW_BYTES) -> tf.data.Dataset:
+    """Returns one epoch of training batches, remainder dropped.
+
+    Args:
+      directory: image shards.
+      split: split name.
+      batch_size: examples a batch.
+      epoch_seed: (seed, epoch), non-negative integers: everything random follows from them.
+      load: maps one parsed record, with its `seed` [2] int64, to a dict of tensors of fixed shape. `seed`, `index` and `label` are added.
+      first_batch: batches of this epoch to leave out, because a run being resumed has seen them.
+      window_bytes: shards are shuffled together up to about this size.
+
+    Raises:
+      InputError: the split has fewer examples than one batch.
+    """
+    directory = pathlib.Path(directory)
+    manifest = Manifest.read(directory, "images")
+    shards = manifest.shards(split)
+    total = manifest.num_examples(split)
+    if total < batch_size:
+        raise InputError(f"{directory}: split {split} has {total} images, fewer than one batch; use --batch_size={total} or smaller")
+    seed, epoch = epoch_seed
+    skip = first_batch * batch_size
+    files, counts, seeds = [], [], []
+    for number, window in enumerate(training_windows(manifest, split, epoch_seed, window_bytes)):
+        count = sum(shards[shard].num_examples for shard in window)
+        if skip >= count:
+            skip -= count
+            continue
+        files.append([str(directory / shards[shard].name) for shard in window])
+        counts.append(count)
+        seeds.append([seed, epoch * 2**20 + number])
+
+    def read_window(names, count, window_seed):
+        serialized = tf.data.TFRecordDataset(names).batch(count).get_single_element()
+        return tf.gather(serialized, tf.argsort(tf.random.stateless_uniform(tf.shape(serialized)[:1], window_seed), stable=True))
+
+    windows = tf.data.Dataset.from_tensor_slices((tf.ragged.constant(files), np.array(counts), np.array(seeds, np.int64)))
+    serialized = windows.map(read_window).prefetch(1).unbatch().skip(skip)
+
+    def example(one):
+        parsed = records.parse_image(one)
+        parsed["seed"] = tf.stack([tf.constant(seed * 2**32 + epoch, tf.int64), parsed["index"]])
+        return dict(load(parsed), **{name: parsed[name] for name in ("seed", "index", "label")})
+
+    batches = serialized.map(example, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size, drop_remainder=True)
+    return _deterministic(batches.prefetch(tf.data.AUTOTUNE))
+
+
+def evaluation_batches(directory, split, *, batch_size, load) -> tf.data.Dataset:
+    """Returns every example once, in file order, with fixed seeds.
+
+    The last batch is filled up to `batch_size` by repeating its own or the first examples; `weight` [B] float32 is 0 for those.
+    Arguments and the rest of a batch are as in `training_batches`.
+    """
+    directory = pathlib.Path(directory)
+    manifest = Manifest.read(directory, "images")
+    total = manifest.num_examples(split)
+    if not total:
+        raise InputError(f"{directory}: split {split} is empty")
+    padded = -(-total // batch_size) * batch_size
+    files = [str(directory / shard.name) for shard in manifest.shards(split)]
+
+    def example(position, one):
+        parsed = records.parse_image(one)
+        parsed["seed"] = tf.stack([tf.constant(-1, tf.int64), parsed["index"]])
+        weight = tf.cast(position < total, tf.float32)
+        return dict(load(parsed), weight=weight, **{name: parsed[name] for name in ("seed", "index", "label")})
+
+    serialized = tf.data.TFRecordDataset(files).apply(tf.data.experimental.assert_cardinality(total))
+    numbered = serialized.repeat().take(padded).enumerate()
+    batches = numbered.map(example, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size, drop_remainder=True)
+    return _deterministic(batches.prefetch(tf.data.AUTOTUNE))
+
+
+def evaluation_images(directory, split, *, image_size, batch_size, shards=None) -> tf.data.Dataset:
+    """Returns whole images in file order, the last batch partial.
+
+    Args:
+      directory: image shards.
+      split: split name.
+      image_size: S, pixels a side.
+      batch_size: images a batch.
+      shards: numbers of the shards to read; all by default.
+
+    Returns:
+      Dataset of dicts: image [b, S, S, 3] uint8, index [b] int64, label [b] int64, filename [b] string.
+    """
+    directory = pathlib.Path(directory)
+    all_shards = Manifest.read(directory, "images").shards(split)
+    chosen = all_shards if shards is None else [all_shards[number] for number in shards]
+
+    def example(one):
+        parsed = records.parse_image(one)
+        return dict(parsed, image=image_ops.whole_image(parsed.pop("encoded"), image_size))
+
+    serialized = tf.data.TFRecordDataset([str(directory / shard.name) for shard in chosen])
+    serialized = serialized.apply(tf.data.experimental.assert_cardinality(sum(shard.num_examples for shard in chosen)))
+    batches = serialized.map(example, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size)
+    return _deterministic(batches.prefetch(tf.data.AUTOTUNE))

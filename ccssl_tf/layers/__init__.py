@@ -1,0 +1,8 @@
+"""Layers that Keras lacks and the paper's networks need; they run on every Keras backend."""
+
+from ccssl_tf.layers.ceil_pooling import CeilMaxPooling2D
+from ccssl_tf.layers.grouped_convolution import GroupedConv2D
+from ccssl_tf.layers.local_response_norm import LocalResponseNormalization
+from ccssl_tf.layers.per_example_dropout import PerExampleDropout
+
+__all__ = ["CeilMaxPooling2D", "GroupedConv2D", "LocalResponseNormalization", "PerExampleDropout"]

@@ -1,0 +1,132 @@
+"""AlexNet as in Caffe (Krizhevsky et al. 2012; BVLC's two published prototxts), and its small-image form."""
+
+import keras
+from absl import flags
+
+from ccssl_tf.layers import CeilMaxPooling2D, GroupedConv2D, LocalResponseNormalization, PerExampleDropout
+from ccssl_tf.models.backbone import NORMALIZATION, SMALL_IMAGE_SIZE, WIDTH_MULTIPLIER, Backbone, batch_normalization, scaled
+
+CONV1_STRIDE = flags.DEFINE_integer("conv1_stride", 4, "Stride of AlexNet's conv1: 4 on images, 2 on tiles; small images always 2.")
+
+# name, filters, kernel size, groups, Caffe's bias start.
+_CONVOLUTIONS = (
+    ("conv1", 96, 11, 1, 0),
+    ("conv2", 256, 5, 2, 1),
+    ("conv3", 384, 3, 1, 0),
+    ("conv4", 384, 3, 2, 1),
+    ("conv5", 256, 3, 2, 1),
+)
+
+
+@keras.saving.register_keras_serializable(package="ccssl_tf")
+class AlexNet(Backbone):
+    """AlexNet with endpoints conv1..conv5, and pool5, fc6, fc7 where it has them.
+
+    Called bare it is BVLC's CaffeNet: 227-pixel images, two-group conv2, conv4 and conv5, pooling before normalisation.
+    """
+
+    def __init__(
+        self,
+        *,
+        stem="standard",
+        order="caffenet",
+        normalization="lrn",
+        conv1_stride=4,
+        width_multiplier=1.0,
+        fc_units=(4096, 4096),
+        image_size=227,
+        dropout_rate=0.5,
+        name="alexnet",
+    ):
+        """Builds the network.
+
+        Args:
+          stem: "standard", or "small" for images below 128 pixels: conv1 5x5 stride 2, one 2x2 pool after conv2, no pool5.
+          order: "caffenet" (pool, then LRN) or "bvlc" (LRN, then pool).
+          normalization: "lrn", "batch_norm" (before every rectifier, in place of LRN) or "none".
+          conv1_stride: 4 or 2; of the standard stem.
+          width_multiplier: scales the channels of the convolutions.
+          fc_units: sizes of fc6 and fc7; () leaves them out, and the input size free.
+          image_size: pixels; used only when there are fully connected layers.
+          dropout_rate: after fc6 and fc7.
+          name: model name.
+        """
+        self._arguments = dict(
+            stem=stem,
+            order=order,
+            normalization=normalization,
+            conv1_stride=conv1_stride,
+            width_multiplier=width_multiplier,
+            fc_units=list(fc_units),
+            image_size=image_size,
+            dropout_rate=dropout_rate,
+        )
+        side = image_size if fc_units else None
+        images = keras.Input([side, side, 3], name="images")
+        endpoints = {}
+        x = images
+        for layer, filters, size, groups, bias in _CONVOLUTIONS:
+            strides = 1
+            if layer == "conv1":
+                size, strides = (5, 2) if stem == "small" else (size, conv1_stride)
+            with_norm = normalization == "batch_norm"
+            x = GroupedConv2D(
+                scaled(filters, width_multiplier),
+                size,
+                strides=strides,
+                groups=groups,
+                padding="valid" if layer == "conv1" and stem == "standard" else "same",
+                use_bias=not with_norm,
+                bias_initializer=keras.initializers.Constant(bias),
+                kernel_initializer="he_normal" if with_norm else keras.initializers.RandomNormal(stddev=0.01),
+                name=layer,
+            )(x)
+            if with_norm:
+                x = batch_normalization(f"{layer}_norm")(x)
+            x = endpoints[layer] = keras.layers.ReLU(name=f"{layer}_relu")(x)
+            x = self._after(layer, x, stem, order, normalization)
+        if stem == "standard":
+            endpoints["pool5"] = x
+        if fc_units:
+            x = keras.layers.Flatten(name="flatten")(x)
+            for stream, (layer, units) in enumerate(zip(("fc6", "fc7"), fc_units, strict=True)):
+                initializer = keras.initializers.RandomNormal(stddev=0.005)
+                bias = keras.initializers.Constant(1 if order == "caffenet" else 0.1)
+                x = keras.layers.Dense(units, kernel_initializer=initializer, bias_initializer=bias, name=layer)(x)
+                endpoints[layer] = x = keras.layers.ReLU(name=f"{layer}_relu")(x)
+                x = PerExampleDropout(dropout_rate, stream=1000 + stream, name=f"{layer}_dropout")(x)
+            endpoints["fc7"] = x
+        super().__init__(inputs=images, outputs=endpoints, name=name)
+
+    @staticmethod
+    def _after(layer, x, stem, order, normalization):
+        """Pooling and LRN behind a convolution."""
+        if stem == "small":
+            return CeilMaxPooling2D(2, 2, name="pool2")(x) if layer == "conv2" else x
+        if layer not in ("conv1", "conv2", "conv5"):
+            return x
+        number = layer[-1]
+        stages = [CeilMaxPooling2D(3, 2, name=f"pool{number}")]
+        if normalization == "lrn" and layer != "conv5":
+            stages.insert(1 if order == "caffenet" else 0, LocalResponseNormalization(name=f"norm{number}"))
+        for stage in stages:
+            x = stage(x)
+        return x
+
+    def get_config(self):
+        """The constructor's arguments."""
+        return dict(self._arguments, name=self.name)
+
+    @classmethod
+    def from_flags(cls, *, image_size: int, with_fc: bool = False) -> "AlexNet":
+        """Builds the network for images of `image_size` pixels (the image's, not the tile's); `with_fc` adds fc6 and fc7."""
+        small = image_size < SMALL_IMAGE_SIZE
+        normalization = NORMALIZATION.value if NORMALIZATION.value != "auto" else "batch_norm" if small else "lrn"
+        return cls(
+            stem="small" if small else "standard",
+            normalization=normalization,
+            conv1_stride=2 if small else CONV1_STRIDE.value,
+            width_multiplier=WIDTH_MULTIPLIER.value,
+            fc_units=(4096, 4096) if with_fc and not small else (),
+            image_size=image_size,
+        )

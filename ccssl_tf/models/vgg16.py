@@ -1,0 +1,75 @@
+"""VGG16 (Simonyan and Zisserman 2014, configuration D), also for small images."""
+
+import keras
+
+from ccssl_tf.layers import CeilMaxPooling2D, PerExampleDropout
+from ccssl_tf.models.backbone import NORMALIZATION, WIDTH_MULTIPLIER, Backbone, batch_normalization, scaled
+
+_BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
+
+
+@keras.saving.register_keras_serializable(package="ccssl_tf")
+class VGG16(Backbone):
+    """VGG16 with endpoints conv1_1..conv5_3, pool5, and fc6, fc7 where it has them.
+
+    A pool is skipped once the map is 2x2 or smaller, so that 16-pixel tiles pass.
+    """
+
+    def __init__(
+        self, *, normalization="none", width_multiplier=1.0, fc_units=(4096, 4096), image_size=224, dropout_rate=0.5, name="vgg16"
+    ):
+        """Builds the network.
+
+        Args:
+          normalization: "none" or "batch_norm" (before every rectifier).
+          width_multiplier: scales the channels of the convolutions.
+          fc_units: sizes of fc6 and fc7; () leaves them out, and the input size free.
+          image_size: pixels; used only when there are fully connected layers.
+          dropout_rate: after fc6 and fc7.
+          name: model name.
+        """
+        self._arguments = dict(
+            normalization=normalization,
+            width_multiplier=width_multiplier,
+            fc_units=list(fc_units),
+            image_size=image_size,
+            dropout_rate=dropout_rate,
+        )
+        side = image_size if fc_units else None
+        images = keras.Input([side, side, 3], name="images")
+        with_norm = normalization == "batch_norm"
+        endpoints = {}
+        x = images
+        for block, (depth, filters) in enumerate(_BLOCKS, 1):
+            for layer in (f"conv{block}_{number}" for number in range(1, depth + 1)):
+                x = keras.layers.Conv2D(
+                    scaled(filters, width_multiplier), 3, padding="same", use_bias=not with_norm, kernel_initializer="he_normal", name=layer
+                )(x)
+                if with_norm:
+                    x = batch_normalization(f"{layer}_norm")(x)
+                x = endpoints[layer] = keras.layers.ReLU(name=f"{layer}_relu")(x)
+            x = CeilMaxPooling2D(2, 2, keep_below=2, name=f"pool{block}")(x)
+        endpoints["pool5"] = x
+        if fc_units:
+            x = keras.layers.Flatten(name="flatten")(x)
+            for stream, (layer, units) in enumerate(zip(("fc6", "fc7"), fc_units, strict=True)):
+                x = keras.layers.Dense(units, activation="relu", kernel_initializer="he_normal", name=layer)(x)
+                endpoints[layer] = x
+                x = PerExampleDropout(dropout_rate, stream=1000 + stream, name=f"{layer}_dropout")(x)
+            endpoints["fc7"] = x
+        super().__init__(inputs=images, outputs=endpoints, name=name)
+
+    def get_config(self):
+        """The constructor's arguments."""
+        return dict(self._arguments, name=self.name)
+
+    @classmethod
+    def from_flags(cls, *, image_size: int, with_fc: bool = False) -> "VGG16":
+        """Builds the network for images of `image_size` pixels; `with_fc` adds fc6 and fc7 (of 128 pixels and more)."""
+        normalization = {"auto": "batch_norm", "lrn": "none"}.get(NORMALIZATION.value, NORMALIZATION.value)
+        return cls(
+            normalization=normalization,
+            width_multiplier=WIDTH_MULTIPLIER.value,
+            fc_units=(4096, 4096) if with_fc and image_size >= 128 else (),
+            image_size=image_size,
+        )
