@@ -1,0 +1,276 @@
+"""The one conversion every converter runs: images listed once, permuted, cut into shards, written by parallel processes.
+
+Each split is permuted with the seed, so that every shard is a random sample of the set, and numbered densely in written order.
+A shard is finished once its sidecar file with its digest is there; a killed conversion continues at the first missing shard and
+ends with the bytes of an undisturbed one, whatever the number of processes. Sidecars go when the whole directory is done.
+"""
+
+import concurrent.futures
+import contextlib
+import dataclasses
+import math
+import multiprocessing
+import os
+import pathlib
+import shutil
+import time
+import zlib
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
+
+import numpy as np
+
+from ccssl_tf import runtime
+from ccssl_tf.data import manifest as manifest_lib
+from ccssl_tf.errors import InputError, Interrupted, ResourceError
+from data_prep import decoding, shard_worker
+from data_prep.shard_worker import Item, ShardRecord, ShardTask
+
+_SHARD_BYTES = 128 * 2**20
+_MOST_SHARDS = {"train": 1024, "trainval": 1024}
+_MOST_OTHER_SHARDS = 128
+# Small sets still make shards enough to keep a machine's cores busy; the number may not depend on how many there are.
+_PARALLEL_SHARDS, _PARALLEL_SHARD_IMAGES = 16, 250
+_SAMPLED_IMAGES = 32
+_WORKER_START_SECONDS = 7.0
+_LISTED_NAMES = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageSet:
+    """What a converter found.
+
+    Attributes:
+      splits: split name -> images, in an order that depends on the source alone.
+      class_names: names of the labels, or None.
+      source: what kind of source it was, for the manifest.
+      read: importable function from an item's location to the bytes of the image file.
+      info: more facts for the manifest.
+    """
+
+    splits: dict[str, list[Item]]
+    class_names: list[str] | None
+    source: str
+    read: Callable[[tuple], bytes]
+    info: dict = dataclasses.field(default_factory=dict)
+
+
+class Conversion:
+    """One image set on its way into one directory."""
+
+    def __init__(
+        self,
+        image_set: ImageSet,
+        output_dir: pathlib.Path,
+        *,
+        decode_options: decoding.DecodeOptions,
+        max_bad_images: int,
+        seed: int,
+        num_workers: int,
+        options: dict,
+    ):
+        empty = [name for name, items in image_set.splits.items() if not items]
+        if empty or not image_set.splits:
+            raise InputError(f"the source holds no images{' for ' + ', '.join(empty) if empty else ''}")
+        self._set, self._directory = image_set, output_dir
+        self._options = dict(options, seed=seed, **dataclasses.asdict(decode_options))
+        self._max_bad, self._num_workers, self._decode_options = max_bad_images, num_workers, decode_options
+        ratio, self._seconds_per_image = self._sample(seed)
+        self._bytes = {name: ratio * sum(item.size for item in items) for name, items in image_set.splits.items()}
+        self._tasks = {name: self._plan(name, items, seed) for name, items in image_set.splits.items()}
+
+    def _sample(self, seed):
+        """Converts a few images: (bytes written per source byte, seconds per image of one process)."""
+        items = [item for split in self._set.splits.values() for item in split]
+        chosen = np.random.default_rng(seed).choice(len(items), min(_SAMPLED_IMAGES, len(items)), replace=False)
+        before, after, seconds = 0, 0, []
+        for item in (items[i] for i in chosen):
+            with contextlib.suppress(decoding.BadImage):
+                start = time.perf_counter()
+                data = self._set.read(item.location)
+                read = time.perf_counter()
+                after += len(decoding.convert_image(data, self._decode_options).encoded)
+                before += item.size
+                # The workers also decode with TensorFlow, which costs about the same again.
+                seconds.append(2 * time.perf_counter() - read - start)
+        return (after / before if before else 1.0), float(np.median(seconds)) if seconds else 0.0
+
+    def _plan(self, split, items, seed):
+        order = np.random.default_rng([seed, zlib.crc32(split.encode())]).permutation(len(items))
+        num_shards = shards_for(split, len(items), self._bytes[split])
+        bounds = [k * len(items) // num_shards for k in range(num_shards + 1)]
+        return [
+            ShardTask(
+                path=self._directory / manifest_lib.shard_name(split, k, num_shards),
+                items=[items[i] for i in order[bounds[k] : bounds[k + 1]]],
+                first_index=bounds[k],
+                read=self._set.read,
+                class_names=self._set.class_names,
+                options=self._decode_options,
+            )
+            for k in range(num_shards)
+        ]
+
+    @property
+    def _all_tasks(self):
+        return [task for tasks in self._tasks.values() for task in tasks]
+
+    def announce(self):
+        """Prints what will be read, written and spent; raises ResourceError when the disk clearly has no room for it."""
+        counts = ", ".join(f"{len(items)} {name}" for name, items in self._set.splits.items())
+        classes = f"{len(self._set.class_names)} classes" if self._set.class_names else "no labels"
+        size = sum(self._bytes.values())
+        existing = next(path for path in (self._directory.absolute(), *self._directory.absolute().parents) if path.exists())
+        free = shutil.disk_usage(existing).free
+        written = sum(path.stat().st_size for path in self._directory.glob("*.tfrecord"))
+        images = sum(map(len, self._set.splits.values()))
+        seconds = _WORKER_START_SECONDS + images * self._seconds_per_image / self._num_workers
+        print(
+            f"{counts} images, {classes}; to write about {_readable(size)} in {len(self._all_tasks)} shards ({_readable(free)} free); "
+            f"about {seconds:.0f} s with {self._num_workers} processes",
+            flush=True,
+        )
+        if size - written > free:
+            needed = _readable(size - written)
+            raise ResourceError(f"{existing}: {_readable(free)} free, about {needed} needed; free some or name another disk")
+
+    def convert(self, stopped: Callable[[], bool]) -> dict:
+        """Writes the missing shards, the TFDS metadata and last the manifest; returns the metrics.
+
+        Args:
+          stopped: tells whether to stop; then Interrupted is raised and the same command continues.
+        """
+        records = self._finished_shards()
+        tasks = [task for task in self._all_tasks if task.path.name not in records]
+        if records:
+            print(f"continuing: {len(records)} of {len(self._all_tasks)} shards are done", flush=True)
+        keep = {task.path.name for task in self._all_tasks}
+        for path in self._directory.glob("*.tfrecord"):
+            if path.name not in keep:
+                path.unlink()
+        total, left = sum(len(task.items) for task in self._all_tasks), sum(len(task.items) for task in tasks)
+        counter = multiprocessing.get_context("spawn").Value("q", total - left)
+        progress = runtime.Progress("converting", total, "images", done=total - left)
+        self._check_bad(records)
+        with _worker_pool(min(self._num_workers, max(1, len(tasks))), counter, self._directory) as pool:
+
+            def report():
+                progress.update(min(counter.value, total - 1))
+
+            for record in _completed([pool.submit(shard_worker.convert_shard, task) for task in tasks], stopped, report):
+                records[record.shard.name] = record
+                self._check_bad(records)
+            if tasks:
+                progress.update(total)
+            for record in _completed(self._submit_renumbering(pool, records), stopped):
+                records[record.shard.name] = record
+            splits = {name: [records[task.path.name].shard for task in tasks] for name, tasks in self._tasks.items()}
+            if empty := [name for name, shards in splits.items() if not any(shard.num_examples for shard in shards)]:
+                raise InputError(f"every image of {', '.join(empty)} is bad ({self._listing(records)})")
+            pool.submit(shard_worker.write_tfds_metadata, self._directory, splits, self._set.class_names).result()
+        return self._write_manifest(splits, records)
+
+    def _finished_shards(self):
+        with concurrent.futures.ThreadPoolExecutor(self._num_workers) as threads:
+            found = threads.map(ShardRecord.read, [task.path for task in self._all_tasks])
+        return {record.shard.name: record for record in found if record is not None}
+
+    def _submit_renumbering(self, pool, records):
+        for tasks in self._tasks.values():
+            first_index = 0
+            for record in (records[task.path.name] for task in tasks):
+                if record.first_index != first_index:
+                    yield pool.submit(shard_worker.renumber_shard, self._directory, record, first_index)
+                first_index += record.shard.num_examples
+
+    def _check_bad(self, records):
+        count = sum(len(record.bad) for record in records.values())
+        if count > self._max_bad:
+            raise InputError(
+                f"{count} bad image{'s' * (count > 1)} so far, --max_bad_images={self._max_bad}: {self._listing(records)}; "
+                "allow more, and the same command continues, or mend them and name a new directory"
+            )
+
+    def _listing(self, records):
+        bad = [entry for name in sorted(records) for entry in records[name].bad]
+        shown = [f"{decoding.printable(bytes.fromhex(name))} ({why})" for name, why in bad[:_LISTED_NAMES]]
+        return ", ".join(shown) + (f" and {len(bad) - _LISTED_NAMES} more" if len(bad) > _LISTED_NAMES else "")
+
+    def _write_manifest(self, splits, records):
+        ordered = [records[task.path.name] for task in self._all_tasks]
+        reencoded = sum((Counter(record.reencoded) for record in ordered), Counter())
+        bad = [entry for record in ordered for entry in record.bad]
+        info = dict(
+            self._set.info,
+            class_names=self._set.class_names,
+            source=self._set.source,
+            options=self._options,
+            reencoded=dict(reencoded),
+            bad_images=len(bad),
+        )
+        if bad:
+            lines = sorted(f"{decoding.printable(bytes.fromhex(name))}\t{why}\n" for name, why in bad)
+            manifest_lib.write_bytes(self._directory / "bad_images.txt", "".join(lines).encode())
+            print(f"left out {len(bad)} bad images, listed in {self._directory / 'bad_images.txt'}")
+        if reencoded:
+            reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(reencoded.items()) if reason != "total")
+            print(f"re-encoded {reencoded['total']} images ({reasons})")
+        manifest = manifest_lib.Manifest("images", splits, info)
+        manifest.write(self._directory)
+        return dict(images={name: manifest.num_examples(name) for name in splits}, reencoded=dict(reencoded), bad_images=len(bad))
+
+
+def shards_for(split: str, num_images: int, num_bytes: float) -> int:
+    """Returns the number of shards: about 128 MB each, more for small sets, a function of the data alone."""
+    wanted = max(math.ceil(num_bytes / _SHARD_BYTES), min(_PARALLEL_SHARDS, num_images // _PARALLEL_SHARD_IMAGES), 1)
+    return min(wanted, num_images, _MOST_SHARDS.get(split, _MOST_OTHER_SHARDS))
+
+
+@contextlib.contextmanager
+def _worker_pool(num_workers, counter, directory):
+    """Yields a process pool; when the body fails its processes are killed and their unfinished files removed."""
+    others = set(multiprocessing.active_children())
+    pool = concurrent.futures.ProcessPoolExecutor(
+        num_workers, multiprocessing.get_context("spawn"), initializer=shard_worker.start_worker, initargs=(counter,)
+    )
+    try:
+        yield pool
+        pool.shutdown()
+    except BaseException as error:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for child in set(multiprocessing.active_children()) - others:
+            child.kill()
+            child.join()
+        manifest_lib.sweep_temporary_files(directory)
+        if isinstance(error, BrokenProcessPool):
+            raise Interrupted(
+                "a process was killed, maybe for memory; the same command continues, perhaps with a smaller --num_workers"
+            ) from error
+        raise
+
+
+def _completed(futures, stopped, report=lambda: None):
+    """Yields results as they come, calling `report` meanwhile; raises the first error, or Interrupted."""
+    pending = set(futures)
+    while pending:
+        done, pending = concurrent.futures.wait(pending, timeout=0.2, return_when=concurrent.futures.FIRST_COMPLETED)
+        if stopped():
+            raise Interrupted("stopped; finished shards are kept and the same command continues")
+        report()
+        for future in done:
+            yield future.result()
+
+
+def remove_sidecars(directory: pathlib.Path):
+    """Removes the shards' records: call it when the directory is complete."""
+    for path in directory.glob("*.tfrecord"):
+        shard_worker.sidecar_path(path).unlink(missing_ok=True)
+
+
+def _readable(num_bytes):
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if num_bytes < 1000:
+            return f"{num_bytes:.3g} {unit}"
+        num_bytes /= 1000
+    return f"{num_bytes:.3g} TB"

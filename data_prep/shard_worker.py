@@ -1,0 +1,219 @@
+"""What the worker processes of a conversion do: turn one shard's items into a TFRecord file, renumber one, describe all to TFDS.
+
+Only workers import TensorFlow, so the command itself starts at once and answers signals at once.
+"""
+
+import collections
+import dataclasses
+import json
+import multiprocessing
+import multiprocessing.connection
+import os
+import pathlib
+import signal
+import threading
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from ccssl_tf import runtime
+from ccssl_tf.data import manifest as manifest_lib
+from ccssl_tf.errors import Interrupted, ResourceError
+from data_prep import decoding
+
+_FILENAME_TEMPLATE = "{SPLIT}-{SHARD_X_OF_Y}.{FILEFORMAT}"
+_progress = None
+
+
+class Item(NamedTuple):
+    """One source image, without its bytes.
+
+    Attributes:
+      name: file name stored in the record; bytes, since names need not be UTF-8.
+      label: class in [0, number of classes), or -1.
+      size: bytes of the source, for estimates.
+      location: what the converter's `read` function needs to fetch the bytes.
+    """
+
+    name: bytes
+    label: int
+    size: int
+    location: tuple
+
+
+@dataclasses.dataclass(frozen=True)
+class ShardTask:
+    """Everything one shard is made of.
+
+    Attributes:
+      path: where it goes.
+      items: its images in order.
+      first_index: `image/index` of the first one.
+      read: importable function from an item's location to the bytes of the image file.
+      class_names: names of the labels, or None.
+      options: see DecodeOptions.
+    """
+
+    path: pathlib.Path
+    items: list[Item]
+    first_index: int
+    read: Callable[[tuple], bytes]
+    class_names: list[str] | None
+    options: decoding.DecodeOptions
+
+
+@dataclasses.dataclass(frozen=True)
+class ShardRecord:
+    """A finished shard, as its sidecar file remembers it until the whole conversion is done.
+
+    Attributes:
+      shard: name, counts and digest.
+      first_index: `image/index` of its first image.
+      bad: (name in hex, why) of the images left out.
+      reencoded: reason -> images.
+    """
+
+    shard: manifest_lib.Shard
+    first_index: int
+    bad: list[list[str]]
+    reencoded: dict[str, int]
+
+    def write(self, directory: pathlib.Path):
+        """Writes the sidecar: the shard counts as finished from here on."""
+        manifest_lib.write_json(sidecar_path(directory / self.shard.name), dataclasses.asdict(self))
+
+    @classmethod
+    def read(cls, path: pathlib.Path) -> "ShardRecord | None":
+        """Returns the record of the shard at `path` if its bytes are the recorded ones, else None."""
+        try:
+            raw = json.loads(sidecar_path(path).read_text())
+            record = cls(**{**raw, "shard": manifest_lib.Shard(**raw["shard"])})
+            whole = path.stat().st_size == record.shard.num_bytes and manifest_lib.file_sha256(path) == record.shard.sha256
+        except (OSError, ValueError, TypeError, KeyError):
+            return None
+        return record if whole else None
+
+
+def sidecar_path(path: pathlib.Path) -> pathlib.Path:
+    """Returns where the record of the shard at `path` lies."""
+    return path.with_name(path.name + ".json")
+
+
+def start_worker(progress):
+    """Initialises a worker process. `progress`: shared counter of converted images."""
+    global _progress
+    _progress = progress
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides.
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    # One process per core already: threads would only fight. A GPU would be claimed for nothing.
+    os.environ.update(TF_NUM_INTRAOP_THREADS="1", TF_NUM_INTEROP_THREADS="1", OMP_NUM_THREADS="1", CUDA_VISIBLE_DEVICES="-1")
+    runtime.quiet_tensorflow()
+
+
+def _die_with_parent():
+    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
+    os._exit(Interrupted.exit_code)
+
+
+def convert_shard(task: ShardTask) -> ShardRecord:
+    """Writes one shard and its sidecar; bad images are left out and remembered."""
+    from ccssl_tf.data import records
+
+    bad, reencoded = [], collections.Counter()
+
+    def examples():
+        index = task.first_index
+        for item in task.items:
+            try:
+                image = decoding.convert_image(task.read(item.location), task.options, check=decoding.check_jpeg)
+            except decoding.BadImage as error:
+                bad.append([item.name.hex(), str(error)])
+                continue
+            finally:
+                with _progress.get_lock():
+                    _progress.value += 1
+            reencoded.update(image.reasons)
+            reencoded["total"] += bool(image.reasons)
+            yield records.image_example(
+                encoded=image.encoded,
+                filename=item.name,
+                height=image.height,
+                width=image.width,
+                index=index,
+                label=item.label,
+                text=task.class_names[item.label].encode() if task.class_names and item.label >= 0 else b"",
+            )
+            index += 1
+
+    shard = _write_shard(task.path, examples())
+    record = ShardRecord(shard, task.first_index, bad, {reason: count for reason, count in reencoded.items() if count})
+    record.write(task.path.parent)
+    return record
+
+
+def renumber_shard(directory: pathlib.Path, record: ShardRecord, first_index: int) -> ShardRecord:
+    """Rewrites a shard whose first index moved because images before it were bad."""
+    import tensorflow as tf
+
+    from ccssl_tf.data import records
+
+    def examples():
+        for index, serialized in enumerate(records.read_shard(directory / record.shard.name), first_index):
+            example = tf.train.Example.FromString(serialized)
+            example.features.feature["image/index"].int64_list.value[:] = [index]
+            yield example.SerializeToString(deterministic=True)
+
+    record = dataclasses.replace(record, shard=_write_shard(directory / record.shard.name, examples()), first_index=first_index)
+    record.write(directory)
+    return record
+
+
+def _write_shard(path, examples):
+    import tensorflow as tf
+
+    from ccssl_tf.data import records
+
+    try:
+        return records.write_shard(path, examples)
+    except tf.errors.ResourceExhaustedError as error:
+        raise ResourceError(f"{path}: no space left; free some and start the same command again") from error
+
+
+def write_tfds_metadata(directory: pathlib.Path, splits: dict[str, list[manifest_lib.Shard]], class_names: list[str] | None):
+    """Writes what `tfds.builder_from_directory(directory)` needs. A label of -1 reads back as -1."""
+    import tensorflow_datasets as tfds
+
+    label = tfds.features.ClassLabel(names=class_names) if class_names else tfds.features.Scalar(np.int64)
+    features = tfds.features.FeaturesDict(
+        {
+            "image": {
+                "encoded": tfds.features.Image(shape=(None, None, 3), encoding_format="jpeg"),
+                "format": tfds.features.Text(),
+                "filename": tfds.features.Text(),
+                "height": tfds.features.Scalar(np.int64),
+                "width": tfds.features.Scalar(np.int64),
+                "index": tfds.features.Scalar(np.int64),
+                "class": {"label": label, "text": tfds.features.Text()},
+            }
+        }
+    )
+    split_infos = [
+        tfds.core.SplitInfo(
+            name=name,
+            shard_lengths=[shard.num_examples for shard in shards],
+            num_bytes=sum(shard.num_bytes for shard in shards),
+            filename_template=tfds.core.ShardedFileTemplate(
+                data_dir=directory, template=_FILENAME_TEMPLATE, split=name, filetype_suffix="tfrecord"
+            ),
+        )
+        for name, shards in splits.items()
+    ]
+    tfds.folder_dataset.write_metadata(
+        data_dir=directory,
+        features=features,
+        split_infos=split_infos,
+        version="1.0.0",
+        filename_template=_FILENAME_TEMPLATE,
+        check_data=False,
+    )
