@@ -1,6 +1,8 @@
 """The output directory of one command: locked, tied to its flags and inputs, finished by a DONE marker."""
 
+import contextlib
 import fcntl
+import itertools
 import json
 import os
 import pathlib
@@ -163,14 +165,43 @@ def _lock(directory):
     return descriptor
 
 
+@contextlib.contextmanager
+def locked(directory):
+    """Holds the directory's lock; raises InputError naming the holder when another process has it."""
+    descriptor = _lock(pathlib.Path(directory))
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def set_aside(directory) -> pathlib.Path:
+    """Renames a directory no process is using to the first free of `<directory>.old-1`, `.old-2`, ... and returns that."""
+    directory = pathlib.Path(directory)
+    with locked(directory):
+        names = (directory.with_name(f"{directory.name}.old-{number}") for number in itertools.count(1))
+        target = next(name for name in names if not name.exists())
+        directory.rename(target)
+    return target
+
+
 def command_is_done(directory, command: list[str]) -> bool:
     """Whether `command` (module, then arguments) has finished in `directory` on inputs that have not changed since."""
+    return _is_record_of(pathlib.Path(directory) / "DONE", command)
+
+
+def command_has_started(directory, command: list[str]) -> bool:
+    """Whether `directory` is a run, finished or not, of `command` on inputs that have not changed since."""
+    return _is_record_of(pathlib.Path(directory) / "run.json", command)
+
+
+def _is_record_of(path, command):
     try:
-        record = json.loads((pathlib.Path(directory) / "DONE").read_text())
+        record = json.loads(path.read_text())
         return record["command"] == command and all(
             input_fingerprint(value["path"]) == value["fingerprint"] for value in record["inputs"].values()
         )
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
 
 

@@ -1,0 +1,169 @@
+"""Command lines as data: what `pipeline` reads from a flagfile, fills in, changes and checks before it runs anything.
+
+A command is written as it would be typed, without the `python -m`: `ccssl_tf.train --task=jigsaw_pp --workdir={workdir}/jigsaw_pp`.
+`{workdir}` and `{seed}` are filled in; a leading `[labels]` marks a command that only makes sense on labelled images.
+"""
+
+import concurrent.futures
+import contextlib
+import dataclasses
+import importlib.util
+import io
+import json
+import pathlib
+import re
+import shlex
+import subprocess
+import sys
+
+from ccssl_tf.data import manifest as manifest_lib
+from ccssl_tf.errors import InputError
+
+_MODULE = re.compile(r"(ccssl_tf|data_prep)\.[a-z0-9_]+")
+_PLACEHOLDER = re.compile(r"\{[a-z_]*\}")
+_LABELS = "[labels]"
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """One command of a pipeline: module, arguments, and whether it needs labelled images."""
+
+    module: str
+    arguments: tuple[str, ...]
+    needs_labels: bool = False
+
+    @property
+    def line(self) -> list[str]:
+        """Module, then arguments: what `run.json` records."""
+        return [self.module, *self.arguments]
+
+    def flag(self, name: str) -> str | None:
+        """Returns the value of `--name=value`, the last one if there are several, or None."""
+        values = [argument.split("=", 1)[1] for argument in self.arguments if argument.startswith(f"--{name}=")]
+        return values[-1] if values else None
+
+    @property
+    def directory(self) -> pathlib.Path:
+        """Where the command writes: its `--workdir` or `--output_dir`."""
+        return pathlib.Path(self.flag("workdir") or self.flag("output_dir"))
+
+    def with_flag(self, name: str, value: str) -> "Command":
+        """Returns the command with the value of `--name=...` replaced wherever it is written."""
+        arguments = tuple(f"--{name}={value}" if argument.startswith(f"--{name}=") else argument for argument in self.arguments)
+        return dataclasses.replace(self, arguments=arguments)
+
+    def lacks_labels(self) -> bool:
+        """Whether the command needs labels and the images in its `--data_dir` are there and have none."""
+        if not self.needs_labels:
+            return False
+        try:
+            raw = json.loads((pathlib.Path(self.flag("data_dir")) / manifest_lib.MANIFEST_NAME).read_text())
+            return raw["info"].get("class_names") is None
+        except (OSError, ValueError, KeyError):
+            return False  # Not there yet or damaged: the command itself says what is wrong.
+
+
+def parse(template: str, *, workdir: str, seed: int) -> Command:
+    """Reads one command and fills in its placeholders.
+
+    Args:
+      template: the command as typed, e.g. `[labels] ccssl_tf.train --data_dir={workdir}/data --workdir={workdir}/probe`.
+      workdir: for `{workdir}`.
+      seed: for `{seed}`.
+
+    Raises:
+      InputError: unbalanced quotes, an unknown placeholder or module, or no `--workdir=` or `--output_dir=`.
+    """
+    text = template.strip()
+    needs_labels = text.startswith(_LABELS)
+    try:
+        words = shlex.split(text.removeprefix(_LABELS))
+    except ValueError as error:
+        raise InputError(f"--command={template}: {error}") from error
+    if not words or not _MODULE.fullmatch(words[0]) or importlib.util.find_spec(words[0]) is None:
+        raise InputError(f"--command={template}: {words[0] if words else 'nothing'} is no command of ccssl_tf or data_prep")
+    for word in words:
+        unknown = set(_PLACEHOLDER.findall(word)) - {"{workdir}", "{seed}"}
+        if unknown:
+            raise InputError(f"--command={template}: unknown placeholder {min(unknown)}; there are {{workdir}} and {{seed}}")
+    command = Command(words[0], tuple(word.replace("{seed}", str(seed)).replace("{workdir}", workdir) for word in words[1:]), needs_labels)
+    if not (command.flag("workdir") or command.flag("output_dir")):
+        raise InputError(f"--command={template}: has neither --workdir=DIR nor --output_dir=DIR, so nothing tells whether it is done")
+    if needs_labels and not command.flag("data_dir"):
+        raise InputError(f"--command={template}: marked {_LABELS} but has no --data_dir=DIR to look for labels in")
+    return command
+
+
+def override(commands: list[Command], settings: list[str]) -> list[Command]:
+    """Applies `name=value` settings to every command in which the flag is written; InputError when there is none."""
+    for setting in settings:
+        name, separator, value = setting.partition("=")
+        if not separator or not value:
+            raise InputError(f"--set={setting}: write --set=name=value")
+        if not any(command.flag(name) for command in commands):
+            raise InputError(f"--set={setting}: no command of this pipeline has --{name}")
+        commands = [command.with_flag(name, value) for command in commands]
+    return commands
+
+
+def use_images(commands: list[Command], source: str) -> list[Command]:
+    """Replaces the first `data_prep` command by the conversion of the folder `source`, at the size the pipeline trains on."""
+    position = next((i for i, command in enumerate(commands) if command.module.startswith("data_prep.")), None)
+    if position is None:
+        raise InputError("--images: this pipeline prepares no images, there is nothing to replace")
+    sizes = [int(command.flag("image_size")) for command in commands if command.flag("image_size")]
+    arguments = [f"--source={source}", f"--output_dir={commands[position].directory}"]
+    if sizes:
+        arguments.append(f"--resize_short_side={max(sizes)}")
+    conversion = Command("data_prep.image_folder", tuple(arguments))
+    return [*commands[:position], conversion, *commands[position + 1 :]]
+
+
+def check_flags(commands: list[Command]):
+    """Parses the flags of every command with the command's own definitions, one process per module, running nothing.
+
+    Raises:
+      InputError: naming the first command whose flags are wrong.
+    """
+    modules = {command.module: [] for command in commands}
+    for command in commands:
+        modules[command.module].append(command)
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        for group, messages in zip(modules.values(), pool.map(_flag_errors, modules.values()), strict=True):
+            for command, message in zip(group, messages, strict=True):
+                if message:
+                    raise InputError(f"{shlex.join(command.line)}: {message.removeprefix('error: ')}")
+
+
+def _flag_errors(commands):
+    """Returns the error message of each of the commands, all of one module; "" where there is none."""
+    process = subprocess.run(
+        [sys.executable, "-m", __name__, commands[0].module],
+        input=json.dumps([command.arguments for command in commands]),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if process.returncode:
+        last_line = (process.stderr.strip().splitlines() or ["no message"])[-1]
+        raise InputError(f"{commands[0].module}: cannot be imported: {last_line}")
+    return json.loads(process.stdout.splitlines()[-1])
+
+
+def _parse_in_this_process(module):
+    from absl.testing import flagsaver
+
+    from ccssl_tf import runtime
+
+    importlib.import_module(module)
+    messages = []
+    for arguments in json.load(sys.stdin):
+        errors = io.StringIO()
+        with flagsaver.flagsaver(), contextlib.redirect_stderr(errors):
+            runtime.run_command(lambda: None, "", [module, *arguments])
+        messages.append(errors.getvalue().strip())
+    print(json.dumps(messages))
+
+
+if __name__ == "__main__":
+    _parse_in_this_process(sys.argv[1])

@@ -1,0 +1,113 @@
+"""Puts finished runs on one HTML page, with tables and figures as the paper has them, and their numbers in `summary.json`.
+
+    python -m ccssl_tf.report --runs=runs/quickstart --output_dir=runs/quickstart/report
+
+Writes `index.html` (everything inside it, to be opened as a file), `summary.json` and the figures as PNGs. Runs that differ in
+nothing but the seed are shown as one network, with ranges.
+"""
+
+import json
+import pathlib
+
+from absl import flags
+
+from ccssl_tf import runtime
+from ccssl_tf.data import manifest as manifest_lib
+from ccssl_tf.errors import InputError
+from ccssl_tf.reporting import figures, page
+from ccssl_tf.reporting import summary as summary_lib
+from ccssl_tf.reporting.runs import RunSet
+
+RUNS = flags.DEFINE_string("runs", None, "Directory with the runs, at any depth below it.")
+OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Directory for the page, its figures and summary.json; an earlier report is replaced.")
+REFERENCE = flags.DEFINE_string("reference", None, "A summary.json over several seeds, whose ranges are shown beside the numbers.")
+
+
+def write_report(runs: RunSet, output_dir, reference: dict | None = None) -> dict:
+    """Writes the report of `runs` into `output_dir` and returns the summary.
+
+    Args:
+      runs: the runs.
+      output_dir: directory, made if absent.
+      reference: contents of another report's `summary.json`, or None.
+    """
+    output_dir = pathlib.Path(output_dir)
+    output_dir.mkdir(parents=True, exist_ok=True)
+    summary = summary_lib.summarise(runs)
+    drawings = dict(
+        probes={task: figures.both_grounds(figures.draw_probes, part) for task, part in summary["probes"].items()},
+        curves=_curves(runs, summary),
+    )
+    for kind, by_task in drawings.items():
+        for task, pictures in by_task.items():
+            manifest_lib.write_bytes(output_dir / f"{kind}_{task}.png", pictures["light"])
+    filters = [(name, run.picture("conv1_filters")) for name, run in page.filter_pictures(runs)]
+    if filters:
+        manifest_lib.write_bytes(output_dir / "conv1_filters.png", figures.side_by_side(filters))
+    for entry in summary["clusters"]:
+        nearest = runs.root / entry["runs"][0] / "pictures" / "nearest_images.png"
+        if nearest.is_file():
+            name = entry["runs"][0].replace("/", "_")
+            manifest_lib.write_bytes(output_dir / f"nearest_images_{name}.png", nearest.read_bytes())
+    manifest_lib.write_json(output_dir / "summary.json", summary)
+    manifest_lib.write_bytes(output_dir / "index.html", page.page(runs, summary, drawings, reference).encode())
+    return summary
+
+
+def _curves(runs, summary):
+    """Draws the curves of each task: its first run of every network."""
+    by_name, curves = {run.name: run for run in runs.runs}, {}
+    for task in dict.fromkeys(entry["task"] for entry in summary["training"]):
+        entries = [entry for entry in summary["training"] if entry["task"] == task]
+        labelled = [(entry["network"], by_name[entry["runs"][0]]) for entry in entries]
+        labelled = [(label, run) for label, run in labelled if run.history.get("train")]
+        if labelled:
+            curves[task] = figures.both_grounds(figures.draw_curves, labelled, entries[0]["chance"])
+    return curves
+
+
+def read_reference(path) -> dict | None:
+    """Reads an earlier `summary.json`; raises InputError when it is none."""
+    if not path:
+        return None
+    try:
+        reference = json.loads(pathlib.Path(path).read_text())
+        if reference["schema_version"] == summary_lib.SCHEMA_VERSION and "probes" in reference:
+            return reference
+    except OSError as error:
+        raise InputError(f"--reference={path}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise InputError(f"--reference={path}: not a summary.json of ccssl_tf.report, or of another version")
+
+
+def _check_output(directory):
+    if not directory:
+        raise InputError("no output directory given: set --output_dir")
+    directory = pathlib.Path(directory)
+    if directory.exists() and not directory.is_dir():
+        raise InputError(f"--output_dir={directory}: is a file; name a directory")
+    if directory.is_dir() and any(directory.iterdir()) and not (directory / "summary.json").is_file():
+        raise InputError(f"--output_dir={directory}: already holds something that is no report; name an empty directory")
+
+
+def main():
+    """Reads the flags and writes the report."""
+    if not RUNS.value:
+        raise InputError("no runs given: set --runs to a directory with runs in it")
+    _check_output(OUTPUT_DIR.value)
+    reference = read_reference(REFERENCE.value)
+    runs = RunSet(RUNS.value, exclude=OUTPUT_DIR.value)
+    unfinished = [run.name for run in runs.runs if not run.finished]
+    print(f"{len(runs.finished)} finished runs under {RUNS.value}" + (f"; unfinished: {', '.join(unfinished)}" if unfinished else ""))
+    if runtime.DRY_RUN.value:
+        print(
+            "".join(f"  {run.name}: {run.module}\n" for run in runs.runs) + f"would write index.html to {OUTPUT_DIR.value}; takes seconds"
+        )
+        return
+    summary = write_report(runs, OUTPUT_DIR.value, reference)
+    print(f"{summary_lib.format_probe_tables(summary)}report: {pathlib.Path(OUTPUT_DIR.value) / 'index.html'}")
+
+
+if __name__ == "__main__":
+    runtime.launch(main, __doc__)

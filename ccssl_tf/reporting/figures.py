@@ -1,0 +1,123 @@
+"""The report's drawings, as PNG bytes, each for light and for dark pages."""
+
+import io
+
+import numpy as np
+from PIL import Image
+
+from ccssl_tf.reporting.runs import Run
+
+# Colours of lines, readable on light and dark grounds and by the colour-blind.
+_COLOURS = ("#8c8c8c", "#0a7bbf", "#d9630d", "#129467", "#b85c9e", "#b8910a", "#5aa9d6", "#7d5fc4")
+_GROUNDS = {"light": ("#ffffff", "#1d1d1f", "#d9d9de"), "dark": ("#1c1c1f", "#ececf0", "#3c3c42")}
+
+
+def both_grounds(draw, *arguments) -> dict[str, bytes]:
+    """Returns {"light": PNG, "dark": PNG} of `draw(figure, *arguments)`, drawn with matplotlib."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    pictures = {}
+    for ground, (paper, ink, grid) in _GROUNDS.items():
+        style = {
+            "figure.facecolor": paper,
+            "axes.facecolor": paper,
+            "savefig.facecolor": paper,
+            "text.color": ink,
+            "axes.labelcolor": ink,
+            "axes.edgecolor": grid,
+            "xtick.color": ink,
+            "ytick.color": ink,
+            "grid.color": grid,
+            "axes.grid": True,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.prop_cycle": matplotlib.cycler(color=_COLOURS),
+            "legend.frameon": False,
+            "font.size": 10,
+        }
+        with matplotlib.rc_context(style):
+            figure = pyplot.figure(layout="constrained")
+            draw(figure, *arguments)
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format="png", dpi=160, metadata={"Software": None})
+            pyplot.close(figure)
+        pictures[ground] = buffer.getvalue()
+    return pictures
+
+
+def draw_probes(figure, table: dict):
+    """Draws accuracy over layers, a line for each network; bars are the least and greatest of the seeds.
+
+    Args:
+      figure: matplotlib figure.
+      table: one entry of `summary["probes"]`.
+    """
+    figure.set_size_inches(7, 3.6)
+    axes = figure.add_subplot()
+    endpoints = table["endpoints"]
+    for entry in table["networks"]:
+        found = [entry["evaluation"].get(f"accuracy/{endpoint}") for endpoint in endpoints]
+        x = [position for position, statistics in enumerate(found) if statistics]
+        mean, low, high = (100 * np.array([statistics[key] for statistics in found if statistics]) for key in ("mean", "min", "max"))
+        axes.errorbar(x, mean, yerr=[mean - low, high - mean], marker="o", markersize=5, capsize=3, linewidth=2, label=entry["network"])
+    axes.set_xticks(range(len(endpoints)), endpoints)
+    axes.set_ylabel("held-out accuracy, %")
+    axes.legend()
+
+
+def draw_curves(figure, runs: list[tuple[str, Run]], chance: float | None):
+    """Draws the loss and, where there is one, the accuracy of some runs over the steps.
+
+    Args:
+      figure: matplotlib figure.
+      runs: (label, run) of one task.
+      chance: accuracy of guessing, in [0, 1], or None.
+    """
+    names = [name for name in ("loss", "accuracy") if any(_curve(run, "train", name)[0] for _, run in runs)]
+    figure.set_size_inches(3.9 * max(len(names), 1), 3.1)
+    for position, name in enumerate(names):
+        axes = figure.add_subplot(1, len(names), position + 1)
+        scale = 100 if name == "accuracy" else 1
+        for index, (label, run) in enumerate(runs):
+            colour = _COLOURS[(index + 1) % len(_COLOURS)]
+            steps, values = _curve(run, "train", name)
+            axes.plot(steps, np.multiply(values, scale), linewidth=1.2, alpha=0.9, color=colour, label=f"{label}, training")
+            steps, values = _curve(run, "evaluation", name)
+            if steps:
+                axes.plot(steps, np.multiply(values, scale), "o--", markersize=4, linewidth=1, color=colour, label=f"{label}, held out")
+        if name == "accuracy" and chance:
+            axes.axhline(100 * chance, linewidth=1, linestyle=":", color=_COLOURS[0], label="chance")
+        axes.set_xlabel("step")
+        axes.set_title("accuracy, %" if name == "accuracy" else name, fontsize=10)
+        if position == len(names) - 1:
+            axes.legend(fontsize=8)
+
+
+def _curve(run, part, name):
+    points = [(row["step"], row[name]) for row in run.history.get(part, []) if name in row and "step" in row]
+    return [step for step, _ in points], [value for _, value in points]
+
+
+def side_by_side(pictures: list[tuple[str, object]], height: int = 360) -> bytes:
+    """Returns a PNG of pictures (caption, path) in one row on white, each scaled to `height` pixels, captions beneath."""
+    from PIL import ImageDraw, ImageFont
+
+    font, margin = ImageFont.load_default(18), 16
+    scaled = []
+    for caption, path in pictures:
+        with Image.open(path) as image:
+            width = max(1, round(image.width * height / image.height))
+            kind = Image.Resampling.NEAREST if image.height < height else Image.Resampling.LANCZOS
+            scaled.append((caption, image.convert("RGB").resize((width, height), kind)))
+    sheet = Image.new("RGB", (margin + sum(image.width + margin for _, image in scaled), height + 2 * margin + 24), "white")
+    left = margin
+    for caption, image in scaled:
+        sheet.paste(image, (left, margin))
+        ImageDraw.Draw(sheet).text((left, height + margin + 4), caption, fill="black", font=font)
+        left += image.width + margin
+    buffer = io.BytesIO()
+    sheet.save(buffer, "PNG")
+    return buffer.getvalue()

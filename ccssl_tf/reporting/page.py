@@ -1,0 +1,309 @@
+"""The report's page: one HTML file with everything inside it, readable without a server, a network or scripts."""
+
+import base64
+import html
+import importlib.resources
+import os
+import pathlib
+
+from ccssl_tf import workdir as workdir_lib
+from ccssl_tf.reporting import summary as summary_lib
+from ccssl_tf.reporting.runs import Run, RunSet
+from ccssl_tf.reporting.summary import percent
+
+_CLUSTER_NUMBERS = {
+    "num_clusters": "clusters",
+    "num_examples": "images",
+    "iterations": "passes",
+    "inertia": "inertia",
+    "empty_clusters": "empty",
+    "nmi": "NMI",
+    "normalized_mutual_information": "NMI",
+    "purity": "purity",
+    "adjusted_rand_index": "ARI",
+}
+
+
+def text(value) -> str:
+    """Escapes a value for HTML."""
+    return html.escape(str(value))
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """Returns an HTML table of cells that are HTML already; the first column names the rows."""
+    cells = "".join(f"<th>{cell}</th>" for cell in head)
+    body = "".join(f"<tr><th>{row[0]}</th>{''.join(f'<td>{cell}</td>' for cell in row[1:])}</tr>\n" for row in rows)
+    return f'<div class="scroll"><table><thead><tr>{cells}</tr></thead>\n<tbody>{body}</tbody></table></div>\n'
+
+
+def data_uri(png: bytes) -> str:
+    """Returns PNG bytes as a data URI."""
+    return "data:image/png;base64," + base64.b64encode(png).decode()
+
+
+def figure(pictures, caption: str, alternative: str, kind: str = "") -> str:
+    """Returns a figure.
+
+    Args:
+      pictures: PNG bytes, a path of a PNG, or {"light": bytes, "dark": bytes}.
+      caption: HTML.
+      alternative: text for readers who cannot see it.
+      kind: CSS class.
+    """
+    if isinstance(pictures, os.PathLike):
+        pictures = pathlib.Path(pictures).read_bytes()
+    dark = ""
+    if isinstance(pictures, dict):
+        dark = f'<source media="(prefers-color-scheme: dark)" srcset="{data_uri(pictures["dark"])}">'
+        pictures = pictures["light"]
+    image = f'<picture>{dark}<img alt="{text(alternative)}" src="{data_uri(pictures)}"></picture>'
+    return f'<figure class="{kind}">{image}<figcaption>{caption}</figcaption></figure>\n'
+
+
+def page(runs: RunSet, summary: dict, drawings: dict, reference: dict | None) -> str:
+    """Returns the whole page.
+
+    Args:
+      runs: the runs reported on.
+      summary: `summary.summarise(runs)`.
+      drawings: {"probes": {task: pictures}, "curves": {task: pictures}}, pictures as `figure` takes them.
+      reference: an earlier summary whose ranges are shown beside the numbers, or None.
+    """
+    sections = [
+        _head(runs, summary),
+        *(_probes(runs, summary, task, drawings, reference) for task in summary["probes"]),
+        _training(runs, summary, drawings),
+        _clusters(runs, summary),
+        _filters(runs),
+        _stages(runs),
+        _next_steps(runs),
+    ]
+    style = (importlib.resources.files("ccssl_tf.reporting") / "page.css").read_text()
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>Knowledge transfer report</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n"
+        f"{''.join(sections)}</main>\n</body>\n</html>\n"
+    )
+
+
+def _head(runs, summary):
+    unfinished = [run.name for run in runs.runs if not run.finished]
+    count = f"{len(runs.finished)} finished runs" + (f", {len(unfinished)} unfinished ({', '.join(unfinished)})" if unfinished else "")
+    data = sorted({entry["data"] for part in summary["probes"].values() for entry in part["networks"]})
+    data = data or sorted({entry["data"] for entry in summary["training"]})
+    return (
+        "<h1>Boosting self-supervised learning by knowledge transfer</h1>\n"
+        f'<p class="soft">{text(count)}. Images: {text("; ".join(data) or "unknown")}.</p>\n'
+        f'<ul class="numbers">{"".join(_key_numbers(summary))}</ul>\n'
+    )
+
+
+def _key_numbers(summary):
+    for entry in summary["training"]:
+        accuracy = entry["evaluation"].get("accuracy")
+        if accuracy and entry["task"] != "cluster_classification":
+            chance = f" (chance {percent_of(entry['chance'])})" if entry["chance"] else ""
+            yield f"<li><strong>{percent_of(accuracy['mean'])}</strong>of held-out puzzles solved by {text(entry['network'])}{chance}</li>"
+    for part in summary["probes"].values():
+        for entry in part["networks"]:
+            best = max(part["endpoints"], key=lambda name: entry["evaluation"].get(f"accuracy/{name}", {}).get("mean", -1), default=None)
+            if best and f"accuracy/{best}" in entry["evaluation"]:
+                value = entry["evaluation"][f"accuracy/{best}"]["mean"]
+                yield f"<li><strong>{percent_of(value)}</strong>best probe of {text(entry['network'])}, on {text(best)}</li>"
+
+
+def percent_of(share: float) -> str:
+    """Returns e.g. `34.1%`."""
+    return f"{100 * share:.1f}%"
+
+
+def _seeds(entries):
+    seeds = sorted({seed for entry in entries for seed in entry["seeds"]})
+    return f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {', '.join(map(str, seeds))}"
+
+
+def _probes(runs, summary, task, drawings, reference):
+    part = summary["probes"][task]
+    endpoints, entries = part["endpoints"], part["networks"]
+    ranges, remark = _reference_ranges(task, entries, reference)
+    best = {
+        name: max((entry["evaluation"][name]["mean"] for entry in entries if name in entry["evaluation"]), default=None)
+        for name in (f"accuracy/{endpoint}" for endpoint in endpoints)
+    }
+    rows = []
+    for entry in entries:
+        cells = [text(entry["network"])]
+        for name in best:
+            statistics = entry["evaluation"].get(name)
+            cell = percent(statistics, spread=False)
+            cell = f"<strong>{cell}</strong>" if statistics and statistics["mean"] == best[name] else cell
+            if statistics and len(statistics["values"]) > 1:
+                cell += f"<small>{100 * statistics['min']:.1f}–{100 * statistics['max']:.1f}</small>"
+            if (entry["network"], name) in ranges:
+                cell += f"<small>ref. {ranges[entry['network'], name]}</small>"
+            cells.append(cell)
+        rows.append(cells)
+    several = any(len(entry["seeds"]) > 1 for entry in entries)
+    small = " Small print: least and greatest of the seeds." if several else ""
+    return (
+        f"<h2>{text(task.replace('_', ' ').capitalize())}s: what each layer knows</h2>\n"
+        "<p>The network is frozen, and a classifier is trained with labels on each of its layers. Accuracy on held-out images, in %. "
+        f"Bold: the best network for that layer.{small}{remark}</p>\n"
+        + table(["", *map(text, endpoints)], rows)
+        + figure(drawings["probes"][task], "Accuracy by layer." + (" Bars: range over seeds." if several else ""), "Accuracy by layer")
+        + _how(runs, entries, summary_lib.PROBE_DEFINITION)
+    )
+
+
+def _reference_ranges(task, entries, reference):
+    """Returns {(network, metric): "33.0–35.2"} and a sentence that says where they are from, or why there are none."""
+    if reference is None:
+        return {}, ""
+    ours = {entry["data"] for entry in entries}
+    theirs = reference["probes"].get(task, {}).get("networks", [])
+    fitting = [entry for entry in theirs if entry["data"] in ours]
+    if not fitting:
+        return {}, " The reference was measured on other images and is left out."
+    ranges = {
+        (entry["network"], name): f"{100 * values['min']:.1f}–{100 * values['max']:.1f}"
+        for entry in fitting
+        for name, values in entry["evaluation"].items()
+    }
+    return ranges, f" After “ref.”: the range of our own runs of the same commands, {_seeds(fitting)}."
+
+
+def _how(runs, entries, definition):
+    """A paragraph that says how the numbers of `entries` were computed."""
+    by_name = {run.name: run for run in runs.runs}
+    run = by_name[entries[0]["runs"][0]]
+    definition = run.metrics.get("definition") or definition
+    shown = ("image_size", "batch_size", "train_steps", "learning_rate", "optimizer", "weight_decay", "width_multiplier")
+    settings = ", ".join(f"{name} {run.flags[name]}" for name in shown if name in run.flags)
+    return f'<p class="note">How: {text(definition)}. {text(settings[:1].upper() + settings[1:])}; {_seeds(entries)}.</p>\n'
+
+
+def _training(runs, summary, drawings):
+    if not summary["training"]:
+        return ""
+    by_name = {run.name: run for run in runs.runs}
+    rows = []
+    for entry in summary["training"]:
+        run, numbers = by_name[entry["runs"][0]], entry["evaluation"]
+        seconds = sum(by_name[name].timing.get("seconds", 0) for name in entry["runs"]) / len(entry["runs"])
+        rows.append(
+            [
+                f"{text(entry['network'])}<small>{text(entry['task'])}</small>",
+                text(entry["backbone"]),
+                text(run.metrics.get("step", "-")),
+                f"<strong>{percent(numbers.get('accuracy'))}</strong>",
+                percent_of(entry["chance"]) if entry["chance"] else "-",
+                f"{numbers['loss']['mean']:.3f}" if "loss" in numbers else "-",
+                f"{run.metrics['num_parameters'] / 1e6:.2f} M" if "num_parameters" in run.metrics else "-",
+                f"{seconds:.0f} s" if seconds else "-",
+            ]
+        )
+    head = ["", "backbone", "steps", "accuracy, %", "chance", "loss", "parameters", "time"]
+    parts = ["<h2>Training without labels</h2>\n<p>Accuracy and loss on held-out images.</p>\n", table(head, rows)]
+    for task in dict.fromkeys(entry["task"] for entry in summary["training"]):
+        entries = [entry for entry in summary["training"] if entry["task"] == task]
+        parts.append(f"<h3>{text(task)}</h3>\n")
+        if task in drawings["curves"]:
+            parts.append(figure(drawings["curves"][task], "Training batches (line) and held-out images (dots).", f"Curves of {task}"))
+        parts.append(_how(runs, entries, "share of held-out examples whose target gets the greatest logit"))
+        puzzle = next((run for run in runs.finished if run.task == task and run.picture("puzzle")), None)
+        if puzzle:
+            caption = "Image, puzzle as shown (foreign tiles framed red), the network's solution (tiles in their place framed green)."
+            parts.append(figure(puzzle.picture("puzzle"), f"{caption} Run {text(puzzle.name)}.", "Puzzles and solutions", "pixels"))
+    return "".join(parts)
+
+
+def _clusters(runs, summary):
+    if not summary["clusters"]:
+        return ""
+    by_name = {run.name: run for run in runs.runs}
+    names = [name for name in _CLUSTER_NUMBERS if any(name in entry["evaluation"] for entry in summary["clusters"])]
+    rows, pictures = [], []
+    for entry in summary["clusters"]:
+        run, numbers = by_name[entry["runs"][0]], entry["evaluation"]
+        sizes = run.metrics.get("cluster_size") or {}
+        shape = " / ".join(f"{sizes[key]:g}" for key in ("min", "median", "max") if isinstance(sizes.get(key), int | float))
+        rows.append([text(entry["network"]), *(_number(numbers.get(name)) for name in names), shape or "-"])
+        if run.picture("nearest_images"):
+            caption = f"Each row: the images nearest one cluster centre (Figure 5 of the paper), features of {text(entry['network'])}."
+            pictures.append(figure(run.picture("nearest_images"), caption, "Images nearest to cluster centres", "pixels"))
+    head = ["features of", *(_CLUSTER_NUMBERS[name] for name in names), "size min / median / max"]
+    return (
+        "<h2>Clusters, the pseudo-labels</h2>\n"
+        + table(head, rows)
+        + '<p class="note">How: k-means on pooled features; inertia is the sum of squared distances to the nearest centre. NMI: mutual '
+        "information of clusters and classes over the arithmetic mean of their entropies. Purity: share of images that belong to the "
+        "commonest class of their cluster. Both are measured against labels that the clustering has not seen, and only where labels exist"
+        f"; {_seeds(summary['clusters'])}.</p>\n" + "".join(pictures)
+    )
+
+
+def _number(statistics):
+    if statistics is None:
+        return "-"
+    values = [f"{value:,.0f}" if float(value).is_integer() or abs(value) >= 1000 else f"{value:.3f}" for value in statistics["values"]]
+    return values[0] if len(set(values)) == 1 else f"{statistics['mean']:.4g}<small>{' '.join(values)}</small>"
+
+
+def filter_pictures(runs: RunSet) -> list[tuple[str, Run]]:
+    """Returns (network, run) for each backbone whose conv1 filters were drawn: trained ones, and the random one of a probe."""
+    found = {}
+    for run in runs.finished:
+        name = runs.network(run)
+        if run.task and run.picture("conv1_filters") and (name == "random" or not run.task.endswith("_probe")):
+            found.setdefault(name, run)
+    return sorted(found.items(), key=lambda item: (item[0] != "random", "CC+" in item[0], item[0]))
+
+
+def _filters(runs):
+    found = filter_pictures(runs)
+    if not found:
+        return ""
+    pictures = []
+    for name, run in found:
+        caption = f"{text(name)}<br>{text(run.name)}"
+        pictures.append(figure(run.picture("conv1_filters"), caption, f"conv1 filters of {name}", "pixels"))
+    return (
+        "<h2>First-layer filters</h2>\n<p>The kernels of conv1 (Figure 4 of the paper), each stretched to its own range.</p>\n"
+        f'<div class="row">{"".join(pictures)}</div>\n'
+    )
+
+
+def _stages(runs):
+    parts = ["<h2>How every stage was made</h2>\n"]
+    for run in runs.runs:
+        facts = ["finished" if run.finished else "<strong>unfinished</strong>"]
+        if "seconds" in run.timing:
+            facts.append(f"{run.timing['seconds']:.0f} s")
+        facts += [f"{value:.4g} {name.replace('_per_second', '/s')}" for name, value in run.timing.items() if name.endswith("_per_second")]
+        flags = "\n".join(f"--{name}={value}" for name, value in run.flags.items())
+        parts.append(
+            f'<h3>{text(run.name)} <span class="soft">{", ".join(facts)}</span></h3>\n'
+            f"<pre>{text(workdir_lib.format_command(run.command))}</pre>\n"
+            f"<details><summary>all flags</summary><pre>{text(flags)}</pre></details>\n"
+        )
+    return "".join(parts)
+
+
+def _next_steps(runs):
+    exports = [run for run in runs.finished if run.module == "ccssl_tf.export"]
+    trained = [run for run in runs.finished if run.task and (run.path / "backbone.keras").is_file() and not run.task.endswith("_probe")]
+    if not exports and not trained:
+        return ""
+    parts = ["<h2>Use it</h2>\n"]
+    for run in exports[:1]:
+        path = run.path / "saved_model"
+        code = (
+            f'import tensorflow as tf\nmodel = tf.saved_model.load("{path}")\n'
+            "endpoints = model.serve(images)  # [B, H, W, 3], RGB, 0 to 255; a dict of every layer's activations"
+        )
+        parts.append(f"<p>The SavedModel needs nothing but TensorFlow:</p>\n<pre>{text(code)}</pre>\n")
+    for run in trained[-1:]:
+        command = ["ccssl_tf.export", f"--run={run.path}", "--output_dir=DIR"]
+        parts.append(f"<p>Another network as a SavedModel:</p>\n<pre>{text(workdir_lib.format_command(command))}</pre>\n")
+    return "".join(parts)

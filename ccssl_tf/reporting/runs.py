@@ -1,0 +1,201 @@
+"""Finds the runs under a directory, what each was made from, and so what the network in it is called."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import re
+
+from ccssl_tf.data import manifest as manifest_lib
+from ccssl_tf.errors import CorruptArtifactError, InputError
+
+_TASK_NAMES = {"jigsaw_pp": "Jigsaw++", "jigsaw": "Jigsaw", "context": "Context", "rotation": "Rotation"}
+_EXTRACTOR_NAMES = {"hog": "HOG", "external": "external features"}
+_SET_ASIDE = re.compile(r"\.old-\d+$")
+# Flags that say where, how fast or which repetition: two runs that differ in nothing else are seeds of one experiment.
+_NOT_IDENTITY = frozenset(
+    "workdir output_dir seed dry_run strategy flagfile num_workers log_steps checkpoint_steps".split()  # noqa: SIM905
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One output directory.
+
+    Attributes:
+      path: the directory.
+      name: its path below the directory searched, with slashes.
+      command: module, then arguments.
+      inputs: flag -> {"path", "fingerprint"} of what it read.
+      flags: every resolved flag by name, as text.
+      finished: whether its DONE marker is there.
+      metrics, timing, history: contents of the JSON files, {} where absent.
+      fingerprint: of its outputs, None if it has none.
+    """
+
+    path: pathlib.Path
+    name: str
+    command: list[str]
+    inputs: dict[str, dict[str, str]]
+    flags: dict[str, str]
+    finished: bool
+    metrics: dict
+    timing: dict
+    history: dict
+    fingerprint: str | None
+
+    @property
+    def module(self) -> str:
+        """E.g. `ccssl_tf.train`."""
+        return self.command[0]
+
+    @property
+    def task(self) -> str | None:
+        """The training task, None for other commands."""
+        return self.flags.get("task") if self.module == "ccssl_tf.train" else None
+
+    @property
+    def seed(self) -> int:
+        """The run's seed."""
+        return int(self.flags.get("seed", 0))
+
+    def picture(self, name: str) -> pathlib.Path | None:
+        """Returns the path of `pictures/<name>.png`, None where there is none."""
+        path = self.path / "pictures" / f"{name}.png"
+        return path if path.is_file() else None
+
+
+class RunSet:
+    """The runs under one directory, in order of their names."""
+
+    def __init__(self, root, *, exclude=None):
+        """Reads every run under `root` except what is under `exclude` or was set aside.
+
+        Raises:
+          InputError: no such directory, or no finished run in it.
+          CorruptArtifactError: a finished run's files cannot be read.
+        """
+        self.root = pathlib.Path(root)
+        if not self.root.is_dir():
+            raise InputError(f"--runs={root}: no such directory")
+        self.runs = [_read(path, path.relative_to(self.root).as_posix()) for path in _find(self.root, exclude)]
+        if not any(run.finished for run in self.runs):
+            found = f"{len(self.runs)} unfinished" if self.runs else "none at all"
+            raise InputError(f"--runs={root}: no finished run there ({found}); run ccssl_tf.pipeline or ccssl_tf.train first")
+        self._by_path = {os.path.realpath(run.path): run for run in self.runs}
+        self._by_fingerprint = {run.fingerprint: run for run in reversed(self.runs) if run.fingerprint}
+
+    @property
+    def finished(self) -> list[Run]:
+        """The finished runs."""
+        return [run for run in self.runs if run.finished]
+
+    def source(self, run: Run, flag: str) -> Run | None:
+        """Returns the run that made what `run` read as `--flag`: by place if that still holds it, else by fingerprint, else None."""
+        record = run.inputs.get(flag)
+        if record is None:
+            return None
+        path = pathlib.Path(record["path"])
+        path = path.parent if path.suffix == ".keras" else path
+        here = self._by_path.get(os.path.realpath(path))
+        if here is not None and here.fingerprint == record["fingerprint"]:
+            return here
+        if record["fingerprint"] in self._by_fingerprint:
+            return self._by_fingerprint[record["fingerprint"]]
+        if (path / "run.json").is_file():
+            elsewhere = _read(path, str(path))
+            return elsewhere if elsewhere.fingerprint == record["fingerprint"] else None
+        return None
+
+    def network(self, run: Run) -> str:
+        """Returns what the paper would call the network of `run`: random, Jigsaw++, vgg-Jigsaw++, CC+Jigsaw++, CC+HOG, ..."""
+        if run.task is None or run.task.endswith("_probe") or not (run.task in _TASK_NAMES or run.task == "cluster_classification"):
+            return self._network_read(run, "init_backbone")
+        prefix = "vgg-" if run.flags.get("backbone") == "vgg16" else ""
+        if run.task in _TASK_NAMES:
+            return prefix + _TASK_NAMES[run.task]
+        return f"{prefix}CC+{self.clustered(self.source(run, 'pseudo_labels'))}"
+
+    def clustered(self, cluster_run: Run | None) -> str:
+        """Returns the name of the network (or HOG) whose features `cluster_run` clustered."""
+        features = self.source(cluster_run, "features_dir") if cluster_run else None
+        if features is None:
+            return "unknown"
+        extractor = features.flags.get("extractor", "endpoint")
+        return _EXTRACTOR_NAMES.get(extractor) or self._network_read(features, "init_backbone")
+
+    def _network_read(self, run, flag):
+        if flag not in run.inputs:
+            return "random"
+        source = self.source(run, flag)
+        return self.network(source) if source else f"from {pathlib.Path(run.inputs[flag]['path']).name}"
+
+    def identity(self, run: Run) -> str:
+        """Returns a digest of everything that decides the result of `run`, and of what it was made from, but the seeds."""
+        own = {name: value for name, value in run.flags.items() if name not in _NOT_IDENTITY and name not in run.inputs}
+        inputs = {}
+        for flag, record in run.inputs.items():
+            source = self.source(run, flag)
+            inputs[flag] = self.identity(source) if source else record["fingerprint"]
+        return manifest_lib.fingerprint_of([run.module, own, inputs])
+
+    def data(self, run: Run) -> str:
+        """Returns the command that made the images `run` read, without paths and seed, or the directory's name."""
+        source = self.source(run, "data_dir")
+        if source is None:
+            return pathlib.Path(run.inputs["data_dir"]["path"]).name if "data_dir" in run.inputs else "unknown"
+        dropped = tuple(f"--{name}=" for name in ("source", *_NOT_IDENTITY))
+        return " ".join(word for word in source.command if not word.startswith(dropped))
+
+
+def _find(root, exclude):
+    excluded = os.path.realpath(exclude) if exclude else None
+    for directory, children, files in os.walk(root):
+        if "run.json" in files:
+            yield pathlib.Path(directory)
+            children.clear()
+        children[:] = sorted(
+            name for name in children if not _SET_ASIDE.search(name) and os.path.realpath(os.path.join(directory, name)) != excluded
+        )
+
+
+def _read(path, name):
+    record = _json(path / "run.json", required=True)
+    finished = (path / "DONE").is_file()
+    try:
+        command, inputs = list(record["command"]), dict(record["inputs"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CorruptArtifactError(f"{path / 'run.json'}: not a record of a run ({error})") from error
+    fingerprints = [_json(path / file).get("fingerprint") for file in (manifest_lib.MANIFEST_NAME, "backbone.json")]
+    return Run(
+        path=path,
+        name=name,
+        command=command,
+        inputs=inputs,
+        flags=_flags(path / "flags.txt"),
+        finished=finished,
+        metrics=_json(path / "metrics.json", required=finished),
+        timing=_json(path / "timing.json"),
+        history=_json(path / "history.json"),
+        fingerprint=next(filter(None, fingerprints), None),
+    )
+
+
+def _json(path, required=False):
+    if not path.is_file() and not required:
+        return {}
+    try:
+        value = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise CorruptArtifactError(f"{path}: cannot be read ({error}); run its command again in another directory") from error
+    if not isinstance(value, dict):
+        raise CorruptArtifactError(f"{path}: holds no JSON object; run its command again in another directory")
+    return value
+
+
+def _flags(path):
+    values = {}
+    for line in path.read_text().splitlines() if path.is_file() else []:
+        name, separator, value = line.strip().removeprefix("--").partition("=")
+        values[name if separator else name.removeprefix("no")] = value if separator else str(not name.startswith("no")).lower()
+    return values

@@ -1,0 +1,132 @@
+"""The numbers of a set of runs as plain data: what `summary.json` holds, and its tables as text."""
+
+import math
+import re
+
+from ccssl_tf.reporting.runs import Run, RunSet
+
+SCHEMA_VERSION = 1
+PROBE_DEFINITION = "share of held-out images whose class gets the greatest logit of a linear classifier on the frozen layer"
+
+
+def summarise(runs: RunSet) -> dict:
+    """Returns everything `summary.json` holds; fully determined by the runs, with no time, machine or absolute path in it.
+
+    Returns:
+      {"runs": [one dict per run], "probes": {task: {"endpoints": [...], "networks": [...]}}, "training": [...], "clusters": [...]}.
+      Entries of `networks`, `training` and `clusters` are over the seeds of one experiment: `seeds`, `runs`, and `evaluation` with
+      {"mean", "min", "max", "std", "values"} by metric, `std` being the sample standard deviation (0 for one seed).
+    """
+    groups = {}
+    for run in runs.finished:
+        if _numbers(run):
+            groups.setdefault(runs.identity(run), []).append(run)
+    probes, training, clusters = {}, [], []
+    for group in groups.values():
+        entry = _entry(runs, group)
+        if group[0].task and group[0].task.endswith("_probe"):
+            probes.setdefault(group[0].task, []).append(entry)
+        elif group[0].task:
+            training.append(dict(entry, task=group[0].task))
+        elif group[0].module == "ccssl_tf.cluster":
+            clusters.append(dict(entry, network=runs.clustered(group[0])))
+    for entries in (*probes.values(), training, clusters):
+        _tell_apart(entries)
+        entries.sort(key=lambda entry: _order(entry["network"]))
+    return dict(
+        schema_version=SCHEMA_VERSION,
+        runs=[_run_entry(runs, run) for run in runs.runs],
+        probes={task: dict(endpoints=_endpoints(entries), networks=entries) for task, entries in sorted(probes.items())},
+        training=training,
+        clusters=clusters,
+    )
+
+
+def _run_entry(runs, run):
+    return dict(
+        name=run.name,
+        command=run.module,
+        task=run.task,
+        network=runs.network(run) if run.task else None,
+        status="finished" if run.finished else "unfinished",
+        seed=run.seed,
+        step=run.metrics.get("step"),
+        evaluation=_numbers(run) if run.finished else {},
+    )
+
+
+def _numbers(run: Run) -> dict[str, float]:
+    """The run's final numbers: `evaluation` of a training run, the plain numbers of a clustering."""
+    if run.task:
+        found = run.metrics.get("evaluation", {})
+    elif run.module == "ccssl_tf.cluster":
+        found = run.metrics
+    else:
+        return {}
+    return {name: float(value) for name, value in found.items() if isinstance(value, int | float) and not isinstance(value, bool)}
+
+
+def _entry(runs, group):
+    group = sorted(group, key=lambda run: (run.seed, run.name))
+    numbers = [_numbers(run) for run in group]
+    shared = [name for name in numbers[0] if all(name in of_run for of_run in numbers)]
+    return dict(
+        network=runs.network(group[0]),
+        backbone=group[0].flags.get("backbone"),
+        data=runs.data(group[0]),
+        seeds=[run.seed for run in group],
+        runs=[run.name for run in group],
+        chance=group[0].metrics.get("chance"),
+        evaluation={name: _statistics([of_run[name] for of_run in numbers]) for name in shared},
+    )
+
+
+def _statistics(values):
+    mean = math.fsum(values) / len(values)
+    variance = math.fsum((value - mean) ** 2 for value in values) / max(len(values) - 1, 1)
+    return dict(mean=mean, min=min(values), max=max(values), std=math.sqrt(variance), values=values)
+
+
+def _tell_apart(entries):
+    """Different experiments whose networks have one name get the name of their first run added."""
+    names = [(entry["network"], entry.get("task")) for entry in entries]
+    for entry, name in zip(entries, names, strict=True):
+        if names.count(name) > 1:
+            entry["network"] = f"{entry['network']} ({entry['runs'][0]})"
+
+
+def _order(network):
+    rank = 0 if network.startswith("random") else 2 if "CC+" in network else 1
+    return rank, network
+
+
+def _endpoints(entries):
+    """`conv1`, `conv2`, ... of the metrics `accuracy/conv1`, ...: in numeric order."""
+    names = {name.split("/", 1)[1] for entry in entries for name in entry["evaluation"] if name.startswith("accuracy/")}
+    return sorted(names, key=lambda name: [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)])
+
+
+def percent(statistics: dict | None, *, spread: bool = True) -> str:
+    """Returns e.g. `34.1`, over several seeds `34.1 (33.0-35.2)`: mean, least and greatest, in %; a dash for None."""
+    if statistics is None:
+        return "-"
+    text = f"{100 * statistics['mean']:.1f}"
+    if spread and len(statistics["values"]) > 1:
+        text += f" ({100 * statistics['min']:.1f}-{100 * statistics['max']:.1f})"
+    return text
+
+
+def format_probe_tables(summary: dict) -> str:
+    """Returns the probe tables as text for a terminal, "" when there are no probes."""
+    blocks = []
+    for task, table in summary["probes"].items():
+        rows = [["", *table["endpoints"]]]
+        for entry in table["networks"]:
+            cells = [percent(entry["evaluation"].get(f"accuracy/{endpoint}")) for endpoint in table["endpoints"]]
+            rows.append([entry["network"], *cells])
+        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+        lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
+        seeds = sorted({seed for entry in table["networks"] for seed in entry["seeds"]})
+        over = f"seed {seeds[0]}" if len(seeds) == 1 else f"mean (min-max) of seeds {', '.join(map(str, seeds))}"
+        blocks.append("\n".join([f"{task}: accuracy on held-out images in %, {over}", *(f"  {line}" for line in lines), ""]))
+    return "\n".join(blocks)

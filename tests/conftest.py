@@ -1,0 +1,122 @@
+"""Hand-made run directories, as the commands write them, for the tests of the report."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ccssl_tf.data.manifest import fingerprint_of
+
+
+class RunMaker:
+    """Writes run directories under `root`."""
+
+    def __init__(self, root):
+        self.root = root
+
+    def add(self, name, command, *, inputs=None, metrics=None, flags=None, history=None, output=None, pictures=(), done=True):
+        """Writes one run.
+
+        Args:
+          name: path below the root.
+          command: words, module first; `--name=value` words also go to flags.txt.
+          inputs: flag -> name of the run read.
+          output: "manifest.json" or "backbone.json", whichever carries its fingerprint.
+        """
+        path = self.root / name
+        (path / "pictures").mkdir(parents=True)
+        words = command.split()
+        values = dict(word.removeprefix("--").split("=", 1) for word in words[1:]) | {"seed": "0"} | (flags or {})
+        (path / "flags.txt").write_text("".join(f"--{key}={value}\n" for key, value in values.items()))
+        records = {}
+        for flag, source in (inputs or {}).items():
+            records[flag] = dict(path=str(self.root / source), fingerprint=fingerprint_of(source))
+        run = json.dumps(dict(command=words, inputs=records, python="3.11"))
+        (path / "run.json").write_text(run)
+        (path / "metrics.json").write_text(json.dumps(metrics or {}))
+        (path / "timing.json").write_text(json.dumps(dict(seconds=12.3, images_per_second=456.7)))
+        if history:
+            (path / "history.json").write_text(json.dumps(history))
+        if output:
+            (path / output).write_text(json.dumps(dict(fingerprint=fingerprint_of(name))))
+        for picture in pictures:
+            noise = np.random.default_rng(len(name)).integers(0, 255, (60, 60, 3), np.uint8)
+            Image.fromarray(noise).save(path / "pictures" / f"{picture}.png")
+        if done:
+            (path / "DONE").write_text(run)
+
+    def probe(self, name, values, *, init=None, seed=0, data="data"):
+        """Writes a linear probe with accuracies `values` of conv1, conv2, ..., in [0, 1]."""
+        self.add(
+            name,
+            f"ccssl_tf.train --task=linear_probe --backbone=alexnet --image_size=64 --train_steps=100 --workdir={name}",
+            inputs={"data_dir": data} | ({"init_backbone": init} if init else {}),
+            flags=dict(seed=str(seed)),
+            metrics=dict(task="linear_probe", step=100, evaluation={f"accuracy/conv{i}": value for i, value in enumerate(values, 1)}),
+            pictures=["conv1_filters"],
+        )
+
+    def method(self, prefix="", *, seed=0, pretext_backbone="alexnet", shift=0.0):
+        """Writes every stage of the quickstart below `prefix`."""
+        data, pretext, features, clusters, cc = (prefix + name for name in ("data", "jigsaw_pp", "features", "clusters", "cc"))
+        history = dict(
+            train=[dict(step=10 * i, loss=5 - 0.1 * i, accuracy=0.01 * i) for i in range(20)],
+            evaluation=[dict(step=200, loss=3.2, accuracy=0.17)],
+        )
+        self.add(data, f"data_prep.shapes --num_images=100 --output_dir={data}", output="manifest.json")
+        self.add(
+            pretext,
+            f"ccssl_tf.train --task=jigsaw_pp --backbone={pretext_backbone} --num_permutations=100 --workdir={pretext}",
+            inputs=dict(data_dir=data),
+            flags=dict(seed=str(seed)),
+            metrics=dict(
+                task="jigsaw_pp",
+                step=200,
+                num_parameters=1234567,
+                chance=0.01,
+                definition="share of <puzzles> solved",
+                evaluation=dict(accuracy=0.173 + shift, loss=3.2),
+            ),
+            history=history,
+            output="backbone.json",
+            pictures=["conv1_filters", "puzzle"],
+        )
+        self.add(
+            features,
+            f"ccssl_tf.extract --extractor=endpoint --workdir={features}",
+            inputs=dict(data_dir=data, init_backbone=pretext),
+            flags=dict(seed=str(seed)),
+            output="manifest.json",
+        )
+        self.add(
+            clusters,
+            f"ccssl_tf.cluster --num_clusters=20 --workdir={clusters}",
+            inputs=dict(features_dir=features),
+            flags=dict(seed=str(seed)),
+            metrics=dict(
+                num_clusters=20, num_examples=90, inertia=1234.5, nmi=0.234, purity=0.345, cluster_size=dict(min=1, median=4, max=9)
+            ),
+            output="manifest.json",
+            pictures=["nearest_images"],
+        )
+        self.add(
+            cc,
+            f"ccssl_tf.train --task=cluster_classification --backbone=alexnet --workdir={cc}",
+            inputs=dict(data_dir=data, pseudo_labels=clusters),
+            flags=dict(seed=str(seed)),
+            metrics=dict(task="cluster_classification", step=50, chance=0.1, evaluation=dict(accuracy=0.4, loss=2.0)),
+            history=history,
+            output="backbone.json",
+            pictures=["conv1_filters"],
+        )
+        self.probe(f"{prefix}probe_random", [0.281 + shift, 0.291, 0.31, 0.32, 0.30], seed=seed, data=data)
+        self.probe(f"{prefix}probe_jigsaw_pp", [0.271, 0.341 + shift, 0.41, 0.39, 0.33], init=pretext, seed=seed, data=data)
+        self.probe(f"{prefix}probe_cc", [0.28, 0.31, 0.36 + shift, 0.36, 0.34], init=cc, seed=seed, data=data)
+        self.add(f"{prefix}export", f"ccssl_tf.export --run={cc} --output_dir={prefix}export", inputs=dict(run=cc))
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """A maker of runs in an empty directory."""
+    return RunMaker(tmp_path / "runs")
