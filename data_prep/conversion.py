@@ -10,7 +10,6 @@ import contextlib
 import dataclasses
 import math
 import multiprocessing
-import os
 import pathlib
 import shutil
 import time

@@ -1,0 +1,173 @@
+"""The classes of ImageNet's validation images, from whichever file tells them beyond doubt.
+
+The published ground-truth file numbers classes by ILSVRC2012_ID, which is NOT their sorted order; only the development kit's `meta.mat`
+tells which is which, so that file without the kit is refused unless the user says what its numbers are.
+"""
+
+import csv
+import io
+import pathlib
+import re
+import tarfile
+
+from ccssl_tf.errors import InputError
+from data_prep.decoding import printable
+
+GROUND_TRUTH = "ILSVRC2012_validation_ground_truth.txt"
+DEVKIT = "ILSVRC2012_devkit_t12"
+_CSV_NAMES = ("val_labels.csv", "LOC_val_solution.csv")
+_META_BYTES = 64 * 2**20
+
+
+def validation_classes(source: pathlib.Path, names: list[bytes], wnids: list[str], ground_truth_ids: str) -> dict[bytes, str] | None:
+    """Tells the wnid of every validation image.
+
+    The first that is there decides: the development kit (packed or not) with its ground truth, `val.txt` (name, 0-based index of the
+    sorted wnids), a csv (name, wnid), the ground truth with `synsets.txt`. Where several are there they must agree.
+
+    Args:
+      source: directory searched.
+      names: the images' base names.
+      wnids: the sorted classes.
+      ground_truth_ids: "devkit", or "synsets" when the ground truth's numbers are line numbers (from 1) of `synsets.txt`.
+
+    Returns:
+      Name -> wnid, or None when there is no such file at all.
+
+    Raises:
+      InputError: a bare ground truth, files that disagree with each other or with the images, unknown classes.
+    """
+    found = {}
+    ground_truth = _find(source, GROUND_TRUTH, f"{DEVKIT}/data/{GROUND_TRUTH}")
+    if ground_truth_ids == "synsets":
+        if ground_truth is None:
+            raise InputError(f"{source}: --ground_truth_ids=synsets, but there is no {GROUND_TRUTH}")
+        synsets = _find(source, "synsets.txt")
+        order = dict(enumerate(synsets.read_text().split(), 1)) if synsets else dict(enumerate(wnids, 1))
+        found[ground_truth.name] = _from_ground_truth(ground_truth.read_text(), ground_truth, order, names)
+    meta, truth_text = _devkit(source, ground_truth)
+    if meta is not None:
+        found["meta.mat"] = _from_ground_truth(truth_text, GROUND_TRUTH, _ids_of(meta), names)
+    if (path := _find(source, "val.txt")) is not None:
+        found["val.txt"] = _from_val_txt(path, wnids)
+    if (path := _find(source, *_CSV_NAMES)) is not None:
+        found[path.name] = _from_csv(path)
+    if not found:
+        if ground_truth is not None:
+            raise InputError(
+                f"{ground_truth}: its numbers mean nothing without the development kit ({DEVKIT}.tar.gz or meta.mat); add it, or "
+                "val.txt or a csv of wnids, or say --ground_truth_ids=synsets if they are line numbers of synsets.txt"
+            )
+        print(f"{source}: nothing tells the classes of the validation images; they stay unlabelled")
+        return None
+    return _agreed(source, found, names, wnids)
+
+
+def _agreed(source, found, names, wnids):
+    (first, classes), *others = found.items()
+    missing = [name for name in names if name not in classes]
+    if missing:
+        raise InputError(f"{source / first}: no class for {len(missing)} images, the first {printable(missing[0])}")
+    unknown = sorted({classes[name] for name in names} - set(wnids))
+    if unknown:
+        raise InputError(f"{source / first}: classes without training images: {', '.join(unknown[:5])} ({len(unknown)} in all)")
+    for other, theirs in others:
+        different = [name for name in names if theirs.get(name) != classes[name]]
+        if different:
+            name = different[0]
+            raise InputError(
+                f"{source}: {first} and {other} disagree about {len(different)} images, the first {printable(name)} "
+                f"({classes[name]} and {theirs.get(name)}); remove the wrong file"
+            )
+    return classes
+
+
+def read_words(source: pathlib.Path, wnids: list[str]) -> list[str] | None:
+    """Returns the words of each class from `words.txt` (wnid, tab, words), or None without that file."""
+    path = _find(source, "words.txt")
+    if path is None:
+        return None
+    words = dict(line.split("\t", 1) for line in path.read_text(encoding="utf-8").splitlines() if "\t" in line)
+    return [words.get(wnid, "") for wnid in wnids]
+
+
+def _find(source, *names):
+    return next((source / name for name in names if (source / name).is_file()), None)
+
+
+def _devkit(source, ground_truth):
+    """(Bytes of meta.mat, text of the ground truth), or (None, None)."""
+    packed = _find(source, f"{DEVKIT}.tar.gz", f"{DEVKIT}.tar")
+    if packed is not None:
+        try:
+            with tarfile.open(packed) as archive:
+                meta = _member(archive, "meta.mat")
+                truth = _member(archive, GROUND_TRUTH)
+        except (tarfile.TarError, OSError, EOFError) as error:
+            raise InputError(f"{packed}: not a whole archive ({error}); fetch it again") from error
+        if meta is None or truth is None:
+            raise InputError(f"{packed}: holds no {'meta.mat' if meta is None else GROUND_TRUTH}; this is not the task 1-2 kit")
+        return meta, truth.decode("ascii", "replace")
+    meta = _find(source, "meta.mat", f"{DEVKIT}/data/meta.mat")
+    if meta is None or ground_truth is None:
+        return None, None
+    return meta.read_bytes(), ground_truth.read_text()
+
+
+def _member(archive, name):
+    for member in archive:
+        if member.isfile() and pathlib.PurePosixPath(member.name).name == name and member.size <= _META_BYTES:
+            return archive.extractfile(member).read()
+    return None
+
+
+def _ids_of(meta):
+    """ILSVRC2012_ID -> wnid."""
+    import scipy.io
+
+    try:
+        synsets = scipy.io.loadmat(io.BytesIO(meta), squeeze_me=True)["synsets"]
+        return {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in synsets}
+    except (ValueError, KeyError, TypeError, IndexError, NotImplementedError) as error:
+        raise InputError(f"meta.mat: not the development kit's table of classes ({error})") from error
+
+
+def _from_ground_truth(text, path, order, names):
+    """Line k is the class of image k; the image's number is in its name."""
+    try:
+        ids = [int(line) for line in text.split()]
+        classes = {}
+        for name in names:
+            number = int(re.fullmatch(rb"ILSVRC2012_val_(\d{8})\.\w+", name, re.IGNORECASE)[1])
+            classes[name] = order[ids[number - 1]] if 1 <= number <= len(ids) else None
+    except (ValueError, KeyError) as error:
+        raise InputError(f"{path}: not one known class number a line ({error})") from error
+    except TypeError as error:
+        raise InputError(f"{printable(name)}: not the name of a validation image (ILSVRC2012_val_00000001.JPEG)") from error
+    if len(ids) != len(names) and None in classes.values():
+        raise InputError(f"{path}: {len(ids)} lines for {len(names)} images")
+    return classes
+
+
+def _from_val_txt(path, wnids):
+    try:
+        pairs = [line.rsplit(None, 1) for line in path.read_bytes().splitlines() if line.strip()]
+        numbered = {name.rpartition(b"/")[2]: int(label) for name, label in pairs}
+    except ValueError as error:
+        raise InputError(f"{path}: expected lines of `name label` ({error})") from error
+    wrong = next((label for label in numbered.values() if not 0 <= label < len(wnids)), None)
+    if wrong is not None:
+        raise InputError(f"{path}: label {wrong}, but there are {len(wnids)} classes of training images (labels count from 0)")
+    return {name: wnids[label] for name, label in numbered.items()}
+
+
+def _from_csv(path):
+    """Reads `name,wnid` and Kaggle's `name without suffix,wnid x y x y ...`."""
+    classes = {}
+    with open(path, newline="", encoding="utf-8") as file:
+        for row in csv.reader(file):
+            if len(row) < 2 or not re.match(r"n\d{8}\b", row[1]):
+                continue  # The header.
+            name = row[0].rpartition("/")[2]
+            classes[(name if "." in name else name + ".JPEG").encode()] = row[1].split()[0]
+    return classes
