@@ -16,7 +16,9 @@ from ccssl_tf.data import manifest as manifest_lib
 from ccssl_tf.errors import InputError
 
 # Flags that say where and how fast, not what: a run may be continued with other values of these.
-_FREE_FLAGS = frozenset({"workdir", "output_dir", "dry_run", "strategy", "flagfile", "num_workers", "log_steps", "checkpoint_steps"})
+_FREE_FLAGS = frozenset(
+    {"workdir", "output_dir", "dry_run", "strategy", "flagfile", "num_workers", "max_bad_images", "log_steps", "checkpoint_steps"}
+)
 _HOUSEKEEPING = frozenset({".lock", "flags.txt", "run.json"})
 
 

@@ -21,6 +21,8 @@ _EXIF_ORIENTATION = 0x0112
 
 # Sizes are compared with --max_pixels before anything is decoded; Pillow's own limit would only double that.
 Image.MAX_IMAGE_PIXELS = None
+# Without this only some of the formats are known to `Image.open`.
+Image.init()
 
 
 class BadImage(CcsslError):
