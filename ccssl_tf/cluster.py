@@ -1,0 +1,178 @@
+"""(b, c) Clusters features by k-means and writes the pseudo-labels of one or more splits.
+
+  python -m ccssl_tf.cluster --features_dir=DIR --num_clusters=2000 --workdir=DIR [--assign_dir=DIR ...]
+
+Writes centroids.npy, pseudo-label records with their manifest, nearest.json and pictures/nearest_images.png (Figure 5). A killed run
+continues at the pass it was in, to the same centroids.
+"""
+
+import pathlib
+
+from absl import flags
+
+from ccssl_tf import runtime
+
+tf = runtime.quiet_tensorflow()
+
+import numpy as np
+
+from ccssl_tf import stage_flags
+from ccssl_tf.clustering import KMeans, cluster_report, image_facts, pseudo_labels, sources
+from ccssl_tf.clustering.kmeans import ALGORITHMS, INITIALIZATIONS, print_pass
+from ccssl_tf.data import manifest as manifest_lib
+from ccssl_tf.errors import FlagError, InputError
+from ccssl_tf.workdir import Workdir
+
+_FEATURES_DIR = flags.DEFINE_string("features_dir", None, "Feature directory to cluster: a workdir of ccssl_tf.extract.")
+_ASSIGN_DIR = flags.DEFINE_multi_string(
+    "assign_dir", None, "Feature directory whose images get the pseudo-labels; repeat for more splits. Default: --features_dir."
+)
+_NUM_CLUSTERS = flags.DEFINE_integer("num_clusters", 2000, "Number of clusters K (2000 in the paper).")
+_ALGORITHM = flags.DEFINE_enum("algorithm", "lloyd", ALGORITHMS, "Exact Lloyd iterations, as in the paper.")
+_INITIALIZATION = flags.DEFINE_enum("initialization", "k-means++", INITIALIZATIONS, "Start: greedy k-means++ on a sample, or random rows.")
+_MAX_ITERATIONS = flags.DEFINE_integer("max_iterations", 100, "Most updates of the centroids.", lower_bound=1)
+_TOLERANCE = flags.DEFINE_float(
+    "tolerance", 1e-4, "Stop when a pass lowers the inertia by less than this share of it; 0: when no assignment changes.", lower_bound=0
+)
+_MEMORY_GB = flags.DEFINE_float("memory_gb", 4.0, "Features up to this size (GiB) are read once; larger ones on each pass.", lower_bound=0)
+
+
+def main():
+    """Runs the stage."""
+    if not _FEATURES_DIR.value:
+        raise FlagError("--features_dir: not given; name a workdir of ccssl_tf.extract")
+    fitted = sources.DirectorySource(_FEATURES_DIR.value)
+    assigned = _assigned_sources(fitted)
+    _check_num_clusters(fitted)
+    images = {split: _image_directory(source) for split, source in assigned.items()}
+    _print_cost(fitted)
+    if runtime.DRY_RUN.value:
+        print(f"would write the pseudo-labels of {', '.join(assigned)} into {stage_flags.WORKDIR.value}")
+        return
+    inputs = {f"assign_dir[{number}]" if number else "assign_dir": path for number, path in enumerate(_ASSIGN_DIR.value or [])}
+    with Workdir(
+        stage_flags.WORKDIR.value, inputs=dict(inputs, features_dir=_FEATURES_DIR.value, data_dir=stage_flags.DATA_DIR.value)
+    ) as workdir:
+        if workdir.is_done:
+            print(f"{workdir.path}: already done", flush=True)
+            return
+        with runtime.stop_on_signal() as should_stop:
+            _run(workdir, fitted, assigned, images, should_stop)
+
+
+def _run(workdir, fitted, assigned, images, should_stop):
+    checkpoint = workdir.path / "checkpoint.npz"
+    kmeans = KMeans(
+        _NUM_CLUSTERS.value,
+        algorithm=_ALGORITHM.value,
+        initialization=_INITIALIZATION.value,
+        max_iterations=_MAX_ITERATIONS.value,
+        tolerance=_TOLERANCE.value,
+        seed=runtime.SEED.value,
+        memory_gb=_MEMORY_GB.value,
+    )
+    summaries = tf.summary.create_file_writer(str(workdir.path))
+
+    def on_pass(values):
+        print_pass(values)
+        with summaries.as_default(step=values["iteration"]):
+            for name in ("inertia", "moved", "empty_clusters", "seconds"):
+                tf.summary.scalar(f"kmeans/{name}", values[name])
+        summaries.flush()
+
+    kmeans.fit(fitted, checkpoint_path=checkpoint, on_pass=on_pass, should_stop=should_stop)
+    summaries.close()
+    with manifest_lib.atomic_file(workdir.path / "centroids.npy") as temporary:
+        np.save(temporary, kmeans.centroids)
+    splits, metrics, nearest_tables, picture = {}, {}, {}, None
+    for split, source in assigned.items():
+        labels, distances = kmeans.assign(source, should_stop=should_stop)
+        index = source.indices()
+        fingerprint = source.manifest.info["images_fingerprint"]
+        facts = image_facts.read_image_facts(images[split], split, fingerprint) if images[split] else None
+        filenames = [facts.filenames[place] for place in index] if facts else None
+        splits[split] = pseudo_labels.PseudoLabels(fingerprint, index, labels, distances, filenames)
+        agreement = cluster_report.label_metrics(labels, facts.labels[index]) if facts else {}
+        metrics[split] = dict(agreement, num_examples=len(labels))
+        nearest = cluster_report.nearest_members(labels, distances, kmeans.num_clusters)
+        nearest_tables[split] = cluster_report.nearest_table(nearest, labels, distances, index, filenames)
+        if facts and picture is None:
+            picture = cluster_report.draw_nearest(cluster_report.pictured_clusters(nearest, distances), nearest, index, facts)
+        shown = "".join(f"  {name} {value:.4f}" for name, value in agreement.items())
+        print(f"pseudo-labels  {split}  {len(labels)} images{shown}", flush=True)
+    manifest_lib.write_json(workdir.path / "nearest.json", nearest_tables)
+    if picture is not None:
+        (workdir.path / "pictures").mkdir(exist_ok=True)
+        with manifest_lib.atomic_file(workdir.path / "pictures" / "nearest_images.png") as temporary:
+            picture.save(temporary)
+    pseudo_labels.write_pseudo_labels(
+        workdir.path,
+        splits,
+        num_clusters=kmeans.num_clusters,
+        info=dict(
+            centroids_sha256=manifest_lib.file_sha256(workdir.path / "centroids.npy"),
+            features_fingerprint={split: source.fingerprint() for split, source in dict(assigned, **{"(fitted)": fitted}).items()},
+            extractor=fitted.manifest.info["extractor"],
+        ),
+    )
+    workdir.finish(
+        metrics=dict(
+            num_clusters=kmeans.num_clusters,
+            num_examples=fitted.num_examples,
+            iterations=kmeans.iterations,
+            inertia=kmeans.inertia,
+            empty_clusters=kmeans.empty_clusters,
+            cluster_size=cluster_report.size_metrics(kmeans.cluster_sizes),
+            splits=metrics,
+        )
+    )
+    checkpoint.unlink()
+
+
+def _assigned_sources(fitted):
+    """Returns split -> source of the rows to label; raises InputError for a split named twice or features of another kind."""
+    assigned = {}
+    for path in _ASSIGN_DIR.value or []:
+        source = sources.DirectorySource(path)
+        if source.split in assigned:
+            raise InputError(f"--assign_dir={path}: split {source.split} is already given by {assigned[source.split].directory}")
+        for fact in ("dim", "extractor", "backbone_fingerprint"):
+            ours, theirs = fitted.manifest.info.get(fact), source.manifest.info.get(fact)
+            if ours != theirs:
+                raise InputError(f"--assign_dir={path}: {fact} is {theirs}, that of --features_dir is {ours}; extract both alike")
+        assigned[source.split] = source
+    return assigned or {fitted.split: fitted}
+
+
+def _check_num_clusters(fitted):
+    if _NUM_CLUSTERS.value < 1:
+        raise InputError(f"--num_clusters={_NUM_CLUSTERS.value}: at least one cluster is needed")
+    if _NUM_CLUSTERS.value > fitted.num_examples:
+        raise InputError(f"--num_clusters={_NUM_CLUSTERS.value}: more than the {fitted.num_examples} rows in {fitted.directory}")
+
+
+def _image_directory(source):
+    """Returns where the images of `source` are, checked to be the same images, or None if they are gone."""
+    noted = source.manifest.info["data_dir"]
+    directory = pathlib.Path(stage_flags.DATA_DIR.value or noted)
+    if not stage_flags.DATA_DIR.value and not (directory / manifest_lib.MANIFEST_NAME).is_file():
+        print(
+            f"{noted}: the images of split {source.split} are not there: no file names, no label metrics (--data_dir names another place)"
+        )
+        return None
+    image_facts.check_images(directory, source.split, source.manifest.info["images_fingerprint"])
+    return directory
+
+
+def _print_cost(fitted):
+    size, flops = fitted.num_bytes / 1e9, 2.0 * fitted.num_examples * fitted.dim * _NUM_CLUSTERS.value
+    where = "kept in memory" if fitted.num_bytes <= _MEMORY_GB.value * 2**30 else "read again on each pass (--memory_gb)"
+    print(
+        f"k-means  {fitted.num_examples} rows x {fitted.dim}, {size:.3g} GB {where}, {_NUM_CLUSTERS.value} clusters, "
+        f"{flops / 1e12:.3g} TFLOP a pass, at most {_MAX_ITERATIONS.value + 1} passes",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    runtime.launch(main, __doc__)

@@ -1,0 +1,6 @@
+"""(b, c) Clusters the features and labels images with the nearest centroid (section 4)."""
+
+from ccssl_tf.clustering.kmeans import KMeans
+from ccssl_tf.clustering.pseudo_labels import read_pseudo_labels, write_pseudo_labels
+
+__all__ = ["KMeans", "read_pseudo_labels", "write_pseudo_labels"]

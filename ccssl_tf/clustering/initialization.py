@@ -1,0 +1,72 @@
+"""Where k-means starts: greedy k-means++ (Arthur and Vassilvitskii 2007, section 2.2 for several trials a centre), or random rows."""
+
+import math
+
+import numpy as np
+import tensorflow as tf
+
+# Squared distances below this share of the squared norms are rounding: the two rows are copies of each other.
+_ROUNDING = np.float32(1e-6)
+
+
+def sample_size(num_examples: int, dim: int, num_clusters: int, memory_bytes: int) -> int:
+    """Returns how many rows k-means++ sees: 20 for each cluster and at least 20,000, if there are as many and a third of the memory holds them."""
+    wanted = max(20 * num_clusters, 20_000)
+    affordable = max(memory_bytes // (12 * dim), 2 * num_clusters)
+    return min(num_examples, wanted, affordable)
+
+
+def random_positions(num_examples: int, count: int, seed: int) -> np.ndarray:
+    """Returns `count` different positions in [0, N), ascending, drawn uniformly: [count] int64."""
+    generator = np.random.default_rng([seed, 0])
+    return np.sort(generator.choice(num_examples, count, replace=False, shuffle=False))
+
+
+def kmeans_plus_plus(rows: np.ndarray, num_clusters: int, seed: int, check_stop=lambda: None) -> np.ndarray:
+    """Greedy k-means++: each centre is the best of 2 + log K rows drawn with probability proportional to the squared distance.
+
+    Args:
+      rows: [S, D] float32, S >= K.
+      num_clusters: K.
+      seed: of the draws.
+      check_stop: called for every centre; may raise.
+
+    Returns:
+      [K, D] float32, rows of `rows`; all different if there are K different rows.
+    """
+    generator = np.random.default_rng([seed, 1])
+    trials = 2 + int(math.log(num_clusters))
+    centred = tf.constant(rows) - tf.reduce_mean(rows, axis=0)
+    norms = tf.reduce_sum(centred * centred, axis=-1)
+    chosen = np.empty(num_clusters, np.int64)
+    chosen[0] = generator.integers(len(rows))
+    closest, _ = _closest_after(centred, norms, tf.fill([len(rows)], tf.float32.max), tf.constant(chosen[:1]))
+    for number in range(1, num_clusters):
+        check_stop()
+        cumulated = np.cumsum(closest, dtype=np.float64)
+        if cumulated[-1] > 0:
+            draws = np.searchsorted(cumulated, generator.random(trials) * cumulated[-1], side="right")
+        else:  # Fewer different rows than clusters: the rest start as copies, k-means says so.
+            draws = generator.integers(len(rows), size=trials)
+        candidates = np.minimum(draws, len(rows) - 1)
+        closest, best = _closest_after(centred, norms, closest, tf.constant(candidates))
+        chosen[number] = candidates[best]
+    return rows[chosen]
+
+
+@tf.function(
+    input_signature=[
+        tf.TensorSpec([None, None], tf.float32),
+        tf.TensorSpec([None], tf.float32),
+        tf.TensorSpec([None], tf.float32),
+        tf.TensorSpec([None], tf.int64),
+    ]
+)
+def _closest_after(rows, norms, closest, candidates):
+    """Returns each row's squared distance to its closest centre [S] if the best candidate joins, and which one that is."""
+    own_norms = tf.gather(norms, candidates)[:, None]
+    distances = own_norms + norms - 2 * tf.matmul(tf.gather(rows, candidates), rows, transpose_b=True)
+    distances = tf.where(distances > _ROUNDING * (own_norms + norms), distances, 0.0)
+    closest = tf.minimum(closest, distances)
+    best = tf.argmin(tf.reduce_sum(tf.cast(closest, tf.float64), axis=-1))
+    return closest[best], best

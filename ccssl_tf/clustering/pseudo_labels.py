@@ -1,0 +1,130 @@
+"""(c) Pseudo-labels as records: image index, file name, cluster, distance to its centroid; and back as a vector gathered by index."""
+
+import dataclasses
+import pathlib
+
+import numpy as np
+import tensorflow as tf
+
+from ccssl_tf.data import manifest as manifest_lib
+from ccssl_tf.data import records
+from ccssl_tf.errors import CorruptArtifactError, InputError
+
+_SHARD_ROWS = 1 << 18
+
+
+@dataclasses.dataclass(frozen=True)
+class PseudoLabels:
+    """The pseudo-labels of one split of images.
+
+    Attributes:
+      images_fingerprint: of the split of images they belong to.
+      index: [N] int64, image indices.
+      labels: [N] int32 in [0, K).
+      distances: [N] float32, to the centroids.
+      filenames: [N] bytes in the order of `index`; None where they are not known.
+    """
+
+    images_fingerprint: str
+    index: np.ndarray
+    labels: np.ndarray
+    distances: np.ndarray
+    filenames: list[bytes] | None = None
+
+
+def write_pseudo_labels(
+    directory, splits: dict[str, PseudoLabels], *, num_clusters: int, info: dict | None = None
+) -> manifest_lib.Manifest:
+    """Writes records and, last, the manifest.
+
+    Args:
+      directory: an existing directory.
+      splits: split name -> its pseudo-labels.
+      num_clusters: K.
+      info: more facts for the manifest.
+
+    Raises:
+      InputError: a label outside [0, K), or an image index missing or there twice.
+    """
+    directory = pathlib.Path(directory)
+    for split, labels in splits.items():
+        fault = _fault(labels.index, labels.labels, num_clusters)
+        if fault:
+            raise InputError(f"pseudo-labels of split {split}: {fault}")
+    shards = {split: _write_split(directory, split, labels) for split, labels in splits.items()}
+    fingerprints = {split: labels.images_fingerprint for split, labels in splits.items()}
+    manifest = manifest_lib.Manifest("pseudo_labels", shards, dict(info or {}, num_clusters=num_clusters, images_fingerprint=fingerprints))
+    manifest.write(directory)
+    return manifest
+
+
+def read_pseudo_labels(directory, split: str, images_fingerprint: str) -> np.ndarray:
+    """Returns the pseudo-label of every image of a split, by image index: [N] int32.
+
+    Args:
+      directory: what `ccssl_tf.cluster` wrote.
+      split: split name.
+      images_fingerprint: `Manifest.fingerprint(split)` of the images they are to be used with.
+
+    Raises:
+      InputError: no such split, or made from other images; both fingerprints are named.
+      CorruptArtifactError: damaged records, a label outside [0, K), an index missing or there twice.
+    """
+    directory = pathlib.Path(directory)
+    manifest = manifest_lib.Manifest.read(directory, "pseudo_labels")
+    shards = manifest.shards(split)
+    made_from = manifest.info["images_fingerprint"][split]
+    if made_from != images_fingerprint:
+        raise InputError(
+            f"{directory}: the pseudo-labels of split {split} were made from images with fingerprint {made_from}, "
+            f"these have {images_fingerprint}; extract and cluster these images"
+        )
+    index, labels = [], []
+    for shard in shards:
+        dataset = tf.data.TFRecordDataset(str(directory / shard.name)).batch(4096).map(records.parse_pseudo_label).prefetch(2)
+        count = 0
+        try:
+            for batch in dataset.as_numpy_iterator():
+                index.append(batch["index"])
+                labels.append(batch["label"])
+                count += len(batch["index"])
+        except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
+            raise CorruptArtifactError(f"{directory / shard.name}: damaged after record {count}; cluster again") from error
+        if count != shard.num_examples:
+            raise CorruptArtifactError(f"{directory / shard.name}: {count} records instead of {shard.num_examples}; cluster again")
+    index, labels = (np.concatenate(parts) if parts else np.empty(0, np.int64) for parts in (index, labels))
+    fault = _fault(index, labels, manifest.info["num_clusters"])
+    if fault:
+        raise CorruptArtifactError(f"{directory}: pseudo-labels of split {split}: {fault}; cluster again")
+    by_index = np.empty(len(index), np.int32)
+    by_index[index] = labels
+    return by_index
+
+
+def _fault(index, labels, num_clusters):
+    """Returns what is wrong with the labels of a split, or None."""
+    counts = np.bincount(index[(index >= 0) & (index < len(index))], minlength=len(index))
+    if len(labels) != len(index):
+        return f"{len(labels)} labels for {len(index)} images"
+    if np.any(counts != 1):
+        wrong = int(np.flatnonzero(counts != 1)[0])
+        return f"image index {wrong} is there {counts[wrong]} times instead of once (of {len(index)})"
+    outside = (labels < 0) | (labels >= num_clusters)
+    if np.any(outside):
+        wrong = int(np.argmax(outside))
+        return f"image {index[wrong]} has label {labels[wrong]}, outside of {num_clusters} clusters"
+    return None
+
+
+def _write_split(directory, split, labels):
+    filenames = labels.filenames or [b""] * len(labels.index)
+    total = max(1, -(-len(labels.index) // _SHARD_ROWS))
+    shards = []
+    for number in range(total):
+        rows = range(number * _SHARD_ROWS, min((number + 1) * _SHARD_ROWS, len(labels.index)))
+        examples = (
+            records.pseudo_label_example(int(labels.index[row]), filenames[row], int(labels.labels[row]), float(labels.distances[row]))
+            for row in rows
+        )
+        shards.append(records.write_shard(directory / manifest_lib.shard_name(split, number, total), examples))
+    return shards

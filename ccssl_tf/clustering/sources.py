@@ -1,0 +1,260 @@
+"""Feature rows [N, D] that k-means reads again and again in one fixed order: an array, a tf.data or a feature directory."""
+
+import hashlib
+import os
+import pathlib
+
+import numpy as np
+import tensorflow as tf
+
+from ccssl_tf.data import manifest as manifest_lib
+from ccssl_tf.data import records
+from ccssl_tf.errors import CorruptArtifactError, InputError, Interrupted
+
+_READ_AHEAD_BYTES = 512 << 20
+
+
+def open_source(features, memory_bytes: int):
+    """Returns the source of rows that `features` is.
+
+    Args:
+      features: [N, D] array of numbers; tf.data.Dataset of [B, D]; path of a feature directory; or a source, returned as it is.
+      memory_bytes: a tf.data that fits is read once and kept as an array.
+
+    Raises:
+      InputError: no rows, not two-dimensional, or not numbers.
+    """
+    if isinstance(features, ArraySource | DatasetSource | DirectorySource):
+        return features
+    if isinstance(features, str | os.PathLike):
+        return DirectorySource(features)
+    if isinstance(features, tf.data.Dataset):
+        return _open_dataset(features, memory_bytes)
+    return ArraySource(features)
+
+
+class ArraySource:
+    """Rows in memory."""
+
+    in_memory = True
+
+    def __init__(self, array):
+        """Args: array: [N, D], any float or integer type."""
+        array = np.asarray(array)
+        if array.ndim != 2 or array.dtype.kind not in "fiu":
+            raise InputError(f"features: expected an array of numbers [N, D], found {array.dtype} {list(array.shape)}")
+        if not array.size:
+            raise InputError(f"features: shape {list(array.shape)} holds no features; there is nothing to cluster")
+        self._array = array
+        self.num_examples, self.dim = array.shape
+        self.num_bytes = array.nbytes
+
+    def fingerprint(self) -> str:
+        """Returns a digest of the rows."""
+        return hashlib.sha256(np.ascontiguousarray(self._array).view(np.uint8)).hexdigest()
+
+    def chunks(self, rows: int):
+        """Yields the rows in order as [<= rows, D]."""
+        for start in range(0, self.num_examples, rows):
+            yield self._array[start : start + rows]
+
+    def blocks_holding(self, positions: np.ndarray):
+        """Returns an iterable of blocks [n, D] with the rows at `positions` (ascending) and their positions in it."""
+        return [self._array], positions
+
+    def not_finite(self, position: int) -> Exception:
+        """Returns the error to raise for a row that is not finite."""
+        return InputError(f"features: row {position} holds a NaN, an infinity or a number beyond float32; remove it")
+
+
+class DatasetSource:
+    """A tf.data of [B, D] too large to keep; it must yield the same rows in the same order on every pass."""
+
+    in_memory = False
+
+    def __init__(self, dataset: tf.data.Dataset, num_examples: int, dim: int):
+        self._dataset = dataset
+        self.num_examples, self.dim = num_examples, dim
+        self.num_bytes = num_examples * dim * dataset.element_spec.dtype.size
+
+    def fingerprint(self) -> str:
+        """Returns a digest of the shape: the rows of a tf.data have no cheaper one."""
+        return manifest_lib.fingerprint_of(["tf.data", self.num_examples, self.dim])
+
+    def chunks(self, rows: int):
+        """Yields the rows in order as [<= rows, D]."""
+        return self._dataset.rebatch(rows).prefetch(2).as_numpy_iterator()
+
+    def blocks_holding(self, positions: np.ndarray):
+        """Returns an iterable of blocks [n, D] with the rows at `positions` (ascending) and their positions in it."""
+        return self.chunks(1024), positions
+
+    def not_finite(self, position: int) -> Exception:
+        """Returns the error to raise for a row that is not finite."""
+        return InputError(f"features: row {position} of the tf.data holds a NaN or an infinity; remove it")
+
+
+class DirectorySource:
+    """The shards of a feature directory, read in order with the following shards read ahead."""
+
+    in_memory = False
+
+    def __init__(self, directory):
+        """Args: directory: what `ccssl_tf.extract` wrote, holding one split."""
+        self.directory = pathlib.Path(directory)
+        self.manifest = manifest_lib.Manifest.read(directory, "features")
+        if len(self.manifest.splits) != 1:
+            raise InputError(f"{directory}: holds the splits {sorted(self.manifest.splits)}; features of one split are needed")
+        self.split = next(iter(self.manifest.splits))
+        self._shards = self.manifest.shards(self.split)
+        self.num_examples = self.manifest.num_examples(self.split)
+        self.dim, self._dtype = int(self.manifest.info["dim"]), np.dtype(self.manifest.info["dtype"])
+        self.num_bytes = sum(shard.num_bytes for shard in self._shards)
+        if not self.num_examples:
+            raise InputError(f"{directory}: holds no features; there is nothing to cluster")
+
+    def fingerprint(self) -> str:
+        """Returns the manifest's fingerprint."""
+        return self.manifest.fingerprint()
+
+    def chunks(self, rows: int):
+        """Yields the rows in order as [<= rows, D] in the stored type; raises CorruptArtifactError naming a damaged shard."""
+        count = 0
+        for chunk, _ in self._checked(self._dataset(self._shards).rebatch(rows).prefetch(2)):
+            count += len(chunk)
+            yield chunk.numpy().astype(self._dtype, copy=False)
+        if count != self.num_examples:
+            raise self._damage()
+
+    def blocks_holding(self, positions: np.ndarray):
+        """Returns an iterable of blocks [n, D] with the rows at `positions` (ascending) and their positions in it; reads no other shards."""
+        ends = np.cumsum([shard.num_examples for shard in self._shards])
+        needed, which = np.unique(np.searchsorted(ends, positions, side="right"), return_inverse=True)
+        shards = [self._shards[number] for number in needed]
+        counts = np.array([shard.num_examples for shard in shards])
+        moved = (ends[needed] - counts) - (np.cumsum(counts) - counts)
+        return (rows.numpy() for rows, _ in self._checked(self._dataset(shards))), positions - moved[which]
+
+    def indices(self) -> np.ndarray:
+        """Returns the image index of every row, in order: [N] int64."""
+        return np.concatenate([index.numpy() for _, index in self._checked(self._dataset(self._shards))])
+
+    def not_finite(self, position: int) -> Exception:
+        """Returns the error to raise for a row that is not finite: it names shard and row."""
+        for shard in self._shards:
+            if position < shard.num_examples:
+                path = self.directory / shard.name
+                return CorruptArtifactError(f"{path}: row {position} holds a NaN or an infinity; extract the features again")
+            position -= shard.num_examples
+        raise IndexError(position)
+
+    def _dataset(self, shards):
+        paths = [str(self.directory / shard.name) for shard in shards]
+        largest = max(shard.num_bytes for shard in shards)
+        parallel = int(np.clip(_READ_AHEAD_BYTES // max(largest, 1), 1, min(4, len(shards))))
+
+        def parse(serialized):
+            index, rows = records.parse_features(serialized, self.dim, self._dtype.name)
+            return rows, index
+
+        # A block length no shard reaches keeps the order of the shards while the next ones are read ahead.
+        return tf.data.Dataset.from_tensor_slices(paths).interleave(
+            lambda path: tf.data.TFRecordDataset(path).map(parse),
+            cycle_length=parallel,
+            block_length=max(shard.num_examples for shard in shards),
+            num_parallel_calls=parallel,
+            deterministic=True,
+        )
+
+    def _checked(self, dataset):
+        try:
+            yield from dataset
+        except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
+            raise self._damage() from error
+
+    def _damage(self):
+        """Looks for the damaged shard; called only when a pass has failed."""
+        for shard in self._shards:
+            path, count = self.directory / shard.name, 0
+            try:
+                for number, serialized in enumerate(records.read_shard(path)):
+                    count += len(records.parse_features(serialized, self.dim, self._dtype.name)[0])
+            except CorruptArtifactError as error:
+                return error
+            except tf.errors.InvalidArgumentError:
+                return CorruptArtifactError(f"{path}: record {number} is not a block of {self.dim} features; extract the features again")
+            if count != shard.num_examples:
+                return CorruptArtifactError(f"{path}: {count} rows instead of {shard.num_examples}; extract the features again")
+        return CorruptArtifactError(f"{self.directory}: the shards do not hold the {self.num_examples} rows of the manifest")
+
+
+class ChunkReader:
+    """Reads a source pass after pass in chunks of a fixed number of rows; what fits the memory is read once."""
+
+    def __init__(self, source, rows: int, memory_bytes: int, should_stop=None):
+        """Sets up the reading.
+
+        Args:
+          source: of rows.
+          rows: per chunk.
+          memory_bytes: the source is kept in memory if it is no larger than this.
+          should_stop: asked before each chunk; True ends the reading with Interrupted.
+        """
+        self.source, self._rows, self._should_stop = source, rows, should_stop
+        self._keep = not source.in_memory and source.num_bytes <= memory_bytes
+        self._kept = None
+        self.bytes_read = 0
+
+    def __iter__(self):
+        """Yields (position of the first row, rows [n, D])."""
+        start, kept = 0, []
+        self.bytes_read = 0 if self.source.in_memory or self._kept else self.source.num_bytes
+        for chunk in self._interruptible(self._kept or self.source.chunks(self._rows)):
+            if self._keep and self._kept is None:
+                kept.append(chunk)
+            yield start, chunk
+            start += len(chunk)
+        if self._keep and self._kept is None:
+            self._kept = kept
+
+    def take(self, positions: np.ndarray) -> np.ndarray:
+        """Returns the rows at `positions` (ascending), [n, D] float32."""
+        blocks, local = (self._kept, positions) if self._kept else self.source.blocks_holding(positions)
+        taken, start, done = np.empty([len(local), self.source.dim], np.float32), 0, 0
+        for block in self._interruptible(blocks):
+            stop = int(np.searchsorted(local, start + len(block)))
+            taken[done:stop] = block[local[done:stop] - start]
+            start, done = start + len(block), stop
+            if done == len(local):
+                return taken
+        raise InputError(f"features: row {positions[done]} is missing; every pass must give the same rows")
+
+    def _interruptible(self, chunks):
+        for chunk in chunks:
+            self.check_stop()
+            yield chunk
+
+    def check_stop(self):
+        """Raises Interrupted if it is time to stop."""
+        if self._should_stop and self._should_stop():
+            raise Interrupted("interrupted; the same command continues with the pass it was in")
+
+
+def _open_dataset(dataset, memory_bytes):
+    shape = getattr(dataset.element_spec, "shape", None)
+    if shape is None or shape.rank not in (2, None):
+        raise InputError(f"features: expected a tf.data of [B, D], found elements {dataset.element_spec}")
+    kept, count, dim, size = [], 0, shape[-1] if shape.rank else None, 0
+    for batch in dataset.as_numpy_iterator():
+        if batch.ndim != 2 or (dim is not None and batch.shape[1] != dim):
+            raise InputError(f"features: expected batches [B, {dim or 'D'}] in the tf.data, found {list(batch.shape)}")
+        count, dim, size = count + len(batch), batch.shape[1], size + batch.nbytes
+        if size <= memory_bytes:
+            kept.append(batch)
+        else:
+            kept.clear()
+    if not count:
+        raise InputError("features: the tf.data is empty; there is nothing to cluster")
+    if size <= memory_bytes:
+        return ArraySource(np.concatenate(kept))
+    return DatasetSource(dataset, count, dim)

@@ -1,0 +1,77 @@
+"""(b) Turns the images of a split into feature rows for clustering.
+
+  python -m ccssl_tf.extract --extractor=endpoint --init_backbone=DIR --data_dir=DIR --split=train --workdir=DIR --endpoint=conv4 --pool_grid=5
+
+Writes one feature shard for each image shard; a killed run keeps the finished ones and writes the same bytes.
+"""
+
+from absl import flags
+
+from ccssl_tf import runtime
+
+tf = runtime.quiet_tensorflow()
+
+from ccssl_tf import registry, stage_flags
+from ccssl_tf.data.manifest import Manifest
+from ccssl_tf.errors import FlagError
+from ccssl_tf.features import extract_features
+from ccssl_tf.models import backbone as backbone_lib
+from ccssl_tf.workdir import Workdir
+
+_EXTRACTOR = flags.DEFINE_string("extractor", "endpoint", f"What makes the features: {', '.join(registry.EXTRACTORS)}.")
+_SPLIT = flags.DEFINE_string("split", "train", "Split of the images: train, val, test or trainval.")
+_FEATURE_DTYPE = flags.DEFINE_enum("feature_dtype", "float16", ["float16", "float32"], "Number format of the stored features.")
+
+
+def main():
+    """Runs the stage."""
+    if not stage_flags.DATA_DIR.value:
+        raise FlagError("--data_dir: not given; name a directory written by a data_prep command")
+    images = Manifest.read(stage_flags.DATA_DIR.value, "images")
+    rows = images.num_examples(_SPLIT.value)
+    extractor = registry.lookup(registry.EXTRACTORS, _EXTRACTOR.value, "extractor").from_flags(make_backbone)
+    size = rows * extractor.dim * tf.as_dtype(_FEATURE_DTYPE.value).size
+    print(
+        f"extract  {rows} images, split {_SPLIT.value}, to rows of {extractor.dim} {_FEATURE_DTYPE.value}: {size / 1e9:.3g} GB in "
+        f"{len(images.shards(_SPLIT.value))} shards",
+        flush=True,
+    )
+    if runtime.DRY_RUN.value:
+        print(f"would write them into {stage_flags.WORKDIR.value}")
+        return
+    inputs = dict(data_dir=stage_flags.DATA_DIR.value, init_backbone=stage_flags.INIT_BACKBONE.value)
+    with Workdir(stage_flags.WORKDIR.value, inputs=inputs) as workdir:
+        if workdir.is_done:
+            print(f"{workdir.path}: already complete")
+            return
+        with runtime.stop_on_signal() as should_stop:
+            manifest = extract_features(
+                extractor,
+                stage_flags.DATA_DIR.value,
+                _SPLIT.value,
+                workdir.path,
+                dtype=_FEATURE_DTYPE.value,
+                should_stop=should_stop,
+            )
+        workdir.finish(
+            metrics=dict(num_examples=rows, dim=extractor.dim, num_bytes=sum(s.num_bytes for s in manifest.shards(_SPLIT.value)))
+        )
+
+
+def make_backbone():
+    """Returns the network the flags name: that of --init_backbone, at the image size and stride of whole images, or a random --backbone."""
+    runtime.seed_everything(runtime.SEED.value)
+    size = stage_flags.IMAGE_SIZE.value
+    if not stage_flags.INIT_BACKBONE.value:
+        return registry.lookup(registry.BACKBONES, stage_flags.BACKBONE.value, "backbone").from_flags(image_size=size)
+    start = backbone_lib.load_backbone(stage_flags.INIT_BACKBONE.value)
+    # Pre-training on tiles may have used another input size and stride (protocols: stride 4 on whole images).
+    here = type(start).from_flags(image_size=size).get_config()
+    free = {name: here[name] for name in ("conv1_stride", "image_size", "fc_units") if name in here}
+    network = type(start).from_config({**start.get_config(), **free})
+    backbone_lib.copy_convolutions(start, network, stage_flags.INIT_BACKBONE.value)
+    return network
+
+
+if __name__ == "__main__":
+    runtime.launch(main, __doc__)

@@ -1,0 +1,70 @@
+"""An endpoint of a backbone, pooled to a grid, as a feature row: conv4 to 5x5 in the paper (section 4.2, protocols of extraction)."""
+
+import numpy as np
+import tensorflow as tf
+from absl import flags
+
+from ccssl_tf import stage_flags
+from ccssl_tf.data import pipeline
+from ccssl_tf.errors import InputError
+from ccssl_tf.layers.grid_pooling import grid_pool
+from ccssl_tf.models.backbone import backbone_fingerprint
+
+_ENDPOINT = flags.DEFINE_string("endpoint", "conv4", "Layer whose activations are the features (conv4 in the paper; VGG16: conv4_3).")
+_POOL_GRID = flags.DEFINE_integer(
+    "pool_grid", 5, "Cells a side the map is pooled to (5 for AlexNet, 4 for VGG16 in the paper).", lower_bound=1
+)
+_POOLING = flags.DEFINE_enum("pooling", "max", ["max", "average"], "How a cell is pooled (max in the paper).")
+
+
+class EndpointExtractor:
+    """Whole images through the backbone, once, without augmentation."""
+
+    @classmethod
+    def from_flags(cls, make_backbone):
+        """Builds the extractor; `make_backbone()` returns the backbone the command's flags name."""
+        return cls(
+            make_backbone(),
+            endpoint=_ENDPOINT.value,
+            pool_grid=_POOL_GRID.value,
+            pooling=_POOLING.value,
+            image_size=stage_flags.IMAGE_SIZE.value,
+            batch_size=stage_flags.BATCH_SIZE.value,
+        )
+
+    def __init__(self, backbone, *, endpoint: str, pool_grid: int, pooling: str, image_size: int, batch_size: int):
+        """Checks that the backbone has the endpoint at this size.
+
+        Args:
+          backbone: a `ccssl_tf.models.backbone.Backbone`.
+          endpoint: one of its `endpoint_names` with a map [B, h, w, C] or a vector [B, C].
+          pool_grid: cells a side; a smaller map stays as it is.
+          pooling: "max" or "average".
+          image_size: S, pixels a side of the square the network sees.
+          batch_size: images a step.
+        """
+        if endpoint not in backbone.endpoint_names:
+            raise InputError(f"--endpoint={endpoint}: this backbone has {', '.join(backbone.endpoint_names)}")
+        self._backbone, self._image_size, self._batch_size = backbone, image_size, batch_size
+        self._parameters = dict(name="endpoint", endpoint=endpoint, pool_grid=pool_grid, pooling=pooling, image_size=image_size)
+        self._parameters["backbone"] = backbone.get_config()
+        signature = [tf.TensorSpec([None, image_size, image_size, 3], tf.uint8)]
+        self._features = tf.function(self._features, input_signature=signature)
+        self.dim = int(self._features(tf.zeros([1, image_size, image_size, 3], tf.uint8)).shape[-1])
+
+    def describe(self) -> dict:
+        """Returns what the manifest says of the features: `extractor` with its parameters, `backbone_fingerprint`."""
+        return dict(extractor=self._parameters, backbone_fingerprint=backbone_fingerprint(self._backbone))
+
+    def batches(self, data_dir, split: str, shard: int):
+        """Yields (index [n] int64, features [n, D] float32) for the images of one shard, in order."""
+        images = pipeline.evaluation_images(data_dir, split, image_size=self._image_size, batch_size=self._batch_size, shards=[shard])
+        for batch in images:
+            yield batch["index"].numpy(), self._features(batch["image"]).numpy()
+
+    def _features(self, images):
+        outputs = self._backbone(self._backbone.normalize(images), training=False)
+        features = outputs[self._parameters["endpoint"]]
+        if features.shape.rank == 4:
+            features = grid_pool(features, self._parameters["pool_grid"], self._parameters["pooling"])
+        return tf.reshape(tf.cast(features, tf.float32), [tf.shape(images)[0], np.prod(features.shape[1:])])

@@ -1,0 +1,172 @@
+"""Writes feature shards, one for each image shard; finished ones are kept when a killed run is started again."""
+
+import json
+import pathlib
+import queue
+import threading
+
+import numpy as np
+
+from ccssl_tf.data import manifest as manifest_lib
+from ccssl_tf.data import records
+from ccssl_tf.errors import CorruptArtifactError, InputError, Interrupted
+from ccssl_tf.runtime import Progress
+
+ROWS_PER_RECORD = 128
+_FINISHED = "finished_shards.json"
+
+
+def extract_features(extractor, data_dir, split: str, directory, *, dtype: str = "float16", should_stop=None) -> manifest_lib.Manifest:
+    """Extracts the features of every image of a split.
+
+    Decoding and the network work ahead in threads, up to two batches into the next shard, while this thread writes.
+
+    Args:
+      extractor: an entry of `registry.EXTRACTORS`: `dim`, `describe()`, `batches(data_dir, split, shard)`.
+      data_dir: image shards.
+      split: split name.
+      directory: an existing directory; feature shards already finished there are kept after their digest is checked.
+      dtype: what rows are stored as, "float16" or "float32".
+      should_stop: asked after each batch; True ends the work with Interrupted.
+
+    Returns:
+      The manifest, also written.
+
+    Raises:
+      InputError: no such split, or an empty one.
+      CorruptArtifactError: NaN or infinity in the features of a shard; the message says how many.
+      Interrupted: `should_stop` said so; a later call continues with the shard it was in.
+    """
+    directory = pathlib.Path(directory)
+    images = manifest_lib.Manifest.read(data_dir, "images")
+    shards = images.shards(split)
+    if not images.num_examples(split):
+        raise InputError(f"{data_dir}: split {split} is empty; there is nothing to extract")
+    names = [manifest_lib.shard_name(split, number, len(shards)) for number in range(len(shards))]
+    finished = _finished_shards(directory)
+    missing = [number for number, name in enumerate(names) if name not in finished]
+    done = sum(shard.num_examples for shard in finished.values())
+    progress = Progress("extract", images.num_examples(split), "images", done=done)
+    for number, batches in _each_with_next(missing, lambda number: ReadAhead(extractor.batches(data_dir, split, number))):
+        path = directory / names[number]
+
+        def rows(batches=batches, path=path, done=done):
+            count = 0
+            for index, features in batches:
+                if should_stop and should_stop():
+                    raise Interrupted("interrupted; the same command continues with the shard it was in")
+                count += len(index)
+                progress.update(done + count)
+                yield index, _stored(features, dtype, path)
+
+        finished[path.name] = records.write_shard(path, _blocks(rows()), num_examples=shards[number].num_examples)
+        manifest_lib.write_json(directory / _FINISHED, [vars(shard) for shard in finished.values()])
+        done += shards[number].num_examples
+    progress.update(done, force=True)
+    info = dict(
+        dim=extractor.dim,
+        dtype=dtype,
+        images_fingerprint=images.fingerprint(split),
+        data_dir=str(data_dir),
+        split=split,
+        **extractor.describe(),
+    )
+    manifest = manifest_lib.Manifest("features", {split: [finished[name] for name in names]}, info)
+    manifest.write(directory)
+    (directory / _FINISHED).unlink(missing_ok=True)
+    return manifest
+
+
+class ReadAhead:
+    """Iterates `iterable` in a thread that starts at once and stays up to two items ahead."""
+
+    def __init__(self, iterable):
+        self._queue, self._closed = queue.Queue(maxsize=2), threading.Event()
+        self._thread = threading.Thread(target=self._run, args=[iterable], daemon=True)
+        self._thread.start()
+
+    def _run(self, iterable):
+        try:
+            for item in iterable:
+                if not self._put((item, None)):
+                    return
+            self._put((None, StopIteration()))
+        except BaseException as error:
+            self._put((None, error))
+
+    def _put(self, item):
+        while not self._closed.is_set():
+            try:
+                self._queue.put(item, timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def __iter__(self):
+        while True:
+            item, error = self._queue.get()
+            if isinstance(error, StopIteration):
+                return
+            if error is not None:
+                raise error
+            yield item
+
+    def close(self):
+        """Ends the thread."""
+        self._closed.set()
+        self._thread.join()
+
+
+def _each_with_next(items, start):
+    """Yields (item, start(item)), where the next item is started before the current one is used; closes all at the end."""
+    running = [(item, start(item)) for item in items[:1]]
+    try:
+        for position in range(len(items)):
+            running += [(item, start(item)) for item in items[position + 1 : position + 2]]
+            yield running[0]
+            running.pop(0)[1].close()
+    finally:
+        for _, started in running:
+            started.close()
+
+
+def _stored(features, dtype, path):
+    with np.errstate(over="ignore"):
+        stored = features.astype(dtype)
+    wrong = int(np.sum(~np.isfinite(stored)))
+    if wrong:
+        advice = "--feature_dtype=float32 holds larger numbers" if np.isfinite(features).all() else "the backbone or its training diverged"
+        raise CorruptArtifactError(f"{path}: {wrong} of {stored.size} features of a batch would be NaN or infinite in {dtype}: {advice}")
+    return stored
+
+
+def _blocks(batches):
+    """Serialises batches of rows as records of 128 rows, the last of a shard smaller."""
+    indices, features = [], []
+    for index, rows in batches:
+        indices, features = np.append(indices, index).astype(np.int64), np.concatenate([features, rows]) if len(features) else rows
+        full = len(indices) // ROWS_PER_RECORD * ROWS_PER_RECORD
+        for start in range(0, full, ROWS_PER_RECORD):
+            yield records.feature_example(indices[start : start + ROWS_PER_RECORD], features[start : start + ROWS_PER_RECORD])
+        indices, features = indices[full:], features[full:]
+    if len(indices):
+        yield records.feature_example(indices, features)
+
+
+def _finished_shards(directory):
+    """Returns name -> Shard of the shards that are there with the digest noted when they were finished."""
+    path = directory / _FINISHED
+    if not path.is_file():
+        return {}
+    try:
+        noted = [manifest_lib.Shard(**shard) for shard in json.loads(path.read_text())]
+    except (TypeError, ValueError) as error:
+        raise CorruptArtifactError(f"{path}: not a list of finished shards ({error}); remove it to extract again") from error
+    return {
+        shard.name: shard
+        for shard in noted
+        if (directory / shard.name).is_file()
+        and (directory / shard.name).stat().st_size == shard.num_bytes
+        and manifest_lib.file_sha256(directory / shard.name) == shard.sha256
+    }
