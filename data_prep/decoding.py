@@ -15,8 +15,8 @@ from ccssl_tf.errors import CcsslError
 
 JPEG_QUALITY = 95
 # Formats are named so that Pillow never starts an external program (EPS) or an exotic decoder on hostile bytes.
-_JPEG_FORMATS = ("JPEG", "MPO")
-_FORMATS = (*_JPEG_FORMATS, "PNG", "WEBP", "GIF", "BMP", "TIFF")
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+_JPEG_FORMATS = ("JPEG", "MPO")  # MPO: a JPEG with further pictures behind it, as some cameras write.
 _EXIF_ORIENTATION = 0x0112
 
 # Sizes are compared with --max_pixels before anything is decoded; Pillow's own limit would only double that.
