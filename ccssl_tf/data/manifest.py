@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import pathlib
+import shutil
 import uuid
 
 from ccssl_tf.errors import CorruptArtifactError, InputError
@@ -66,10 +67,36 @@ def write_json(path, value):
     write_bytes(path, (json.dumps(value, indent=1, sort_keys=True) + "\n").encode())
 
 
+@contextlib.contextmanager
+def atomic_directory(path):
+    """Yields a temporary path beside `path` for a directory to be made at; on a clean exit it becomes `path`, else it is removed.
+
+    What was at `path` before is replaced.
+    """
+    path = pathlib.Path(path)
+    temporary = path.with_name(f"{path.name}{_TEMPORARY}{os.getpid()}-{uuid.uuid4().hex[:8]}")
+    try:
+        yield temporary
+        for root, _, files in os.walk(temporary):
+            for name in files:
+                with open(os.path.join(root, name), "rb+") as file:
+                    os.fsync(file.fileno())
+            sync_directory(root)
+        if path.exists():
+            shutil.rmtree(path)
+        os.rename(temporary, path)
+        sync_directory(path.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
 def sweep_temporary_files(directory):
     """Removes what a killed writer left in `directory`. Call it only while holding the directory's lock."""
     for path in pathlib.Path(directory).glob(f"*{_TEMPORARY}*"):
-        path.unlink(missing_ok=True)
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def shard_name(split: str, shard: int, num_shards: int) -> str:

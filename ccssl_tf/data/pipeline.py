@@ -82,6 +82,7 @@ def training_batches(directory, split, *, batch_size, epoch_seed, load, first_ba
         return dict(load(parsed), **{name: parsed[name] for name in ("seed", "index", "label")})
 
     batches = serialized.map(example, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size, drop_remainder=True)
+    batches = batches.apply(tf.data.experimental.assert_cardinality(total // batch_size - first_batch))
     return _deterministic(batches.prefetch(tf.data.AUTOTUNE))
 
 

@@ -89,11 +89,16 @@ def backbone_fingerprint(backbone: Backbone) -> str:
     return digest.hexdigest()
 
 
+def save_model(model: keras.Model, path):
+    """Writes a model of registered layers as a `.keras` file, wholly or not at all."""
+    with manifest_lib.atomic_file(path) as temporary:
+        model.save(temporary)
+
+
 def save_backbone(backbone: Backbone, directory) -> str:
     """Writes `backbone.keras` and `backbone.json` into `directory`; returns the fingerprint."""
     directory = pathlib.Path(directory)
-    with manifest_lib.atomic_file(directory / FILE_NAME) as temporary:
-        backbone.save(temporary)
+    save_model(backbone, directory / FILE_NAME)
     fingerprint = backbone_fingerprint(backbone)
     manifest_lib.write_json(
         directory / "backbone.json",

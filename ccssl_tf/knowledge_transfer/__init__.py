@@ -1,0 +1,1 @@
+"""(d) Knowledge transfer: a student learns what a teacher knows."""

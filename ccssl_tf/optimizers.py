@@ -1,0 +1,52 @@
+"""SGD and Adam with iteration schedules, and Caffe's coupled weight decay and bias learning rate."""
+
+import keras
+import tensorflow as tf
+from absl import flags
+
+OPTIMIZER = flags.DEFINE_enum("optimizer", "sgd", ["sgd", "adam"], "sgd has momentum 0.9, as the paper; adam suits short runs.")
+LEARNING_RATE = flags.DEFINE_float("learning_rate", 0.01, "At the first step (0.01 in the paper).", lower_bound=0)
+SCHEDULE = flags.DEFINE_enum(
+    "learning_rate_schedule", "step", ["step", "cosine", "constant"], "step: a tenth every --learning_rate_steps; cosine: to 0 at the end."
+)
+DECAY_STEPS = flags.DEFINE_integer("learning_rate_steps", 100_000, "Steps between drops to a tenth (100,000 in the paper).", lower_bound=1)
+WEIGHT_DECAY = flags.DEFINE_float("weight_decay", 5e-4, "Coupled L2 decay of kernels, not of biases (5e-4 in the paper).", lower_bound=0)
+BIAS_MULTIPLIER = flags.DEFINE_float("bias_learning_rate_multiplier", 2.0, "Learning rate of biases under sgd, times this (2 in Caffe).")
+
+
+def make_optimizer(name: str, learning_rate: float, *, schedule="step", decay_steps=100_000, train_steps=1):
+    """Returns a Keras optimizer.
+
+    Args:
+      name: "sgd" (momentum 0.9) or "adam".
+      learning_rate: at step 0.
+      schedule: "constant", "step" (a tenth every `decay_steps`) or "cosine" (to 0 at `train_steps`).
+      decay_steps: steps.
+      train_steps: steps of the whole run.
+    """
+    rate = {
+        "constant": lambda: learning_rate,
+        "step": lambda: keras.optimizers.schedules.ExponentialDecay(learning_rate, decay_steps, 0.1, staircase=True),
+        "cosine": lambda: keras.optimizers.schedules.CosineDecay(learning_rate, train_steps),
+    }[schedule]()
+    return keras.optimizers.SGD(rate, momentum=0.9) if name == "sgd" else keras.optimizers.Adam(rate)
+
+
+def from_flags(train_steps: int):
+    """Returns the optimizer the flags describe."""
+    return make_optimizer(
+        OPTIMIZER.value, LEARNING_RATE.value, schedule=SCHEDULE.value, decay_steps=DECAY_STEPS.value, train_steps=train_steps
+    )
+
+
+def kernel_decay(variables, weight_decay: float):
+    """Returns weight_decay / 2 * sum of squares of all kernels: its gradient is Caffe's coupled decay."""
+    kernels = [tf.cast(variable, tf.float32) for variable in variables if variable.name == "kernel"]
+    return weight_decay / 2 * tf.add_n([tf.reduce_sum(tf.square(kernel)) for kernel in kernels]) if kernels else 0.0
+
+
+def scale_bias_gradients(optimizer, gradients, variables, multiplier: float):
+    """Multiplies the gradients of biases under SGD, which is to multiply their learning rate."""
+    if not isinstance(getattr(optimizer, "inner_optimizer", optimizer), keras.optimizers.SGD):
+        return gradients
+    return [gradient * multiplier if variable.name == "bias" else gradient for gradient, variable in zip(gradients, variables, strict=True)]

@@ -1,0 +1,1 @@
+"""(a) Pretext tasks: labels that images carry in themselves."""

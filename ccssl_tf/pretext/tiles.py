@@ -1,0 +1,125 @@
+"""From images to puzzle tiles, for a whole batch inside the training step.
+
+Geometry: the image is cropped to 3x3 cells; a tile is cut at a random offset in its cell, each colour channel a little apart, so that
+neither lines running across nor chromatic aberration solve the puzzle (protocols of the released code, scaled with the image).
+"""
+
+import dataclasses
+
+import tensorflow as tf
+
+from ccssl_tf.errors import InputError
+from ccssl_tf.ops import per_example_random as random
+
+# Occluding tiles come from another image of the same group of the global batch, so that replicas see the same puzzles as one device.
+GROUP = 8
+MAX_OCCLUSIONS = 2
+
+# Streams of per-example random numbers.
+_TILE_OFFSET, _CHANNEL_OFFSET, _PARTNER, _OCCLUSIONS, _TARGETS, _SOURCES, _GRAY = range(7)
+
+
+@dataclasses.dataclass(frozen=True)
+class TileGeometry:
+    """Sizes in pixels: of an image's short side, its crop, a cell, a tile; largest offsets of a tile and of its channels."""
+
+    short_side: int
+    crop: int
+    cell: int
+    tile: int
+    tile_jitter: int
+    channel_jitter: int
+
+    @classmethod
+    def for_image_size(cls, image_size: int) -> "TileGeometry":
+        """Scales the paper's 255 (256 short side, 85 cells, 64 tiles, offsets 0..18 plus 0..2) to `image_size`.
+
+        Below 128 pixels the cell is 5/4 of the tile (64 pixels: crop 60, cells 20, tiles 16), which leaves a margin to crop from.
+
+        Raises:
+          InputError: tiles would be smaller than 8 pixels.
+        """
+        tile = round(image_size * 64 / 255 / 2) * 2
+        if tile < 8:
+            raise InputError(f"--image_size={image_size}: too small for a 3x3 puzzle of 8-pixel tiles; use 32 or more")
+        small = image_size < 128
+        cell = tile * 5 // 4 if small else image_size // 3
+        room = cell - tile
+        channel_jitter = max(1, round(room * 2 / 21))
+        return cls(image_size if small else image_size + 1, 3 * cell, cell, tile, room - channel_jitter, channel_jitter)
+
+
+def cut_tiles(images, seed, geometry: TileGeometry):
+    """Cuts nine tiles, row by row.
+
+    Args:
+      images: [B, crop, crop, 3] uint8.
+      seed: [B, 2] int64.
+      geometry: sizes.
+
+    Returns:
+      tiles [B, 9, t, t, 3] uint8.
+    """
+    batch = tf.shape(images)[0]
+    size, cell, crop = geometry.tile, geometry.cell, geometry.crop
+    offset = random.integers(seed, 18, _TILE_OFFSET, geometry.tile_jitter + 1)
+    channel_offset = random.integers(seed, 54, _CHANNEL_OFFSET, geometry.channel_jitter + 1)
+    offset = tf.reshape(offset, [batch, 9, 1, 2]) + tf.reshape(channel_offset, [batch, 9, 3, 2])
+    corner = tf.constant([[row * cell, column * cell] for row in range(3) for column in range(3)])
+    start = offset + corner[None, :, None, :]
+    steps = tf.range(size)
+    rows = start[..., 0, None, None] + steps[:, None]
+    columns = start[..., 1, None, None] + steps[None, :]
+    pixel = (rows * crop + columns) * 3 + tf.range(3)[None, None, :, None, None]
+    flat = tf.gather(tf.reshape(images, [batch, crop * crop * 3]), tf.reshape(pixel, [batch, -1]), batch_dims=1)
+    return tf.transpose(tf.reshape(flat, [batch, 9, 3, size, size]), [0, 1, 3, 4, 2])
+
+
+def occlude(tiles, seed):
+    """Replaces 0, 1 or 2 tiles of each puzzle, equally likely, by tiles of another image (paper section 4.1, Jigsaw++).
+
+    Args:
+      tiles: [B, 9, t, t, C]; B a multiple of 8, or smaller than 8.
+      seed: [B, 2] int64.
+
+    Returns:
+      (tiles [B, 9, t, t, C], occluded [B, 9] bool). Slots are distinct, and so are the foreign tiles, all of one other image.
+    """
+    batch = tf.shape(tiles)[0]
+    group = tf.minimum(GROUP, batch)
+    position = tf.range(batch)
+    partner_step = 1 + random.integers(seed, 1, _PARTNER, tf.maximum(group - 1, 1))[:, 0]
+    partner = position // group * group + (position + partner_step) % group
+    count = random.integers(seed, 1, _OCCLUSIONS, MAX_OCCLUSIONS + 1)
+    targets = random.distinct_integers(seed, MAX_OCCLUSIONS, _TARGETS, 9)
+    sources = random.distinct_integers(seed, MAX_OCCLUSIONS, _SOURCES, 9)
+    active = tf.range(MAX_OCCLUSIONS)[None] < count
+    hits = tf.one_hot(targets, 9, on_value=True, off_value=False) & active[..., None]
+    occluded = tf.reduce_any(hits, axis=1)
+    source = tf.reduce_sum(tf.cast(hits, tf.int32) * sources[..., None], axis=1)
+    own = position[:, None] * 9 + tf.range(9)[None]
+    chosen = tf.where(occluded, partner[:, None] * 9 + source, own)
+    flat = tf.reshape(tiles, tf.concat([[batch * 9], tf.shape(tiles)[2:]], 0))
+    return tf.ensure_shape(tf.gather(flat, chosen), tiles.shape), occluded
+
+
+def gray(tiles, seed, probability: float):
+    """Makes whole puzzles grey, occluding tiles included (a mismatch would give them away): the mean of RGB in every channel.
+
+    Args:
+      tiles: [B, 9, t, t, 3] float32.
+      seed: [B, 2] int64.
+      probability: of a grey puzzle; 0.7 in the paper.
+    """
+    is_gray = random.uniform(seed, 1, _GRAY)[:, 0] < probability
+    return tf.where(is_gray[:, None, None, None, None], tf.reduce_mean(tiles, -1, keepdims=True), tiles)
+
+
+def normalize_tiles(tiles):
+    """Shifts and scales each tile to mean 0 and standard deviation 50 over all its pixels and channels (as released).
+
+    Args:
+      tiles: [..., t, t, C] float32.
+    """
+    mean, variance = tf.nn.moments(tiles, [-3, -2, -1], keepdims=True)
+    return (tiles - mean) * (50.0 / (tf.sqrt(variance) + 1e-6))

@@ -1,0 +1,72 @@
+"""The Task contract: all the training loop knows of what is being learned."""
+
+import abc
+
+import keras
+import tensorflow as tf
+
+
+class Task(abc.ABC):
+    """What is learned from which images. A task asks a backbone for endpoints; a backbone never knows a task.
+
+    Attributes:
+      with_fc: whether the backbone is to be built with its fully connected layers.
+      trains_backbone: False for evaluations of a frozen backbone, whose weights are then not saved again.
+      saves_classifier: whether the trained model maps images to `logits` by itself and is kept as `classifier.keras`.
+      batch_multiple: what the batch of one replica (and accumulation step) must be a multiple of.
+    """
+
+    batch_multiple = 1
+    with_fc = False
+    trains_backbone = True
+    saves_classifier = False
+
+    @classmethod
+    @abc.abstractmethod
+    def from_flags(cls) -> "Task":
+        """Builds the task from its module's flags; raises InputError where they cannot be right."""
+
+    @abc.abstractmethod
+    def dataset(self, split: str, batch_size: int, training: bool, epoch_seed, first_batch: int = 0) -> tf.data.Dataset:
+        """Returns the batches of one epoch (see `ccssl_tf.data.pipeline`), each with `seed` [B, 2]; evaluation adds `weight` [B]."""
+
+    @abc.abstractmethod
+    def build_model(self, backbone) -> keras.Model:
+        """Returns the trainable model around `backbone`, with `.backbone`."""
+
+    @abc.abstractmethod
+    def loss(self, model, batch: dict, training: bool) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """Returns per-example losses [B] float32 and per-example metrics, each [B] float32."""
+
+    def evaluate(self, model) -> dict[str, float]:
+        """Returns the mean loss and metrics over the held-out split, every example counted once; {} where there is none."""
+        return {}
+
+    def pictures(self, model) -> dict:
+        """Returns name -> [H, W, 3] uint8: what goes in, what is asked, what the model answers."""
+        return {}
+
+    def inputs(self) -> dict[str, str]:
+        """Returns flag name -> path of what the task reads besides the images and the first backbone."""
+        return {}
+
+    def facts(self) -> dict:
+        """Returns what a reader of the numbers must know, e.g. the chance level."""
+        return {}
+
+
+def mean_over_split(task: Task, model, split: str, batch_size: int) -> dict[str, float]:
+    """Returns the weighted means of `task.loss`'s losses and metrics over `split`."""
+
+    @tf.function
+    def sums(batch):
+        losses, metrics = task.loss(model, batch, training=False)
+        weight = batch["weight"]
+        return {name: tf.reduce_sum(value * weight) for name, value in dict(metrics, loss=losses).items()}, tf.reduce_sum(weight)
+
+    totals, count = {}, 0.0
+    for batch in task.dataset(split, batch_size, training=False, epoch_seed=(0, 0)):
+        batch_sums, batch_count = sums(batch)
+        totals = {name: totals.get(name, 0.0) + float(value) for name, value in batch_sums.items()}
+        count += float(batch_count)
+    return {name: value / count for name, value in totals.items()}

@@ -1,0 +1,111 @@
+"""Trains a task: a pretext task, the classification of clusters, or an evaluation of a frozen backbone.
+
+    python -m ccssl_tf.train --task=jigsaw_pp --backbone=alexnet --data_dir=DIR --workdir=DIR --image_size=64 --train_steps=2000
+
+A killed run continues when the same command is given again.
+"""
+
+from ccssl_tf import runtime
+
+tf = runtime.quiet_tensorflow()
+
+import keras
+from absl import flags
+
+from ccssl_tf import optimizers, registry, stage_flags, training
+from ccssl_tf.data.manifest import Manifest
+from ccssl_tf.errors import FlagError
+from ccssl_tf.models import backbone as backbone_lib
+from ccssl_tf.workdir import Workdir
+
+_TASK = flags.DEFINE_string("task", None, f"What to learn: {', '.join(registry.TASKS)}.")
+_TRAIN_STEPS = flags.DEFINE_integer("train_steps", 350_000, "Steps to train for (350,000 for jigsaw_pp in the paper).", lower_bound=1)
+_CHECKPOINT_STEPS = flags.DEFINE_integer("checkpoint_steps", 1000, "Steps between checkpoints.", lower_bound=1)
+_LOG_STEPS = flags.DEFINE_integer("log_steps", 50, "Steps between records of loss and metrics.", lower_bound=1)
+_EVAL_STEPS = flags.DEFINE_integer("eval_steps", 0, "Steps between evaluations on held-out images; 0: only at the end.", lower_bound=0)
+_ACCUMULATE = flags.DEFINE_integer(
+    "accumulate_steps", 1, "Parts a batch is computed in, one after the other, to save memory.", lower_bound=1
+)
+_STRATEGY = flags.DEFINE_enum("strategy", "auto", ["auto", "one", "mirrored"], "auto: all GPUs there are, else the CPU.")
+_PRECISION = flags.DEFINE_enum(
+    "mixed_precision", "none", ["none", "float16", "bfloat16"], "Compute in half precision, keep float32 weights."
+)
+_JIT = flags.DEFINE_bool("jit", False, "Compile the step with XLA (one device only).")
+
+
+def make_strategy(name: str):
+    """Returns the tf.distribute strategy: `one` device, or `mirrored` over all GPUs (all logical CPUs without a GPU)."""
+    gpus = tf.config.list_logical_devices("GPU")
+    if name == "mirrored" or (name == "auto" and len(gpus) > 1):
+        return tf.distribute.MirroredStrategy([device.name for device in gpus or tf.config.list_logical_devices("CPU")])
+    return tf.distribute.get_strategy()
+
+
+def main():
+    """Trains and writes backbone, metrics and pictures into the work directory."""
+    if not _TASK.value or not stage_flags.DATA_DIR.value:
+        raise FlagError("set --task, --data_dir and --workdir")
+    runtime.seed_everything(runtime.SEED.value)
+    if _PRECISION.value != "none":
+        keras.config.set_dtype_policy(f"mixed_{_PRECISION.value}")
+    task = registry.lookup(registry.TASKS, _TASK.value, "task").from_flags()
+    backbone_class = registry.lookup(registry.BACKBONES, stage_flags.BACKBONE.value, "backbone")
+
+    def build_backbone():
+        network = backbone_class.from_flags(image_size=stage_flags.IMAGE_SIZE.value, with_fc=task.with_fc)
+        if stage_flags.INIT_BACKBONE.value:
+            start = backbone_lib.load_backbone(stage_flags.INIT_BACKBONE.value)
+            backbone_lib.copy_convolutions(start, network, stage_flags.INIT_BACKBONE.value)
+        return network
+
+    strategy = make_strategy(_STRATEGY.value)
+    if _JIT.value and strategy.num_replicas_in_sync > 1:
+        raise FlagError("--jit works on one device only; use --strategy=one or --nojit")
+    data = Manifest.read(stage_flags.DATA_DIR.value, "images")
+    if runtime.DRY_RUN.value:
+        network = build_backbone()
+        task.build_model(network)
+        print(
+            f"would train {_TASK.value} on {data.num_examples('train')} images of {stage_flags.DATA_DIR.value}, "
+            f"{_TRAIN_STEPS.value} steps of {stage_flags.BATCH_SIZE.value}, with {stage_flags.BACKBONE.value} "
+            f"({network.count_params():,} parameters), into {stage_flags.WORKDIR.value}"
+        )
+        return
+    inputs = dict(data_dir=stage_flags.DATA_DIR.value, init_backbone=stage_flags.INIT_BACKBONE.value, **task.inputs())
+    with Workdir(stage_flags.WORKDIR.value, inputs=inputs) as workdir:
+        if workdir.is_done:
+            print(f"{workdir.path}: already complete")
+            return
+        model, metrics, timing = training.train(
+            task,
+            build_backbone,
+            lambda: with_loss_scale(optimizers.from_flags(_TRAIN_STEPS.value)),
+            workdir=workdir.path,
+            train_steps=_TRAIN_STEPS.value,
+            batch_size=stage_flags.BATCH_SIZE.value,
+            seed=runtime.SEED.value,
+            strategy=strategy,
+            weight_decay=optimizers.WEIGHT_DECAY.value,
+            bias_multiplier=optimizers.BIAS_MULTIPLIER.value,
+            accumulate_steps=_ACCUMULATE.value,
+            jit=_JIT.value,
+            log_steps=_LOG_STEPS.value,
+            eval_steps=_EVAL_STEPS.value,
+            checkpoint_steps=_CHECKPOINT_STEPS.value,
+            fingerprints=dict(task=_TASK.value, backbone=stage_flags.BACKBONE.value, data=data.fingerprint("train")),
+        )
+        if task.trains_backbone:
+            backbone_lib.save_backbone(model.backbone, workdir.path)
+        if task.saves_classifier:
+            backbone_lib.save_model(model, workdir.path / "classifier.keras")
+        workdir.finish(metrics=dict(metrics, task=_TASK.value, backbone=stage_flags.BACKBONE.value), timing=timing)
+        print(f"done  {workdir.path}", flush=True)
+
+
+def with_loss_scale(optimizer):
+    """Wraps the optimizer for float16, whose small gradients would vanish."""
+    return keras.optimizers.LossScaleOptimizer(optimizer) if _PRECISION.value == "float16" else optimizer
+
+
+if __name__ == "__main__":
+    runtime.launch(main, __doc__)

@@ -1,0 +1,230 @@
+"""The one training loop: every task, under every strategy, resumed exactly where it stopped."""
+
+import contextlib
+import math
+import pathlib
+import time
+
+import numpy as np
+import tensorflow as tf
+
+from ccssl_tf import optimizers, runtime
+from ccssl_tf.checkpointing import Checkpoints
+from ccssl_tf.data.manifest import write_bytes
+from ccssl_tf.errors import InputError, Interrupted
+
+
+def train(
+    task,
+    build_backbone,
+    optimizer,
+    *,
+    workdir,
+    train_steps: int,
+    batch_size: int,
+    seed: int = 0,
+    strategy=None,
+    weight_decay: float = 0.0,
+    bias_multiplier: float = 1.0,
+    accumulate_steps: int = 1,
+    jit: bool = False,
+    log_steps: int = 50,
+    eval_steps: int = 0,
+    checkpoint_steps: int = 1000,
+    fingerprints: dict | None = None,
+):
+    """Trains `task` for `train_steps` steps, continuing what `workdir` holds.
+
+    The result does not depend on the number of replicas or on interruptions: the order of images and all randomness are functions
+    of the seed, the epoch and the image.
+
+    Args:
+      task: a `ccssl_tf.task.Task`.
+      build_backbone: called in the strategy's scope, returns the backbone to start from.
+      optimizer: called in the strategy's scope, returns a Keras optimizer.
+      workdir: directory of checkpoints, TensorBoard events and pictures.
+      train_steps: steps from the first, not from here.
+      batch_size: images a step, over all replicas and accumulation steps.
+      seed: of everything random.
+      strategy: a tf.distribute strategy; the current one by default.
+      weight_decay: coupled L2 decay of kernels.
+      bias_multiplier: of the biases' learning rate under SGD.
+      accumulate_steps: parts a batch is computed in, one after the other, for memory.
+      jit: compile the step with XLA (one device only).
+      log_steps: steps between progress records.
+      eval_steps: steps between evaluations; 0: only after the last.
+      checkpoint_steps: steps between checkpoints.
+      fingerprints: what a checkpoint must agree on.
+
+    Returns:
+      (model, metrics dict, timing dict).
+
+    Raises:
+      InputError: sizes that cannot be, or a loss that is not finite.
+      Interrupted: a signal arrived; a checkpoint was written.
+    """
+    workdir = pathlib.Path(workdir)
+    strategy = strategy or tf.distribute.get_strategy()
+    part = batch_size // (strategy.num_replicas_in_sync * accumulate_steps)
+    if part * strategy.num_replicas_in_sync * accumulate_steps != batch_size or part % task.batch_multiple:
+        raise InputError(
+            f"--batch_size={batch_size}: must be a multiple of {strategy.num_replicas_in_sync} replicas x {accumulate_steps} "
+            f"accumulation steps x {task.batch_multiple}"
+        )
+    with strategy.scope():
+        model = task.build_model(build_backbone())
+        optimizer = optimizer()
+        optimizer.build(model.trainable_variables)
+        checkpoints = Checkpoints(workdir / "checkpoints", model, optimizer, fingerprints or {})
+        history = checkpoints.restore() or dict(train=[], evaluation=[], pending={})
+    run_step = _step_function(task, model, optimizer, strategy, batch_size, weight_decay, bias_multiplier, accumulate_steps, jit)
+    steps_per_epoch = int(task.dataset("train", batch_size, training=True, epoch_seed=(seed, 0)).cardinality())
+    step = int(checkpoints.step.numpy())
+    parameters = sum(math.prod(variable.shape) for variable in model.trainable_variables)
+    print(
+        f"train  {parameters:,} parameters, {train_steps} steps of {batch_size} images ({train_steps / steps_per_epoch:.1f} epochs), "
+        f"{strategy.num_replicas_in_sync} replica(s), from step {step}",
+        flush=True,
+    )
+    pending = {name: tf.constant(value, tf.float32) for name, value in history["pending"].items()}
+    progress, clock = runtime.Progress("train", train_steps, "steps", done=step), _Clock()
+
+    def save():
+        _refuse_non_finite(pending, step, checkpoints)
+        checkpoints.step.assign(step)
+        checkpoints.save(dict(history, pending={name: float(value) for name, value in pending.items()}))
+
+    with tf.summary.create_file_writer(str(workdir / "tensorboard")).as_default(), runtime.stop_on_signal() as stopping:
+        while step < train_steps:
+            epoch, first_batch = divmod(step, steps_per_epoch)
+            for batch in _distributed(task.dataset("train", batch_size, True, (seed, epoch), first_batch), strategy):
+                sums = run_step(batch)
+                step += 1
+                pending = {name: pending[name] + value for name, value in sums.items()} if pending else sums
+                if step % log_steps == 0 or step == train_steps:
+                    _refuse_non_finite(pending, step, checkpoints)
+                    images = pending["images"]
+                    record = {name: float(value / images) for name, value in pending.items() if name != "images"}
+                    history["train"].append(dict(record, step=step))
+                    pending = {}
+                    clock.tick(step)
+                    _write_scalars("train", record, step)
+                    progress.update(step, rate_scale=batch_size, rate_unit="images", **record)
+                if eval_steps and step % eval_steps == 0 and step < train_steps:
+                    with clock.paused():
+                        _evaluate(task, model, history, step)
+                if stopping():
+                    save()
+                    raise Interrupted(f"stopped by a signal at step {step}; the same command continues from there")
+                if step % checkpoint_steps == 0 or step == train_steps:
+                    with clock.paused():
+                        save()
+                if step >= train_steps:
+                    break
+        if not history["evaluation"] or history["evaluation"][-1]["step"] != step:
+            _evaluate(task, model, history, step)
+        _draw(task, model, workdir, step)
+    metrics = dict(
+        step=step,
+        num_parameters=parameters,
+        training={name: value for name, value in history["train"][-1].items() if name != "step"} if history["train"] else {},
+        evaluation={name: value for name, value in history["evaluation"][-1].items() if name != "step"},
+        facts=task.facts(),
+        history={name: history[name] for name in ("train", "evaluation")},
+    )
+    return model, metrics, dict(images_per_second=round(clock.rate * batch_size, 1))
+
+
+def _step_function(task, model, optimizer, strategy, batch_size, weight_decay, bias_multiplier, accumulate_steps, jit):
+    """Returns the compiled step: distributed batch -> sums of losses and metrics and the number of `images`."""
+    variables = model.trainable_variables
+    parts = strategy.num_replicas_in_sync * accumulate_steps
+
+    def part_step(batch):
+        with tf.GradientTape() as tape:
+            losses, metrics = task.loss(model, batch, training=True)
+            objective = tf.reduce_sum(losses) / batch_size + optimizers.kernel_decay(variables, weight_decay) / parts
+            objective = optimizer.scale_loss(objective)
+        sums = {name: tf.reduce_sum(value) for name, value in dict(metrics, loss=losses).items()}
+        sums["images"] = tf.cast(tf.shape(losses)[0], tf.float32)
+        return tape.gradient(objective, [variable.value for variable in variables]), sums
+
+    @tf.function(jit_compile=jit)
+    def replica_step(batch):
+        gradients = sums = None
+        for number in range(accumulate_steps):
+            size = next(iter(batch.values())).shape[0] // accumulate_steps
+            part = {name: value[number * size : (number + 1) * size] for name, value in batch.items()}
+            part_gradients, part_sums = part_step(part)
+            gradients = part_gradients if gradients is None else [a + b for a, b in zip(gradients, part_gradients, strict=True)]
+            sums = part_sums if sums is None else {name: sums[name] + part_sums[name] for name in sums}
+        optimizer.apply(optimizers.scale_bias_gradients(optimizer, gradients, variables, bias_multiplier), variables)
+        return sums
+
+    @tf.function
+    def step(batch):
+        sums = strategy.run(replica_step, args=(batch,))
+        return {name: strategy.reduce(tf.distribute.ReduceOp.SUM, value, axis=None) for name, value in sums.items()}
+
+    return step
+
+
+def _distributed(dataset, strategy):
+    if strategy.num_replicas_in_sync == 1:
+        return dataset
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    return strategy.experimental_distribute_dataset(dataset.with_options(options))
+
+
+def _refuse_non_finite(sums, step, checkpoints):
+    if sums and not np.isfinite(float(sums["loss"])):
+        raise InputError(
+            f"the loss is not finite at step {step}; the checkpoint of step {int(checkpoints.step.numpy())} is kept; lower --learning_rate"
+        )
+
+
+def _evaluate(task, model, history, step):
+    started = time.monotonic()
+    record = task.evaluate(model)
+    history["evaluation"].append(dict(record, step=step))
+    _write_scalars("evaluation", record, step)
+    if record:
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in record.items())
+        print(f"evaluate  step {step}  {shown}  ({time.monotonic() - started:.1f} s)", flush=True)
+
+
+def _write_scalars(group, record, step):
+    for name, value in record.items():
+        tf.summary.scalar(f"{group}/{name}", value, step=step)
+
+
+def _draw(task, model, workdir, step):
+    from ccssl_tf.models.filter_picture import draw_filters
+
+    pictures = dict(task.pictures(model), conv1_filters=draw_filters(model.backbone))
+    (workdir / "pictures").mkdir(exist_ok=True)
+    for name, picture in pictures.items():
+        tf.summary.image(name, picture[None], step=step)
+        write_bytes(workdir / "pictures" / f"{name}.png", tf.io.encode_png(picture).numpy())
+
+
+class _Clock:
+    """Steps a second of training alone, from the first record on (compilation is before it)."""
+
+    def __init__(self):
+        self.rate, self._first, self._excluded = 0.0, None, 0.0
+
+    def tick(self, step):
+        now = time.monotonic()
+        if self._first is None:
+            self._first = (step, now)
+            self._excluded = 0.0
+        elif step > self._first[0]:
+            self.rate = (step - self._first[0]) / (now - self._first[1] - self._excluded)
+
+    @contextlib.contextmanager
+    def paused(self):
+        started = time.monotonic()
+        yield
+        self._excluded += time.monotonic() - started
