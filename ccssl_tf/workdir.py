@@ -148,10 +148,13 @@ def _refuse_other_flags(directory, resolved):
     before = {}
     for line in (directory / "flags.txt").read_text().splitlines():
         name = line.lstrip("-").split("=")[0]
-        before[name.removeprefix("no") if "=" not in line and name.removeprefix("no") in resolved else name] = line
+        name = name.removeprefix("no") if "=" not in line and name.removeprefix("no") in resolved else name
+        # A flag given several times has one line for each value.
+        before[name] = f"{before[name]}\n{line}" if name in before else line
     for name, line in resolved.items():
         if name not in _FREE_FLAGS and name in before and before[name] != line:
-            raise InputError(f"{directory}: already holds a run with {before[name]}, not {line}; name another directory")
+            found, wanted = (value.replace("\n", " ") for value in (before[name], line))
+            raise InputError(f"{directory}: already holds a run with {found}, not {wanted}; name another directory")
 
 
 def _lock(directory):
@@ -185,6 +188,15 @@ def set_aside(directory) -> pathlib.Path:
         target = next(name for name in names if not name.exists())
         directory.rename(target)
     return target
+
+
+def read_flags(directory) -> dict[str, str]:
+    """Returns the resolved flags of the run in `directory` as text, by name; {} when it has no `flags.txt`."""
+    path, values = pathlib.Path(directory) / "flags.txt", {}
+    for line in path.read_text().splitlines() if path.is_file() else []:
+        name, separator, value = line.strip().removeprefix("--").partition("=")
+        values[name if separator else name.removeprefix("no")] = value if separator else str(not name.startswith("no")).lower()
+    return values
 
 
 def command_is_done(directory, command: list[str]) -> bool:

@@ -15,7 +15,7 @@ class RunMaker:
     def __init__(self, root):
         self.root = root
 
-    def add(self, name, command, *, inputs=None, metrics=None, flags=None, history=None, output=None, pictures=(), done=True):
+    def add(self, name, command, *, inputs=None, metrics=None, flags=None, output=None, pictures=(), done=True):
         """Writes one run.
 
         Args:
@@ -36,8 +36,6 @@ class RunMaker:
         (path / "run.json").write_text(run)
         (path / "metrics.json").write_text(json.dumps(metrics or {}))
         (path / "timing.json").write_text(json.dumps(dict(seconds=12.3, images_per_second=456.7)))
-        if history:
-            (path / "history.json").write_text(json.dumps(history))
         if output:
             (path / output).write_text(json.dumps(dict(fingerprint=fingerprint_of(name))))
         for picture in pictures:
@@ -74,11 +72,10 @@ class RunMaker:
                 task="jigsaw_pp",
                 step=200,
                 num_parameters=1234567,
-                chance=0.01,
-                definition="share of <puzzles> solved",
+                facts=dict(chance=0.01, definition="share of <puzzles> solved"),
+                history=history,
                 evaluation=dict(accuracy=0.173 + shift, loss=3.2),
             ),
-            history=history,
             output="backbone.json",
             pictures=["conv1_filters", "puzzle"],
         )
@@ -95,7 +92,11 @@ class RunMaker:
             inputs=dict(features_dir=features),
             flags=dict(seed=str(seed)),
             metrics=dict(
-                num_clusters=20, num_examples=90, inertia=1234.5, nmi=0.234, purity=0.345, cluster_size=dict(min=1, median=4, max=9)
+                num_clusters=20,
+                num_examples=90,
+                inertia=1234.5,
+                cluster_size=dict(min=1, median=4.5, max=9),
+                splits=dict(train=dict(nmi=0.234, ari=0.1, purity=0.345, num_examples=90)),
             ),
             output="manifest.json",
             pictures=["nearest_images"],
@@ -105,8 +106,13 @@ class RunMaker:
             f"ccssl_tf.train --task=cluster_classification --backbone=alexnet --workdir={cc}",
             inputs=dict(data_dir=data, pseudo_labels=clusters),
             flags=dict(seed=str(seed)),
-            metrics=dict(task="cluster_classification", step=50, chance=0.1, evaluation=dict(accuracy=0.4, loss=2.0)),
-            history=history,
+            metrics=dict(
+                task="cluster_classification",
+                step=50,
+                facts=dict(chance=dict(train=0.2, val=0.1)),
+                history=history,
+                evaluation=dict(accuracy=0.4, loss=2.0),
+            ),
             output="backbone.json",
             pictures=["conv1_filters"],
         )

@@ -11,17 +11,8 @@ from ccssl_tf.reporting import summary as summary_lib
 from ccssl_tf.reporting.runs import Run, RunSet
 from ccssl_tf.reporting.summary import percent
 
-_CLUSTER_NUMBERS = {
-    "num_clusters": "clusters",
-    "num_examples": "images",
-    "iterations": "passes",
-    "inertia": "inertia",
-    "empty_clusters": "empty",
-    "nmi": "NMI",
-    "normalized_mutual_information": "NMI",
-    "purity": "purity",
-    "adjusted_rand_index": "ARI",
-}
+_CLUSTER_NUMBERS = {"num_clusters": "clusters", "num_examples": "images", "iterations": "passes", "empty_clusters": "empty"}
+_AGREEMENT = {"nmi": "NMI", "ari": "ARI", "purity": "purity"}
 
 
 def text(value) -> str:
@@ -177,10 +168,10 @@ def _how(runs, entries, definition):
     """A paragraph that says how the numbers of `entries` were computed."""
     by_name = {run.name: run for run in runs.runs}
     run = by_name[entries[0]["runs"][0]]
-    definition = run.metrics.get("definition") or definition
+    definition = run.definition or definition
     shown = ("image_size", "batch_size", "train_steps", "learning_rate", "optimizer", "weight_decay", "width_multiplier")
-    settings = ", ".join(f"{name} {run.flags[name]}" for name in shown if name in run.flags)
-    return f'<p class="note">How: {text(definition)}. {text(settings[:1].upper() + settings[1:])}; {_seeds(entries)}.</p>\n'
+    settings = [f"{name} {run.flags[name]}" for name in shown if name in run.flags]
+    return f'<p class="note">How: {text(definition)}. Settings: {text(", ".join(settings + [_seeds(entries)]))}.</p>\n'
 
 
 def _training(runs, summary, drawings):
@@ -222,32 +213,43 @@ def _clusters(runs, summary):
     if not summary["clusters"]:
         return ""
     by_name = {run.name: run for run in runs.runs}
-    names = [name for name in _CLUSTER_NUMBERS if any(name in entry["evaluation"] for entry in summary["clusters"])]
+    found = {name for entry in summary["clusters"] for name in entry["evaluation"]}
+    head = {name: label for name, label in _CLUSTER_NUMBERS.items() if name in found}
+    splits = sorted({name.split("/")[1] for name in found if name.startswith("num_examples/")}, key=lambda split: (split != "train", split))
+    for split in splits:
+        head |= {f"{name}/{split}": f"{label}<br>{text(split)}" for name, label in _AGREEMENT.items() if f"{name}/{split}" in found}
     rows, pictures = [], []
     for entry in summary["clusters"]:
         run, numbers = by_name[entry["runs"][0]], entry["evaluation"]
-        sizes = run.metrics.get("cluster_size") or {}
-        shape = " / ".join(f"{sizes[key]:g}" for key in ("min", "median", "max") if isinstance(sizes.get(key), int | float))
-        rows.append([text(entry["network"]), *(_number(numbers.get(name)) for name in names), shape or "-"])
+        sizes = " / ".join(_number(numbers.get(f"{name}/cluster_size")) for name in ("min", "median", "max"))
+        rows.append([text(entry["network"]), *(_number(numbers.get(name)) for name in head), sizes])
         if run.picture("nearest_images"):
-            caption = f"Each row: the images nearest one cluster centre (Figure 5 of the paper), features of {text(entry['network'])}."
-            pictures.append(figure(run.picture("nearest_images"), caption, "Images nearest to cluster centres", "pixels"))
-    head = ["features of", *(_CLUSTER_NUMBERS[name] for name in names), "size min / median / max"]
+            caption = (
+                "Each row: the images nearest one cluster centre (Figure 5 of the paper), from the tightest of all clusters at the top "
+                f"to the loosest. Features of {text(entry['network'])}, run {text(run.name)}."
+            )
+            pictures.append(figure(run.picture("nearest_images"), caption, "Images nearest to cluster centres"))
+    agreement = (
+        " NMI: mutual information of clusters and classes over the arithmetic mean of their entropies. ARI: agreement on pairs of images, "
+        "corrected for chance. Purity: share of images that belong to the commonest class of their cluster. The clustering has not seen "
+        "the classes."
+    )
     return (
         "<h2>Clusters, the pseudo-labels</h2>\n"
-        + table(head, rows)
-        + '<p class="note">How: k-means on pooled features; inertia is the sum of squared distances to the nearest centre. NMI: mutual '
-        "information of clusters and classes over the arithmetic mean of their entropies. Purity: share of images that belong to the "
-        "commonest class of their cluster. Both are measured against labels that the clustering has not seen, and only where labels exist"
-        f"; {_seeds(summary['clusters'])}.</p>\n" + "".join(pictures)
+        + table(["features of", *head.values(), "images in a cluster<br>min / median / max"], rows)
+        + '<p class="note">How: k-means on pooled features, every image assigned to the nearest centre.'
+        + (agreement if any(name.split("/")[0] in _AGREEMENT for name in found) else "")
+        + f" {_seeds(summary['clusters']).capitalize()}.</p>\n"
+        + "".join(pictures)
     )
 
 
 def _number(statistics):
+    """A count as it is, any other number with three digits; the mean of several seeds."""
     if statistics is None:
         return "-"
-    values = [f"{value:,.0f}" if float(value).is_integer() or abs(value) >= 1000 else f"{value:.3f}" for value in statistics["values"]]
-    return values[0] if len(set(values)) == 1 else f"{statistics['mean']:.4g}<small>{' '.join(values)}</small>"
+    mean = statistics["mean"]
+    return f"{mean:,.0f}" if mean.is_integer() and abs(mean) >= 1 or abs(mean) >= 1000 else f"{mean:.3g}"
 
 
 def filter_pictures(runs: RunSet) -> list[tuple[str, Run]]:

@@ -6,6 +6,7 @@ import os
 import pathlib
 import re
 
+from ccssl_tf import workdir as workdir_lib
 from ccssl_tf.data import manifest as manifest_lib
 from ccssl_tf.errors import CorruptArtifactError, InputError
 
@@ -29,7 +30,7 @@ class Run:
       inputs: flag -> {"path", "fingerprint"} of what it read.
       flags: every resolved flag by name, as text.
       finished: whether its DONE marker is there.
-      metrics, timing, history: contents of the JSON files, {} where absent.
+      metrics, timing: contents of the JSON files, {} where absent.
       fingerprint: of its outputs, None if it has none.
     """
 
@@ -41,7 +42,6 @@ class Run:
     finished: bool
     metrics: dict
     timing: dict
-    history: dict
     fingerprint: str | None
 
     @property
@@ -58,6 +58,22 @@ class Run:
     def seed(self) -> int:
         """The run's seed."""
         return int(self.flags.get("seed", 0))
+
+    @property
+    def history(self) -> dict:
+        """Records of training: {"train": [{"step", "loss", ...}], "evaluation": [...]}."""
+        return self.metrics.get("history", {})
+
+    @property
+    def definition(self) -> str | None:
+        """How the run says its numbers are computed."""
+        return self.metrics.get("facts", {}).get("definition")
+
+    @property
+    def chance(self) -> float | None:
+        """Accuracy of guessing on the held-out images, in [0, 1]."""
+        chance = self.metrics.get("facts", {}).get("chance")
+        return chance.get("val", chance.get("train")) if isinstance(chance, dict) else chance
 
     def picture(self, name: str) -> pathlib.Path | None:
         """Returns the path of `pictures/<name>.png`, None where there is none."""
@@ -172,11 +188,10 @@ def _read(path, name):
         name=name,
         command=command,
         inputs=inputs,
-        flags=_flags(path / "flags.txt"),
+        flags=workdir_lib.read_flags(path),
         finished=finished,
         metrics=_json(path / "metrics.json", required=finished),
         timing=_json(path / "timing.json"),
-        history=_json(path / "history.json"),
         fingerprint=next(filter(None, fingerprints), None),
     )
 
@@ -191,11 +206,3 @@ def _json(path, required=False):
     if not isinstance(value, dict):
         raise CorruptArtifactError(f"{path}: holds no JSON object; run its command again in another directory")
     return value
-
-
-def _flags(path):
-    values = {}
-    for line in path.read_text().splitlines() if path.is_file() else []:
-        name, separator, value = line.strip().removeprefix("--").partition("=")
-        values[name if separator else name.removeprefix("no")] = value if separator else str(not name.startswith("no")).lower()
-    return values

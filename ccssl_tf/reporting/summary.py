@@ -56,11 +56,13 @@ def _run_entry(runs, run):
 
 
 def _numbers(run: Run) -> dict[str, float]:
-    """The run's final numbers: `evaluation` of a training run, the plain numbers of a clustering."""
+    """The run's final numbers: `evaluation` of a training run; those of a clustering, nested ones as `nmi/train`, `max/cluster_size`."""
     if run.task:
-        found = run.metrics.get("evaluation", {})
+        found = dict(run.metrics.get("evaluation", {}))
     elif run.module == "ccssl_tf.cluster":
-        found = run.metrics
+        found = dict(run.metrics)
+        groups = dict(found.pop("splits", {}), cluster_size=found.pop("cluster_size", {}))
+        found |= {f"{name}/{group}": value for group, values in groups.items() for name, value in values.items()}
     else:
         return {}
     return {name: float(value) for name, value in found.items() if isinstance(value, int | float) and not isinstance(value, bool)}
@@ -76,7 +78,7 @@ def _entry(runs, group):
         data=runs.data(group[0]),
         seeds=[run.seed for run in group],
         runs=[run.name for run in group],
-        chance=group[0].metrics.get("chance"),
+        chance=group[0].chance,
         evaluation={name: _statistics([of_run[name] for of_run in numbers]) for name in shared},
     )
 
