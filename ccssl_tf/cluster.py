@@ -111,7 +111,8 @@ def _run(workdir, fitted, assigned, images, should_stop):
         num_clusters=kmeans.num_clusters,
         info=dict(
             centroids_sha256=manifest_lib.file_sha256(workdir.path / "centroids.npy"),
-            features_fingerprint={split: source.fingerprint() for split, source in dict(assigned, **{"(fitted)": fitted}).items()},
+            fitted_features_fingerprint=fitted.fingerprint(),
+            features_fingerprint={split: source.fingerprint() for split, source in assigned.items()},
             extractor=fitted.manifest.info["extractor"],
         ),
     )

@@ -1,6 +1,6 @@
 """(b) Turns the images of a split into feature rows for clustering.
 
-  python -m ccssl_tf.extract --extractor=endpoint --init_backbone=DIR --data_dir=DIR --split=train --workdir=DIR --endpoint=conv4 --pool_grid=5
+  python -m ccssl_tf.extract --extractor=endpoint --init_backbone=DIR --data_dir=DIR --split=train --workdir=DIR --endpoint=conv4
 
 Writes one feature shard for each image shard; a killed run keeps the finished ones and writes the same bytes.
 """

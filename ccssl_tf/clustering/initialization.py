@@ -10,7 +10,7 @@ _ROUNDING = np.float32(1e-6)
 
 
 def sample_size(num_examples: int, dim: int, num_clusters: int, memory_bytes: int) -> int:
-    """Returns how many rows k-means++ sees: 20 for each cluster and at least 20,000, if there are as many and a third of the memory holds them."""
+    """Returns how many rows k-means++ sees: 20 a cluster, at least 20,000, no more than N or than a third of the memory holds."""
     wanted = max(20 * num_clusters, 20_000)
     affordable = max(memory_bytes // (12 * dim), 2 * num_clusters)
     return min(num_examples, wanted, affordable)

@@ -77,7 +77,7 @@ class KMeans:
 
         Args:
           features: [N, D] array, tf.data.Dataset of [B, D] (same rows in the same order on every pass), or path of a feature directory.
-          checkpoint_path: an `.npz` written after every pass; if there, the fit continues from it to the same centroids, bit for bit on CPU.
+          checkpoint_path: an `.npz` written after every pass; if it is there, the fit continues from it, on CPU to the same bits.
           on_pass: called with a dict after each pass: iteration, inertia, moved (share of rows), empty_clusters, seconds, gb_read.
           should_stop: asked between chunks; True ends the fit with `Interrupted`.
 
@@ -99,7 +99,7 @@ class KMeans:
         return self
 
     def assign(self, features, *, should_stop=None) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the nearest centroid of every row, [N] int32, and the Euclidean distance to it, [N] float32; ties go to the lower number."""
+        """Returns each row's nearest centroid, [N] int32 (ties: the lower number), and the Euclidean distance to it, [N] float32."""
         if self.centroids is None:
             raise InputError("this KMeans has no centroids yet; call fit first")
         source = sources.open_source(features, self._memory_bytes)

@@ -119,21 +119,16 @@ class DirectorySource:
 
     def chunks(self, rows: int):
         """Yields the rows in order as [<= rows, D] in the stored type; raises CorruptArtifactError naming a damaged shard."""
-        count = 0
-        for chunk, _ in self._checked(self._dataset(self._shards).rebatch(rows).prefetch(2)):
-            count += len(chunk)
-            yield chunk.numpy().astype(self._dtype, copy=False)
-        if count != self.num_examples:
-            raise self._damage()
+        return self._blocks(self._shards, rows)
 
     def blocks_holding(self, positions: np.ndarray):
-        """Returns an iterable of blocks [n, D] with the rows at `positions` (ascending) and their positions in it; reads no other shards."""
+        """Like that of an array; only the shards that hold the rows are read."""
         ends = np.cumsum([shard.num_examples for shard in self._shards])
         needed, which = np.unique(np.searchsorted(ends, positions, side="right"), return_inverse=True)
         shards = [self._shards[number] for number in needed]
         counts = np.array([shard.num_examples for shard in shards])
         moved = (ends[needed] - counts) - (np.cumsum(counts) - counts)
-        return (rows.numpy() for rows, _ in self._checked(self._dataset(shards))), positions - moved[which]
+        return self._blocks(shards), positions - moved[which]
 
     def indices(self) -> np.ndarray:
         """Returns the image index of every row, in order: [N] int64."""
@@ -166,6 +161,15 @@ class DirectorySource:
             deterministic=True,
         )
 
+    def _blocks(self, shards, rows=None):
+        """Yields the rows of `shards`, as they are stored or in chunks of `rows`."""
+        dataset, count = self._dataset(shards), 0
+        for block, _ in self._checked(dataset.rebatch(rows).prefetch(2) if rows else dataset.prefetch(2)):
+            count += len(block)
+            yield block.numpy().astype(self._dtype, copy=False)
+        if count != sum(shard.num_examples for shard in shards):
+            raise self._damage()
+
     def _checked(self, dataset):
         try:
             yield from dataset
@@ -177,12 +181,12 @@ class DirectorySource:
         for shard in self._shards:
             path, count = self.directory / shard.name, 0
             try:
-                for number, serialized in enumerate(records.read_shard(path)):
+                for serialized in records.read_shard(path):
                     count += len(records.parse_features(serialized, self.dim, self._dtype.name)[0])
             except CorruptArtifactError as error:
                 return error
             except tf.errors.InvalidArgumentError:
-                return CorruptArtifactError(f"{path}: record {number} is not a block of {self.dim} features; extract the features again")
+                return CorruptArtifactError(f"{path}: after row {count} comes no block of {self.dim} features; extract the features again")
             if count != shard.num_examples:
                 return CorruptArtifactError(f"{path}: {count} rows instead of {shard.num_examples}; extract the features again")
         return CorruptArtifactError(f"{self.directory}: the shards do not hold the {self.num_examples} rows of the manifest")

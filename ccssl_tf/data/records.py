@@ -88,7 +88,7 @@ def parse_features(serialized, dim: int, dtype) -> tuple[tf.Tensor, tf.Tensor]:
             "feature": tf.io.FixedLenFeature([], tf.string),
         },
     )
-    rows = tf.reshape(tf.io.decode_raw(parsed["feature"], dtype), [-1, dim])
+    rows = tf.reshape(tf.io.decode_raw(parsed["feature"], dtype), [tf.size(parsed["index"]), dim])
     return parsed["index"], tf.cast(rows, tf.float32)
 
 
