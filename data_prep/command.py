@@ -63,8 +63,13 @@ def _prepare(image_set, output_dir, options):
         decode_options=decoding.DecodeOptions(RESIZE_SHORT_SIDE.value, MAX_PIXELS.value, MIN_SIDE.value),
         max_bad_images=MAX_BAD_IMAGES.value,
         seed=runtime.SEED.value,
-        num_workers=NUM_WORKERS.value or len(os.sched_getaffinity(0)),
+        num_workers=NUM_WORKERS.value or _num_cores(),
         options=options,
     )
     work.announce()
     return work
+
+
+def _num_cores():
+    """Cores this process may use; not every system tells, then all there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

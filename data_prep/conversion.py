@@ -147,6 +147,7 @@ class Conversion:
         keep = {task.path.name for task in self._all_tasks}
         for path in self._directory.glob("*.tfrecord"):
             if path.name not in keep:
+                shard_worker.sidecar_path(path).unlink(missing_ok=True)
                 path.unlink()
         total, left = sum(len(task.items) for task in self._all_tasks), sum(len(task.items) for task in tasks)
         counter = multiprocessing.get_context("spawn").Value("q", total - left)

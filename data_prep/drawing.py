@@ -118,7 +118,8 @@ def draw_picture(seed: int, split: str, index: int, image_size: int) -> bytes:
     """
     rng = np.random.default_rng([seed, zlib.crc32(split.encode()), index])
     side = image_size * _SUPERSAMPLING
-    light = np.array([rng.choice([-1, 1]) * rng.uniform(0.6, 1.0), rng.uniform(-0.8, -0.3)])
+    # Towards the light, y down. Python floats: NumPy's would widen every float32 array they meet.
+    light = (float(rng.choice([-1, 1])) * rng.uniform(0.6, 1.0), rng.uniform(-0.8, -0.3))
     scene = _landscape(rng, side)
     mask, colours = _object(rng, CLASS_NAMES[label_of(index)], side)
     scene *= 1 - 0.45 * _shadow(mask, light, side)[..., None]
@@ -169,15 +170,17 @@ def _landscape(rng, side):
     above, below = np.clip((horizon - rows) / side, 0, 1), np.clip((rows - horizon) / side, 0, 1)
     sky_far, sky_near = _colour(rng, 0.7, 0.95), _colour(rng, 0.45, 0.75)
     ground_far, ground_near = _colour(rng, 0.4, 0.65), _colour(rng, 0.2, 0.45)
-    sky = sky_far + (sky_near - sky_far) * (above * 1.6)[..., None]
-    sky *= 1 + 0.08 * _noise(rng, side, 5)[..., None]
-    ground = ground_far + (ground_near - ground_far) * np.minimum(below * 2, 1)[..., None]
+    clouds = 0.08 * _noise(rng, side, 5)
     # Furrows come closer together and fainter towards the horizon.
     depth = 1 / (below + 0.08)
     furrows = np.sin(depth * rng.uniform(8, 16) + columns * rng.uniform(-0.06, 0.06) + rng.uniform(0, 6)) * np.minimum(below * 3, 1)
     grain = _noise(rng, side, int(rng.integers(24, 48)))
-    ground *= (1 + 0.14 * furrows + 0.16 * grain * (0.3 + below))[..., None]
-    scene = np.where((rows < horizon)[..., None], sky, ground)
+    is_sky = rows < horizon
+    zone = is_sky.astype(np.intp)
+    far, near = np.stack([ground_far, sky_far]), np.stack([ground_near, sky_near])
+    distance = np.minimum(np.where(is_sky, above * 1.6, below * 2), 1)
+    scene = far.take(zone, axis=0) + (near - far).take(zone, axis=0) * distance[..., None]
+    scene *= (1 + np.where(is_sky, clouds, 0.14 * furrows + 0.16 * grain * (0.3 + below)))[..., None]
     canvas = Image.fromarray(np.clip(scene, 0, 255).astype(np.uint8))
     pen = ImageDraw.Draw(canvas)
     for _ in range(rng.integers(6, 13)):
@@ -190,12 +193,12 @@ def _landscape(rng, side):
 def _object(rng, name, side):
     """Draws the object: coverage (mode L image) and colours [side, side, 3] float32."""
     radius = rng.uniform(0.275, 0.45) * side
-    angle = rng.uniform(-0.5, 0.5)
+    angle = rng.uniform(-0.55, 0.55)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     stretch = np.diag(radius * rng.uniform(0.85, 1.0, 2) * [rng.choice([-1, 1]), 1])
     shear = np.array([[1, rng.uniform(-0.2, 0.2)], [0, 1]])
     transform = turn @ shear @ stretch
-    centre = side * (0.5 + rng.uniform(-0.09, 0.09, 2) + [0, 0.02])
+    centre = side * (0.5 + rng.uniform(-0.1, 0.1, 2) + [0, 0.02])
     base = _colour(rng, 0.25, 0.8)
     palette = [base, _colour(rng, 0.5, 0.95), base * 0.4 + _colour(rng, 0.05, 0.3) * 0.6]
     mask, colours = Image.new("L", (side, side)), Image.new("RGB", (side, side))

@@ -176,8 +176,8 @@ def _write_shard(path, examples):
 
     try:
         return records.write_shard(path, examples)
-    except tf.errors.ResourceExhaustedError as error:
-        raise ResourceError(f"{path}: no space left; free some and start the same command again") from error
+    except tf.errors.OpError as error:  # Bad images were caught before: this is the writer's.
+        raise ResourceError(f"{path}: cannot be written ({error.message}); make room and start the same command again") from error
 
 
 def write_tfds_metadata(directory: pathlib.Path, splits: dict[str, list[manifest_lib.Shard]], class_names: list[str] | None):
