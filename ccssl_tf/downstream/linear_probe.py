@@ -111,7 +111,7 @@ class LinearProbe(Task):
         def gather(rows, row_weight):
             return dict(features=tf.gather(features, rows), label=tf.gather(classes, rows), index=rows, weight=row_weight)
 
-        return batches.skip(first_batch).map(gather, deterministic=True).prefetch(2)
+        return batches.skip(first_batch).map(gather).prefetch(2)
 
     def _compute_features(self, split):
         total, dim = self._manifest.num_examples(split), self._model_dim()

@@ -41,7 +41,7 @@ class AlexNet(Backbone):
         """Builds the network.
 
         Args:
-          stem: "standard", or "small" for images below 128 pixels: conv1 5x5 stride 2, one 2x2 pool after conv2, no pool5.
+          stem: "standard", or "small" for images below 128 pixels: conv1 5x5 stride 2, 2x2 pools after conv1 and conv2, no pool5.
           order: "caffenet" (pool, then LRN) or "bvlc" (LRN, then pool).
           normalization: "lrn", "batch_norm" (before every rectifier, in place of LRN) or "none".
           conv1_stride: 4 or 2; of the standard stem.
@@ -102,7 +102,7 @@ class AlexNet(Backbone):
     def _after(layer, x, stem, order, normalization):
         """Pooling and LRN behind a convolution."""
         if stem == "small":
-            return CeilMaxPooling2D(2, 2, name="pool2")(x) if layer == "conv2" else x
+            return CeilMaxPooling2D(2, 2, name=f"pool{layer[-1]}")(x) if layer in ("conv1", "conv2") else x
         if layer not in ("conv1", "conv2", "conv5"):
             return x
         number = layer[-1]
