@@ -111,9 +111,9 @@ def use_images(commands: list[Command], source: str) -> list[Command]:
     position = next((i for i, command in enumerate(commands) if command.module.startswith("data_prep.")), None)
     if position is None:
         raise InputError("--images: this pipeline prepares no images, there is nothing to replace")
-    sizes = [int(command.flag("image_size")) for command in commands if command.flag("image_size")]
+    sizes = [command.flag("image_size") for command in commands if command.module == "ccssl_tf.train"]
     arguments = [f"--source={source}", f"--output_dir={commands[position].directory}"]
-    if sizes:
+    if sizes := [int(size) for size in sizes if size and size.isdigit()]:
         arguments.append(f"--resize_short_side={max(sizes)}")
     conversion = Command("data_prep.image_folder", tuple(arguments))
     return [*commands[:position], conversion, *commands[position + 1 :]]

@@ -1,12 +1,81 @@
-"""Hand-made run directories, as the commands write them, for the tests of the report."""
+"""What tests of several modules share: TensorFlow imported quietly, flags parsed once, a small image data set, hand-made runs."""
 
+import io
 import json
 
 import numpy as np
 import pytest
+from absl import flags
 from PIL import Image
 
-from ccssl_tf.data.manifest import fingerprint_of
+from ccssl_tf import runtime
+from ccssl_tf.data.manifest import Manifest, fingerprint_of, shard_name
+
+runtime.quiet_tensorflow()
+flags.FLAGS(["test"])
+
+CLASS_NAMES = ["circle", "square", "triangle"]
+
+
+def jpeg_of(pixels, **options) -> bytes:
+    """Encodes [h, w, 3] or [h, w] uint8 as JPEG, nearly without loss."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", **dict(dict(quality=98, subsampling=0), **options))
+    return buffer.getvalue()
+
+
+def smooth_picture(seed, height, width):
+    """Draws [h, w, 3] uint8 of slow waves, which JPEG keeps to within a few grey levels."""
+    random = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, :width] / 16
+    phases, angles = random.uniform(0, 6.3, 3), random.uniform(0, 6.3, 3)
+    waves = [np.sin(x * np.cos(angle) + y * np.sin(angle) + phase) for phase, angle in zip(phases, angles, strict=True)]
+    return np.round(127.5 + 120 * np.stack(waves, -1)).astype(np.uint8)
+
+
+def write_images(directory, shard_sizes: dict[str, list[int]], *, info=None, first_seed=0) -> Manifest:
+    """Writes a finished directory of image shards: generated JPEGs of odd sizes, label = index mod 3, names that are not all UTF-8.
+
+    Args:
+      directory: made if absent.
+      shard_sizes: split -> number of images of each shard.
+      info: the manifest's; class names and a source by default.
+      first_seed: pictures differ from those of another seed.
+    """
+    from ccssl_tf.data import records
+
+    directory.mkdir(parents=True, exist_ok=True)
+    splits = {}
+    for split, sizes in shard_sizes.items():
+        splits[split], index = [], 0
+        for shard, size in enumerate(sizes):
+            examples = []
+            for _ in range(size):
+                height, width = 41 + 7 * (index % 5), 57 - 3 * (index % 4)
+                examples.append(
+                    records.image_example(
+                        encoded=jpeg_of(smooth_picture([first_seed, len(split), index], height, width)),
+                        filename=f"{split} {index}".encode() + b"-\xff\xe9.jpg",
+                        height=height,
+                        width=width,
+                        index=index,
+                        label=index % 3,
+                        text=CLASS_NAMES[index % 3].encode(),
+                    )
+                )
+                index += 1
+            splits[split].append(records.write_shard(directory / shard_name(split, shard, len(sizes)), examples))
+    manifest = Manifest("images", splits, dict(class_names=CLASS_NAMES, source="generated") if info is None else info)
+    manifest.write(directory)
+    return manifest
+
+
+@pytest.fixture(scope="session")
+def image_dir(tmp_path_factory):
+    """48 training images in 3 shards and 16 of validation in 1, of 3 classes. Not to be written to."""
+    directory = tmp_path_factory.mktemp("images") / "data"
+    write_images(directory, {"train": [16, 16, 16], "val": [16]})
+    return directory
 
 
 class RunMaker:

@@ -1,0 +1,97 @@
+"""Runs are found, and networks named by what they were made from."""
+
+import json
+import shutil
+
+import pytest
+
+from ccssl_tf.errors import CorruptArtifactError, InputError
+from ccssl_tf.reporting.runs import RunSet
+
+
+def by_name(runs):
+    return {run.name: run for run in RunSet(runs.root).runs}
+
+
+def networks(root):
+    run_set = RunSet(root)
+    return {run.name: run_set.network(run) for run in run_set.runs if run.task}
+
+
+def test_networks_are_named_as_in_the_paper(runs):
+    runs.method()
+    assert networks(runs.root) == {
+        "jigsaw_pp": "Jigsaw++",
+        "cc": "CC+Jigsaw++",
+        "probe_random": "random",
+        "probe_jigsaw_pp": "Jigsaw++",
+        "probe_cc": "CC+Jigsaw++",
+    }
+
+
+def test_a_deep_teacher_shows_in_the_name(runs):
+    runs.method(pretext_backbone="vgg16")
+    found = networks(runs.root)
+    assert found["jigsaw_pp"] == "vgg-Jigsaw++" and found["probe_cc"] == "CC+vgg-Jigsaw++"
+
+
+def test_clusters_of_hog_and_of_a_random_network(runs):
+    for extractor, name in (("hog", "CC+HOG"), ("endpoint", "CC+random")):
+        runs.add(f"{extractor}/features", f"ccssl_tf.extract --extractor={extractor}", output="manifest.json")
+        runs.add(f"{extractor}/clusters", "ccssl_tf.cluster", inputs=dict(features_dir=f"{extractor}/features"), output="manifest.json")
+        runs.add(
+            f"{extractor}/cc",
+            "ccssl_tf.train --task=cluster_classification --backbone=alexnet",
+            inputs=dict(pseudo_labels=f"{extractor}/clusters"),
+            output="backbone.json",
+        )
+        assert networks(runs.root)[f"{extractor}/cc"] == name
+
+
+def test_moved_runs_still_know_their_sources(runs, tmp_path):
+    runs.method()
+    shutil.move(runs.root, tmp_path / "elsewhere")
+    assert networks(tmp_path / "elsewhere")["probe_cc"] == "CC+Jigsaw++"
+
+
+def test_sources_outside_are_followed_and_replaced_ones_are_not_taken(runs):
+    runs.method("inside/")
+    runs.probe("outside/probe", [0.3], init="inside/jigsaw_pp")
+    assert networks(runs.root / "outside")["probe"] == "Jigsaw++"
+    (runs.root / "inside/jigsaw_pp/backbone.json").write_text(json.dumps(dict(fingerprint="of another training")))
+    assert networks(runs.root / "outside")["probe"] == "from jigsaw_pp"
+
+
+def test_what_was_set_aside_and_the_report_itself_are_left_out(runs):
+    runs.method()
+    runs.method("cc.old-1/")
+    runs.method("report/")
+    found = RunSet(runs.root, exclude=runs.root / "report").runs
+    assert len(found) == 9 and not any("old" in run.name or "report" in run.name for run in found)
+
+
+def test_identity_is_all_but_the_seed(runs):
+    for seed in (0, 1):
+        runs.method(f"seed{seed}/", seed=seed)
+    runs.method("wide/")
+    flags = runs.root / "wide/jigsaw_pp/flags.txt"
+    flags.write_text(flags.read_text() + "--width_multiplier=2\n")
+    run_set, found = RunSet(runs.root), by_name(runs)
+    identities = {name: run_set.identity(found[f"{name}/probe_cc"]) for name in ("seed0", "seed1", "wide")}
+    assert identities["seed0"] == identities["seed1"] != identities["wide"]
+    assert run_set.data(found["seed0/probe_cc"]) == "data_prep.shapes --num_images=100"
+
+
+def test_refusals(runs, tmp_path):
+    with pytest.raises(InputError, match="no such directory"):
+        RunSet(tmp_path / "nothing")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no finished run there .none at all"):
+        RunSet(tmp_path / "empty")
+    runs.add("a", "ccssl_tf.train --task=jigsaw_pp", done=False)
+    with pytest.raises(InputError, match="1 unfinished"):
+        RunSet(runs.root)
+    runs.add("b", "ccssl_tf.train --task=jigsaw_pp")
+    (runs.root / "b/metrics.json").write_text("{")
+    with pytest.raises(CorruptArtifactError, match="b/metrics.json"):
+        RunSet(runs.root)

@@ -1,0 +1,93 @@
+"""Numbers are grouped by experiment, and seeds become ranges."""
+
+import json
+import statistics
+
+import pytest
+
+from ccssl_tf.reporting import summary as summary_lib
+from ccssl_tf.reporting.runs import RunSet
+
+
+def test_one_seed(runs):
+    runs.method()
+    summary = summary_lib.summarise(RunSet(runs.root))
+    probes = summary["probes"]["linear_probe"]
+    assert probes["endpoints"] == ["conv1", "conv2", "conv3", "conv4", "conv5"]
+    assert [entry["network"] for entry in probes["networks"]] == ["random", "Jigsaw++", "CC+Jigsaw++"]
+    assert probes["networks"][1]["evaluation"]["accuracy/conv3"] == dict(mean=0.41, min=0.41, max=0.41, std=0, values=[0.41])
+    assert [(entry["task"], entry["network"], entry["chance"]) for entry in summary["training"]] == [
+        ("jigsaw_pp", "Jigsaw++", 0.01),
+        ("cluster_classification", "CC+Jigsaw++", 0.1),
+    ]
+    clusters = summary["clusters"][0]
+    assert clusters["network"] == "Jigsaw++"
+    assert {name: clusters["evaluation"][name]["mean"] for name in ("nmi/train", "max/cluster_size", "inertia")} == {
+        "nmi/train": 0.234,
+        "max/cluster_size": 9,
+        "inertia": 1234.5,
+    }
+
+
+def test_seeds_are_aggregated(runs):
+    shifts = [0.0, 0.03, -0.02]
+    for seed, shift in enumerate(shifts):
+        runs.method(f"seed{seed}/", seed=seed, shift=shift)
+    summary = summary_lib.summarise(RunSet(runs.root))
+    networks = {entry["network"]: entry for entry in summary["probes"]["linear_probe"]["networks"]}
+    assert list(networks) == ["random", "Jigsaw++", "CC+Jigsaw++"]
+    values = [0.36 + shift for shift in shifts]
+    found = networks["CC+Jigsaw++"]
+    assert found["seeds"] == [0, 1, 2] and found["runs"] == [f"seed{seed}/probe_cc" for seed in range(3)]
+    assert found["evaluation"]["accuracy/conv3"]["mean"] == pytest.approx(statistics.mean(values))
+    assert found["evaluation"]["accuracy/conv3"]["std"] == pytest.approx(statistics.stdev(values))
+    assert (found["evaluation"]["accuracy/conv3"]["min"], found["evaluation"]["accuracy/conv3"]["max"]) == (min(values), max(values))
+    assert summary["training"][0]["evaluation"]["accuracy"]["max"] == pytest.approx(0.203)
+
+
+def test_experiments_that_differ_are_told_apart(runs):
+    runs.method("a/")
+    runs.method("b/")
+    flags = runs.root / "b/jigsaw_pp/flags.txt"
+    flags.write_text(flags.read_text() + "--train_steps=9\n")
+    networks = summary_lib.summarise(RunSet(runs.root))["probes"]["linear_probe"]["networks"]
+    assert [entry["network"] for entry in networks] == [
+        "random",
+        "Jigsaw++ (a/probe_jigsaw_pp)",
+        "Jigsaw++ (b/probe_jigsaw_pp)",
+        "CC+Jigsaw++ (a/probe_cc)",
+        "CC+Jigsaw++ (b/probe_cc)",
+    ]
+    assert networks[0]["runs"] == ["a/probe_random", "b/probe_random"], "the random networks are the same experiment"
+
+
+def test_it_depends_on_the_runs_alone(runs, tmp_path):
+    runs.method()
+    first = json.dumps(summary_lib.summarise(RunSet(runs.root)))
+    (runs.root / "jigsaw_pp/timing.json").write_text(json.dumps(dict(seconds=99)))
+    runs.root.rename(tmp_path / "moved")
+    assert json.dumps(summary_lib.summarise(RunSet(tmp_path / "moved"))) == first
+    assert str(tmp_path) not in first
+
+
+def test_vgg_layers_are_in_numeric_order(runs):
+    evaluation = {f"accuracy/{name}": 0.5 for name in ("conv10_1", "conv2_2", "conv2_10", "conv1_2")}
+    runs.add("probe", "ccssl_tf.train --task=linear_probe --backbone=vgg16", metrics=dict(evaluation=evaluation))
+    endpoints = summary_lib.summarise(RunSet(runs.root))["probes"]["linear_probe"]["endpoints"]
+    assert endpoints == ["conv1_2", "conv2_2", "conv2_10", "conv10_1"]
+
+
+def test_the_table_for_terminals(runs):
+    runs.method("seed0/", seed=0)
+    runs.method("seed1/", seed=1, shift=0.05)
+    lines = summary_lib.format_probe_tables(summary_lib.summarise(RunSet(runs.root))).splitlines()
+    assert lines[0] == "linear_probe: accuracy on held-out images in %, mean (min-max) of seeds 0, 1"
+    assert lines[1].split() == ["conv1", "conv2", "conv3", "conv4", "conv5"]
+    assert lines[4].split()[:3] == ["CC+Jigsaw++", "28.0", "(28.0-28.0)"]
+    assert "38.5 (36.0-41.0)" in lines[4]
+    assert len({len(line) for line in lines[1:]}) == 1
+
+
+def test_runs_without_probes_make_no_table(runs):
+    runs.add("data", "data_prep.shapes --output_dir=data", output="manifest.json")
+    assert summary_lib.format_probe_tables(summary_lib.summarise(RunSet(runs.root))) == ""

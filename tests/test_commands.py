@@ -1,0 +1,91 @@
+"""Commands are read, filled in, changed and checked as they are typed."""
+
+import json
+
+import pytest
+
+from ccssl_tf import commands
+from ccssl_tf.commands import Command
+from ccssl_tf.errors import InputError
+
+
+def parse(template, workdir="runs/a b", seed=3):
+    return commands.parse(template, workdir=workdir, seed=seed)
+
+
+def test_placeholders_are_filled_in_after_splitting():
+    command = parse("ccssl_tf.train --task='jigsaw_pp' --workdir={workdir}/x --seed={seed}")
+    assert command == Command("ccssl_tf.train", ("--task=jigsaw_pp", "--workdir=runs/a b/x", "--seed=3"))
+    assert str(command.directory) == "runs/a b/x"
+    assert command.flag("seed") == "3" and command.flag("nothing") is None
+
+
+def test_a_workdir_that_looks_like_a_placeholder_stays():
+    assert parse("data_prep.shapes --output_dir={workdir}", workdir="{seed}").arguments == ("--output_dir={seed}",)
+
+
+@pytest.mark.parametrize(
+    "template, message",
+    [
+        ("ccssl_tf.train --workdir={work_dir}", "unknown placeholder {work_dir}"),
+        ("ccssl_tf.train --workdir='x", "No closing quotation"),
+        ("ccssl_tf.nothing --workdir=x", "ccssl_tf.nothing is no command"),
+        ("os.path --workdir=x", "os.path is no command"),
+        ("rm -rf /", "rm is no command"),
+        ("", "nothing is no command"),
+        ("ccssl_tf.train --task=jigsaw_pp", "neither --workdir=DIR nor --output_dir=DIR"),
+        ("[labels] ccssl_tf.train --workdir=x", "no --data_dir=DIR"),
+    ],
+)
+def test_wrong_commands_are_refused_in_one_line(template, message):
+    with pytest.raises(InputError) as error:
+        parse(template)
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_settings_change_every_command_that_has_the_flag():
+    found = [parse(f"ccssl_tf.cluster --num_clusters=9 --workdir={name}") for name in "ab"] + [parse("ccssl_tf.train --workdir=c")]
+    changed = commands.override(found, ["num_clusters=20"])
+    assert [command.flag("num_clusters") for command in changed] == ["20", "20", None]
+    with pytest.raises(InputError, match="no command of this pipeline has --num_cluster"):
+        commands.override(found, ["num_cluster=20"])
+    with pytest.raises(InputError, match="name=value"):
+        commands.override(found, ["num_clusters"])
+
+
+def test_ones_own_images_replace_the_first_data_set():
+    found = [
+        parse("data_prep.shapes --output_dir=d --image_size=32"),
+        parse("ccssl_tf.train --data_dir=d --image_size=64 --workdir=t"),
+        parse("data_prep.shapes --output_dir=e"),
+    ]
+    changed = commands.use_images(found, "my photos")
+    assert changed[0].line == ["data_prep.image_folder", "--source=my photos", "--output_dir=d", "--resize_short_side=64"]
+    assert changed[1:] == found[1:]
+    with pytest.raises(InputError, match="prepares no images"):
+        commands.use_images(found[1:2], "photos")
+
+
+def test_labels_are_looked_for_in_the_data_directory(tmp_path):
+    marked = parse(f"[labels] ccssl_tf.train --data_dir={tmp_path} --workdir=x")
+    unmarked = parse(f"ccssl_tf.train --data_dir={tmp_path} --workdir=x")
+    assert marked.needs_labels and not marked.lacks_labels()
+    for names, lacks in ((None, True), (["cat", "dog"], False)):
+        (tmp_path / "manifest.json").write_text(json.dumps(dict(info=dict(class_names=names))))
+        assert marked.lacks_labels() is lacks
+        assert not unmarked.lacks_labels()
+    (tmp_path / "manifest.json").write_text("damaged")
+    assert not marked.lacks_labels()
+
+
+def test_flags_are_parsed_by_the_commands_themselves():
+    right = Command("ccssl_tf.report", ("--runs=a", "--output_dir=b"))
+    commands.check_flags([right, Command("data_prep.shapes", ("--output_dir=x", "--num_train=20"))])
+    for arguments, message in (
+        (("--runs=a", "--outputdir=b"), "outputdir"),
+        (("--runs=a", "stray"), "stray"),
+        (("--seed=-1",), "seed"),
+    ):
+        with pytest.raises(InputError, match=message) as error:
+            commands.check_flags([right, Command("ccssl_tf.report", arguments)])
+        assert "ccssl_tf.report" in str(error.value)
