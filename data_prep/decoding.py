@@ -4,12 +4,16 @@ An upright 3-component JPEG keeps its bytes; everything else is decoded with Pil
 TensorFlow is imported only by `check_jpeg`, which runs in the worker processes.
 """
 
+import contextlib
 import dataclasses
 import io
 import os
+import re
+import sys
+import tempfile
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageChops, ImageOps
 
 from ccssl_tf.errors import CcsslError
 
@@ -18,6 +22,9 @@ JPEG_QUALITY = 95
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 _JPEG_FORMATS = ("JPEG", "MPO")  # MPO: a JPEG with further pictures behind it, as some cameras write.
 _EXIF_ORIENTATION = 0x0112
+_JPEG_WARNINGS = ("Corrupt JPEG data", "Premature end of JPEG", "Inconsistent progression")
+_STRAY_BYTES = re.compile(r"(\d+) extraneous bytes before marker")
+_MOST_STRAY_BYTES = 0.01  # Of the file.
 
 # Sizes are compared with --max_pixels before anything is decoded; Pillow's own limit would only double that.
 Image.MAX_IMAGE_PIXELS = None
@@ -85,6 +92,9 @@ def convert_image(data: bytes, options: DecodeOptions, *, check=None) -> Convert
     if is_jpeg and check is not None:
         check(data)
     try:
+        if image.format == "PNG":
+            image.verify()  # Its checksums; decoding alone would not look at them. An image is used up by that.
+            image = Image.open(io.BytesIO(data), formats=_FORMATS)
         reasons = _reasons(image, options)
         if is_jpeg and not reasons:
             if check is None:
@@ -101,13 +111,39 @@ def convert_image(data: bytes, options: DecodeOptions, *, check=None) -> Convert
 
 
 def check_jpeg(data: bytes):
-    """Raises BadImage unless TensorFlow decodes the whole JPEG: training uses its decoder, so its strictness counts."""
+    """Raises BadImage unless TensorFlow decodes the whole JPEG: training uses its decoder, so its strictness counts.
+
+    TensorFlow goes on where libjpeg only warns, although half the picture may be noise then; a warning is therefore as bad as an error,
+    but for a few stray bytes between the picture and the next marker, which some cameras and ImageNet itself have.
+    """
     import tensorflow as tf
 
-    try:
-        tf.io.decode_jpeg(data, channels=3)
-    except tf.errors.InvalidArgumentError as error:
-        raise BadImage("truncated or corrupt JPEG") from error
+    with _stderr_of_decoder() as warnings:
+        try:
+            tf.io.decode_jpeg(data, channels=3)
+        except tf.errors.InvalidArgumentError as error:
+            raise BadImage("truncated or corrupt JPEG") from error
+    for warning in (line for line in warnings if line.startswith(_JPEG_WARNINGS)):
+        stray = _STRAY_BYTES.search(warning)
+        if stray is None or int(stray[1]) > _MOST_STRAY_BYTES * len(data):
+            raise BadImage(f"corrupt JPEG ({warning.removeprefix('Corrupt JPEG data: ')})")
+
+
+@contextlib.contextmanager
+def _stderr_of_decoder():
+    """Yields a list that holds, after the block, the lines C code wrote to stderr in it: libjpeg has no other way to warn here."""
+    lines, saved = [], os.dup(2)
+    with tempfile.TemporaryFile() as file:
+        sys.stderr.flush()
+        os.dup2(file.fileno(), 2)
+        try:
+            yield lines
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+        if file.seek(0, os.SEEK_END):
+            file.seek(0)
+            lines += file.read().decode(errors="replace").splitlines()
 
 
 def printable(name: bytes) -> str:
@@ -156,6 +192,8 @@ def _to_rgb(image):
         if pixels.min() < 0 or pixels.max() > 0xFFFF:
             raise BadImage("32-bit pixels have no defined range")
         return Image.fromarray((pixels >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode == "CMYK" and image.format in _JPEG_FORMATS and "adobe" not in image.info:
+        image = ImageChops.invert(image)  # Pillow takes every CMYK JPEG for Adobe's inverted kind.
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")

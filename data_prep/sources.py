@@ -103,6 +103,10 @@ def tar_members(path, start: int = 0, end: int | None = None) -> Iterator[Source
                         raise InputError(f"{path}: truncated inside {_printable_member(member)}; fetch it again")
                     if member.isfile():
                         yield SourceFile(_member_name(member), member.size, (str(path), member.offset_data, member.size))
+                # tarfile takes a damaged or missing header for the end; the real end is a block of zeros.
+                file.seek(archive.offset)
+                if archive.offset + tarfile.BLOCKSIZE > end or any(file.read(tarfile.BLOCKSIZE)):
+                    raise InputError(f"{path}: truncated or damaged at byte {archive.offset}; fetch it again")
         except tarfile.TarError as error:
             raise InputError(f"{path}: not a whole uncompressed tar at byte {start} ({error}); fetch it again, or decompress it") from error
 
