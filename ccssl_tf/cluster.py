@@ -54,7 +54,7 @@ def main():
         stage_flags.WORKDIR.value, inputs=dict(inputs, features_dir=_FEATURES_DIR.value, data_dir=stage_flags.DATA_DIR.value)
     ) as workdir:
         if workdir.is_done:
-            print(f"{workdir.path}: already done", flush=True)
+            print(f"{workdir.path}: already complete", flush=True)
             return
         with runtime.stop_on_signal() as should_stop:
             _run(workdir, fitted, assigned, images, should_stop)

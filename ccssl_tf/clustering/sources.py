@@ -11,7 +11,7 @@ from ccssl_tf.data import manifest as manifest_lib
 from ccssl_tf.data import records
 from ccssl_tf.errors import CorruptArtifactError, InputError, Interrupted
 
-_READ_AHEAD_BYTES = 512 << 20
+_READ_AHEAD_BYTES = 256 << 20
 
 
 def open_source(features, memory_bytes: int):
@@ -74,7 +74,7 @@ class DatasetSource:
 
     def __init__(self, dataset: tf.data.Dataset, num_examples: int, dim: int):
         self._dataset = dataset
-        self.num_examples, self.dim = num_examples, dim
+        self.num_examples, self.dim, self.dtype = num_examples, dim, dataset.element_spec.dtype.as_numpy_dtype
         self.num_bytes = num_examples * dim * dataset.element_spec.dtype.size
 
     def fingerprint(self) -> str:
@@ -108,7 +108,7 @@ class DirectorySource:
         self.split = next(iter(self.manifest.splits))
         self._shards = self.manifest.shards(self.split)
         self.num_examples = self.manifest.num_examples(self.split)
-        self.dim, self._dtype = int(self.manifest.info["dim"]), np.dtype(self.manifest.info["dtype"])
+        self.dim, self.dtype = int(self.manifest.info["dim"]), np.dtype(self.manifest.info["dtype"])
         self.num_bytes = sum(shard.num_bytes for shard in self._shards)
         if not self.num_examples:
             raise InputError(f"{directory}: holds no features; there is nothing to cluster")
@@ -118,7 +118,7 @@ class DirectorySource:
         return self.manifest.fingerprint()
 
     def chunks(self, rows: int):
-        """Yields the rows in order as [<= rows, D] in the stored type; raises CorruptArtifactError naming a damaged shard."""
+        """Yields the rows in order as [<= rows, D] float32; raises CorruptArtifactError naming a damaged shard."""
         return self._blocks(self._shards, rows)
 
     def blocks_holding(self, positions: np.ndarray):
@@ -149,7 +149,7 @@ class DirectorySource:
         parallel = int(np.clip(_READ_AHEAD_BYTES // max(largest, 1), 1, min(4, len(shards))))
 
         def parse(serialized):
-            index, rows = records.parse_features(serialized, self.dim, self._dtype.name)
+            index, rows = records.parse_features(serialized, self.dim, self.dtype.name)
             return rows, index
 
         # A block length no shard reaches keeps the order of the shards while the next ones are read ahead.
@@ -166,7 +166,7 @@ class DirectorySource:
         dataset, count = self._dataset(shards), 0
         for block, _ in self._checked(dataset.rebatch(rows).prefetch(2) if rows else dataset.prefetch(2)):
             count += len(block)
-            yield block.numpy().astype(self._dtype, copy=False)
+            yield block.numpy()
         if count != sum(shard.num_examples for shard in shards):
             raise self._damage()
 
@@ -182,7 +182,7 @@ class DirectorySource:
             path, count = self.directory / shard.name, 0
             try:
                 for serialized in records.read_shard(path):
-                    count += len(records.parse_features(serialized, self.dim, self._dtype.name)[0])
+                    count += len(records.parse_features(serialized, self.dim, self.dtype.name)[0])
             except CorruptArtifactError as error:
                 return error
             except tf.errors.InvalidArgumentError:
@@ -215,7 +215,7 @@ class ChunkReader:
         self.bytes_read = 0 if self.source.in_memory or self._kept else self.source.num_bytes
         for chunk in self._interruptible(self._kept or self.source.chunks(self._rows)):
             if self._keep and self._kept is None:
-                kept.append(chunk)
+                kept.append(chunk.astype(self.source.dtype, copy=False))
             yield start, chunk
             start += len(chunk)
         if self._keep and self._kept is None:

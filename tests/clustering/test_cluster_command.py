@@ -1,0 +1,201 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+from absl.testing import flagsaver
+from PIL import Image
+
+from ccssl_tf import cluster
+from ccssl_tf.clustering import cluster_report, image_facts, read_pseudo_labels
+from ccssl_tf.data import manifest as manifest_lib
+from ccssl_tf.data import pipeline, records
+from ccssl_tf.errors import CorruptArtifactError, FlagError, InputError
+from ccssl_tf.features import extract_features
+
+
+class Thumbnails:
+    """The pixels of 4 x 4 pictures as features."""
+
+    dim = 48
+
+    def __init__(self, name="thumbnails"):
+        self.name = name
+
+    def describe(self):
+        return dict(extractor=dict(name=self.name))
+
+    def batches(self, data_dir, split, shard):
+        for batch in pipeline.evaluation_images(data_dir, split, image_size=4, batch_size=16, shards=[shard]).as_numpy_iterator():
+            yield batch["index"], batch["image"].reshape([-1, 48]).astype(np.float32)
+
+
+def write_features(directory, image_dir, split, extractor=None):
+    directory.mkdir()
+    extract_features(extractor or Thumbnails(), image_dir, split, directory, dtype="float32")
+    return directory
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory, image_dir):
+    root = tmp_path_factory.mktemp("features")
+    return {split: write_features(root / split, image_dir, split) for split in ("train", "val")}
+
+
+def command(**values):
+    def text(value):
+        return [str(item) for item in value] if isinstance(value, list) else value if isinstance(value, int | bool) else str(value)
+
+    with flagsaver.flagsaver(**{name: text(value) for name, value in values.items()}):
+        cluster.main()
+
+
+@pytest.fixture(scope="module")
+def clustered(tmp_path_factory, features):
+    path = tmp_path_factory.mktemp("clusters") / "out"
+    command(features_dir=features["train"], assign_dir=[features["train"], features["val"]], num_clusters=5, workdir=path)
+    return path
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_every_image_gets_the_nearest_centroid(clustered, image_dir, split):
+    images = manifest_lib.Manifest.read(image_dir, "images")
+    labels = read_pseudo_labels(clustered, split, images.fingerprint(split))
+    centroids = np.load(clustered / "centroids.npy", allow_pickle=False)
+    thumbnails = np.empty([images.num_examples(split), 48])
+    names = {}
+    for batch in pipeline.evaluation_images(image_dir, split, image_size=4, batch_size=16).as_numpy_iterator():
+        thumbnails[batch["index"]] = batch["image"].reshape([-1, 48])
+        names.update(zip(batch["index"], batch["filename"], strict=True))
+    distances = np.linalg.norm(thumbnails[:, None] - centroids[None], axis=-1)
+    np.testing.assert_array_equal(labels, distances.argmin(axis=1))
+    table = json.loads((clustered / "nearest.json").read_text())[split]
+    for number, row in enumerate(table):
+        members = np.flatnonzero(labels == number)
+        order = members[np.argsort(distances[members, number], kind="stable")][:11]
+        assert (row["cluster"], row["size"]) == (number, len(members))
+        assert [item["index"] for item in row["nearest"]] == order.tolist()
+        np.testing.assert_allclose([item["distance"] for item in row["nearest"]], distances[order, number], rtol=1e-4)
+        assert [item["filename"] for item in row["nearest"]] == [names[i].decode(errors="backslashreplace") for i in order]
+    manifest = manifest_lib.Manifest.read(clustered, "pseudo_labels")
+    for shard in manifest.shards(split):
+        for serialized in records.read_shard(clustered / shard.name):
+            record = {name: value.numpy()[0] for name, value in records.parse_pseudo_label([serialized]).items()}
+            assert record["filename"] == names[record["index"]]
+
+
+def test_the_numbers_and_the_picture(clustered, features):
+    metrics = json.loads((clustered / "metrics.json").read_text())
+    assert metrics["num_clusters"] == 5 and metrics["num_examples"] == 48 and metrics["empty_clusters"] == 0
+    assert metrics["cluster_size"]["min"] >= 1 and 1 <= metrics["cluster_size"]["perplexity"] <= 5
+    for split, count in (("train", 48), ("val", 16)):
+        assert metrics["splits"][split]["num_examples"] == count
+        assert set(metrics["splits"][split]) == {"num_examples", "nmi", "ari", "purity"}
+    info = manifest_lib.Manifest.read(clustered, "pseudo_labels").info
+    assert info["centroids_sha256"] == manifest_lib.file_sha256(clustered / "centroids.npy")
+    with Image.open(clustered / "pictures" / "nearest_images.png") as picture:
+        assert picture.size[0] == 11 * 100 + 4 and (picture.size[1] - 4) % 100 == 0
+    assert not (clustered / "checkpoint.npz").exists() and (clustered / "DONE").is_file()
+    assert list(clustered.glob("events.*"))
+
+
+def test_a_second_call_does_nothing_and_the_run_repeats_bit_for_bit(clustered, features, tmp_path, capsys):
+    settings = dict(features_dir=features["train"], assign_dir=[features["train"], features["val"]], num_clusters=5)
+    command(**settings, workdir=clustered)
+    assert "already complete" in capsys.readouterr().out
+    command(**settings, workdir=tmp_path / "again")
+    for name in ("centroids.npy", "manifest.json", "metrics.json", "nearest.json"):
+        assert (tmp_path / "again" / name).read_bytes() == (clustered / name).read_bytes()
+    with pytest.raises(InputError, match="already holds a run with --assign_dir=.*train --assign_dir=.*val, not --assign_dir="):
+        command(**dict(settings, assign_dir=[features["val"]]), workdir=clustered)
+
+
+def test_a_dry_run_writes_nothing(features, tmp_path, capsys):
+    command(features_dir=features["train"], num_clusters=5, workdir=tmp_path / "out", dry_run=True)
+    assert not list(tmp_path.iterdir())
+    assert "48 rows x 48" in capsys.readouterr().out
+
+
+def test_without_the_images_there_are_labels_without_names(image_dir, tmp_path, capsys):
+    images = tmp_path / "images"
+    shutil.copytree(image_dir, images)
+    directory = write_features(tmp_path / "features", images, "val")
+    fingerprint = manifest_lib.Manifest.read(images, "images").fingerprint("val")
+    shutil.rmtree(images)
+    command(features_dir=directory, num_clusters=3, workdir=tmp_path / "out")
+    assert "the images of split val are not there" in capsys.readouterr().out
+    assert len(read_pseudo_labels(tmp_path / "out", "val", fingerprint)) == 16
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["splits"] == dict(val=dict(num_examples=16))
+    assert not (tmp_path / "out" / "pictures").exists()
+    command(features_dir=directory, num_clusters=3, workdir=tmp_path / "named", data_dir=image_dir)
+    assert "nmi" in json.loads((tmp_path / "named" / "metrics.json").read_text())["splits"]["val"]
+
+
+def test_refusals(features, image_dir, tmp_path):
+    train, out = features["train"], tmp_path / "out"
+    with pytest.raises(FlagError, match="--features_dir"):
+        command(num_clusters=5, workdir=out)
+    for count in (0, 49):
+        with pytest.raises(InputError, match=f"--num_clusters={count}"):
+            command(features_dir=train, num_clusters=count, workdir=out)
+    with pytest.raises(InputError, match="split train is already given"):
+        command(features_dir=train, assign_dir=[train, train], num_clusters=5, workdir=out)
+    with pytest.raises(InputError, match="holds images, not features"):
+        command(features_dir=image_dir, num_clusters=5, workdir=out)
+    other = write_features(tmp_path / "other", image_dir, "val", Thumbnails("another"))
+    with pytest.raises(InputError, match="extractor is .*another"):
+        command(features_dir=train, assign_dir=[other], num_clusters=5, workdir=out)
+    assert not out.exists()
+
+
+def test_features_of_other_images_are_refused(image_dir, tmp_path):
+    images = tmp_path / "images"
+    shutil.copytree(image_dir, images)
+    directory = write_features(tmp_path / "features", images, "val")
+    manifest = manifest_lib.Manifest.read(images, "images")
+    before = manifest.fingerprint("val")
+    manifest_lib.Manifest("images", {"val": manifest.splits["train"]}, manifest.info).write(images)
+    now = manifest_lib.Manifest.read(images, "images").fingerprint("val")
+    with pytest.raises(InputError, match=f"{now}.*{before}"):
+        command(features_dir=directory, num_clusters=3, workdir=tmp_path / "out")
+
+
+def test_image_facts_find_every_image(image_dir):
+    fingerprint = manifest_lib.Manifest.read(image_dir, "images").fingerprint("train")
+    facts = image_facts.read_image_facts(image_dir, "train", fingerprint)
+    for path in sorted(image_dir.glob("train-*")):
+        for serialized in records.read_shard(path):
+            parsed = {name: value.numpy() for name, value in records.parse_image(serialized).items()}
+            assert facts.filenames[parsed["index"]] == parsed["filename"]
+            assert facts.labels[parsed["index"]] == parsed["label"]
+            assert facts.encoded(parsed["index"]) == parsed["encoded"]
+
+
+def test_image_facts_of_a_damaged_shard(image_dir, tmp_path):
+    images = tmp_path / "images"
+    shutil.copytree(image_dir, images)
+    fingerprint = manifest_lib.Manifest.read(images, "images").fingerprint("train")
+    path = images / "train-00001-of-00003.tfrecord"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(CorruptArtifactError, match="damaged records in split train"):
+        image_facts.read_image_facts(images, "train", fingerprint)
+
+
+def test_pictured_clusters_span_the_ranks():
+    labels = np.repeat(np.arange(30), 12)
+    distances = np.repeat(np.random.default_rng(0).permutation(30), 12).astype(float)
+    nearest = cluster_report.nearest_members(labels, distances, 31)
+    assert [len(rows) for rows in nearest] == [11] * 30 + [0]
+    chosen = cluster_report.pictured_clusters(nearest, distances)
+    tightness = [distances[nearest[number][0]] for number in chosen]
+    assert len(chosen) == 12 and tightness == sorted(tightness) and (tightness[0], tightness[-1]) == (0, 29)
+    few = cluster_report.nearest_members(labels[:5], distances[:5], 3)
+    assert cluster_report.pictured_clusters(few, distances[:5]) == [0]
+
+
+def test_label_metrics_leave_out_images_without_a_class():
+    labels, classes = np.array([0, 0, 1, 1, 1]), np.array([0, 0, 1, -1, -1])
+    assert cluster_report.label_metrics(labels, classes) == pytest.approx(dict(nmi=1, ari=1, purity=1))
+    assert cluster_report.label_metrics(labels, np.full(5, -1)) == {}

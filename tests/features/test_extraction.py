@@ -1,0 +1,189 @@
+import keras
+import numpy as np
+import pytest
+from absl.testing import flagsaver
+
+from ccssl_tf import extract, workdir
+from ccssl_tf.data import manifest as manifest_lib
+from ccssl_tf.data import pipeline, records
+from ccssl_tf.errors import CorruptArtifactError, FlagError, InputError, Interrupted
+from ccssl_tf.features import extract_features
+from ccssl_tf.features.endpoint import EndpointExtractor
+from ccssl_tf.models.alexnet import AlexNet
+from ccssl_tf.models.backbone import save_backbone
+
+SIZE = 32
+
+
+class MeanColors:
+    """An extractor of three numbers an image, scaled."""
+
+    dim = 3
+
+    def __init__(self, scale=1.0, spoil=None):
+        self.scale, self.spoil, self.shards = scale, spoil, []
+
+    def describe(self):
+        return dict(extractor=dict(name="mean_colors"))
+
+    def batches(self, data_dir, split, shard):
+        self.shards.append(shard)
+        for batch in pipeline.evaluation_images(data_dir, split, image_size=SIZE, batch_size=5, shards=[shard]).as_numpy_iterator():
+            features = self.scale * batch["image"].mean(axis=(1, 2))
+            if self.spoil in batch["index"]:
+                features[0, 1] = np.nan
+            yield batch["index"], features.astype(np.float32)
+
+
+def stored_rows(directory):
+    manifest = manifest_lib.Manifest.read(directory, "features")
+    (split,) = manifest.splits
+    index, rows, sizes = [], [], []
+    for shard in manifest.shards(split):
+        for serialized in records.read_shard(directory / shard.name):
+            block = records.parse_features(serialized, manifest.info["dim"], manifest.info["dtype"])
+            index.extend(block[0].numpy())
+            rows.extend(block[1].numpy())
+            sizes.append(len(block[0]))
+    return manifest, np.array(index), np.array(rows), sizes
+
+
+def tiny_backbone(**arguments):
+    keras.utils.set_random_seed(3)
+    return AlexNet(**dict(dict(stem="small", normalization="batch_norm", width_multiplier=0.1, fc_units=()), **arguments))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_rows_are_those_of_the_images(tmp_path, image_dir, dtype):
+    manifest = extract_features(MeanColors(), image_dir, "train", tmp_path, dtype=dtype)
+    read, index, rows, _ = stored_rows(tmp_path)
+    images = manifest_lib.Manifest.read(image_dir, "images")
+    assert read == manifest
+    assert [s.num_examples for s in manifest.shards("train")] == [16, 16, 16] and manifest.num_examples("train") == 48
+    assert manifest.info == dict(
+        dim=3,
+        dtype=dtype,
+        split="train",
+        data_dir=str(image_dir),
+        images_fingerprint=images.fingerprint("train"),
+        extractor=dict(name="mean_colors"),
+    )
+    assert sorted(index) == list(range(48))
+    for batch in pipeline.evaluation_images(image_dir, "train", image_size=SIZE, batch_size=7).as_numpy_iterator():
+        for image, number in zip(batch["image"], batch["index"], strict=True):
+            np.testing.assert_allclose(rows[index == number][0], image.mean(axis=(0, 1)), rtol=1e-3 if dtype == "float16" else 1e-5)
+
+
+def test_records_hold_128_rows(tmp_path, image_dir, monkeypatch):
+    monkeypatch.setattr("ccssl_tf.features.extraction.ROWS_PER_RECORD", 6)
+    extract_features(MeanColors(), image_dir, "train", tmp_path)
+    assert stored_rows(tmp_path)[3] == [6, 6, 4] * 3
+
+
+@pytest.mark.parametrize("stop_after", [1, 3, 5, 8])
+def test_a_stopped_extraction_keeps_finished_shards_and_ends_with_the_same_bytes(tmp_path, image_dir, stop_after):
+    for name in ("whole", "stopped"):
+        (tmp_path / name).mkdir()
+    whole = extract_features(MeanColors(), image_dir, "train", tmp_path / "whole")
+    asked = []
+    with pytest.raises(Interrupted):
+        extract_features(
+            MeanColors(), image_dir, "train", tmp_path / "stopped", should_stop=lambda: asked.append(1) or len(asked) > stop_after
+        )
+    assert not list((tmp_path / "stopped").glob("*.tmp-*"))
+    finished = len(list((tmp_path / "stopped").glob("*.tfrecord")))
+    assert finished == stop_after // 4
+    again = MeanColors()
+    assert extract_features(again, image_dir, "train", tmp_path / "stopped") == whole
+    assert again.shards == list(range(finished, 3))
+    for shard in whole.shards("train"):
+        assert (tmp_path / "whole" / shard.name).read_bytes() == (tmp_path / "stopped" / shard.name).read_bytes()
+    assert sorted(path.name for path in (tmp_path / "stopped").iterdir()) == sorted(path.name for path in (tmp_path / "whole").iterdir())
+
+
+def test_a_finished_shard_that_changed_is_written_again(tmp_path, image_dir):
+    asked = []
+    with pytest.raises(Interrupted):
+        extract_features(MeanColors(), image_dir, "train", tmp_path, should_stop=lambda: asked.append(1) or len(asked) > 9)
+    path = tmp_path / "train-00000-of-00003.tfrecord"
+    data = bytearray(path.read_bytes())
+    data[40] ^= 1
+    path.write_bytes(data)
+    again = MeanColors()
+    extract_features(again, image_dir, "train", tmp_path)
+    assert again.shards == [0, 2]
+    assert len(stored_rows(tmp_path)[1]) == 48
+
+
+@pytest.mark.parametrize("extractor, message", [(MeanColors(spoil=20), "diverged"), (MeanColors(scale=1e5), "--feature_dtype=float32")])
+def test_features_that_are_not_finite_are_refused_naming_the_shard(tmp_path, image_dir, extractor, message):
+    with pytest.raises(CorruptArtifactError, match=rf"train-0000\d-of-00003.tfrecord: \d+ of 1?\d features .*{message}"):
+        extract_features(extractor, image_dir, "train", tmp_path)
+    assert not (tmp_path / "manifest.json").exists()
+
+
+def test_an_unknown_split_is_refused(tmp_path, image_dir):
+    with pytest.raises(InputError, match="no split 'test'"):
+        extract_features(MeanColors(), image_dir, "test", tmp_path)
+
+
+@pytest.mark.parametrize("pooling", ["max", "average"])
+def test_endpoint_features_are_pooled_activations(image_dir, pooling):
+    backbone = tiny_backbone()
+    extractor = EndpointExtractor(backbone, endpoint="conv2", pool_grid=3, pooling=pooling, image_size=SIZE, batch_size=6)
+    images = next(iter(pipeline.evaluation_images(image_dir, "val", image_size=SIZE, batch_size=16)))["image"].numpy()
+    maps = backbone(images.astype(np.float32) - np.array([123, 117, 104], np.float32), training=False)["conv2"].numpy()
+    # 16 x 16 to 3 x 3: stride 5, window 6.
+    assert maps.shape[1:3] == (16, 16)
+    reduce = dict(max=np.max, average=np.mean)[pooling]
+    cells = [[reduce(maps[:, 5 * y : 5 * y + 6, 5 * x : 5 * x + 6], axis=(1, 2)) for x in range(3)] for y in range(3)]
+    expected = np.transpose(np.array(cells), [2, 0, 1, 3]).reshape(16, -1)
+    found = np.concatenate([features for _, features in extractor.batches(image_dir, "val", 0)])
+    assert extractor.dim == expected.shape[1] == 9 * maps.shape[3]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_an_unknown_endpoint_is_refused():
+    with pytest.raises(InputError, match="--endpoint=conv9: this backbone has conv1, conv2"):
+        EndpointExtractor(tiny_backbone(), endpoint="conv9", pool_grid=3, pooling="max", image_size=SIZE, batch_size=6)
+
+
+def command(**values):
+    with flagsaver.flagsaver(**{name: str(value) if hasattr(value, "parts") else value for name, value in values.items()}):
+        extract.main()
+
+
+def test_the_command_uses_whole_image_stride_and_size(tmp_path, image_dir, capsys):
+    tiles = tiny_backbone(stem="standard", normalization="lrn", conv1_stride=2, image_size=64)
+    (tmp_path / "run").mkdir()
+    save_backbone(tiles, tmp_path / "run")
+    settings = dict(init_backbone=tmp_path / "run", data_dir=image_dir, split="val", image_size=131, endpoint="conv4", pool_grid=2)
+    command(**settings, workdir=tmp_path / "dry", dry_run=True)
+    assert not (tmp_path / "dry").exists() and "16 images" in capsys.readouterr().out
+    command(**settings, workdir=tmp_path / "out", feature_dtype="float32")
+    manifest, index, rows, _ = stored_rows(tmp_path / "out")
+    assert manifest.info["extractor"]["backbone"]["conv1_stride"] == 4
+    assert (tmp_path / "out" / "DONE").is_file() and len(index) == 16
+    assert workdir.input_fingerprint(tmp_path / "out") == manifest.fingerprint()
+    whole = AlexNet(**{**tiles.get_config(), "conv1_stride": 4})
+    whole.set_weights(tiles.get_weights())
+    extractor = EndpointExtractor(whole, endpoint="conv4", pool_grid=2, pooling="max", image_size=131, batch_size=256)
+    np.testing.assert_allclose(rows, next(iter(extractor.batches(image_dir, "val", 0)))[1], rtol=1e-4, atol=1e-5)
+    capsys.readouterr()
+    command(**settings, workdir=tmp_path / "out", feature_dtype="float32")
+    assert "already complete" in capsys.readouterr().out
+
+
+def test_a_random_backbone_depends_on_the_seed_alone(tmp_path, image_dir):
+    settings = dict(data_dir=image_dir, split="val", image_size=SIZE, width_multiplier=0.1)
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        command(**settings, seed=seed, workdir=tmp_path / name)
+    prints = [manifest_lib.Manifest.read(tmp_path / name, "features").fingerprint("val") for name in "abc"]
+    assert prints[0] == prints[1] != prints[2]
+
+
+def test_the_command_needs_images(tmp_path):
+    with pytest.raises(FlagError, match="--data_dir"):
+        command(workdir=tmp_path / "out")
+    with pytest.raises(InputError, match="no such directory"):
+        command(data_dir=tmp_path / "none", workdir=tmp_path / "out")
