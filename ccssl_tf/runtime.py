@@ -15,10 +15,23 @@ import time
 
 from absl import flags
 
-from ccssl_tf.errors import CcsslError, FlagError, Interrupted, ResourceError
+from ccssl_tf.errors import CcsslError, FlagError, InputError, Interrupted, ResourceError
 
-SEED = flags.DEFINE_integer("seed", 0, "Seed of everything random.", lower_bound=0)
+SEED = flags.DEFINE_integer("seed", 0, "Seed of everything random.", lower_bound=0, upper_bound=2**31 - 1)
 DRY_RUN = flags.DEFINE_bool("dry_run", False, "Check the flags and inputs, print what would be read, written and spent, and stop.")
+
+_NO_RESOURCE = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO}
+)
+_BAD_PATH = frozenset({errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP})
+# Type of a TensorFlow error, part of its message, what to report, exit code.
+_TENSORFLOW_ERRORS = (
+    ("ResourceExhaustedError", "", "out of memory or disk: {}; use a smaller --batch_size or free space", 4),
+    ("OutOfRangeError", "File too large", "{}; allow larger files (ulimit -f)", 4),
+    ("PermissionDeniedError", "", "{}", 4),
+    ("DataLossError", "", "damaged records: {}; convert the data again", 3),
+    ("UnavailableError", "", "a peer went away: {}; start all workers again to continue", 75),
+)
 
 
 def launch(main, description: str):
@@ -41,7 +54,7 @@ def run_command(main, description: str, argv: list[str]) -> int:
         main()
         return 0
     except flags.Error as error:
-        return _report(str(error).replace("\n", " "), 1)
+        return _report(str(error), FlagError.exit_code)
     except CcsslError as error:
         return _report(str(error), error.exit_code)
     except KeyboardInterrupt:
@@ -49,9 +62,10 @@ def run_command(main, description: str, argv: list[str]) -> int:
     except MemoryError:
         return _report("out of memory: use a smaller --batch_size or fewer processes", ResourceError.exit_code)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EMFILE):
-            return _report(f"{error.filename or 'output'}: {error.strerror}", ResourceError.exit_code)
-        raise
+        if error.errno not in _NO_RESOURCE | _BAD_PATH:
+            raise
+        code = (ResourceError if error.errno in _NO_RESOURCE else InputError).exit_code
+        return _report(f"{error.filename or 'output'}: {error.strerror}", code)
     except Exception as error:
         line = _tensorflow_error(error)
         if line is None:
@@ -63,19 +77,15 @@ def _tensorflow_error(error):
     """Maps TensorFlow's resource and data errors to (message, exit code); None for all others."""
     if not type(error).__module__.startswith("tensorflow"):
         return None
-    first_line = str(getattr(error, "message", error)).strip().splitlines()[0][:300]
-    name = type(error).__name__
-    if name == "ResourceExhaustedError":
-        return f"out of memory or disk: {first_line}; use a smaller --batch_size or free space", ResourceError.exit_code
-    if name == "DataLossError":
-        return f"damaged records: {first_line}; convert the data again", 3
-    if name == "UnavailableError":
-        return f"a peer went away: {first_line}; start all workers again to continue", Interrupted.exit_code
+    lines = str(getattr(error, "message", error)).strip().splitlines() or ["no details"]
+    for name, part, message, code in _TENSORFLOW_ERRORS:
+        if type(error).__name__ == name and part in lines[0]:
+            return message.format(lines[0][:300]), code
     return None
 
 
 def _report(message: str, code: int) -> int:
-    print(f"error: {message}", file=sys.stderr, flush=True)
+    print(f"error: {' '.join(message.splitlines())}", file=sys.stderr, flush=True)
     return code
 
 
@@ -84,7 +94,7 @@ def _parse(argv):
     if rest[1:]:
         raise FlagError(f"unexpected argument {rest[1]!r}; flags are written --name=value")
     for argument in argv[1:]:
-        if argument.startswith("--") and argument.endswith("="):
+        if argument.startswith("-") and argument.partition("=")[1:] == ("=", ""):
             raise FlagError(f"{argument}: the value is empty; leave the flag out or give it a value")
 
 

@@ -13,7 +13,7 @@ import time
 
 from ccssl_tf import runtime
 from ccssl_tf.data import manifest as manifest_lib
-from ccssl_tf.errors import InputError
+from ccssl_tf.errors import CorruptArtifactError, InputError
 
 # Flags that say where and how fast, not what: a run may be continued with other values of these.
 _FREE_FLAGS = frozenset(
@@ -101,19 +101,17 @@ class Workdir:
             self._lock = None
 
     def _claim(self, fingerprints):
-        resolved = _resolved_flags()
         record = self.path / "run.json"
         if record.is_file() and (self.path / "flags.txt").is_file():
-            _refuse_other_flags(self.path, resolved)
-            for name, value in json.loads(record.read_text())["inputs"].items():
+            _refuse_other_flags(self.path)
+            for name, before in _recorded_inputs(record).items():
                 now = fingerprints.get(name, "nothing")
-                if value["fingerprint"] != now:
+                if before != now:
                     raise InputError(
-                        f"{self.path}: was made from another --{name} (fingerprint {value['fingerprint'][:12]}, now {now[:12]}); "
-                        "name another directory"
+                        f"{self.path}: was made from another --{name} (fingerprint {before[:12]}, now {now[:12]}); name another directory"
                     )
         manifest_lib.sweep_temporary_files(self.path)
-        manifest_lib.write_bytes(self.path / "flags.txt", "".join(f"{line}\n" for line in resolved.values()).encode())
+        manifest_lib.write_bytes(self.path / "flags.txt", "".join(f"{line}\n" for line in _resolved_flags().values()).encode())
         manifest_lib.write_json(
             record,
             dict(
@@ -135,26 +133,35 @@ def _module_name():
     return spec.name if spec else sys.argv[0]
 
 
+def _recorded_inputs(record) -> dict[str, str]:
+    try:
+        return {name: str(value["fingerprint"]) for name, value in json.loads(record.read_text())["inputs"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CorruptArtifactError(f"{record}: damaged; delete the directory to start again") from error
+
+
+def _known_flags():
+    return {flag.name: flag for defined in runtime.command_flags().values() for flag in defined if flag.name != "dry_run"}
+
+
 def _resolved_flags() -> dict[str, str]:
-    lines = {}
-    for defined in runtime.command_flags().values():
-        for flag in defined:
-            if flag.value is not None and flag.name != "dry_run":
-                lines[flag.name] = flag.serialize()
-    return lines
+    return {name: flag.serialize() for name, flag in _known_flags().items() if flag.value is not None}
 
 
-def _refuse_other_flags(directory, resolved):
-    before = {}
+def _refuse_other_flags(directory):
+    known, resolved, recorded = _known_flags(), _resolved_flags(), {}
     for line in (directory / "flags.txt").read_text().splitlines():
         name = line.lstrip("-").split("=")[0]
-        name = name.removeprefix("no") if "=" not in line and name.removeprefix("no") in resolved else name
+        name = name.removeprefix("no") if "=" not in line and name.removeprefix("no") in known else name
         # A flag given several times has one line for each value.
-        before[name] = f"{before[name]}\n{line}" if name in before else line
-    for name, line in resolved.items():
-        if name not in _FREE_FLAGS and name in before and before[name] != line:
-            found, wanted = (value.replace("\n", " ") for value in (before[name], line))
-            raise InputError(f"{directory}: already holds a run with {found}, not {wanted}; name another directory")
+        recorded[name] = f"{recorded[name]}\n{line}" if name in recorded else line
+    for name, flag in known.items():
+        before, now = recorded.get(name), resolved.get(name)
+        # A flag with a default is always recorded: without a record it is one that the program has learned since.
+        added_since = before is None and flag.default is not None
+        if before != now and name not in _FREE_FLAGS and not added_since:
+            before, now = (" ".join((line or f"no --{name}").splitlines()) for line in (before, now))
+            raise InputError(f"{directory}: already holds a run with {before}, not {now}; name another directory")
 
 
 def _lock(directory):
