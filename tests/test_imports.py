@@ -1,0 +1,124 @@
+"""The rooms of the house import only what lies below them, and every module has a test file of its name."""
+
+import ast
+import pathlib
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+PACKAGES = ("ccssl_tf", "data_prep")
+COMMANDS = {"train", "extract", "cluster", "export", "report", "pipeline"}
+
+_FOUNDATION = {"errors", "runtime", "stage_flags"}
+_BELOW_TASKS = _FOUNDATION | {"ops", "metrics", "data", "layers", "models", "clustering", "features", "task"}
+# Room or module of ccssl_tf -> what else of ccssl_tf it may import. The commands may import anything and nobody imports them.
+ALLOWED = {
+    "errors": set(),
+    "runtime": {"errors"},
+    "workdir": {"errors", "runtime", "data"},
+    "stage_flags": set(),
+    "commands": {"errors", "runtime", "data"},
+    "reporting": {"errors", "workdir", "data"},
+    "ops": set(),
+    "metrics": set(),
+    "data": {"errors", "ops", "runtime"},
+    "layers": {"ops"},
+    "models": {"errors", "data", "layers", "ops"},
+    "clustering": {"errors", "runtime", "ops", "data", "metrics"},
+    "features": _FOUNDATION | {"clustering", "models", "data", "ops", "layers"},
+    "task": {"errors"},
+    "pretext": _BELOW_TASKS,
+    "downstream": _BELOW_TASKS,
+    "knowledge_transfer": _BELOW_TASKS | {"pretext"},
+    "registry": _BELOW_TASKS | {"pretext", "downstream", "knowledge_transfer"},
+    "optimizers": {"errors"},
+    "checkpointing": {"errors", "data"},
+    "training": {"errors", "runtime", "data", "models", "optimizers", "checkpointing"},
+}
+DATA_PREP_MAY = _FOUNDATION | {"data", "workdir"}
+# Rooms in which TensorFlow must not be imported: their commands answer at once.
+WITHOUT_TENSORFLOW = {"errors", "runtime", "workdir", "stage_flags", "commands", "reporting"}
+
+# Modules without behaviour of their own.
+TESTED_ELSEWHERE = {
+    "ccssl_tf/stage_flags.py": "definitions of flags, parsed by test_flagfiles",
+    "ccssl_tf/task.py": "the contract, held to by test_registry over every task",
+}
+
+
+def modules():
+    return sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+
+
+def dotted(path):
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(path):
+    """Yields the dotted names `path` imports, at any depth; `from a import b` is a.b where that is a module."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            for alias in node.names:
+                yield f"{node.module}.{alias.name}"
+
+
+def room(name):
+    """`ccssl_tf.data.records.parse_image` -> `data`."""
+    return name.split(".")[1] if "." in name else ""
+
+
+@pytest.mark.parametrize("path", modules(), ids=dotted)
+def test_import_directions(path):
+    own = dotted(path)
+    for name in imports(path):
+        package, target = name.split(".")[0], room(name)
+        if package not in PACKAGES or target in ("", room(own)) and own.split(".")[0] == package:
+            continue
+        if own.startswith("data_prep"):
+            assert package == "data_prep" or target in DATA_PREP_MAY, f"{own} imports {name}"
+            continue
+        assert package != "data_prep", f"{own} imports {name}"
+        assert target not in COMMANDS, f"{own} imports the command {name}"
+        if own.count(".") == 1 and room(own) in COMMANDS:
+            continue
+        if own == "ccssl_tf":
+            continue
+        assert room(own) in ALLOWED, f"{own}: a new room; say in this test what it may import"
+        assert target in ALLOWED[room(own)], f"{own} imports {name}: {room(own)} may import only {sorted(ALLOWED[room(own)])}"
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in modules() if room(dotted(path)) in WITHOUT_TENSORFLOW | {"pipeline", "report"}], ids=dotted
+)
+def test_quick_commands_import_no_tensorflow_at_the_top(path):
+    top = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.Import | ast.ImportFrom)]
+    names = {alias.name for node in top if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module for node in top if isinstance(node, ast.ImportFrom)}
+    assert not {name for name in names if name.split(".")[0] in ("tensorflow", "keras", "matplotlib")}
+
+
+def test_no_room_for_leftovers():
+    assert not [path for path in modules() if path.stem in ("utils", "util", "common", "misc", "helpers")]
+
+
+def has_test_file(path):
+    """`data/records.py` has `tests/data/test_records.py`; a name taken elsewhere, `tests/data/test_data_records.py`."""
+    package, *rooms = path.relative_to(ROOT).parent.parts
+    directory = ROOT.joinpath("tests", *([] if package == "ccssl_tf" else [package]), *rooms)
+    names = [f"test_{path.stem}.py", f"test_{'_'.join([*rooms, path.stem])}.py"]
+    return any((directory / name).is_file() for name in names)
+
+
+def test_every_module_has_a_test_file():
+    named = [path.relative_to(ROOT).as_posix() for path in modules() if path.stem != "__init__" and not has_test_file(path)]
+    assert sorted(set(named) - set(TESTED_ELSEWHERE)) == []
+    assert set(TESTED_ELSEWHERE) <= {path.relative_to(ROOT).as_posix() for path in modules()}
+
+
+def test_test_files_have_names_of_their_own():
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted({name for name in names if names.count(name) > 1}) == []
