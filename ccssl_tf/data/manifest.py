@@ -148,10 +148,9 @@ class Manifest:
     def write(self, directory):
         """Writes `manifest.json`: the last file of a finished directory."""
         splits = {name: [dataclasses.asdict(shard) for shard in shards] for name, shards in self.splits.items()}
-        write_json(
-            pathlib.Path(directory) / MANIFEST_NAME,
-            dict(schema_version=SCHEMA_VERSION, kind=self.kind, splits=splits, info=self.info, fingerprint=self.fingerprint()),
-        )
+        content = dict(schema_version=SCHEMA_VERSION, kind=self.kind, splits=splits, info=self.info, fingerprint=self.fingerprint())
+        # The fingerprint is of what the shards hold; the checksum guards the rest of the file, such as the counts.
+        write_json(pathlib.Path(directory) / MANIFEST_NAME, dict(content, checksum=fingerprint_of(content)))
 
     @classmethod
     def read(cls, directory, kind: str) -> "Manifest":
@@ -174,11 +173,12 @@ class Manifest:
                 raise CorruptArtifactError(f"{path}: schema version {version}, this program reads {SCHEMA_VERSION}; convert again")
             splits = {name: [Shard(**shard) for shard in shards] for name, shards in raw["splits"].items()}
             manifest = cls(raw["kind"], splits, raw["info"])
-            recorded = raw["fingerprint"]
+            checksum = raw.pop("checksum", None)
+            unchanged = raw["fingerprint"] == manifest.fingerprint() and checksum in (None, fingerprint_of(raw))
         except (KeyError, TypeError, AttributeError, json.JSONDecodeError, UnicodeDecodeError) as error:
             raise CorruptArtifactError(f"{path}: not a manifest ({error}); write the directory again") from error
-        if manifest.fingerprint() != recorded:
-            raise CorruptArtifactError(f"{path}: its content does not match its fingerprint; it was edited or damaged")
+        if not unchanged:
+            raise CorruptArtifactError(f"{path}: its content does not match its fingerprint and checksum; it was edited or damaged")
         if manifest.kind != kind:
             raise InputError(f"{directory}: holds {manifest.kind}, not {kind}")
         for shards in splits.values():

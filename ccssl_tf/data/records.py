@@ -3,6 +3,8 @@
 Keys follow the TF Object Detection API. `image/index` is dense in [0, N) per split; an image without a label has label -1.
 """
 
+import pathlib
+
 import numpy as np
 import tensorflow as tf
 
@@ -140,6 +142,8 @@ def write_shard(path, serialized_examples, num_examples: int | None = None) -> m
 def read_shard(path):
     """Yields the serialised examples of a TFRecord file; raises CorruptArtifactError naming the file and record."""
     count = 0
+    if not pathlib.Path(path).is_file():
+        raise CorruptArtifactError(f"{path}: is missing; write it again")
     try:
         for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
             yield record
