@@ -38,13 +38,13 @@ def contents(directory, patterns):
 def stages(tmp_path_factory):
     """The two commands, without their --workdir, and the directories of undisturbed runs."""
     root = tmp_path_factory.mktemp("killed")
-    conftest.write_images(root / "images", {"train": [500] * 8})
+    conftest.write_images(root / "images", {"train": [300] * 4})
     extract = [
         *("ccssl_tf.extract", f"--data_dir={root / 'images'}", "--image_size=64", "--pool_grid=4"),
         *("--width_multiplier=0.5", "--batch_size=32"),
     ]
     assert run(*extract, f"--workdir={root / 'extract'}") == (0, "")
-    cluster = ["ccssl_tf.cluster", f"--features_dir={root / 'extract'}", "--num_clusters=300", "--memory_gb=0.001", "--tolerance=0"]
+    cluster = ["ccssl_tf.cluster", f"--features_dir={root / 'extract'}", "--num_clusters=200", "--memory_gb=0.001", "--tolerance=0"]
     assert run(*cluster, f"--workdir={root / 'cluster'}") == (0, "")
     seconds = {name: json.loads((root / name / "timing.json").read_text())["seconds"] for name in NAMES}
     return dict(extract=extract, cluster=cluster), root, seconds
@@ -57,7 +57,7 @@ def test_a_killed_stage_ends_with_the_same_bytes(stages, tmp_path, stage, how):
     generator = random.Random(f"{stage} {how}")
     out = tmp_path / "out"
     stopped = 0
-    for _ in range(4):
+    for _ in range(3):
         process = start(*commands[stage], f"--workdir={out}")
         while process.poll() is None and not (out / "run.json").is_file():
             time.sleep(0.05)
