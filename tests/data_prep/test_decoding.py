@@ -1,5 +1,7 @@
 import contextlib
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -148,9 +150,11 @@ def test_broken_images_are_refused(kind):
 
 
 def test_limits_are_checked_before_decoding():
-    bomb = _encode(Image.new("1", (20000, 20000)), "PNG")
+    bomb = bytearray(_encode(RGB, "PNG"))
+    bomb[16:24] = struct.pack(">II", 20000, 20000)
+    bomb[29:33] = struct.pack(">I", zlib.crc32(bomb[12:29]))
     with pytest.raises(BadImage, match="20000x20000 pixels, more than --max_pixels=100000000"):
-        convert_image(bomb[:200], DecodeOptions())
+        convert_image(bytes(bomb), DecodeOptions())
     with pytest.raises(BadImage, match="shorter than --min_side=41"):
         convert_image(_encode(RGB, "JPEG"), DecodeOptions(min_side=41))
     assert convert_image(_encode(Image.new("RGB", (1, 1)), "JPEG"), DecodeOptions(), check=check_jpeg).height == 1
