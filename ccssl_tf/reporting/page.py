@@ -171,6 +171,8 @@ def _how(runs, entries, definition):
     definition = run.definition or definition
     shown = ("image_size", "batch_size", "train_steps", "learning_rate", "optimizer", "weight_decay", "width_multiplier")
     settings = [f"{name} {run.flags[name]}" for name in shown if name in run.flags]
+    grids = run.metrics.get("facts", {}).get("grids", {})
+    settings += [f"grids {', '.join(f'{layer} {cells}x{cells}' for layer, cells in grids.items())}"] if grids else []
     return f'<p class="note">How: {text(definition)}. Settings: {text(", ".join(settings + [_seeds(entries)]))}.</p>\n'
 
 
@@ -216,13 +218,15 @@ def _clusters(runs, summary):
     found = {name for entry in summary["clusters"] for name in entry["evaluation"]}
     head = {name: label for name, label in _CLUSTER_NUMBERS.items() if name in found}
     splits = sorted({name.split("/")[1] for name in found if name.startswith("num_examples/")}, key=lambda split: (split != "train", split))
-    for split in splits:
-        head |= {f"{name}/{split}": f"{label}<br>{text(split)}" for name, label in _AGREEMENT.items() if f"{name}/{split}" in found}
+    agreements = [name for name in _AGREEMENT if any(f"{name}/{split}" in found for split in splits)]
     rows, pictures = [], []
     for entry in summary["clusters"]:
         run, numbers = by_name[entry["runs"][0]], entry["evaluation"]
         sizes = " / ".join(_number(numbers.get(f"{name}/cluster_size")) for name in ("min", "median", "max"))
-        rows.append([text(entry["network"]), *(_number(numbers.get(name)) for name in head), sizes])
+        cells = [_number(numbers.get(name)) for name in head]
+        for name in agreements:
+            cells.append("<br>".join(f"{_number(numbers.get(f'{name}/{split}'))} ({text(split)})" for split in splits))
+        rows.append([text(entry["network"]), *cells, sizes])
         if run.picture("nearest_images"):
             caption = (
                 "Each row: the images nearest one cluster centre (Figure 5 of the paper), from the tightest of all clusters at the top "
@@ -236,9 +240,9 @@ def _clusters(runs, summary):
     )
     return (
         "<h2>Clusters, the pseudo-labels</h2>\n"
-        + table(["features of", *head.values(), "images in a cluster<br>min / median / max"], rows)
+        + table(["features of", *head.values(), *map(_AGREEMENT.get, agreements), "images in a cluster<br>min / median / max"], rows)
         + '<p class="note">How: k-means on pooled features, every image assigned to the nearest centre.'
-        + (agreement if any(name.split("/")[0] in _AGREEMENT for name in found) else "")
+        + (agreement if agreements else "")
         + f" {_seeds(summary['clusters']).capitalize()}.</p>\n"
         + "".join(pictures)
     )
@@ -278,7 +282,7 @@ def _filters(runs):
 
 def _stages(runs):
     parts = ["<h2>How every stage was made</h2>\n"]
-    for run in runs.runs:
+    for run in runs.as_made:
         facts = ["finished" if run.finished else "<strong>unfinished</strong>"]
         if "seconds" in run.timing:
             facts.append(f"{run.timing['seconds']:.0f} s")

@@ -123,6 +123,15 @@ class RunSet:
             return elsewhere if elsewhere.fingerprint == record["fingerprint"] else None
         return None
 
+    @property
+    def as_made(self) -> list[Run]:
+        """The runs, each after those it was made from; seeds, which lie in directories of their own, one after the other."""
+        return sorted(self.runs, key=lambda run: (os.path.dirname(run.name), self._depth(run), run.name))
+
+    def _depth(self, run):
+        sources = (self.source(run, flag) for flag in run.inputs)
+        return 1 + max((self._depth(source) for source in sources if source), default=0)
+
     def network(self, run: Run) -> str:
         """Returns what the paper would call the network of `run`: random, Jigsaw++, vgg-Jigsaw++, CC+Jigsaw++, CC+HOG, ..."""
         if run.task is None or run.task.endswith("_probe") or not (run.task in _TASK_NAMES or run.task == "cluster_classification"):

@@ -95,3 +95,11 @@ def test_refusals(runs, tmp_path):
     (runs.root / "b/metrics.json").write_text("{")
     with pytest.raises(CorruptArtifactError, match="b/metrics.json"):
         RunSet(runs.root)
+
+
+def test_runs_are_listed_in_the_order_they_were_made(runs):
+    for seed in (0, 1):
+        runs.method(f"seed{seed}/", seed=seed)
+    names = [run.name for run in RunSet(runs.root).as_made]
+    order = ["data", "jigsaw_pp", "probe_random", "features", "probe_jigsaw_pp", "clusters", "cc", "export", "probe_cc"]
+    assert names == [f"seed{seed}/{name}" for seed in (0, 1) for name in order]
