@@ -1,33 +1,15 @@
 import numpy as np
 import pytest
-import tensorflow as tf
 from sklearn.cluster import KMeans as SklearnKMeans
-from sklearn.cluster import kmeans_plusplus
 
-from ccssl_tf.clustering import KMeans, initialization
-from ccssl_tf.data import manifest as manifest_lib
-from ccssl_tf.data import records
-from ccssl_tf.errors import CorruptArtifactError, InputError, Interrupted
+from ccssl_tf.clustering import KMeans
+from ccssl_tf.errors import InputError
 
 
 def blobs(count, dim, clusters, seed, spread=0.3):
     generator = np.random.default_rng(seed)
     centers = generator.normal(size=(clusters, dim))
     return (centers[generator.integers(clusters, size=count)] + spread * generator.normal(size=(count, dim))).astype(np.float32)
-
-
-def write_features(directory, rows, shard_sizes, dtype="float32", block=64):
-    directory.mkdir()
-    shards, start = [], 0
-    for number, size in enumerate(shard_sizes):
-        own = rows[start : start + size].astype(dtype)
-        index = np.arange(start, start + size)
-        examples = [records.feature_example(index[at : at + block], own[at : at + block]) for at in range(0, size, block)]
-        name = manifest_lib.shard_name("train", number, len(shard_sizes))
-        shards.append(records.write_shard(directory / name, examples, num_examples=size))
-        start += size
-    manifest_lib.Manifest("features", {"train": shards}, dict(dim=rows.shape[1], dtype=dtype)).write(directory)
-    return directory
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -66,49 +48,11 @@ def test_distances_are_euclidean_even_far_from_the_origin():
     assert kmeans.predict(rows).dtype == np.int32 and kmeans.centroids.dtype == np.float32
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float16"])
-@pytest.mark.parametrize("memory_gb", [4.0, 1e-4])
-def test_shards_streamed_or_kept_equal_the_array(tmp_path, dtype, memory_gb):
-    # 20,000 rows: several chunks, whose borders are not those of the shards.
-    rows = blobs(20_000, 6, 9, seed=2).astype(dtype)
-    directory = write_features(tmp_path / "features", rows, [9000, 1, 10_000, 999], dtype)
-    start = rows[:9].astype(np.float32)
-    passes = []
-    from_shards = KMeans(9, initialization=start, max_iterations=4, memory_gb=memory_gb).fit(directory, on_pass=passes.append)
-    from_array = KMeans(9, initialization=start, max_iterations=4).fit(rows)
-    np.testing.assert_array_equal(from_shards.centroids, from_array.centroids)
-    assert from_shards.inertia == from_array.inertia
-    np.testing.assert_array_equal(from_shards.predict(directory), from_array.predict(rows))
-    assert (passes[-1]["gb_read"] > 0) == (memory_gb < 1)
-    batches = tf.data.Dataset.from_tensor_slices(rows).batch(333)
-    from_dataset = KMeans(9, initialization=start, max_iterations=4, memory_gb=memory_gb).fit(batches)
-    np.testing.assert_array_equal(from_dataset.centroids, from_array.centroids)
-
-
-def test_the_sampled_start_is_the_same_from_shards_and_array(tmp_path):
-    rows = blobs(30_000, 4, 30, seed=3)
-    directory = write_features(tmp_path / "features", rows, [10_000, 12_345, 7_655])
-    for how in ("k-means++", "random"):
-        settings = dict(initialization=how, max_iterations=1, seed=5, memory_gb=1e-4)
-        np.testing.assert_array_equal(KMeans(30, **settings).fit(directory).centroids, KMeans(30, **settings).fit(rows).centroids)
-
-
 def test_one_seed_one_result_and_another_seed_another():
     rows = blobs(2000, 10, 8, seed=4, spread=2.0)
     first, again, other = (KMeans(20, seed=seed, max_iterations=5).fit(rows).centroids for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
-
-
-def test_greedy_plus_plus_is_as_good_as_scikit_learn():
-    rows = blobs(3000, 16, 50, seed=5, spread=0.5)
-
-    def potential(centers):
-        return np.min(((rows[:, None] - centers[None]) ** 2).sum(-1), axis=1).sum()
-
-    ours = np.mean([potential(initialization.kmeans_plus_plus(rows, 50, seed)) for seed in range(5)])
-    theirs = np.mean([potential(kmeans_plusplus(rows, 50, random_state=seed)[0]) for seed in range(5)])
-    assert ours < 1.1 * theirs
 
 
 def test_fewer_different_rows_than_clusters(capsys):
@@ -167,90 +111,3 @@ def test_predict_needs_a_fit_and_the_same_dimension():
         KMeans(2).predict(np.ones([3, 2]))
     with pytest.raises(InputError, match="dimension 3"):
         KMeans(2).fit(np.eye(4)).predict(np.eye(3))
-
-
-def test_an_empty_or_uneven_dataset_is_refused():
-    with pytest.raises(InputError, match="empty"):
-        KMeans(1).fit(tf.data.Dataset.from_tensor_slices(np.ones([3, 2])).batch(2).take(0))
-    with pytest.raises(InputError, match="tf.data of"):
-        KMeans(1).fit(tf.data.Dataset.from_tensor_slices((np.ones([3, 2]), np.ones([3]))).batch(2))
-
-
-@pytest.mark.parametrize("how", ["k-means++", "array"])
-def test_a_nan_in_a_shard_is_named(tmp_path, how):
-    rows = blobs(300, 4, 3, seed=8)
-    rows[250, 2] = np.nan
-    directory = write_features(tmp_path / "features", rows, [100, 120, 80])
-    start = rows[:3] if how == "array" else how
-    with pytest.raises(CorruptArtifactError, match="00002-of-00003.tfrecord: row 30 "):
-        KMeans(3, initialization=start).fit(directory)
-
-
-@pytest.mark.parametrize("damage", ["bit", "truncated at a record", "truncated", "other dimension"])
-def test_a_damaged_shard_is_named(tmp_path, damage):
-    rows = blobs(300, 4, 3, seed=8)
-    directory = write_features(tmp_path / "features", rows, [100, 120, 80], block=20)
-    path = directory / "train-00001-of-00003.tfrecord"
-    data = bytearray(path.read_bytes())
-    if damage == "bit":
-        data[len(data) // 2] ^= 1
-        path.write_bytes(data)
-    elif damage == "other dimension":
-        examples = [records.feature_example(np.arange(20), np.ones([20, 3], np.float32))] * 6
-        records.write_shard(path, examples)
-    else:
-        path.write_bytes(data[: len(data) // 6 * 4 + (7 if damage == "truncated" else 0)])
-    # The size still fits the manifest: only the content tells.
-    paths = sorted(directory.glob("*.tfrecord"))
-    shards = [manifest_lib.Shard(at.name, count, at.stat().st_size, "") for at, count in zip(paths, [100, 120, 80], strict=True)]
-    manifest_lib.Manifest("features", {"train": shards}, dict(dim=4, dtype="float32")).write(directory)
-    with pytest.raises(CorruptArtifactError, match="train-00001-of-00003.tfrecord"):
-        KMeans(3).fit(directory)
-
-
-@pytest.mark.parametrize("stop_after", [1, 2, 4])
-def test_a_stopped_fit_continues_to_the_same_bits(tmp_path, stop_after):
-    rows = blobs(20_000, 8, 30, seed=9, spread=1.5)
-    # The start has empty clusters, so that re-seeding is continued too.
-    start = np.concatenate([rows[:20], np.full([10, 8], 99, np.float32)])
-    whole = KMeans(30, initialization=start, max_iterations=8).fit(rows)
-    passes = []
-
-    def stop(values):
-        passes.append(values)
-        if len(passes) == stop_after:
-            raise KeyboardInterrupt
-
-    path = tmp_path / "checkpoint.npz"
-    with pytest.raises(KeyboardInterrupt):
-        KMeans(30, initialization=start, max_iterations=8).fit(rows, checkpoint_path=path, on_pass=stop)
-    later = []
-    resumed = KMeans(30, initialization=start, max_iterations=8).fit(rows, checkpoint_path=path, on_pass=later.append)
-    assert later[0]["iteration"] == passes[-1]["iteration"]
-    np.testing.assert_array_equal(resumed.centroids, whole.centroids)
-    assert (resumed.inertia, resumed.iterations) == (whole.inertia, whole.iterations)
-
-
-def test_a_stop_inside_a_pass_interrupts(tmp_path):
-    rows = blobs(20_000, 4, 3, seed=9)
-    asked = []
-
-    def should_stop():
-        asked.append(1)
-        return len(asked) > 4
-
-    with pytest.raises(Interrupted):
-        KMeans(3, initialization=rows[:3]).fit(rows, checkpoint_path=tmp_path / "checkpoint.npz", should_stop=should_stop)
-
-
-def test_a_checkpoint_of_something_else_is_refused(tmp_path):
-    rows, path = blobs(100, 4, 3, seed=10), tmp_path / "checkpoint.npz"
-    KMeans(3).fit(rows, checkpoint_path=path)
-    KMeans(3).fit(rows, checkpoint_path=path)
-    with pytest.raises(InputError, match="other features, K, start or seed"):
-        KMeans(4).fit(rows, checkpoint_path=path)
-    with pytest.raises(InputError, match="other features"):
-        KMeans(3).fit(rows + 1, checkpoint_path=path)
-    path.write_bytes(path.read_bytes()[:50])
-    with pytest.raises(CorruptArtifactError, match="not a k-means checkpoint"):
-        KMeans(3).fit(rows, checkpoint_path=path)

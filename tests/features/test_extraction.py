@@ -1,16 +1,10 @@
-import keras
 import numpy as np
 import pytest
-from absl.testing import flagsaver
 
-from ccssl_tf import extract, workdir
 from ccssl_tf.data import manifest as manifest_lib
 from ccssl_tf.data import pipeline, records
-from ccssl_tf.errors import CorruptArtifactError, FlagError, InputError, Interrupted
+from ccssl_tf.errors import CorruptArtifactError, InputError, Interrupted
 from ccssl_tf.features import extract_features
-from ccssl_tf.features.endpoint import EndpointExtractor
-from ccssl_tf.models.alexnet import AlexNet
-from ccssl_tf.models.backbone import save_backbone
 
 SIZE = 32
 
@@ -46,11 +40,6 @@ def stored_rows(directory):
             rows.extend(block[1].numpy())
             sizes.append(len(block[0]))
     return manifest, np.array(index), np.array(rows), sizes
-
-
-def tiny_backbone(**arguments):
-    keras.utils.set_random_seed(3)
-    return AlexNet(**dict(dict(stem="small", normalization="batch_norm", width_multiplier=0.1, fc_units=()), **arguments))
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
@@ -125,69 +114,3 @@ def test_features_that_are_not_finite_are_refused_naming_the_shard(tmp_path, ima
 def test_an_unknown_split_is_refused(tmp_path, image_dir):
     with pytest.raises(InputError, match="no split 'test'"):
         extract_features(MeanColors(), image_dir, "test", tmp_path)
-
-
-@pytest.mark.parametrize("pooling", ["max", "average"])
-def test_endpoint_features_are_pooled_activations(image_dir, pooling):
-    backbone = tiny_backbone()
-    extractor = EndpointExtractor(backbone, endpoint="conv2", pool_grid=3, pooling=pooling, image_size=SIZE, batch_size=6)
-    images = next(iter(pipeline.evaluation_images(image_dir, "val", image_size=SIZE, batch_size=16)))["image"].numpy()
-    maps = backbone(images.astype(np.float32) - np.array([123, 117, 104], np.float32), training=False)["conv2"].numpy()
-    stride = maps.shape[1] // 3
-    window = maps.shape[1] - 2 * stride
-    assert stride > 1
-    reduce = dict(max=np.max, average=np.mean)[pooling]
-    cells = [
-        [reduce(maps[:, stride * y : stride * y + window, stride * x : stride * x + window], axis=(1, 2)) for x in range(3)]
-        for y in range(3)
-    ]
-    expected = np.transpose(np.array(cells), [2, 0, 1, 3]).reshape(16, -1)
-    found = np.concatenate([features for _, features in extractor.batches(image_dir, "val", 0)])
-    assert extractor.dim == expected.shape[1] == 9 * maps.shape[3]
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
-
-
-def test_an_unknown_endpoint_is_refused():
-    with pytest.raises(InputError, match="--endpoint=conv9: this backbone has conv1, conv2"):
-        EndpointExtractor(tiny_backbone(), endpoint="conv9", pool_grid=3, pooling="max", image_size=SIZE, batch_size=6)
-
-
-def command(**values):
-    with flagsaver.flagsaver(**{name: str(value) if hasattr(value, "parts") else value for name, value in values.items()}):
-        extract.main()
-
-
-def test_the_command_uses_whole_image_stride_and_size(tmp_path, image_dir, capsys):
-    tiles = tiny_backbone(stem="standard", normalization="lrn", conv1_stride=2, image_size=64)
-    (tmp_path / "run").mkdir()
-    save_backbone(tiles, tmp_path / "run")
-    settings = dict(init_backbone=tmp_path / "run", data_dir=image_dir, split="val", image_size=131, endpoint="conv4", pool_grid=2)
-    command(**settings, workdir=tmp_path / "dry", dry_run=True)
-    assert not (tmp_path / "dry").exists() and "16 images" in capsys.readouterr().out
-    command(**settings, workdir=tmp_path / "out", feature_dtype="float32")
-    manifest, index, rows, _ = stored_rows(tmp_path / "out")
-    assert manifest.info["extractor"]["backbone"]["conv1_stride"] == 4
-    assert (tmp_path / "out" / "DONE").is_file() and len(index) == 16
-    assert workdir.input_fingerprint(tmp_path / "out") == manifest.fingerprint()
-    whole = AlexNet(**{**tiles.get_config(), "conv1_stride": 4})
-    whole.set_weights(tiles.get_weights())
-    extractor = EndpointExtractor(whole, endpoint="conv4", pool_grid=2, pooling="max", image_size=131, batch_size=256)
-    np.testing.assert_allclose(rows, next(iter(extractor.batches(image_dir, "val", 0)))[1], rtol=1e-4, atol=1e-5)
-    capsys.readouterr()
-    command(**settings, workdir=tmp_path / "out", feature_dtype="float32")
-    assert "already complete" in capsys.readouterr().out
-
-
-def test_a_random_backbone_depends_on_the_seed_alone(tmp_path, image_dir):
-    settings = dict(data_dir=image_dir, split="val", image_size=SIZE, width_multiplier=0.1)
-    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        command(**settings, seed=seed, workdir=tmp_path / name)
-    prints = [manifest_lib.Manifest.read(tmp_path / name, "features").fingerprint("val") for name in "abc"]
-    assert prints[0] == prints[1] != prints[2]
-
-
-def test_the_command_needs_images(tmp_path):
-    with pytest.raises(FlagError, match="--data_dir"):
-        command(workdir=tmp_path / "out")
-    with pytest.raises(InputError, match="no such directory"):
-        command(data_dir=tmp_path / "none", workdir=tmp_path / "out")

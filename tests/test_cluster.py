@@ -7,10 +7,10 @@ from absl.testing import flagsaver
 from PIL import Image
 
 from ccssl_tf import cluster
-from ccssl_tf.clustering import cluster_report, image_facts, read_pseudo_labels
+from ccssl_tf.clustering import read_pseudo_labels
 from ccssl_tf.data import manifest as manifest_lib
 from ccssl_tf.data import pipeline, records
-from ccssl_tf.errors import CorruptArtifactError, FlagError, InputError
+from ccssl_tf.errors import FlagError, InputError
 from ccssl_tf.features import extract_features
 
 
@@ -158,44 +158,3 @@ def test_features_of_other_images_are_refused(image_dir, tmp_path):
     now = manifest_lib.Manifest.read(images, "images").fingerprint("val")
     with pytest.raises(InputError, match=f"{now}.*{before}"):
         command(features_dir=directory, num_clusters=3, workdir=tmp_path / "out")
-
-
-def test_image_facts_find_every_image(image_dir):
-    fingerprint = manifest_lib.Manifest.read(image_dir, "images").fingerprint("train")
-    facts = image_facts.read_image_facts(image_dir, "train", fingerprint)
-    for path in sorted(image_dir.glob("train-*")):
-        for serialized in records.read_shard(path):
-            parsed = {name: value.numpy() for name, value in records.parse_image(serialized).items()}
-            assert facts.filenames[parsed["index"]] == parsed["filename"]
-            assert facts.labels[parsed["index"]] == parsed["label"]
-            assert facts.encoded(parsed["index"]) == parsed["encoded"]
-
-
-def test_image_facts_of_a_damaged_shard(image_dir, tmp_path):
-    images = tmp_path / "images"
-    shutil.copytree(image_dir, images)
-    fingerprint = manifest_lib.Manifest.read(images, "images").fingerprint("train")
-    path = images / "train-00001-of-00003.tfrecord"
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
-    with pytest.raises(CorruptArtifactError, match="damaged records in split train"):
-        image_facts.read_image_facts(images, "train", fingerprint)
-
-
-def test_pictured_clusters_span_the_ranks():
-    labels = np.repeat(np.arange(30), 12)
-    distances = np.repeat(np.random.default_rng(0).permutation(30), 12).astype(float)
-    nearest = cluster_report.nearest_members(labels, distances, 31)
-    assert [len(rows) for rows in nearest] == [11] * 30 + [0]
-    chosen = cluster_report.pictured_clusters(nearest, distances)
-    tightness = [distances[nearest[number][0]] for number in chosen]
-    assert len(chosen) == 12 and tightness == sorted(tightness) and (tightness[0], tightness[-1]) == (0, 29)
-    few = cluster_report.nearest_members(labels[:5], distances[:5], 3)
-    assert cluster_report.pictured_clusters(few, distances[:5]) == [0]
-
-
-def test_label_metrics_leave_out_images_without_a_class():
-    labels, classes = np.array([0, 0, 1, 1, 1]), np.array([0, 0, 1, -1, -1])
-    assert cluster_report.label_metrics(labels, classes) == pytest.approx(dict(nmi=1, ari=1, purity=1))
-    assert cluster_report.label_metrics(labels, np.full(5, -1)) == {}

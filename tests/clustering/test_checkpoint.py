@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+from test_kmeans import blobs
+
+from ccssl_tf.clustering import KMeans
+from ccssl_tf.errors import CorruptArtifactError, InputError, Interrupted
+
+
+@pytest.mark.parametrize("stop_after", [1, 2, 4])
+def test_a_stopped_fit_continues_to_the_same_bits(tmp_path, stop_after):
+    rows = blobs(20_000, 8, 30, seed=9, spread=1.5)
+    # The start has empty clusters, so that re-seeding is continued too.
+    start = np.concatenate([rows[:20], np.full([10, 8], 99, np.float32)])
+    whole = KMeans(30, initialization=start, max_iterations=8).fit(rows)
+    passes = []
+
+    def stop(values):
+        passes.append(values)
+        if len(passes) == stop_after:
+            raise KeyboardInterrupt
+
+    path = tmp_path / "checkpoint.npz"
+    with pytest.raises(KeyboardInterrupt):
+        KMeans(30, initialization=start, max_iterations=8).fit(rows, checkpoint_path=path, on_pass=stop)
+    later = []
+    resumed = KMeans(30, initialization=start, max_iterations=8).fit(rows, checkpoint_path=path, on_pass=later.append)
+    assert later[0]["iteration"] == passes[-1]["iteration"]
+    np.testing.assert_array_equal(resumed.centroids, whole.centroids)
+    assert (resumed.inertia, resumed.iterations) == (whole.inertia, whole.iterations)
+
+
+def test_a_stop_inside_a_pass_interrupts(tmp_path):
+    rows = blobs(20_000, 4, 3, seed=9)
+    asked = []
+
+    def should_stop():
+        asked.append(1)
+        return len(asked) > 4
+
+    with pytest.raises(Interrupted):
+        KMeans(3, initialization=rows[:3]).fit(rows, checkpoint_path=tmp_path / "checkpoint.npz", should_stop=should_stop)
+
+
+def test_a_checkpoint_of_something_else_is_refused(tmp_path):
+    rows, path = blobs(100, 4, 3, seed=10), tmp_path / "checkpoint.npz"
+    KMeans(3).fit(rows, checkpoint_path=path)
+    KMeans(3).fit(rows, checkpoint_path=path)
+    with pytest.raises(InputError, match="other features, K, start or seed"):
+        KMeans(4).fit(rows, checkpoint_path=path)
+    with pytest.raises(InputError, match="other features"):
+        KMeans(3).fit(rows + 1, checkpoint_path=path)
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(CorruptArtifactError, match="not a k-means checkpoint"):
+        KMeans(3).fit(rows, checkpoint_path=path)

@@ -1,0 +1,40 @@
+import keras
+import numpy as np
+import pytest
+
+from ccssl_tf.data import pipeline
+from ccssl_tf.errors import InputError
+from ccssl_tf.features.endpoint import EndpointExtractor
+from ccssl_tf.models.alexnet import AlexNet
+
+SIZE = 32
+
+
+def tiny_backbone(**arguments):
+    keras.utils.set_random_seed(3)
+    return AlexNet(**dict(dict(stem="small", normalization="batch_norm", width_multiplier=0.1, fc_units=()), **arguments))
+
+
+@pytest.mark.parametrize("pooling", ["max", "average"])
+def test_endpoint_features_are_pooled_activations(image_dir, pooling):
+    backbone = tiny_backbone()
+    extractor = EndpointExtractor(backbone, endpoint="conv2", pool_grid=3, pooling=pooling, image_size=SIZE, batch_size=6)
+    images = next(iter(pipeline.evaluation_images(image_dir, "val", image_size=SIZE, batch_size=16)))["image"].numpy()
+    maps = backbone(images.astype(np.float32) - np.array([123, 117, 104], np.float32), training=False)["conv2"].numpy()
+    stride = maps.shape[1] // 3
+    window = maps.shape[1] - 2 * stride
+    assert stride > 1
+    reduce = dict(max=np.max, average=np.mean)[pooling]
+    cells = [
+        [reduce(maps[:, stride * y : stride * y + window, stride * x : stride * x + window], axis=(1, 2)) for x in range(3)]
+        for y in range(3)
+    ]
+    expected = np.transpose(np.array(cells), [2, 0, 1, 3]).reshape(16, -1)
+    found = np.concatenate([features for _, features in extractor.batches(image_dir, "val", 0)])
+    assert extractor.dim == expected.shape[1] == 9 * maps.shape[3]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_an_unknown_endpoint_is_refused():
+    with pytest.raises(InputError, match="--endpoint=conv9: this backbone has conv1, conv2"):
+        EndpointExtractor(tiny_backbone(), endpoint="conv9", pool_grid=3, pooling="max", image_size=SIZE, batch_size=6)
