@@ -11,7 +11,7 @@ from ccssl_tf.reporting import summary as summary_lib
 from ccssl_tf.reporting.runs import Run, RunSet
 from ccssl_tf.reporting.summary import percent
 
-_CLUSTER_NUMBERS = {"num_clusters": "clusters", "num_examples": "images", "iterations": "passes", "empty_clusters": "empty"}
+_CLUSTER_NUMBERS = {"num_clusters": "clusters", "num_examples": "images", "empty_clusters": "empty"}
 _AGREEMENT = {"nmi": "NMI", "ari": "ARI", "purity": "purity"}
 
 
@@ -197,7 +197,7 @@ def _training(runs, summary, drawings):
             ]
         )
     head = ["", "backbone", "steps", "accuracy, %", "chance", "loss", "parameters", "time"]
-    parts = ["<h2>Training without labels</h2>\n<p>Accuracy and loss on held-out images.</p>\n", table(head, rows)]
+    parts = ["<h2>Training</h2>\n<p>Accuracy and loss on held-out images.</p>\n", table(head, rows)]
     for task in dict.fromkeys(entry["task"] for entry in summary["training"]):
         entries = [entry for entry in summary["training"] if entry["task"] == task]
         parts.append(f"<h3>{text(task)}</h3>\n")
@@ -225,7 +225,9 @@ def _clusters(runs, summary):
         sizes = " / ".join(_number(numbers.get(f"{name}/cluster_size")) for name in ("min", "median", "max"))
         cells = [_number(numbers.get(name)) for name in head]
         for name in agreements:
-            cells.append("<br>".join(f"{_number(numbers.get(f'{name}/{split}'))} ({text(split)})" for split in splits))
+            cells.append(
+                "<br>".join(f"{numbers[f'{name}/{split}']['mean']:.3f} ({text(split)})" for split in splits if f"{name}/{split}" in numbers)
+            )
         rows.append([text(entry["network"]), *cells, sizes])
         if run.picture("nearest_images"):
             caption = (
@@ -240,7 +242,7 @@ def _clusters(runs, summary):
     )
     return (
         "<h2>Clusters, the pseudo-labels</h2>\n"
-        + table(["features of", *head.values(), *map(_AGREEMENT.get, agreements), "images in a cluster<br>min / median / max"], rows)
+        + table(["features of", *head.values(), *map(_AGREEMENT.get, agreements), "size<br>min / med. / max"], rows)
         + '<p class="note">How: k-means on pooled features, every image assigned to the nearest centre.'
         + (agreement if agreements else "")
         + f" {_seeds(summary['clusters']).capitalize()}.</p>\n"

@@ -78,7 +78,7 @@ def test_every_section_is_there_with_its_facts(made):
     reader = Reader(made)
     assert [heading.split(":")[0] for heading in reader.headings] == [
         "Linear probes",
-        "Training without labels",
+        "Training",
         "Clusters, the pseudo-labels",
         "First-layer filters",
         "How every stage was made",
