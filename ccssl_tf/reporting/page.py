@@ -1,54 +1,15 @@
 """The report's page: one HTML file with everything inside it, readable without a server, a network or scripts."""
 
-import base64
-import html
 import importlib.resources
-import os
-import pathlib
 
 from ccssl_tf import workdir as workdir_lib
 from ccssl_tf.reporting import summary as summary_lib
+from ccssl_tf.reporting.elements import figure, percent_of, table, text
 from ccssl_tf.reporting.runs import Run, RunSet
 from ccssl_tf.reporting.summary import percent
 
 _CLUSTER_NUMBERS = {"num_clusters": "clusters", "num_examples": "images", "empty_clusters": "empty"}
 _AGREEMENT = {"nmi": "NMI", "ari": "ARI", "purity": "purity"}
-
-
-def text(value) -> str:
-    """Escapes a value for HTML."""
-    return html.escape(str(value))
-
-
-def table(head: list[str], rows: list[list[str]]) -> str:
-    """Returns an HTML table of cells that are HTML already; the first column names the rows."""
-    cells = "".join(f"<th>{cell}</th>" for cell in head)
-    body = "".join(f"<tr><th>{row[0]}</th>{''.join(f'<td>{cell}</td>' for cell in row[1:])}</tr>\n" for row in rows)
-    return f'<div class="scroll"><table><thead><tr>{cells}</tr></thead>\n<tbody>{body}</tbody></table></div>\n'
-
-
-def data_uri(png: bytes) -> str:
-    """Returns PNG bytes as a data URI."""
-    return "data:image/png;base64," + base64.b64encode(png).decode()
-
-
-def figure(pictures, caption: str, alternative: str, kind: str = "") -> str:
-    """Returns a figure.
-
-    Args:
-      pictures: PNG bytes, a path of a PNG, or {"light": bytes, "dark": bytes}.
-      caption: HTML.
-      alternative: text for readers who cannot see it.
-      kind: CSS class.
-    """
-    if isinstance(pictures, os.PathLike):
-        pictures = pathlib.Path(pictures).read_bytes()
-    dark = ""
-    if isinstance(pictures, dict):
-        dark = f'<source media="(prefers-color-scheme: dark)" srcset="{data_uri(pictures["dark"])}">'
-        pictures = pictures["light"]
-    image = f'<picture>{dark}<img alt="{text(alternative)}" src="{data_uri(pictures)}"></picture>'
-    return f'<figure class="{kind}">{image}<figcaption>{caption}</figcaption></figure>\n'
 
 
 def page(runs: RunSet, summary: dict, drawings: dict, reference: dict | None) -> str:
@@ -102,11 +63,6 @@ def _key_numbers(summary):
             if best and f"accuracy/{best}" in entry["evaluation"]:
                 value = entry["evaluation"][f"accuracy/{best}"]["mean"]
                 yield f"<li><strong>{percent_of(value)}</strong>best probe of {text(entry['network'])}, on {text(best)}</li>"
-
-
-def percent_of(share: float) -> str:
-    """Returns e.g. `34.1%`."""
-    return f"{100 * share:.1f}%"
 
 
 def _seeds(entries):
@@ -225,9 +181,8 @@ def _clusters(runs, summary):
         sizes = " / ".join(_number(numbers.get(f"{name}/cluster_size")) for name in ("min", "median", "max"))
         cells = [_number(numbers.get(name)) for name in head]
         for name in agreements:
-            cells.append(
-                "<br>".join(f"{numbers[f'{name}/{split}']['mean']:.3f} ({text(split)})" for split in splits if f"{name}/{split}" in numbers)
-            )
+            keys = {split: f"{name}/{split}" for split in splits if f"{name}/{split}" in numbers}
+            cells.append("<br>".join(f"{numbers[key]['mean']:.3f} ({text(split)})" for split, key in keys.items()))
         rows.append([text(entry["network"]), *cells, sizes])
         if run.picture("nearest_images"):
             caption = (
