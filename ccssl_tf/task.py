@@ -54,19 +54,20 @@ class Task(abc.ABC):
         """Returns what a reader of the numbers must know, e.g. the chance level."""
         return {}
 
+    def mean_over_split(self, model, split: str, batch_size: int) -> dict[str, float]:
+        """Returns the means of `loss`'s losses and metrics over every example of `split`."""
+        if self._evaluated_model is not model:
+            self._evaluated_model, self._evaluation_sums = model, tf.function(self._weighted_sums, autograph=False)
+        totals = {}
+        for batch in self.dataset(split, batch_size, training=False, epoch_seed=(0, 0)):
+            for name, value in self._evaluation_sums(batch).items():
+                totals[name] = totals.get(name, 0.0) + float(value)
+        count = totals.pop("weight")
+        return {name: value / count for name, value in totals.items()}
 
-def mean_over_split(task: Task, model, split: str, batch_size: int) -> dict[str, float]:
-    """Returns the weighted means of `task.loss`'s losses and metrics over `split`."""
+    _evaluated_model = None
 
-    @tf.function
-    def sums(batch):
-        losses, metrics = task.loss(model, batch, training=False)
-        weight = batch["weight"]
-        return {name: tf.reduce_sum(value * weight) for name, value in dict(metrics, loss=losses).items()}, tf.reduce_sum(weight)
-
-    totals, count = {}, 0.0
-    for batch in task.dataset(split, batch_size, training=False, epoch_seed=(0, 0)):
-        batch_sums, batch_count = sums(batch)
-        totals = {name: totals.get(name, 0.0) + float(value) for name, value in batch_sums.items()}
-        count += float(batch_count)
-    return {name: value / count for name, value in totals.items()}
+    def _weighted_sums(self, batch):
+        losses, metrics = self.loss(self._evaluated_model, batch, training=False)
+        per_example = dict(metrics, loss=losses, weight=tf.ones_like(losses))
+        return {name: tf.reduce_sum(value * batch["weight"]) for name, value in per_example.items()}

@@ -149,7 +149,7 @@ def _step_function(task, model, optimizer, strategy, batch_size, weight_decay, b
         sums["images"] = tf.cast(tf.shape(losses)[0], tf.float32)
         return tape.gradient(objective, [variable.value for variable in variables]), sums
 
-    @tf.function(jit_compile=jit)
+    @tf.function(jit_compile=jit, autograph=False)
     def replica_step(batch):
         gradients = sums = None
         for number in range(accumulate_steps):
@@ -161,7 +161,7 @@ def _step_function(task, model, optimizer, strategy, batch_size, weight_decay, b
         optimizer.apply(optimizers.scale_bias_gradients(optimizer, gradients, variables, bias_multiplier), variables)
         return sums
 
-    @tf.function
+    @tf.function(autograph=False)
     def step(batch):
         sums = strategy.run(replica_step, args=(batch,))
         return {name: strategy.reduce(tf.distribute.ReduceOp.SUM, value, axis=None) for name, value in sums.items()}

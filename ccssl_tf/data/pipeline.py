@@ -26,13 +26,13 @@ def _deterministic(dataset):
 def training_windows(manifest: Manifest, split: str, epoch_seed, window_bytes: int = WINDOW_BYTES) -> list[list[int]]:
     """Returns the shard numbers of each window, in training order, for `epoch_seed` = (seed, epoch)."""
     shards = manifest.shards(split)
-    windows, size = [], window_bytes
+    windows, room = [], 0
     for shard in np.random.default_rng(list(epoch_seed)).permutation(len(shards)):
-        if size + shards[shard].num_bytes > window_bytes and (not windows or windows[-1]):
+        if not windows or shards[shard].num_bytes > room:
             windows.append([])
-            size = 0
+            room = window_bytes
         windows[-1].append(int(shard))
-        size += shards[shard].num_bytes
+        room -= shards[shard].num_bytes
     return windows
 
 
@@ -62,20 +62,23 @@ def training_batches(directory, split, *, batch_size, epoch_seed, load, first_ba
     files, counts, seeds = [], [], []
     for number, window in enumerate(training_windows(manifest, split, epoch_seed, window_bytes)):
         count = sum(shards[shard].num_examples for shard in window)
-        if skip >= count:
+        if not count or (not files and skip >= count):
             skip -= count
             continue
         files.append([str(directory / shards[shard].name) for shard in window])
         counts.append(count)
         seeds.append([seed, epoch * 2**20 + number])
 
+    @tf.autograph.experimental.do_not_convert
     def read_window(names, count, window_seed):
         serialized = tf.data.TFRecordDataset(names).batch(count).get_single_element()
         return tf.gather(serialized, tf.argsort(tf.random.stateless_uniform(tf.shape(serialized)[:1], window_seed), stable=True))
 
-    windows = tf.data.Dataset.from_tensor_slices((tf.ragged.constant(files), np.array(counts), np.array(seeds, np.int64)))
+    names = tf.ragged.constant(files, dtype=tf.string, ragged_rank=1)
+    windows = tf.data.Dataset.from_tensor_slices((names, np.array(counts, np.int64), np.array(seeds, np.int64).reshape(-1, 2)))
     serialized = windows.map(read_window).prefetch(1).unbatch().skip(skip)
 
+    @tf.autograph.experimental.do_not_convert
     def example(one):
         parsed = records.parse_image(one)
         parsed["seed"] = tf.stack([tf.constant(seed * 2**32 + epoch, tf.int64), parsed["index"]])
@@ -100,6 +103,7 @@ def evaluation_batches(directory, split, *, batch_size, load) -> tf.data.Dataset
     padded = -(-total // batch_size) * batch_size
     files = [str(directory / shard.name) for shard in manifest.shards(split)]
 
+    @tf.autograph.experimental.do_not_convert
     def example(position, one):
         parsed = records.parse_image(one)
         parsed["seed"] = tf.stack([tf.constant(-1, tf.int64), parsed["index"]])
@@ -129,6 +133,7 @@ def evaluation_images(directory, split, *, image_size, batch_size, shards=None) 
     all_shards = Manifest.read(directory, "images").shards(split)
     chosen = all_shards if shards is None else [all_shards[number] for number in shards]
 
+    @tf.autograph.experimental.do_not_convert
     def example(one):
         parsed = records.parse_image(one)
         return dict(parsed, image=image_ops.whole_image(parsed.pop("encoded"), image_size))

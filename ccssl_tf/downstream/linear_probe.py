@@ -10,7 +10,7 @@ from ccssl_tf.data import image_ops, labels, pipeline
 from ccssl_tf.data.manifest import Manifest
 from ccssl_tf.errors import FlagError, InputError
 from ccssl_tf.layers.grid_pooling import grid_pool
-from ccssl_tf.task import Task, mean_over_split
+from ccssl_tf.task import Task
 
 _ENDPOINTS = flags.DEFINE_list("probe_endpoints", None, "Layers to probe; by default the last convolution of each of the five stages.")
 _GRIDS = flags.DEFINE_list(
@@ -121,7 +121,7 @@ class LinearProbe(Task):
                 f"{MAX_CACHE_BYTES / 2**30:.0f}; use --nocache_features or smaller --probe_grids"
             )
         features, classes = np.empty([total, dim], np.float16), np.empty([total], np.int64)
-        compute = tf.function(lambda images: pooled_features(self._backbone, self.probed, images))
+        compute = tf.function(lambda images: pooled_features(self._backbone, self.probed, images), autograph=False)
         progress, done = runtime.Progress(f"features of {split}", total, "images"), 0
         for batch in self._central_crops(split, self.eval_batch_size):
             rows = min(self.eval_batch_size, total - done)
@@ -150,7 +150,7 @@ class LinearProbe(Task):
 
     def evaluate(self, model):
         """Top-1 accuracy of each layer on the val split."""
-        return mean_over_split(self, model, "val", self.eval_batch_size)
+        return self.mean_over_split(model, "val", self.eval_batch_size)
 
     def facts(self):
         """What was probed and how the accuracy is computed."""

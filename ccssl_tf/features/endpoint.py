@@ -49,7 +49,7 @@ class EndpointExtractor:
         self._parameters = dict(name="endpoint", endpoint=endpoint, pool_grid=pool_grid, pooling=pooling, image_size=image_size)
         self._parameters["backbone"] = backbone.get_config()
         signature = [tf.TensorSpec([None, image_size, image_size, 3], tf.uint8)]
-        self._features = tf.function(self._features, input_signature=signature)
+        self._features = tf.function(self._features, input_signature=signature, autograph=False)
         self.dim = int(self._features(tf.zeros([1, image_size, image_size, 3], tf.uint8)).shape[-1])
 
     def describe(self) -> dict:

@@ -10,7 +10,7 @@ from ccssl_tf.data.manifest import Manifest
 from ccssl_tf.errors import FlagError
 from ccssl_tf.layers.per_example_dropout import per_example_seeds
 from ccssl_tf.models.heads import build_classifier
-from ccssl_tf.task import Task, mean_over_split
+from ccssl_tf.task import Task
 
 _PSEUDO_LABELS = flags.DEFINE_string("pseudo_labels", None, "Directory of pseudo-labels written by ccssl_tf.cluster.")
 
@@ -39,7 +39,7 @@ class ClusterClassification(Task):
         self.pseudo_labels_dir = pseudo_labels_dir
         self.num_clusters = made.info["num_clusters"]
         self.labels = {
-            split: tf.constant(read_pseudo_labels(pseudo_labels_dir, images.fingerprint(split), split=split), tf.int32)
+            split: tf.constant(read_pseudo_labels(pseudo_labels_dir, split, images.fingerprint(split)), tf.int32)
             for split in sorted({"train", *made.splits} & {"train", *images.splits})
         }
 
@@ -80,7 +80,7 @@ class ClusterClassification(Task):
 
     def evaluate(self, model):
         """Loss and accuracy on the held-out images' pseudo-labels, where they have them."""
-        return mean_over_split(self, model, "val", self.eval_batch_size) if "val" in self.labels else {}
+        return self.mean_over_split(model, "val", self.eval_batch_size) if "val" in self.labels else {}
 
     def inputs(self):
         """The pseudo-labels."""

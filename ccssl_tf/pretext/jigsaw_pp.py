@@ -13,7 +13,7 @@ from ccssl_tf.models.backbone import SMALL_IMAGE_SIZE, batch_normalization
 from ccssl_tf.ops import per_example_random as random
 from ccssl_tf.pretext import tiles as tiles_lib
 from ccssl_tf.pretext.permutations import permutation_set
-from ccssl_tf.task import Task, mean_over_split
+from ccssl_tf.task import Task
 
 _NUM_PERMUTATIONS = flags.DEFINE_integer("num_permutations", 701, "Classes of the puzzle (701 in the paper).", lower_bound=2)
 _PERMUTATIONS_FILE = flags.DEFINE_string("permutations_file", None, "Permutation set in the authors' binary format; none: our own 701.")
@@ -115,7 +115,7 @@ class JigsawPP(Task):
 
     def evaluate(self, model):
         """Loss and the share of held-out puzzles solved."""
-        return mean_over_split(self, model, "val", self.eval_batch_size) if "val" in self.splits else {}
+        return self.mean_over_split(model, "val", self.eval_batch_size) if "val" in self.splits else {}
 
     def facts(self):
         """Chance level and how the accuracy is computed."""

@@ -1,0 +1,110 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ccssl_tf.layers.per_example_dropout import per_example_seeds
+from ccssl_tf.models.alexnet import AlexNet
+from ccssl_tf.models.vgg16 import VGG16
+from ccssl_tf.pretext.jigsaw_pp import JigsawPP
+from ccssl_tf.pretext.permutations import permutation_set
+from ccssl_tf.pretext.puzzle_picture import draw_puzzles
+
+
+def make_task(image_dir, **changes):
+    settings = dict(permutations_per_image=3, gray_probability=0.7, tile_units=16, head_units=32, eval_batch_size=8)
+    return JigsawPP(**dict(settings, data_dir=image_dir, image_size=32, permutations=permutation_set(20)) | changes)
+
+
+def small_alexnet():
+    return AlexNet(stem="small", normalization="batch_norm", width_multiplier=0.1, fc_units=())
+
+
+@pytest.mark.parametrize(
+    "backbone, image_size",
+    [
+        (small_alexnet, 64),
+        (lambda: VGG16(normalization="batch_norm", width_multiplier=0.1, fc_units=()), 64),
+        (lambda: AlexNet(conv1_stride=2, width_multiplier=0.1, fc_units=()), 255),
+    ],
+)
+def test_a_step_on_each_backbone_and_size(image_dir, backbone, image_size):
+    task = make_task(image_dir, image_size=image_size)
+    model = task.build_model(backbone())
+    batch = next(iter(task.dataset("train", 8, True, (0, 0))))
+    with tf.GradientTape() as tape:
+        losses, metrics = task.loss(model, batch, training=True)
+        total = tf.reduce_sum(losses)
+    gradients = tape.gradient(total, [variable.value for variable in model.trainable_variables])
+    assert losses.shape == metrics["accuracy"].shape == (8,)
+    assert all(gradient is not None and np.isfinite(gradient).all() for gradient in gradients)
+    np.testing.assert_allclose(tf.reduce_mean(losses), np.log(20), atol=0.8)
+
+
+def test_loss_against_loops(image_dir):
+    """Each of an image's permutations: tiles in the shown order through the model, cross-entropy with the permutation's number."""
+    task = make_task(image_dir)
+    model = task.build_model(small_alexnet())
+    batch = next(iter(task.dataset("val", 8, False, (0, 0))))
+    losses, metrics = task.loss(model, batch, training=False)
+    tiles, _ = task.puzzles(batch)
+    numbers = task.permutation_indices(batch["seed"]).numpy()
+    assert numbers.shape == (8, 3)
+    for image in range(8):
+        expected, right = [], []
+        for number in numbers[image]:
+            shown = np.stack([tiles[image, task.permutations[number][slot]] for slot in range(9)])
+            logits = model(shown[None], training=False).numpy()[0].astype(np.float64)
+            expected.append(np.log(np.exp(logits).sum()) - logits[number])
+            right.append(logits.argmax() == number)
+        np.testing.assert_allclose(losses[image], np.mean(expected), rtol=1e-3)
+        np.testing.assert_allclose(metrics["accuracy"][image], np.mean(right))
+
+
+def test_permutations_are_drawn_uniformly_and_anew_each_epoch(image_dir):
+    task = make_task(image_dir)
+    seeds = tf.stack([tf.zeros([4000], tf.int64), tf.range(4000, dtype=tf.int64)], 1)
+    counts = np.bincount(task.permutation_indices(seeds).numpy().ravel(), minlength=20)
+    np.testing.assert_allclose(counts / counts.sum(), 1 / 20, atol=0.006)
+    again, other = ((seeds + tf.constant([[epoch, 0]], tf.int64)) for epoch in (0, 1))
+    np.testing.assert_array_equal(task.permutation_indices(seeds), task.permutation_indices(again))
+    assert (task.permutation_indices(seeds).numpy() != task.permutation_indices(other).numpy()).mean() > 0.9
+
+
+def test_dropout_of_the_paper_size_head_follows_the_seeds(image_dir):
+    task = make_task(image_dir)
+    task.with_norm = False
+    model = task.build_model(AlexNet(stem="small", normalization="none", width_multiplier=0.1, fc_units=()))
+    tiles = tf.random.stateless_normal([4, 9, 8, 8, 3], [1, 2]) * 50
+    seeds = tf.constant([[0, 5], [0, 6], [0, 7], [0, 8]], tf.int64)
+
+    def features(rows):
+        with per_example_seeds(tf.gather(seeds, rows)):
+            return model.tile_features(tf.gather(tiles, rows), True).numpy()
+
+    np.testing.assert_allclose(features([0, 1, 2, 3])[2], features([2])[0], rtol=1e-4, atol=1e-5)
+    assert (features([0, 1])[0] != features([1, 0])[0]).any()
+
+
+def test_solution_picture_puts_every_tile_back():
+    """With the right answer the solution shows tile s in slot s, framed."""
+    task_geometry = type("G", (), dict(tile=8, crop=30))
+    tiles = np.stack([np.arange(9)[:, None, None, None] * 10.0 + np.arange(8)[:, None, None] + np.zeros([9, 8, 8, 3])])
+    order = np.array([[3, 1, 4, 0, 5, 8, 2, 6, 7]])
+    images = np.zeros([1, 30, 30, 3], np.uint8)
+    picture = draw_puzzles(images, tiles, np.zeros([1, 9], bool), order, order, task_geometry)
+    side = picture.shape[0] // 3
+    solution = picture[2 * side :]
+    green = (solution == (40, 160, 60)).all(-1)
+    assert green.any()
+    wrong = draw_puzzles(images, tiles, np.zeros([1, 9], bool), order, np.roll(order, 1, 1), task_geometry)
+    assert not (wrong[2 * side :] == (40, 160, 60)).all(-1).any()
+
+
+def test_held_out_puzzles_and_pictures(image_dir):
+    task = make_task(image_dir)
+    model = task.build_model(small_alexnet())
+    first, second = task.evaluate(model), task.evaluate(model)
+    assert first == second and set(first) == {"loss", "accuracy"}
+    picture = task.pictures(model)["puzzle"]
+    assert picture.dtype == np.uint8 and picture.ndim == 3
+    assert task.facts()["chance"] == 1 / 20

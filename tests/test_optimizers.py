@@ -1,0 +1,61 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ccssl_tf import optimizers
+
+
+def dense(units=3):
+    layer = keras.layers.Dense(units)
+    layer.build([None, 4])
+    return layer
+
+
+def test_kernel_decay_has_caffes_gradient():
+    layer = dense()
+    with tf.GradientTape() as tape:
+        value = optimizers.kernel_decay(layer.trainable_variables, 0.3)
+    kernel, bias = tape.gradient(value, [v.value for v in layer.trainable_variables])
+    np.testing.assert_allclose(kernel, 0.3 * layer.kernel.numpy(), rtol=1e-6)
+    assert bias is None
+
+
+def test_sgd_follows_caffes_update_over_steps():
+    """v = 0.9 v + lr (g + wd w); w -= v; biases: no decay, twice the learning rate."""
+    layer = dense()
+    kernel, bias = layer.kernel.numpy().astype(np.float64), layer.bias.numpy().astype(np.float64)
+    optimizer = optimizers.make_optimizer("sgd", 0.1, schedule="step", decay_steps=2)
+    optimizer.build(layer.trainable_variables)
+    velocity = [np.zeros_like(kernel), np.zeros_like(bias)]
+    random = np.random.default_rng(0)
+    for step in range(5):
+        gradient = [random.normal(size=kernel.shape), random.normal(size=bias.shape)]
+        rate = 0.1 * 0.1 ** (step // 2)
+        velocity[0] = 0.9 * velocity[0] + rate * (gradient[0] + 0.05 * kernel)
+        velocity[1] = 0.9 * velocity[1] + 2 * rate * gradient[1]
+        decayed = [gradient[0] + 0.05 * layer.kernel.numpy(), gradient[1]]
+        tensors = [tf.constant(g, tf.float32) for g in decayed]
+        optimizer.apply(optimizers.scale_bias_gradients(optimizer, tensors, layer.trainable_variables, 2.0), layer.trainable_variables)
+        kernel -= velocity[0]
+        bias -= velocity[1]
+        np.testing.assert_allclose(layer.kernel.numpy(), kernel, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(layer.bias.numpy(), bias, rtol=1e-4, atol=1e-6)
+
+
+def test_bias_multiplier_leaves_adam_alone():
+    layer = dense()
+    gradients = [tf.ones([4, 3]), tf.ones([3])]
+    scaled = optimizers.scale_bias_gradients(optimizers.make_optimizer("adam", 1e-3), gradients, layer.trainable_variables, 2.0)
+    np.testing.assert_array_equal(scaled[1], gradients[1])
+
+
+@pytest.mark.parametrize(
+    "schedule, step, expected",
+    [("constant", 99, 1), ("step", 9, 1), ("step", 10, 0.1), ("step", 25, 0.01), ("cosine", 0, 1), ("cosine", 50, 0.5), ("cosine", 100, 0)],
+)
+def test_schedules(schedule, step, expected):
+    optimizer = optimizers.make_optimizer("sgd", 1.0, schedule=schedule, decay_steps=10, train_steps=100)
+    optimizer.build(dense().trainable_variables)
+    optimizer.iterations.assign(step)
+    np.testing.assert_allclose(float(optimizer.learning_rate), expected, atol=1e-6)

@@ -1,0 +1,44 @@
+"""The train command's refusals and its dry run; the loop itself is tested in test_training.py."""
+
+import subprocess
+import sys
+
+import pytest
+
+
+def command(*arguments):
+    return subprocess.run([sys.executable, "-m", "ccssl_tf.train", *arguments], capture_output=True, text=True, timeout=120)
+
+
+def test_help_lists_flags_by_module():
+    done = command("--help")
+    assert done.returncode == 0 and not done.stderr
+    assert done.stdout.index("this command:") < done.stdout.index("ccssl_tf.pretext.jigsaw_pp:")
+    for flag in ("--task", "--num_permutations", "--pseudo_labels", "--probe_grids", "--width_multiplier", "--seed"):
+        assert f"  {flag}: " in done.stdout
+
+
+def test_dry_run_writes_nothing(image_dir, tmp_path):
+    places = [f"--data_dir={image_dir}", f"--workdir={tmp_path / 'run'}"]
+    done = command("--task=jigsaw_pp", *places, "--image_size=64", "--width_multiplier=0.1", "--dry_run")
+    assert done.returncode == 0, done.stderr
+    assert "would train jigsaw_pp on 48 images" in done.stdout
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments, code, message",
+    [
+        (["--task=jigsaw_pp"], 1, "--data_dir"),
+        (["--task=nonsense", "--data_dir={images}", "--workdir={out}"], 2, "--task=nonsense: unknown; there are"),
+        (["--task=jigsaw_pp", "--data_dir=/no/such", "--workdir={out}"], 2, "/no/such: no such directory"),
+        (["--task=jigsaw_pp", "--data_dir={images}", "--workdir={out}", "--image_size=16"], 2, "--image_size=16"),
+        (["--task=jigsaw_pp", "--data_dir={images}", "--workdir={out}", "--image_size=64", "--batch_size=12"], 2, "--batch_size=12"),
+        (["--task=cluster_classification", "--data_dir={images}", "--workdir={out}"], 1, "--pseudo_labels"),
+    ],
+)
+def test_refusals_are_one_line(image_dir, tmp_path, arguments, code, message):
+    filled = [argument.format(images=image_dir, out=tmp_path / "run") for argument in arguments]
+    done = command(*filled)
+    assert done.returncode == code, done.stderr
+    assert message in done.stderr and done.stderr.count("\n") == 1 and "Traceback" not in done.stderr
