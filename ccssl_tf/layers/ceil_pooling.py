@@ -16,13 +16,17 @@ class CeilMaxPooling2D(keras.layers.Layer):
         super().__init__(**kwargs)
         self.pool_size, self.strides, self.keep_below = pool_size, strides, keep_below
 
+    def call(self, inputs):
+        """Maps [B, H, W, C] to [B, H', W', C]."""
+        height = inputs.shape[1]
+        if height is None and self.keep_below:
+            return ops.cond(ops.shape(inputs)[1] <= self.keep_below, lambda: inputs, lambda: self._pool(inputs))
+        return inputs if self._is_kept(height) else self._pool(inputs)
+
     def _is_kept(self, height):
         return height is not None and height <= self.keep_below
 
-    def call(self, inputs):
-        """Maps [B, H, W, C] to [B, H', W', C]."""
-        if self._is_kept(inputs.shape[1]):
-            return inputs
+    def _pool(self, inputs):
         padding = [self._padding(size) for size in inputs.shape[1:3]]
         if any(padding):
             inputs = ops.pad(inputs, [[0, 0], [0, padding[0]], [0, padding[1]], [0, 0]], constant_values=-float("inf"))

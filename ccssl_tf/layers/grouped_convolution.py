@@ -16,5 +16,6 @@ class GroupedConv2D(keras.layers.Conv2D):
         if self.groups == 1:
             return super().convolution_op(inputs, kernel)
         pairs = zip(ops.split(inputs, self.groups, axis=-1), ops.split(kernel, self.groups, axis=-1), strict=True)
-        convolved = [ops.conv(x, k, strides=list(self.strides), padding=self.padding, data_format="channels_last") for x, k in pairs]
+        settings = dict(strides=list(self.strides), padding=self.padding, dilation_rate=self.dilation_rate, data_format="channels_last")
+        convolved = [ops.conv(x, k, **settings) for x, k in pairs]
         return ops.concatenate(convolved, axis=-1)
