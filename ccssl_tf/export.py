@@ -26,7 +26,7 @@ from ccssl_tf.models import backbone as backbone_lib
 from ccssl_tf.models.heads import head_features
 
 RUN = flags.DEFINE_string("run", None, "Finished workdir of ccssl_tf.train that holds a backbone.keras.")
-OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Directory for saved_model/ and export.json.")
+OUTPUT_DIR = workdir_lib.directory_flag("output_dir", None, "Directory for saved_model/ and export.json.")
 
 # Largest difference of an output, as a share of its largest value, between the network and what was exported.
 _TOLERANCE = 1e-4

@@ -11,7 +11,7 @@ from ccssl_tf import runtime
 
 tf = runtime.quiet_tensorflow()
 
-from ccssl_tf import registry, stage_flags
+from ccssl_tf import network_flags, registry, stage_flags
 from ccssl_tf.data.manifest import Manifest
 from ccssl_tf.errors import FlagError
 from ccssl_tf.features import extract_features
@@ -39,7 +39,7 @@ def main():
     if runtime.DRY_RUN.value:
         print(f"would write them into {stage_flags.WORKDIR.value}")
         return
-    inputs = dict(data_dir=stage_flags.DATA_DIR.value, init_backbone=stage_flags.INIT_BACKBONE.value)
+    inputs = dict(data_dir=stage_flags.DATA_DIR.value, init_backbone=network_flags.INIT_BACKBONE.value)
     with Workdir(stage_flags.WORKDIR.value, inputs=inputs) as workdir:
         if workdir.is_done:
             print(f"{workdir.path}: already complete")
@@ -61,15 +61,15 @@ def main():
 def make_backbone():
     """Returns the network the flags name: that of --init_backbone, at the image size and stride of whole images, or a random --backbone."""
     runtime.seed_everything(runtime.SEED.value)
-    size = stage_flags.IMAGE_SIZE.value
-    if not stage_flags.INIT_BACKBONE.value:
-        return registry.lookup(registry.BACKBONES, stage_flags.BACKBONE.value, "backbone").from_flags(image_size=size)
-    start = backbone_lib.load_backbone(stage_flags.INIT_BACKBONE.value)
+    size = network_flags.IMAGE_SIZE.value
+    if not network_flags.INIT_BACKBONE.value:
+        return registry.lookup(registry.BACKBONES, network_flags.BACKBONE.value, "backbone").from_flags(image_size=size)
+    start = backbone_lib.load_backbone(network_flags.INIT_BACKBONE.value)
     # Pre-training on tiles may have used another input size and stride (protocols: stride 4 on whole images).
     here = type(start).from_flags(image_size=size).get_config()
     free = {name: here[name] for name in ("conv1_stride", "image_size", "fc_units") if name in here}
     network = type(start).from_config({**start.get_config(), **free})
-    backbone_lib.copy_convolutions(start, network, stage_flags.INIT_BACKBONE.value)
+    backbone_lib.copy_convolutions(start, network, network_flags.INIT_BACKBONE.value)
     return network
 
 

@@ -17,9 +17,10 @@ from ccssl_tf.errors import InputError
 from ccssl_tf.reporting import figures, page
 from ccssl_tf.reporting import summary as summary_lib
 from ccssl_tf.reporting.runs import RunSet
+from ccssl_tf.workdir import directory_flag
 
 RUNS = flags.DEFINE_string("runs", None, "Directory with the runs, at any depth below it.")
-OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Directory for the page, its figures and summary.json; an earlier report is replaced.")
+OUTPUT_DIR = directory_flag("output_dir", None, "Directory for the page, its figures and summary.json; an earlier report is replaced.")
 REFERENCE = flags.DEFINE_string("reference", None, "A summary.json over several seeds, whose ranges are shown beside the numbers.")
 
 

@@ -12,7 +12,7 @@ tf = runtime.quiet_tensorflow()
 import keras
 from absl import flags
 
-from ccssl_tf import optimizers, registry, stage_flags, training
+from ccssl_tf import network_flags, optimizers, registry, stage_flags, training
 from ccssl_tf.data.manifest import Manifest
 from ccssl_tf.errors import FlagError
 from ccssl_tf.models import backbone as backbone_lib
@@ -49,13 +49,13 @@ def main():
     if _PRECISION.value != "none":
         keras.config.set_dtype_policy(f"mixed_{_PRECISION.value}")
     task = registry.lookup(registry.TASKS, _TASK.value, "task").from_flags()
-    backbone_class = registry.lookup(registry.BACKBONES, stage_flags.BACKBONE.value, "backbone")
+    backbone_class = registry.lookup(registry.BACKBONES, network_flags.BACKBONE.value, "backbone")
 
     def build_backbone():
-        network = backbone_class.from_flags(image_size=stage_flags.IMAGE_SIZE.value, with_fc=task.with_fc)
-        if stage_flags.INIT_BACKBONE.value:
-            start = backbone_lib.load_backbone(stage_flags.INIT_BACKBONE.value)
-            backbone_lib.copy_convolutions(start, network, stage_flags.INIT_BACKBONE.value)
+        network = backbone_class.from_flags(image_size=network_flags.IMAGE_SIZE.value, with_fc=task.with_fc)
+        if network_flags.INIT_BACKBONE.value:
+            start = backbone_lib.load_backbone(network_flags.INIT_BACKBONE.value)
+            backbone_lib.copy_convolutions(start, network, network_flags.INIT_BACKBONE.value)
         return network
 
     strategy = make_strategy(_STRATEGY.value)
@@ -67,11 +67,11 @@ def main():
         task.build_model(network)
         print(
             f"would train {_TASK.value} on {data.num_examples('train')} images of {stage_flags.DATA_DIR.value}, "
-            f"{_TRAIN_STEPS.value} steps of {stage_flags.BATCH_SIZE.value}, with {stage_flags.BACKBONE.value} "
+            f"{_TRAIN_STEPS.value} steps of {network_flags.BATCH_SIZE.value}, with {network_flags.BACKBONE.value} "
             f"({network.count_params():,} parameters), into {stage_flags.WORKDIR.value}"
         )
         return
-    inputs = dict(data_dir=stage_flags.DATA_DIR.value, init_backbone=stage_flags.INIT_BACKBONE.value, **task.inputs())
+    inputs = dict(data_dir=stage_flags.DATA_DIR.value, init_backbone=network_flags.INIT_BACKBONE.value, **task.inputs())
     with Workdir(stage_flags.WORKDIR.value, inputs=inputs) as workdir:
         if workdir.is_done:
             print(f"{workdir.path}: already complete")
@@ -82,7 +82,7 @@ def main():
             lambda: with_loss_scale(optimizers.from_flags(_TRAIN_STEPS.value)),
             workdir=workdir.path,
             train_steps=_TRAIN_STEPS.value,
-            batch_size=stage_flags.BATCH_SIZE.value,
+            batch_size=network_flags.BATCH_SIZE.value,
             seed=runtime.SEED.value,
             strategy=strategy,
             weight_decay=optimizers.WEIGHT_DECAY.value,
@@ -92,13 +92,13 @@ def main():
             log_steps=_LOG_STEPS.value,
             eval_steps=_EVAL_STEPS.value,
             checkpoint_steps=_CHECKPOINT_STEPS.value,
-            fingerprints=dict(task=_TASK.value, backbone=stage_flags.BACKBONE.value, data=data.fingerprint("train")),
+            fingerprints=dict(task=_TASK.value, backbone=network_flags.BACKBONE.value, data=data.fingerprint("train")),
         )
         if task.trains_backbone:
             backbone_lib.save_backbone(model.backbone, workdir.path)
         if task.saves_classifier:
             backbone_lib.save_model(model, workdir.path / "classifier.keras")
-        workdir.finish(metrics=dict(metrics, task=_TASK.value, backbone=stage_flags.BACKBONE.value), timing=timing)
+        workdir.finish(metrics=dict(metrics, task=_TASK.value, backbone=network_flags.BACKBONE.value), timing=timing)
         print(f"done  {workdir.path}", flush=True)
 
 

@@ -11,6 +11,8 @@ import socket
 import sys
 import time
 
+from absl import flags
+
 from ccssl_tf import runtime
 from ccssl_tf.data import manifest as manifest_lib
 from ccssl_tf.errors import CorruptArtifactError, InputError
@@ -20,6 +22,11 @@ _FREE_FLAGS = frozenset(
     {"workdir", "output_dir", "dry_run", "strategy", "flagfile", "num_workers", "max_bad_images", "log_steps", "checkpoint_steps"}
 )
 _HOUSEKEEPING = frozenset({".lock", "flags.txt", "run.json"})
+
+
+def directory_flag(name: str, default: str | None, help_text: str):
+    """Defines --workdir or --output_dir; commands imported into one process may each define it in their own words."""
+    return flags.DEFINE_string(name, default, help_text, allow_override=True)
 
 
 def input_fingerprint(path) -> str:

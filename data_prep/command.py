@@ -8,10 +8,10 @@ from absl import flags
 
 from ccssl_tf import runtime
 from ccssl_tf.errors import FlagError, InputError
-from ccssl_tf.workdir import Workdir
+from ccssl_tf.workdir import Workdir, directory_flag
 from data_prep import conversion, decoding
 
-OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Directory the records are written to; made if absent.")
+OUTPUT_DIR = directory_flag("output_dir", None, "Directory the records are written to; made if absent.")
 NUM_WORKERS = flags.DEFINE_integer("num_workers", 0, "Processes; 0 is one per core.", lower_bound=0)
 RESIZE_SHORT_SIDE = flags.DEFINE_integer(
     "resize_short_side", 0, "Pixels the short side of larger images is reduced to; 0 keeps every size. Paper: 256.", lower_bound=0

@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 
 from ccssl_tf.errors import InputError
-from data_prep import conversion, sources
+from data_prep import conversion, locations
 from data_prep.decoding import printable
 from data_prep.shard_worker import Item
 
@@ -18,7 +18,7 @@ _SPLIT_FOLDERS = {b"train": "train", b"val": "val", b"validation": "val", b"vali
 class _Image:
     """A file, and its name's parts below the split's folder."""
 
-    file: sources.SourceFile
+    file: locations.SourceFile
     parts: list[bytes]
 
 
@@ -40,8 +40,8 @@ def list_images(source, *, labels: str, val_fraction: float, classes: list[str] 
     """
     source = pathlib.Path(source)
     files, ignored = [], Counter()
-    for file in sources.walk_tree(source) if source.is_dir() else sources.tar_members(source):
-        if sources.is_image_name(file.name):
+    for file in locations.walk_tree(source) if source.is_dir() else locations.tar_members(source):
+        if locations.is_image_name(file.name):
             files.append(file)
         else:
             ignored[pathlib.PurePosixPath(printable(file.name)).suffix or "no suffix"] += 1
@@ -49,7 +49,7 @@ def list_images(source, *, labels: str, val_fraction: float, classes: list[str] 
         common = ", ".join(f"{suffix} {count}" for suffix, count in ignored.most_common(5))
         print(f"{source}: ignoring {ignored.total()} files that are no images ({common})")
     if not files:
-        raise InputError(f"{source}: holds no images ({', '.join(suffix.decode() for suffix in sources.IMAGE_SUFFIXES)})")
+        raise InputError(f"{source}: holds no images ({', '.join(suffix.decode() for suffix in locations.IMAGE_SUFFIXES)})")
     files.sort()
     splits = _existing_splits(source, files)
     class_names = _class_names(source, splits, labels, classes)
@@ -63,7 +63,7 @@ def list_images(source, *, labels: str, val_fraction: float, classes: list[str] 
     }
     if "val" not in items and val_fraction > 0:
         items = _with_val(source, items, val_fraction, seed)
-    return conversion.ImageSet(items, class_names, "image_folder", sources.read_location)
+    return conversion.ImageSet(items, class_names, "image_folder", locations.read_location)
 
 
 def _existing_splits(source, files):

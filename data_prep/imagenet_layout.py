@@ -7,7 +7,7 @@ import pathlib
 
 from ccssl_tf import runtime
 from ccssl_tf.errors import InputError
-from data_prep import conversion, imagenet_truth, sources
+from data_prep import conversion, imagenet_truth, locations
 from data_prep.decoding import printable
 from data_prep.shard_worker import Item
 
@@ -43,7 +43,7 @@ def list_images(source, ground_truth_ids: str = "devkit") -> conversion.ImageSet
     else:
         print(f"{source}: no validation images ({VAL_TAR} or val/), converting the training images alone")
     words = imagenet_truth.read_words(source, wnids)
-    return conversion.ImageSet(splits, wnids, "imagenet", sources.read_location, {"class_words": words} if words else {})
+    return conversion.ImageSet(splits, wnids, "imagenet", locations.read_location, {"class_words": words} if words else {})
 
 
 def _train_files(source):
@@ -52,7 +52,7 @@ def _train_files(source):
         return _train_files_in_tar(source / TRAIN_TAR)
     if not (source / "train").is_dir():
         raise InputError(f"{source}: holds neither {TRAIN_TAR} nor train/; name the directory of the ILSVRC2012 tars or tree")
-    files, flat = _by_class(sources.walk_tree(source / "train"))
+    files, flat = _by_class(locations.walk_tree(source / "train"))
     if flat or not files:
         found = f"{printable(flat[0].name)} outside them" if flat else "no images"
         raise InputError(f"{source / 'train'}: expected one folder per class, found {found}")
@@ -61,14 +61,14 @@ def _train_files(source):
 
 def _train_files_in_tar(path):
     files = {}
-    inner_tars = [member for member in sources.tar_members(path) if member.name.endswith(b".tar")]
+    inner_tars = [member for member in locations.tar_members(path) if member.name.endswith(b".tar")]
     if not inner_tars:
         raise InputError(f"{path}: holds no class tars (n01440764.tar, ...); this is not the published training tar")
     progress = runtime.Progress(f"indexing {path.name}", len(inner_tars), "class tars")
     for done, inner in enumerate(inner_tars, 1):
         wnid = pathlib.PurePosixPath(printable(inner.name)).stem
         tar_path, start, size = inner.location
-        members = [member for member in sources.tar_members(tar_path, start, start + size) if sources.is_image_name(member.name)]
+        members = [member for member in locations.tar_members(tar_path, start, start + size) if locations.is_image_name(member.name)]
         if not members:
             raise InputError(f"{path}: its member {printable(inner.name)} holds no images")
         files[wnid] = sorted(members)
@@ -80,10 +80,10 @@ def _train_files_in_tar(path):
 def _val_files(source):
     """(Flat files, wnid -> files): one of the two is empty."""
     if (source / VAL_TAR).is_file():
-        return sorted(member for member in sources.tar_members(source / VAL_TAR) if sources.is_image_name(member.name)), {}
+        return sorted(member for member in locations.tar_members(source / VAL_TAR) if locations.is_image_name(member.name)), {}
     if not (source / "val").is_dir():
         return [], {}
-    by_folder, flat = _by_class(sources.walk_tree(source / "val"))
+    by_folder, flat = _by_class(locations.walk_tree(source / "val"))
     if flat and by_folder:
         raise InputError(f"{source / 'val'}: holds images both in class folders and beside them ({printable(flat[0].name)})")
     return flat, by_folder
@@ -92,7 +92,7 @@ def _val_files(source):
 def _by_class(files):
     by_folder, flat = {}, []
     for file in files:
-        if sources.is_image_name(file.name):
+        if locations.is_image_name(file.name):
             folder, _, rest = file.name.partition(b"/")
             if rest:
                 by_folder.setdefault(printable(folder), []).append(file)

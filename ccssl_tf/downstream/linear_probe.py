@@ -5,7 +5,7 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
-from ccssl_tf import runtime, stage_flags
+from ccssl_tf import network_flags, runtime, stage_flags
 from ccssl_tf.data import image_ops, labels, pipeline
 from ccssl_tf.data.manifest import Manifest
 from ccssl_tf.errors import FlagError, InputError
@@ -57,7 +57,7 @@ class LinearProbe(Task):
             raise FlagError(f"--probe_grids={','.join(_GRIDS.value)}: expected whole numbers such as 10,6,5,5,6") from error
         return cls(
             data_dir=stage_flags.DATA_DIR.value,
-            image_size=stage_flags.IMAGE_SIZE.value,
+            image_size=network_flags.IMAGE_SIZE.value,
             endpoints=_ENDPOINTS.value,
             grids=grids,
             cache_features=_CACHE.value,

@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
-from ccssl_tf import stage_flags
+from ccssl_tf import network_flags
 from ccssl_tf.data import pipeline
 from ccssl_tf.errors import InputError
 from ccssl_tf.layers.grid_pooling import grid_pool
@@ -28,8 +28,8 @@ class EndpointExtractor:
             endpoint=_ENDPOINT.value,
             pool_grid=_POOL_GRID.value,
             pooling=_POOLING.value,
-            image_size=stage_flags.IMAGE_SIZE.value,
-            batch_size=stage_flags.BATCH_SIZE.value,
+            image_size=network_flags.IMAGE_SIZE.value,
+            batch_size=network_flags.BATCH_SIZE.value,
         )
 
     def __init__(self, backbone, *, endpoint: str, pool_grid: int, pooling: str, image_size: int, batch_size: int):

@@ -3,7 +3,7 @@
 import tensorflow as tf
 from absl import flags
 
-from ccssl_tf import stage_flags
+from ccssl_tf import network_flags, stage_flags
 from ccssl_tf.clustering.pseudo_labels import read_pseudo_labels
 from ccssl_tf.data import image_ops, pipeline
 from ccssl_tf.data.manifest import Manifest
@@ -48,35 +48,34 @@ class ClusterClassification(Task):
         """Reads --pseudo_labels and the flags of data and image size."""
         if not _PSEUDO_LABELS.value:
             raise FlagError("--task=cluster_classification needs --pseudo_labels=DIR, a directory written by ccssl_tf.cluster")
-        return cls(data_dir=stage_flags.DATA_DIR.value, pseudo_labels_dir=_PSEUDO_LABELS.value, image_size=stage_flags.IMAGE_SIZE.value)
+        return cls(data_dir=stage_flags.DATA_DIR.value, pseudo_labels_dir=_PSEUDO_LABELS.value, image_size=network_flags.IMAGE_SIZE.value)
 
     def dataset(self, split, batch_size, training, epoch_seed, first_batch=0):
-        """Batches of `image` [B, S, S, 3] uint8: random crops and mirror images in training, the centre otherwise."""
+        """Batches of `pseudo_label` [B] and `image` [B, S, S, 3] uint8: random mirrored crops in training, the centre otherwise."""
+
+        def load(parsed):
+            if training:
+                image = image_ops.augmented_crop(parsed["encoded"], self.image_size, parsed["seed"])
+            else:
+                image = image_ops.evaluation_crop(parsed["encoded"], self.image_size)
+            return dict(image=image, pseudo_label=tf.gather(self.labels[split], parsed["index"]))
+
         if training:
-
-            def load(parsed):
-                return dict(image=image_ops.augmented_crop(parsed["encoded"], self.image_size, parsed["seed"]))
-
             return pipeline.training_batches(
                 self.data_dir, split, batch_size=batch_size, epoch_seed=epoch_seed, load=load, first_batch=first_batch
             )
-
-        def load_whole(parsed):
-            return dict(image=image_ops.evaluation_crop(parsed["encoded"], self.image_size))
-
-        return pipeline.evaluation_batches(self.data_dir, split, batch_size=batch_size, load=load_whole)
+        return pipeline.evaluation_batches(self.data_dir, split, batch_size=batch_size, load=load)
 
     def build_model(self, backbone):
         """A classifier of K clusters over `backbone`."""
         return build_classifier(backbone, self.num_clusters, self.image_size)
 
     def loss(self, model, batch, training):
-        """Cross-entropy with the pseudo-label, gathered by image index, and `accuracy`."""
-        pseudo_labels = tf.gather(self.labels["train" if training else "val"], batch["index"])
+        """Cross-entropy with the pseudo-label, and `accuracy`."""
         with per_example_seeds(batch["seed"]):
             logits = model(model.backbone.normalize(batch["image"]), training=training)["logits"]
-        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(pseudo_labels, logits)
-        return losses, dict(accuracy=tf.cast(tf.equal(tf.argmax(logits, -1, tf.int32), pseudo_labels), tf.float32))
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(batch["pseudo_label"], logits)
+        return losses, dict(accuracy=tf.cast(tf.equal(tf.argmax(logits, -1, tf.int32), batch["pseudo_label"]), tf.float32))
 
     def evaluate(self, model):
         """Loss and accuracy on the held-out images' pseudo-labels, where they have them."""

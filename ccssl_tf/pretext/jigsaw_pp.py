@@ -5,7 +5,7 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
-from ccssl_tf import stage_flags
+from ccssl_tf import network_flags, stage_flags
 from ccssl_tf.data import image_ops, pipeline
 from ccssl_tf.data.manifest import Manifest
 from ccssl_tf.layers.per_example_dropout import PerExampleDropout, per_example_seeds
@@ -48,7 +48,7 @@ class JigsawPP(Task):
         """Reads this module's flags and those of the data and image size."""
         return cls(
             data_dir=stage_flags.DATA_DIR.value,
-            image_size=stage_flags.IMAGE_SIZE.value,
+            image_size=network_flags.IMAGE_SIZE.value,
             permutations=permutation_set(_NUM_PERMUTATIONS.value, _PERMUTATIONS_FILE.value),
             permutations_per_image=_PERMUTATIONS_PER_IMAGE.value,
             gray_probability=_GRAY_PROBABILITY.value,

@@ -1,0 +1,10 @@
+"""The flags of stages that run a network: which one, from where, and how images are shown to it."""
+
+from absl import flags
+
+INIT_BACKBONE = flags.DEFINE_string("init_backbone", None, "A training workdir or its backbone.keras to start from; none: random.")
+BACKBONE = flags.DEFINE_string("backbone", "alexnet", "Network: alexnet or vgg16.")
+IMAGE_SIZE = flags.DEFINE_integer(
+    "image_size", 227, "Side of an image, pixels: 255 for jigsaw tasks, 227 otherwise in the paper; 64 for small images.", lower_bound=8
+)
+BATCH_SIZE = flags.DEFINE_integer("batch_size", 256, "Images a step, over all replicas (256 in the paper).", lower_bound=1)

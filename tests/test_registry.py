@@ -1,0 +1,56 @@
+"""Every task on every backbone keeps the Task contract and takes two small steps."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from absl.testing import flagsaver
+
+from ccssl_tf import optimizers, registry, training
+from ccssl_tf.clustering.pseudo_labels import PseudoLabels, write_pseudo_labels
+from ccssl_tf.data.manifest import Manifest
+from ccssl_tf.errors import InputError
+from ccssl_tf.task import Task
+
+
+@pytest.fixture(scope="module")
+def small_flags(image_dir, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("pseudo_labels")
+    splits = {}
+    for split, size in dict(train=48, val=16).items():
+        fingerprint = Manifest.read(image_dir, "images").fingerprint(split)
+        labels = np.arange(size, dtype=np.int32) % 4
+        splits[split] = PseudoLabels(fingerprint, np.arange(size), labels, np.zeros(size, np.float32))
+    write_pseudo_labels(directory, splits, num_clusters=4)
+    settings = dict(data_dir=str(image_dir), image_size=32, width_multiplier=0.05, pseudo_labels=str(directory))
+    settings |= dict(num_permutations=6, permutations_per_image=2, tile_fc6_units=8, puzzle_fc7_units=8, probe_grids=["2"] * 5)
+    return settings
+
+
+@pytest.mark.parametrize("backbone", registry.BACKBONES)
+@pytest.mark.parametrize("name", registry.TASKS)
+def test_two_steps_and_the_contract(name, backbone, small_flags, tmp_path):
+    with flagsaver.flagsaver(**small_flags):
+        task = registry.TASKS[name].from_flags()
+        assert isinstance(task, Task)
+
+        def build():
+            return registry.BACKBONES[backbone].from_flags(image_size=32, with_fc=task.with_fc)
+
+        options = dict(workdir=tmp_path, train_steps=2, batch_size=16, log_steps=1)
+        model, metrics, _ = training.train(task, build, lambda: optimizers.make_optimizer("sgd", 1e-3), **options)
+        assert metrics["step"] == 2 and len(metrics["history"]["train"]) == 2
+        assert all(np.isfinite(value) for value in metrics["evaluation"].values())
+        assert "chance" in metrics["facts"] and "definition" in metrics["facts"]
+        first, again, later = (next(iter(task.dataset("train", 16, True, (0, epoch)))) for epoch in (0, 0, 1))
+        assert first["seed"].shape == (16, 2) if "seed" in first else not task.trains_backbone
+        for key in first:
+            np.testing.assert_array_equal(first[key], again[key], err_msg=key)
+        assert (first["index"].numpy() != later["index"].numpy()).any()
+        losses, per_example = task.loss(model, first, training=False)
+        assert losses.shape == (16,) and losses.dtype == tf.float32
+        assert all(value.shape == (16,) for value in per_example.values())
+
+
+def test_unknown_names_are_refused_with_the_choices():
+    with pytest.raises(InputError, match="--task=jigsaww: unknown; there are cluster_classification, jigsaw_pp, linear_probe"):
+        registry.lookup(registry.TASKS, "jigsaww", "task")
