@@ -8,13 +8,13 @@ from ccssl_tf.models.backbone import NORMALIZATION, SMALL_IMAGE_SIZE, WIDTH_MULT
 
 CONV1_STRIDE = flags.DEFINE_integer("conv1_stride", 4, "Stride of AlexNet's conv1: 4 on images, 2 on tiles; small images always 2.")
 
-# name, filters, kernel size, groups, Caffe's bias start.
+# name, filters, kernel size, groups, whether the bias starts above zero (at 1 in CaffeNet, 0.1 in BVLC's AlexNet).
 _CONVOLUTIONS = (
-    ("conv1", 96, 11, 1, 0),
-    ("conv2", 256, 5, 2, 1),
-    ("conv3", 384, 3, 1, 0),
-    ("conv4", 384, 3, 2, 1),
-    ("conv5", 256, 3, 2, 1),
+    ("conv1", 96, 11, 1, False),
+    ("conv2", 256, 5, 2, True),
+    ("conv3", 384, 3, 1, False),
+    ("conv4", 384, 3, 2, True),
+    ("conv5", 256, 3, 2, True),
 )
 
 
@@ -65,7 +65,8 @@ class AlexNet(Backbone):
         images = keras.Input([side, side, 3], name="images")
         endpoints = {}
         x = images
-        for layer, filters, size, groups, bias in _CONVOLUTIONS:
+        raised = 1.0 if order == "caffenet" else 0.1
+        for layer, filters, size, groups, is_raised in _CONVOLUTIONS:
             strides = 1
             if layer == "conv1":
                 size, strides = (5, 2) if stem == "small" else (size, conv1_stride)
@@ -77,7 +78,7 @@ class AlexNet(Backbone):
                 groups=groups,
                 padding="valid" if layer == "conv1" and stem == "standard" else "same",
                 use_bias=not with_norm,
-                bias_initializer=keras.initializers.Constant(bias),
+                bias_initializer=keras.initializers.Constant(raised if is_raised else 0),
                 kernel_initializer="he_normal" if with_norm else keras.initializers.RandomNormal(stddev=0.01),
                 name=layer,
             )(x)
@@ -91,7 +92,7 @@ class AlexNet(Backbone):
             x = keras.layers.Flatten(name="flatten")(x)
             for stream, (layer, units) in enumerate(zip(("fc6", "fc7"), fc_units, strict=True)):
                 initializer = keras.initializers.RandomNormal(stddev=0.005)
-                bias = keras.initializers.Constant(1 if order == "caffenet" else 0.1)
+                bias = keras.initializers.Constant(raised)
                 x = keras.layers.Dense(units, kernel_initializer=initializer, bias_initializer=bias, name=layer)(x)
                 endpoints[layer] = x = keras.layers.ReLU(name=f"{layer}_relu")(x)
                 x = PerExampleDropout(dropout_rate, stream=1000 + stream, name=f"{layer}_dropout")(x)
@@ -101,12 +102,11 @@ class AlexNet(Backbone):
     @staticmethod
     def _after(layer, x, stem, order, normalization):
         """Pooling and LRN behind a convolution."""
-        if stem == "small":
-            return CeilMaxPooling2D(2, 2, name=f"pool{layer[-1]}")(x) if layer in ("conv1", "conv2") else x
-        if layer not in ("conv1", "conv2", "conv5"):
+        window, pooled = (2, ("conv1", "conv2")) if stem == "small" else (3, ("conv1", "conv2", "conv5"))
+        if layer not in pooled:
             return x
         number = layer[-1]
-        stages = [CeilMaxPooling2D(3, 2, name=f"pool{number}")]
+        stages = [CeilMaxPooling2D(window, 2, name=f"pool{number}")]
         if normalization == "lrn" and layer != "conv5":
             stages.insert(1 if order == "caffenet" else 0, LocalResponseNormalization(name=f"norm{number}"))
         for stage in stages:

@@ -7,6 +7,8 @@ endpoints, fingerprint).
 import hashlib
 import json
 import pathlib
+import zipfile
+import zlib
 
 import keras
 import numpy as np
@@ -27,6 +29,11 @@ NORMALIZATION = flags.DEFINE_enum(
 IMAGENET_MEAN = (123.0, 117.0, 104.0)
 SMALL_IMAGE_SIZE = 128
 FILE_NAME = "backbone.keras"
+# What Keras, zipfile and HDF5 raise on damaged and foreign files.
+_LOADING_ERRORS = (
+    *(ValueError, TypeError, LookupError, AttributeError, EOFError, OSError, RuntimeError),
+    *(zipfile.BadZipFile, zlib.error),
+)
 
 
 def scaled(channels: int, width_multiplier: float) -> int:
@@ -95,6 +102,15 @@ def save_model(model: keras.Model, path):
         model.save(temporary)
 
 
+def load_model(path) -> keras.Model:
+    """Loads a model of registered layers from a `.keras` file; raises CorruptArtifactError when that cannot be done."""
+    try:
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
+    except _LOADING_ERRORS as error:
+        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise CorruptArtifactError(f"{path}: cannot be loaded ({first_line}); train it again") from error
+
+
 def save_backbone(backbone: Backbone, directory) -> str:
     """Writes `backbone.keras` and `backbone.json` into `directory`; returns the fingerprint."""
     directory = pathlib.Path(directory)
@@ -117,7 +133,7 @@ def load_backbone(path) -> Backbone:
 
     Raises:
       InputError: no such file, not a `.keras` file, or a model that is not one of our backbones.
-      CorruptArtifactError: the file is damaged.
+      CorruptArtifactError: the file is damaged, or its weights are not those that `backbone.json` beside it tells of.
     """
     path = pathlib.Path(path)
     file = path / FILE_NAME if path.is_dir() else path
@@ -125,13 +141,12 @@ def load_backbone(path) -> Backbone:
         raise InputError(f"{file}: no such file; --init_backbone takes a finished training directory or its {FILE_NAME}")
     if file.suffix != ".keras":
         raise InputError(f"{file}: not a .keras file; other formats come in through named importers")
-    try:
-        model = keras.saving.load_model(file, compile=False, safe_mode=True)
-    except (ValueError, TypeError, KeyError, OSError) as error:
-        first_line = str(error).strip().splitlines()[0][:200]
-        raise CorruptArtifactError(f"{file}: cannot be loaded ({first_line}); train it again") from error
+    model = load_model(file)
     if not isinstance(model, Backbone):
         raise InputError(f"{file}: holds a {type(model).__name__}, not a backbone of this project")
+    recorded = describe(file).get("fingerprint") if file.name == FILE_NAME else None
+    if recorded and recorded != backbone_fingerprint(model):
+        raise CorruptArtifactError(f"{file}: its weights do not have the fingerprint in backbone.json; train it again")
     return model
 
 
@@ -157,7 +172,12 @@ def copy_convolutions(source: Backbone, target: Backbone, source_name: str):
 
 
 def describe(path) -> dict:
-    """Returns the contents of `backbone.json` beside or in `path`, {} when there is none."""
+    """Returns the contents of `backbone.json` beside or in `path`, {} when there is none; CorruptArtifactError for a damaged one."""
     path = pathlib.Path(path)
     file = (path if path.is_dir() else path.parent) / "backbone.json"
-    return json.loads(file.read_text()) if file.is_file() else {}
+    if not file.is_file():
+        return {}
+    try:
+        return dict(json.loads(file.read_text()))
+    except (ValueError, TypeError) as error:
+        raise CorruptArtifactError(f"{file}: damaged ({error}); train it again") from error
