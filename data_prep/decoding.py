@@ -11,6 +11,7 @@ import os
 import re
 import sys
 import tempfile
+import warnings
 
 import numpy as np
 from PIL import Image, ImageChops, ImageOps
@@ -28,6 +29,8 @@ _MOST_STRAY_BYTES = 0.01  # Of the file.
 
 # Sizes are compared with --max_pixels before anything is decoded; Pillow's own limit would only double that.
 Image.MAX_IMAGE_PIXELS = None
+# What Pillow has to say about odd metadata is no news to the user of a million images.
+warnings.filterwarnings("ignore", module="PIL")
 # Without this only some of the formats are known to `Image.open`.
 Image.init()
 
@@ -118,12 +121,12 @@ def check_jpeg(data: bytes):
     """
     import tensorflow as tf
 
-    with _stderr_of_decoder() as warnings:
+    with _stderr_of_decoder() as said:
         try:
             tf.io.decode_jpeg(data, channels=3)
         except tf.errors.InvalidArgumentError as error:
             raise BadImage("truncated or corrupt JPEG") from error
-    for warning in (line for line in warnings if line.startswith(_JPEG_WARNINGS)):
+    for warning in (line for line in said if line.startswith(_JPEG_WARNINGS)):
         stray = _STRAY_BYTES.search(warning)
         if stray is None or int(stray[1]) > _MOST_STRAY_BYTES * len(data):
             raise BadImage(f"corrupt JPEG ({warning.removeprefix('Corrupt JPEG data: ')})")

@@ -128,7 +128,7 @@ def _ids_of(meta):
     try:
         synsets = scipy.io.loadmat(io.BytesIO(meta), squeeze_me=True)["synsets"]
         return {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in synsets}
-    except (ValueError, KeyError, TypeError, IndexError, NotImplementedError) as error:
+    except (scipy.io.matlab.MatReadError, ValueError, KeyError, TypeError, IndexError, NotImplementedError) as error:
         raise InputError(f"meta.mat: not the development kit's table of classes ({error})") from error
 
 

@@ -5,7 +5,7 @@ import tarfile
 import pytest
 
 from ccssl_tf.errors import InputError
-from data_prep import sources
+from data_prep import locations
 
 
 def _tar(path, members):
@@ -27,7 +27,7 @@ def _special(name, kind, target=""):
 def test_tar_members_are_read_in_place(tmp_path):
     long = "d/" * 60 + "x" * 120 + ".jpg"
     path = _tar(tmp_path / "a.tar", [("./a.jpg", b"one"), (long, b"two" * 1000), ("caf\udce9.png", b"three"), ("e.jpg", b"")])
-    found = {member.name: sources.read_location(member.location) for member in sources.tar_members(path)}
+    found = {member.name: locations.read_location(member.location) for member in locations.tar_members(path)}
     assert found == {b"a.jpg": b"one", long.encode(): b"two" * 1000, b"caf\xe9.png": b"three", b"e.jpg": b""}
 
 
@@ -35,9 +35,9 @@ def test_tars_inside_a_tar_are_read_in_place(tmp_path):
     inner = [_tar(tmp_path / f"n{i}.tar", [(f"n{i}_{j}.JPEG", f"{i} {j}".encode()) for j in range(3)]) for i in range(2)]
     outer = _tar(tmp_path / "outer.tar", [(path.name, path.read_bytes()) for path in inner])
     found = {}
-    for member in sources.tar_members(outer):
+    for member in locations.tar_members(outer):
         path, start, size = member.location
-        found.update((m.name, sources.read_location(m.location)) for m in sources.tar_members(path, start, start + size))
+        found.update((m.name, locations.read_location(m.location)) for m in locations.tar_members(path, start, start + size))
     assert found == {f"n{i}_{j}.JPEG".encode(): f"{i} {j}".encode() for i in range(2) for j in range(3)}
 
 
@@ -59,7 +59,7 @@ def test_dangerous_members_are_refused_by_name(tmp_path, member):
     path = _tar(tmp_path / "evil.tar", [("a.jpg", b"one"), (member, b"")])
     name = member if isinstance(member, str) else member.name
     with pytest.raises(InputError, match=name.lstrip("/.").split("/")[-1]):
-        list(sources.tar_members(path))
+        list(locations.tar_members(path))
     assert [entry.name for entry in tmp_path.iterdir()] == ["evil.tar"]
 
 
@@ -69,14 +69,14 @@ def test_truncated_and_foreign_tars_are_refused(tmp_path):
     for name, content in {"cut_data": data[:5000], "cut_header": data[:3800], "empty": b"", "text": b"no tar" * 500}.items():
         (tmp_path / name).write_bytes(content)
         with pytest.raises(InputError, match=name):
-            list(sources.tar_members(tmp_path / name))
+            list(locations.tar_members(tmp_path / name))
     with tarfile.open(tmp_path / "b.tar.gz", "w:gz") as archive:
         archive.add(path, "a.jpg")
     with pytest.raises(InputError, match="uncompressed"):
-        list(sources.tar_members(tmp_path / "b.tar.gz"))
+        list(locations.tar_members(tmp_path / "b.tar.gz"))
     # A class tar cut short must not run on into what follows it.
     with pytest.raises(InputError):
-        list(sources.tar_members(path, 0, 1000))
+        list(locations.tar_members(path, 0, 1000))
 
 
 def test_walk_follows_links_and_survives_loops(tmp_path):
@@ -89,29 +89,29 @@ def test_walk_follows_links_and_survives_loops(tmp_path):
     (tmp_path / "tree" / "b" / "c" / "loop").symlink_to(tmp_path / "tree")
     (tmp_path / "tree" / ".hidden").mkdir()
     (tmp_path / "tree" / ".hidden" / "x.jpg").write_bytes(b"no")
-    found = {file.name: sources.read_location(file.location) for file in sources.walk_tree(tmp_path / "tree")}
+    found = {file.name: locations.read_location(file.location) for file in locations.walk_tree(tmp_path / "tree")}
     assert found == {b"a.jpg": b"far", b"b/new\nline\xff.jpg": b"odd"}
 
 
 def test_what_cannot_be_read_is_named(tmp_path):
     (tmp_path / "gone.jpg").symlink_to(tmp_path / "nowhere")
     with pytest.raises(InputError, match="gone.jpg"):
-        list(sources.walk_tree(tmp_path))
+        list(locations.walk_tree(tmp_path))
     (tmp_path / "gone.jpg").unlink()
     os.mkfifo(tmp_path / "pipe.jpg")
     with pytest.raises(InputError, match="pipe.jpg"):
-        list(sources.walk_tree(tmp_path))
+        list(locations.walk_tree(tmp_path))
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
 def test_unreadable_directories_are_errors(tmp_path):
     (tmp_path / "closed").mkdir(mode=0)
     with pytest.raises(PermissionError, match="closed"):
-        list(sources.walk_tree(tmp_path))
+        list(locations.walk_tree(tmp_path))
 
 
 def test_image_names():
     for name in (b"a.jpg", b"a/B.JPEG", b"x.PnG", b"x.webp", b"x.gif", b"x.bmp", b"x.tiff"):
-        assert sources.is_image_name(name)
+        assert locations.is_image_name(name)
     for name in (b"a.txt", b"jpg", b".a.jpg", b"._a.jpg", b"__MACOSX/a.jpg", b"a.jpg.part", b".x/a.jpg"):
-        assert not sources.is_image_name(name)
+        assert not locations.is_image_name(name)
