@@ -9,6 +9,7 @@ import errno
 import os
 import pathlib
 import random
+import re
 import signal
 import sys
 import time
@@ -80,7 +81,7 @@ def _tensorflow_error(error):
     lines = str(getattr(error, "message", error)).strip().splitlines() or ["no details"]
     for name, part, message, code in _TENSORFLOW_ERRORS:
         if type(error).__name__ == name and part in lines[0]:
-            return message.format(lines[0][:300]), code
+            return message.format(re.sub(r"{{.*?}} ?| ?\[Op:.*", "", lines[0])[:300]), code
     return None
 
 

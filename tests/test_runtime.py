@@ -129,6 +129,14 @@ def test_every_error_ends_with_its_code_and_one_line(error, code, capsys):
     assert one_line(capsys.readouterr().err).startswith("error: ")
 
 
+def test_tensorflows_own_names_are_left_out(capsys):
+    error = tf.errors.DataLossError(
+        None, None, "{{function_node __wrapped__IteratorGetNext}} corrupted record at 12 [Op:IteratorGetNext] name: "
+    )
+    runtime.run_command(raising(error), "Raises.", ["raiser"])
+    assert capsys.readouterr().err.startswith("error: damaged records: corrupted record at 12; ")
+
+
 @pytest.mark.parametrize("error", [ZeroDivisionError("bug"), FileNotFoundError(errno.ENOENT, "gone", "x"), KeyError("bug")])
 def test_mistakes_of_the_program_keep_their_traceback(error):
     with pytest.raises(type(error)):
