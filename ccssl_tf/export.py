@@ -47,7 +47,7 @@ class Exported:
             raise InputError(f"--run={run}: no finished run there; name the --workdir of a ccssl_tf.train that has ended")
         self.backbone, self.classifier = backbone_lib.load_backbone(run), None
         if (run / "classifier.keras").is_file():
-            self.classifier = _load_classifier(run / "classifier.keras")
+            self.classifier = backbone_lib.load_model(run / "classifier.keras")
             self.backbone = next(layer for layer in self.classifier.layers if isinstance(layer, backbone_lib.Backbone))
         network = self.classifier or self.backbone
         self.side = network.input_shape[1]
@@ -115,13 +115,6 @@ class Exported:
             ),
             num_parameters=(self.classifier or self.backbone).count_params(),
         )
-
-
-def _load_classifier(path):
-    try:
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
-    except (ValueError, TypeError, KeyError, OSError) as error:
-        raise CorruptArtifactError(f"{path}: cannot be loaded ({str(error).strip().splitlines()[0][:200]}); train it again") from error
 
 
 def _traced(function, side):

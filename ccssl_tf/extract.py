@@ -15,7 +15,6 @@ from ccssl_tf import network_flags, registry, stage_flags
 from ccssl_tf.data.manifest import Manifest
 from ccssl_tf.errors import FlagError
 from ccssl_tf.features import extract_features
-from ccssl_tf.models import backbone as backbone_lib
 from ccssl_tf.workdir import Workdir
 
 _EXTRACTOR = flags.DEFINE_string("extractor", "endpoint", f"What makes the features: {', '.join(registry.EXTRACTORS)}.")
@@ -27,9 +26,10 @@ def main():
     """Runs the stage."""
     if not stage_flags.DATA_DIR.value:
         raise FlagError("--data_dir: not given; name a directory written by a data_prep command")
+    runtime.seed_everything(runtime.SEED.value)
     images = Manifest.read(stage_flags.DATA_DIR.value, "images")
     rows = images.num_examples(_SPLIT.value)
-    extractor = registry.lookup(registry.EXTRACTORS, _EXTRACTOR.value, "extractor").from_flags(make_backbone)
+    extractor = registry.lookup(registry.EXTRACTORS, _EXTRACTOR.value, "extractor").from_flags(registry.build_backbone)
     size = rows * extractor.dim * tf.as_dtype(_FEATURE_DTYPE.value).size
     print(
         f"extract  {rows} images, split {_SPLIT.value}, to rows of {extractor.dim} {_FEATURE_DTYPE.value}: {size / 1e9:.3g} GB in "
@@ -56,21 +56,6 @@ def main():
         workdir.finish(
             metrics=dict(num_examples=rows, dim=extractor.dim, num_bytes=sum(s.num_bytes for s in manifest.shards(_SPLIT.value)))
         )
-
-
-def make_backbone():
-    """Returns the network the flags name: that of --init_backbone, at the image size and stride of whole images, or a random --backbone."""
-    runtime.seed_everything(runtime.SEED.value)
-    size = network_flags.IMAGE_SIZE.value
-    if not network_flags.INIT_BACKBONE.value:
-        return registry.lookup(registry.BACKBONES, network_flags.BACKBONE.value, "backbone").from_flags(image_size=size)
-    start = backbone_lib.load_backbone(network_flags.INIT_BACKBONE.value)
-    # Pre-training on tiles may have used another input size and stride (protocols: stride 4 on whole images).
-    here = type(start).from_flags(image_size=size).get_config()
-    free = {name: here[name] for name in ("conv1_stride", "image_size", "fc_units") if name in here}
-    network = type(start).from_config({**start.get_config(), **free})
-    backbone_lib.copy_convolutions(start, network, network_flags.INIT_BACKBONE.value)
-    return network
 
 
 if __name__ == "__main__":

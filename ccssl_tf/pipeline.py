@@ -28,7 +28,7 @@ COMMAND = flags.DEFINE_multi_string(
     "A command as typed after `python -m`; repeat for a list. {workdir} and {seed} are filled in; a leading [labels] marks one to leave "
     "out when its --data_dir turns out to have no labels.",
 )
-WORKDIR = workdir_lib.directory_flag("workdir", "runs/pipeline", "Directory under which every stage gets its own: {workdir} in the commands.")
+WORKDIR = workdir_lib.directory_flag("workdir", "runs/pipeline", "Directory under which every stage gets its own; {workdir} in commands.")
 IMAGES = flags.DEFINE_string("images", None, "Folder of your own images, used instead of the data set the first command makes.")
 SEEDS = flags.DEFINE_list("seeds", None, "Seeds, e.g. 0,1,2: runs the list once for each, in --workdir/seed0, ..., then reports over all.")
 SET = flags.DEFINE_multi_string("set", [], "name=value: changes a flag in every command in which it is written; may be repeated.")

@@ -1,10 +1,14 @@
 """The table of contents of the system: every backbone, extractor and task, by the name its flag takes."""
 
+from absl import flags
+
+from ccssl_tf import network_flags
 from ccssl_tf.downstream.linear_probe import LinearProbe
 from ccssl_tf.errors import InputError
 from ccssl_tf.features.endpoint import EndpointExtractor
 from ccssl_tf.knowledge_transfer.cluster_classification import ClusterClassification
 from ccssl_tf.models.alexnet import AlexNet
+from ccssl_tf.models.backbone import copy_convolutions, load_backbone
 from ccssl_tf.models.vgg16 import VGG16
 from ccssl_tf.pretext.jigsaw_pp import JigsawPP
 
@@ -29,3 +33,32 @@ def lookup(table: dict, name: str, flag: str):
     if name not in table:
         raise InputError(f"--{flag}={name}: unknown; there are {', '.join(sorted(table))}")
     return table[name]
+
+
+def build_backbone(*, with_fc: bool = False):
+    """Returns the network the flags name: that of --init_backbone, with its convolutions, or a random --backbone.
+
+    An --init_backbone brings its own architecture; only what does not touch the kernels follows the flags: input size, stride (2 on
+    tiles, 4 on whole images) and, with random weights, fully connected layers (`with_fc`).
+
+    Raises:
+      InputError: --backbone, --width_multiplier or --normalization is given and says otherwise than the file.
+    """
+    path, name = network_flags.INIT_BACKBONE.value, network_flags.BACKBONE.value
+    chosen = lookup(BACKBONES, name, "backbone")
+    options = dict(image_size=network_flags.IMAGE_SIZE.value, with_fc=with_fc)
+    if not path:
+        return chosen.from_flags(**options)
+    start = load_backbone(path)
+    if flags.FLAGS["backbone"].present and type(start) is not chosen:
+        raise InputError(f"{path}: holds another architecture, {type(start).__name__}, than --backbone={name}; leave one of the flags out")
+    config, here = start.get_config(), type(start).from_flags(**options).get_config()
+    for flag in ("width_multiplier", "normalization"):
+        if flags.FLAGS[flag].present and config[flag] != here[flag]:
+            raise InputError(
+                f"{path}: another architecture, with {flag} {config[flag]}; leave --{flag}={here[flag]} out or name another file"
+            )
+    free = {argument: here[argument] for argument in ("conv1_stride", "image_size", "fc_units") if argument in here}
+    network = type(start).from_config({**config, **free})
+    copy_convolutions(start, network, path)
+    return network

@@ -49,28 +49,21 @@ def main():
     if _PRECISION.value != "none":
         keras.config.set_dtype_policy(f"mixed_{_PRECISION.value}")
     task = registry.lookup(registry.TASKS, _TASK.value, "task").from_flags()
-    backbone_class = registry.lookup(registry.BACKBONES, network_flags.BACKBONE.value, "backbone")
-
-    def build_backbone():
-        network = backbone_class.from_flags(image_size=network_flags.IMAGE_SIZE.value, with_fc=task.with_fc)
-        if network_flags.INIT_BACKBONE.value:
-            start = backbone_lib.load_backbone(network_flags.INIT_BACKBONE.value)
-            backbone_lib.copy_convolutions(start, network, network_flags.INIT_BACKBONE.value)
-        return network
-
     strategy = make_strategy(_STRATEGY.value)
     if _JIT.value and strategy.num_replicas_in_sync > 1:
         raise FlagError("--jit works on one device only; use --strategy=one or --nojit")
     data = Manifest.read(stage_flags.DATA_DIR.value, "images")
+    # Built once before anything is written, so that a network that cannot be is refused first.
+    network = registry.build_backbone(with_fc=task.with_fc)
+    task.build_model(network)
     if runtime.DRY_RUN.value:
-        network = build_backbone()
-        task.build_model(network)
         print(
             f"would train {_TASK.value} on {data.num_examples('train')} images of {stage_flags.DATA_DIR.value}, "
-            f"{_TRAIN_STEPS.value} steps of {network_flags.BATCH_SIZE.value}, with {network_flags.BACKBONE.value} "
+            f"{_TRAIN_STEPS.value} steps of {network_flags.BATCH_SIZE.value}, with {network.name} "
             f"({network.count_params():,} parameters), into {stage_flags.WORKDIR.value}"
         )
         return
+    runtime.seed_everything(runtime.SEED.value)
     inputs = dict(data_dir=stage_flags.DATA_DIR.value, init_backbone=network_flags.INIT_BACKBONE.value, **task.inputs())
     with Workdir(stage_flags.WORKDIR.value, inputs=inputs) as workdir:
         if workdir.is_done:
@@ -78,7 +71,7 @@ def main():
             return
         model, metrics, timing = training.train(
             task,
-            build_backbone,
+            lambda: registry.build_backbone(with_fc=task.with_fc),
             lambda: with_loss_scale(optimizers.from_flags(_TRAIN_STEPS.value)),
             workdir=workdir.path,
             train_steps=_TRAIN_STEPS.value,
@@ -92,13 +85,13 @@ def main():
             log_steps=_LOG_STEPS.value,
             eval_steps=_EVAL_STEPS.value,
             checkpoint_steps=_CHECKPOINT_STEPS.value,
-            fingerprints=dict(task=_TASK.value, backbone=network_flags.BACKBONE.value, data=data.fingerprint("train")),
+            fingerprints=dict(task=_TASK.value, data=data.fingerprint("train")),
         )
         if task.trains_backbone:
             backbone_lib.save_backbone(model.backbone, workdir.path)
         if task.saves_classifier:
             backbone_lib.save_model(model, workdir.path / "classifier.keras")
-        workdir.finish(metrics=dict(metrics, task=_TASK.value, backbone=network_flags.BACKBONE.value), timing=timing)
+        workdir.finish(metrics=dict(metrics, task=_TASK.value, backbone=model.backbone.name), timing=timing)
         print(f"done  {workdir.path}", flush=True)
 
 

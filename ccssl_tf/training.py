@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from ccssl_tf import optimizers, runtime
 from ccssl_tf.checkpointing import Checkpoints
-from ccssl_tf.data.manifest import write_bytes
+from ccssl_tf.data.manifest import fingerprint_of, write_bytes
 from ccssl_tf.errors import InputError, Interrupted
 
 
@@ -54,7 +54,7 @@ def train(
       log_steps: steps between progress records.
       eval_steps: steps between evaluations; 0: only after the last.
       checkpoint_steps: steps between checkpoints.
-      fingerprints: what a checkpoint must agree on.
+      fingerprints: what a checkpoint must agree on besides the architecture.
 
     Returns:
       (model, metrics dict, timing dict).
@@ -75,7 +75,8 @@ def train(
         model = task.build_model(build_backbone())
         optimizer = optimizer()
         optimizer.build(model.trainable_variables)
-        checkpoints = Checkpoints(workdir / "checkpoints", model, optimizer, fingerprints or {})
+        agreed = dict(fingerprints or {}, architecture=fingerprint_of(model.backbone.architecture()))
+        checkpoints = Checkpoints(workdir / "checkpoints", model, optimizer, agreed)
         history = checkpoints.restore() or dict(train=[], evaluation=[], pending={})
     run_step = _step_function(task, model, optimizer, strategy, batch_size, weight_decay, bias_multiplier, accumulate_steps, jit)
     steps_per_epoch = int(task.dataset("train", batch_size, training=True, epoch_seed=(seed, 0)).cardinality())

@@ -37,10 +37,13 @@ def input_fingerprint(path) -> str:
     """
     path = pathlib.Path(path)
     directory = path if path.is_dir() else path.parent
-    if path.is_dir() and (path / manifest_lib.MANIFEST_NAME).is_file():
-        return _recorded_fingerprint(path / manifest_lib.MANIFEST_NAME)
-    if (path.is_dir() or path.name == "backbone.keras") and (directory / "backbone.json").is_file():
-        return _recorded_fingerprint(directory / "backbone.json")
+    recorded = None
+    if path.is_dir():
+        recorded = _recorded_fingerprint(path / manifest_lib.MANIFEST_NAME)
+    if path.is_dir() or path.name == "backbone.keras":
+        recorded = recorded or _recorded_fingerprint(directory / "backbone.json")
+    if recorded:
+        return recorded
     if not path.exists():
         raise InputError(f"{path}: no such file or directory")
     listing = []
@@ -53,10 +56,11 @@ def input_fingerprint(path) -> str:
 
 
 def _recorded_fingerprint(path):
+    """The fingerprint in a file of ours; None where there is none, as in a user's folder with a manifest.json of another kind."""
     try:
         return str(json.loads(path.read_text())["fingerprint"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: no fingerprint in it; the directory was not written by this program") from error
+    except (OSError, KeyError, TypeError, ValueError):
+        return None
 
 
 class Workdir:
@@ -91,9 +95,8 @@ class Workdir:
         if self.path.exists() and not self.path.is_dir():
             raise InputError(f"{self.path}: is a file; name a directory")
         self.path.mkdir(parents=True, exist_ok=True)
-        foreign = [entry.name for entry in self.path.iterdir() if entry.name not in _HOUSEKEEPING and ".tmp-" not in entry.name]
-        if foreign and not (self.path / "run.json").is_file():
-            raise InputError(f"{self.path}: already holds something else ({sorted(foreign)[0]}); name an empty directory")
+        if self._outputs() and not (self.path / "run.json").is_file():
+            raise InputError(f"{self.path}: already holds something else ({self._outputs()[0]}); name an empty directory")
         self._lock = _lock(self.path)
         try:
             self._claim(fingerprints)
@@ -107,9 +110,14 @@ class Workdir:
             os.close(self._lock)
             self._lock = None
 
+    def _outputs(self):
+        """Names of what is there besides this class's own notes of a run that has not written anything yet."""
+        names = (entry.name for entry in self.path.iterdir())
+        return sorted(name for name in names if name not in _HOUSEKEEPING and ".tmp-" not in name)
+
     def _claim(self, fingerprints):
         record = self.path / "run.json"
-        if record.is_file() and (self.path / "flags.txt").is_file():
+        if self._outputs() and (self.path / "flags.txt").is_file():
             _refuse_other_flags(self.path)
             for name, before in _recorded_inputs(record).items():
                 now = fingerprints.get(name, "nothing")
