@@ -54,6 +54,11 @@ class Backbone(keras.Model):
     activations after the rectifier and before pooling.
     """
 
+    def __init__(self, *, inputs, outputs, name):
+        super().__init__(inputs=inputs, outputs=outputs, name=name)
+        # Under PyTorch Keras sorts the keys of `output`.
+        self._endpoint_names = tuple(outputs)
+
     def get_config(self):
         """The subclass's constructor arguments: what the architecture is rebuilt from."""
         raise TypeError(f"{type(self).__name__} must return its own arguments")
@@ -66,7 +71,7 @@ class Backbone(keras.Model):
     @property
     def endpoint_names(self) -> list[str]:
         """Names of the endpoints, first layer first."""
-        return list(self.output.keys())
+        return list(self._endpoint_names)
 
     def normalize(self, images):
         """Maps RGB images in [0, 255] of any dtype to the float32 this backbone takes (mean subtracted)."""

@@ -22,7 +22,7 @@ from ccssl_tf.models import load_backbone
 for directory in sorted(pathlib.Path(sys.argv[1]).iterdir()):
     backbone = load_backbone(directory)
     outputs = backbone(backbone.normalize(np.load(directory / "images.npy")), training=False)
-    np.savez(directory / f"{keras.backend.backend()}.npz", **{k: keras.ops.convert_to_numpy(v) for k, v in outputs.items()})
+    np.savez(directory / f"{keras.backend.backend()}.npz", **{k: keras.ops.convert_to_numpy(outputs[k]) for k in backbone.endpoint_names})
 dropped = keras.ops.convert_to_numpy(PerExampleDropout(0.5, stream=0)(np.ones([8, 100], "float32"), training=True))
 assert set(np.unique(dropped)) == {0, 2}
 print(keras.backend.backend(), "tensorflow" in sys.modules)
