@@ -19,9 +19,12 @@ class Checkpoints:
         self._directory = pathlib.Path(directory)
         self.step = tf.Variable(0, dtype=tf.int64)
         self._fingerprints = json.dumps(fingerprints, sort_keys=True)
-        random_states = [variable.value for variable in model.variables if "seed_generator" in variable.path]
+        # Every variable by its place in the list, random states too: what Keras hides from tf.train.Checkpoint would be lost silently.
         self._checkpoint = tf.train.Checkpoint(
-            model=model, optimizer=optimizer, step=self.step, random_states=random_states, fingerprints=tf.Variable(self._fingerprints)
+            variables=[variable.value for variable in model.variables],
+            optimizer=optimizer,
+            step=self.step,
+            fingerprints=tf.Variable(self._fingerprints),
         )
         self._manager = tf.train.CheckpointManager(self._checkpoint, str(self._directory), max_to_keep=2)
 
@@ -59,9 +62,7 @@ class Checkpoints:
             except (tf.errors.OpError, IndexError, AssertionError, OSError, json.JSONDecodeError) as error:
                 print(f"warning: {prefix}: unreadable ({type(error).__name__}); trying the one before", flush=True)
         if candidates:
-            raise CorruptArtifactError(
-                f"{self._directory}: no checkpoint can be read; delete the directory to start again"
-            )
+            raise CorruptArtifactError(f"{self._directory}: no checkpoint can be read; delete the directory to start again")
         return None
 
 

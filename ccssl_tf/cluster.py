@@ -71,7 +71,7 @@ def _run(workdir, fitted, assigned, images, should_stop):
         seed=runtime.SEED.value,
         memory_gb=_MEMORY_GB.value,
     )
-    summaries = tf.summary.create_file_writer(str(workdir.path))
+    summaries = tf.summary.create_file_writer(str(workdir.path / "tensorboard"))
 
     def on_pass(values):
         print_pass(values)

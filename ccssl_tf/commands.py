@@ -113,6 +113,8 @@ def use_images(commands: list[Command], source: str) -> list[Command]:
         raise InputError("--images: this pipeline prepares no images, there is nothing to replace")
     sizes = [command.flag("image_size") for command in commands if command.module == "ccssl_tf.train"]
     arguments = [f"--source={source}", f"--output_dir={commands[position].directory}"]
+    # Written out, so that --set can change them.
+    arguments += ["--labels=auto", "--val_fraction=0.1", "--max_bad_images=0"]
     if sizes := [int(size) for size in sizes if size and size.isdigit()]:
         arguments.append(f"--resize_short_side={max(sizes)}")
     conversion = Command("data_prep.image_folder", tuple(arguments))

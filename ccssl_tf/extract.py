@@ -12,6 +12,7 @@ from ccssl_tf import runtime
 tf = runtime.quiet_tensorflow()
 
 from ccssl_tf import network_flags, registry, stage_flags
+from ccssl_tf.data import records
 from ccssl_tf.data.manifest import Manifest
 from ccssl_tf.errors import FlagError
 from ccssl_tf.features import extract_features
@@ -44,7 +45,7 @@ def main():
         if workdir.is_done:
             print(f"{workdir.path}: already complete")
             return
-        with runtime.stop_on_signal() as should_stop:
+        with runtime.stop_on_signal() as should_stop, records.naming_damage(stage_flags.DATA_DIR.value):
             manifest = extract_features(
                 extractor,
                 stage_flags.DATA_DIR.value,

@@ -58,6 +58,9 @@ def build_backbone(*, with_fc: bool = False):
             raise InputError(
                 f"{path}: another architecture, with {flag} {config[flag]}; leave --{flag}={here[flag]} out or name another file"
             )
+    # Recorded with the run: flags.txt then describes the network that ran, and is a valid flagfile for it.
+    flags.FLAGS.backbone = next(known for known, kind in BACKBONES.items() if kind is type(start))
+    flags.FLAGS.width_multiplier, flags.FLAGS.normalization = config["width_multiplier"], config["normalization"]
     free = {argument: here[argument] for argument in ("conv1_stride", "image_size", "fc_units") if argument in here}
     network = type(start).from_config({**config, **free})
     copy_convolutions(start, network, path)

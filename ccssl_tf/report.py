@@ -13,7 +13,7 @@ from absl import flags
 
 from ccssl_tf import runtime
 from ccssl_tf.data import manifest as manifest_lib
-from ccssl_tf.errors import InputError
+from ccssl_tf.errors import FlagError, InputError
 from ccssl_tf.reporting import figures, page
 from ccssl_tf.reporting import summary as summary_lib
 from ccssl_tf.reporting.runs import RunSet
@@ -22,6 +22,8 @@ from ccssl_tf.workdir import directory_flag
 RUNS = flags.DEFINE_string("runs", None, "Directory with the runs, at any depth below it.")
 OUTPUT_DIR = directory_flag("output_dir", None, "Directory for the page, its figures and summary.json; an earlier report is replaced.")
 REFERENCE = flags.DEFINE_string("reference", None, "A summary.json over several seeds, whose ranges are shown beside the numbers.")
+
+_PROJECT = pathlib.Path(__file__).parent.parent
 
 
 def write_report(runs: RunSet, output_dir, reference: dict | None = None) -> dict:
@@ -35,6 +37,8 @@ def write_report(runs: RunSet, output_dir, reference: dict | None = None) -> dic
     output_dir = pathlib.Path(output_dir)
     output_dir.mkdir(parents=True, exist_ok=True)
     summary = summary_lib.summarise(runs)
+    # First, because it marks the directory as a report's own, should this be killed.
+    manifest_lib.write_json(output_dir / "summary.json", summary)
     drawings = dict(
         probes={task: figures.both_grounds(figures.draw_probes, part) for task, part in summary["probes"].items()},
         curves=_curves(runs, summary),
@@ -50,7 +54,6 @@ def write_report(runs: RunSet, output_dir, reference: dict | None = None) -> dic
         if nearest.is_file():
             name = entry["runs"][0].replace("/", "_")
             manifest_lib.write_bytes(output_dir / f"nearest_images_{name}.png", nearest.read_bytes())
-    manifest_lib.write_json(output_dir / "summary.json", summary)
     manifest_lib.write_bytes(output_dir / "index.html", page.page(runs, summary, drawings, reference).encode())
     return summary
 
@@ -68,11 +71,12 @@ def _curves(runs, summary):
 
 
 def read_reference(path) -> dict | None:
-    """Reads an earlier `summary.json`; raises InputError when it is none."""
+    """Reads an earlier `summary.json`, from here or from the project's directory; raises InputError when it is none."""
     if not path:
         return None
     try:
-        reference = json.loads(pathlib.Path(path).read_text())
+        file = pathlib.Path(path)
+        reference = json.loads((file if file.exists() else _PROJECT / file).read_text())
         if reference["schema_version"] == summary_lib.SCHEMA_VERSION and "probes" in reference:
             return reference
     except OSError as error:
@@ -84,7 +88,7 @@ def read_reference(path) -> dict | None:
 
 def _check_output(directory):
     if not directory:
-        raise InputError("no output directory given: set --output_dir")
+        raise FlagError("no output directory given: set --output_dir")
     directory = pathlib.Path(directory)
     if directory.exists() and not directory.is_dir():
         raise InputError(f"--output_dir={directory}: is a file; name a directory")
@@ -95,7 +99,7 @@ def _check_output(directory):
 def main():
     """Reads the flags and writes the report."""
     if not RUNS.value:
-        raise InputError("no runs given: set --runs to a directory with runs in it")
+        raise FlagError("no runs given: set --runs to a directory with runs in it")
     _check_output(OUTPUT_DIR.value)
     reference = read_reference(REFERENCE.value)
     runs = RunSet(RUNS.value, exclude=OUTPUT_DIR.value)

@@ -24,7 +24,7 @@ DRY_RUN = flags.DEFINE_bool("dry_run", False, "Check the flags and inputs, print
 _NO_RESOURCE = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO}
 )
-_BAD_PATH = frozenset({errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP})
+_BAD_PATH = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP})
 # Type of a TensorFlow error, part of its message, what to report, exit code.
 _TENSORFLOW_ERRORS = (
     ("ResourceExhaustedError", "", "out of memory or disk: {}; use a smaller --batch_size or free space", 4),
@@ -42,6 +42,12 @@ def launch(main, description: str):
       main: called without arguments after the flags are parsed.
       description: first lines of `--help`.
     """
+
+    def stop(number, unused_frame):
+        raise Interrupted(f"stopped by {signal.Signals(number).name}; the same command continues where it was")
+
+    # Long loops replace this by `stop_on_signal`; here it covers what comes before and after them.
+    signal.signal(signal.SIGTERM, stop)
     sys.exit(run_command(main, description, sys.argv))
 
 
@@ -62,6 +68,9 @@ def run_command(main, description: str, argv: list[str]) -> int:
         return _report("interrupted; the same command continues where it stopped", Interrupted.exit_code)
     except MemoryError:
         return _report("out of memory: use a smaller --batch_size or fewer processes", ResourceError.exit_code)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # The reader of the output has gone; say no more.
+        return Interrupted.exit_code
     except OSError as error:
         if error.errno not in _NO_RESOURCE | _BAD_PATH:
             raise

@@ -13,8 +13,9 @@ import keras
 from absl import flags
 
 from ccssl_tf import network_flags, optimizers, registry, stage_flags, training
+from ccssl_tf.data import records
 from ccssl_tf.data.manifest import Manifest
-from ccssl_tf.errors import FlagError
+from ccssl_tf.errors import FlagError, InputError
 from ccssl_tf.models import backbone as backbone_lib
 from ccssl_tf.workdir import Workdir
 
@@ -43,7 +44,7 @@ def make_strategy(name: str):
 
 def main():
     """Trains and writes backbone, metrics and pictures into the work directory."""
-    if not _TASK.value or not stage_flags.DATA_DIR.value:
+    if not _TASK.value or not stage_flags.DATA_DIR.value or not stage_flags.WORKDIR.value:
         raise FlagError("set --task, --data_dir and --workdir")
     runtime.seed_everything(runtime.SEED.value)
     if _PRECISION.value != "none":
@@ -53,6 +54,11 @@ def main():
     if _JIT.value and strategy.num_replicas_in_sync > 1:
         raise FlagError("--jit works on one device only; use --strategy=one or --nojit")
     data = Manifest.read(stage_flags.DATA_DIR.value, "images")
+    training.check_batch_size(network_flags.BATCH_SIZE.value, task, strategy.num_replicas_in_sync, _ACCUMULATE.value)
+    if data.num_examples("train") < network_flags.BATCH_SIZE.value:
+        raise InputError(
+            f"--batch_size={network_flags.BATCH_SIZE.value}: {stage_flags.DATA_DIR.value} has {data.num_examples('train')} training images"
+        )
     # Built once before anything is written, so that a network that cannot be is refused first.
     network = registry.build_backbone(with_fc=task.with_fc)
     task.build_model(network)
@@ -69,24 +75,25 @@ def main():
         if workdir.is_done:
             print(f"{workdir.path}: already complete")
             return
-        model, metrics, timing = training.train(
-            task,
-            lambda: registry.build_backbone(with_fc=task.with_fc),
-            lambda: with_loss_scale(optimizers.from_flags(_TRAIN_STEPS.value)),
-            workdir=workdir.path,
-            train_steps=_TRAIN_STEPS.value,
-            batch_size=network_flags.BATCH_SIZE.value,
-            seed=runtime.SEED.value,
-            strategy=strategy,
-            weight_decay=optimizers.WEIGHT_DECAY.value,
-            bias_multiplier=optimizers.BIAS_MULTIPLIER.value,
-            accumulate_steps=_ACCUMULATE.value,
-            jit=_JIT.value,
-            log_steps=_LOG_STEPS.value,
-            eval_steps=_EVAL_STEPS.value,
-            checkpoint_steps=_CHECKPOINT_STEPS.value,
-            fingerprints=dict(task=_TASK.value, data=data.fingerprint("train")),
-        )
+        with records.naming_damage(stage_flags.DATA_DIR.value):
+            model, metrics, timing = training.train(
+                task,
+                lambda: registry.build_backbone(with_fc=task.with_fc),
+                lambda: with_loss_scale(optimizers.from_flags(_TRAIN_STEPS.value)),
+                workdir=workdir.path,
+                train_steps=_TRAIN_STEPS.value,
+                batch_size=network_flags.BATCH_SIZE.value,
+                seed=runtime.SEED.value,
+                strategy=strategy,
+                weight_decay=optimizers.WEIGHT_DECAY.value,
+                bias_multiplier=optimizers.BIAS_MULTIPLIER.value,
+                accumulate_steps=_ACCUMULATE.value,
+                jit=_JIT.value,
+                log_steps=_LOG_STEPS.value,
+                eval_steps=_EVAL_STEPS.value,
+                checkpoint_steps=_CHECKPOINT_STEPS.value,
+                fingerprints=dict(task=_TASK.value, data=data.fingerprint("train")),
+            )
         if task.trains_backbone:
             backbone_lib.save_backbone(model.backbone, workdir.path)
         if task.saves_classifier:

@@ -5,6 +5,7 @@ import math
 import pathlib
 import time
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -45,7 +46,7 @@ def train(
       workdir: directory of checkpoints, TensorBoard events and pictures.
       train_steps: steps from the first, not from here.
       batch_size: images a step, over all replicas and accumulation steps.
-      seed: of everything random.
+      seed: of the order of images and of all randomness in a step; first weights follow Keras's global seed.
       strategy: a tf.distribute strategy; the current one by default.
       weight_decay: coupled L2 decay of kernels.
       bias_multiplier: of the biases' learning rate under SGD.
@@ -65,19 +66,14 @@ def train(
     """
     workdir = pathlib.Path(workdir)
     strategy = strategy or tf.distribute.get_strategy()
-    part = batch_size // (strategy.num_replicas_in_sync * accumulate_steps)
-    if part * strategy.num_replicas_in_sync * accumulate_steps != batch_size or part % task.batch_multiple:
-        raise InputError(
-            f"--batch_size={batch_size}: must be a multiple of {strategy.num_replicas_in_sync} replicas x {accumulate_steps} "
-            f"accumulation steps x {task.batch_multiple}"
-        )
+    check_batch_size(batch_size, task, strategy.num_replicas_in_sync, accumulate_steps)
     with strategy.scope():
         model = task.build_model(build_backbone())
         optimizer = optimizer()
         optimizer.build(model.trainable_variables)
-        agreed = dict(fingerprints or {}, architecture=fingerprint_of(model.backbone.architecture()))
-        checkpoints = Checkpoints(workdir / "checkpoints", model, optimizer, agreed)
-        history = checkpoints.restore() or dict(train=[], evaluation=[], pending={})
+    agreed = dict(fingerprints or {}, architecture=fingerprint_of(model.backbone.architecture()))
+    checkpoints = Checkpoints(workdir / "checkpoints", model, optimizer, agreed)
+    history = checkpoints.restore() or dict(train=[], evaluation=[], pending={})
     run_step = _step_function(task, model, optimizer, strategy, batch_size, weight_decay, bias_multiplier, accumulate_steps, jit)
     steps_per_epoch = int(task.dataset("train", batch_size, training=True, epoch_seed=(seed, 0)).cardinality())
     step = int(checkpoints.step.numpy())
@@ -136,6 +132,16 @@ def train(
     return model, metrics, dict(images_per_second=round(clock.rate * batch_size, 1))
 
 
+def check_batch_size(batch_size: int, task, replicas: int, accumulate_steps: int):
+    """Raises InputError unless a batch divides into equal parts that suit the task."""
+    part = batch_size // (replicas * accumulate_steps)
+    if part * replicas * accumulate_steps != batch_size or part % task.batch_multiple:
+        raise InputError(
+            f"--batch_size={batch_size}: must be a multiple of {replicas} replicas x {accumulate_steps} accumulation steps x "
+            f"{task.batch_multiple}"
+        )
+
+
 def _step_function(task, model, optimizer, strategy, batch_size, weight_decay, bias_multiplier, accumulate_steps, jit):
     """Returns the compiled step: distributed batch -> sums of losses and metrics and the number of `images`."""
     variables = model.trainable_variables
@@ -150,7 +156,6 @@ def _step_function(task, model, optimizer, strategy, batch_size, weight_decay, b
         sums["images"] = tf.cast(tf.shape(losses)[0], tf.float32)
         return tape.gradient(objective, [variable.value for variable in variables]), sums
 
-    @tf.function(jit_compile=jit, autograph=False)
     def replica_step(batch):
         gradients = sums = None
         for number in range(accumulate_steps):
@@ -159,15 +164,26 @@ def _step_function(task, model, optimizer, strategy, batch_size, weight_decay, b
             part_gradients, part_sums = part_step(part)
             gradients = part_gradients if gradients is None else [a + b for a, b in zip(gradients, part_gradients, strict=True)]
             sums = part_sums if sums is None else {name: sums[name] + part_sums[name] for name in sums}
+        if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+            gradients = _agree_on_overflow(gradients)
         optimizer.apply(optimizers.scale_bias_gradients(optimizer, gradients, variables, bias_multiplier), variables)
         return sums
 
+    run_replica = tf.function(replica_step, jit_compile=True, autograph=False) if jit else replica_step
+
     @tf.function(autograph=False)
     def step(batch):
-        sums = strategy.run(replica_step, args=(batch,))
+        sums = strategy.run(run_replica, args=(batch,))
         return {name: strategy.reduce(tf.distribute.ReduceOp.SUM, value, axis=None) for name, value in sums.items()}
 
     return step
+
+
+def _agree_on_overflow(gradients):
+    """Makes every replica's gradients not finite when one replica's are: Keras looks at one replica only before it skips a step."""
+    poison = tf.add_n([tf.cast(tf.reduce_sum(gradient * 0), tf.float32) for gradient in gradients])
+    poison = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, poison)
+    return [gradient + tf.cast(poison, gradient.dtype) for gradient in gradients]
 
 
 def _distributed(dataset, strategy):
@@ -181,7 +197,8 @@ def _distributed(dataset, strategy):
 def _refuse_non_finite(sums, step, checkpoints):
     if sums and not np.isfinite(float(sums["loss"])):
         raise InputError(
-            f"the loss is not finite at step {step}; the checkpoint of step {int(checkpoints.step.numpy())} is kept; lower --learning_rate"
+            f"the loss is not finite at step {step}; the checkpoint of step {int(checkpoints.step.numpy())} is kept; "
+            "lower --learning_rate, in another --workdir"
         )
 
 

@@ -15,10 +15,10 @@ from absl import flags
 
 from ccssl_tf import runtime
 from ccssl_tf.data import manifest as manifest_lib
-from ccssl_tf.errors import CorruptArtifactError, InputError
+from ccssl_tf.errors import CorruptArtifactError, FlagError, InputError
 
 # Flags that say where and how fast, not what: a run may be continued with other values of these.
-_FREE_FLAGS = frozenset(
+FREE_FLAGS = frozenset(
     {"workdir", "output_dir", "dry_run", "strategy", "flagfile", "num_workers", "max_bad_images", "log_steps", "checkpoint_steps"}
 )
 _HOUSEKEEPING = frozenset({".lock", "flags.txt", "run.json"})
@@ -79,7 +79,7 @@ class Workdir:
     def __init__(self, path, *, inputs: dict[str, str]):
         """Args: path: the directory, made if absent. inputs: flag name -> path of what the command reads."""
         if not path:
-            raise InputError("no output directory given: set --workdir (or --output_dir)")
+            raise FlagError("no output directory given: set --workdir (or --output_dir)")
         self.path = pathlib.Path(path)
         self._inputs = {name: str(value) for name, value in inputs.items() if value}
         self._lock = None
@@ -118,7 +118,7 @@ class Workdir:
     def _claim(self, fingerprints):
         record = self.path / "run.json"
         if self._outputs() and (self.path / "flags.txt").is_file():
-            _refuse_other_flags(self.path)
+            _refuse_other_flags(self.path, self._inputs)
             for name, before in _recorded_inputs(record).items():
                 now = fingerprints.get(name, "nothing")
                 if before != now:
@@ -163,7 +163,8 @@ def _resolved_flags() -> dict[str, str]:
     return {name: flag.serialize() for name, flag in _known_flags().items() if flag.value is not None}
 
 
-def _refuse_other_flags(directory):
+def _refuse_other_flags(directory, inputs):
+    """Refuses a run with other flags; inputs may be written otherwise, their fingerprints are compared."""
     known, resolved, recorded = _known_flags(), _resolved_flags(), {}
     for line in (directory / "flags.txt").read_text().splitlines():
         name = line.lstrip("-").split("=")[0]
@@ -174,7 +175,7 @@ def _refuse_other_flags(directory):
         before, now = recorded.get(name), resolved.get(name)
         # A flag with a default is always recorded: without a record it is one that the program has learned since.
         added_since = before is None and flag.default is not None
-        if before != now and name not in _FREE_FLAGS and not added_since:
+        if before != now and name not in FREE_FLAGS and name not in inputs and not added_since:
             before, now = (" ".join((line or f"no --{name}").splitlines()) for line in (before, now))
             raise InputError(f"{directory}: already holds a run with {before}, not {now}; name another directory")
 

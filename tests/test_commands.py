@@ -60,7 +60,13 @@ def test_ones_own_images_replace_the_first_data_set():
         parse("data_prep.shapes --output_dir=e"),
     ]
     changed = commands.use_images(found, "my photos")
-    assert changed[0].line == ["data_prep.image_folder", "--source=my photos", "--output_dir=d", "--resize_short_side=64"]
+    own_flags = ["--labels=auto", "--val_fraction=0.1", "--max_bad_images=0", "--resize_short_side=64"]
+    assert changed[0].line == [
+        "data_prep.image_folder",
+        "--source=my photos",
+        "--output_dir=d",
+        *own_flags,
+    ]
     assert changed[1:] == found[1:]
     with pytest.raises(InputError, match="prepares no images"):
         commands.use_images(found[1:2], "photos")

@@ -51,6 +51,31 @@ def test_two_steps_and_the_contract(name, backbone, small_flags, tmp_path):
         assert all(value.shape == (16,) for value in per_example.values())
 
 
+@pytest.mark.parametrize("cache", [False, True])
+@pytest.mark.parametrize("name", registry.TASKS)
+def test_a_resumed_run_has_the_variables_and_metrics_of_a_straight_one(name, cache, small_flags, tmp_path):
+    if cache and name != "linear_probe":
+        pytest.skip("only the linear probe caches features")
+
+    def run(workdir, steps):
+        tf.keras.utils.set_random_seed(0)
+        task = registry.TASKS[name].from_flags()
+        options = dict(train_steps=steps, batch_size=16, log_steps=2)
+
+        def build():
+            return registry.BACKBONES["alexnet"].from_flags(image_size=32, with_fc=task.with_fc)
+
+        return training.train(task, build, lambda: optimizers.make_optimizer("adam", 1e-3), workdir=workdir, **options)
+
+    with flagsaver.flagsaver(**small_flags, cache_features=cache):
+        straight, straight_metrics, _ = run(tmp_path / "straight", 5)
+        run(tmp_path / "resumed", 3)
+        resumed, resumed_metrics, _ = run(tmp_path / "resumed", 5)
+    for ours, theirs in zip(straight.variables, resumed.variables, strict=True):
+        np.testing.assert_array_equal(ours.numpy(), theirs.numpy(), err_msg=ours.path)
+    assert straight_metrics["evaluation"] == resumed_metrics["evaluation"]
+
+
 def test_unknown_names_are_refused_with_the_choices():
     with pytest.raises(InputError, match="--task=jigsaww: unknown; there are cluster_classification, jigsaw_pp, linear_probe"):
         registry.lookup(registry.TASKS, "jigsaww", "task")

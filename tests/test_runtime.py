@@ -137,7 +137,7 @@ def test_tensorflows_own_names_are_left_out(capsys):
     assert capsys.readouterr().err.startswith("error: damaged records: corrupted record at 12; ")
 
 
-@pytest.mark.parametrize("error", [ZeroDivisionError("bug"), FileNotFoundError(errno.ENOENT, "gone", "x"), KeyError("bug")])
+@pytest.mark.parametrize("error", [ZeroDivisionError("bug"), KeyError("bug")])
 def test_mistakes_of_the_program_keep_their_traceback(error):
     with pytest.raises(type(error)):
         runtime.run_command(raising(error), "Raises.", ["raiser"])

@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from ccssl_tf.models import VGG16, save_backbone
+
 
 def command(*arguments):
     return subprocess.run([sys.executable, "-m", "ccssl_tf.train", *arguments], capture_output=True, text=True, timeout=120)
@@ -20,10 +22,25 @@ def test_help_lists_flags_by_module():
 
 def test_dry_run_writes_nothing(image_dir, tmp_path):
     places = [f"--data_dir={image_dir}", f"--workdir={tmp_path / 'run'}"]
-    done = command("--task=jigsaw_pp", *places, "--image_size=64", "--width_multiplier=0.1", "--dry_run")
+    done = command("--task=jigsaw_pp", *places, "--image_size=64", "--width_multiplier=0.1", "--batch_size=16", "--dry_run")
     assert done.returncode == 0, done.stderr
     assert "would train jigsaw_pp on 48 images" in done.stdout
     assert not (tmp_path / "run").exists()
+
+
+def test_the_flags_of_a_run_from_a_backbone_file_are_a_flagfile_for_it(image_dir, tmp_path):
+    """The file brings its width and kind; they are recorded with the run."""
+    save_backbone(VGG16(normalization="batch_norm", width_multiplier=0.05, fc_units=()), tmp_path)
+    out = tmp_path / "probe"
+    probe = ["--task=linear_probe", f"--data_dir={image_dir}", f"--workdir={out}", f"--init_backbone={tmp_path}", "--image_size=32"]
+    done = command(*probe, "--probe_grids=2,2,2,2,2", "--batch_size=16", "--train_steps=2")
+    assert done.returncode == 0, done.stderr
+    recorded = (out / "flags.txt").read_text().splitlines()
+    assert {"--backbone=vgg16", "--width_multiplier=0.05", "--normalization=batch_norm"} <= set(recorded)
+    again = command(f"--flagfile={out / 'flags.txt'}", f"--workdir={out}")
+    assert again.returncode == 0 and "already complete" in again.stdout, again.stderr
+    other = command(f"--flagfile={out / 'flags.txt'}", "--backbone=alexnet")
+    assert other.returncode == 2 and "another architecture, VGG16, than --backbone=alexnet" in other.stderr
 
 
 @pytest.mark.parametrize(
@@ -34,6 +51,9 @@ def test_dry_run_writes_nothing(image_dir, tmp_path):
         (["--task=jigsaw_pp", "--data_dir=/no/such", "--workdir={out}"], 2, "/no/such: no such directory"),
         (["--task=jigsaw_pp", "--data_dir={images}", "--workdir={out}", "--image_size=16"], 2, "--image_size=16"),
         (["--task=jigsaw_pp", "--data_dir={images}", "--workdir={out}", "--image_size=64", "--batch_size=12"], 2, "--batch_size=12"),
+        (["--task=jigsaw_pp", "--data_dir={images}"], 1, "--workdir"),
+        (["--task=jigsaw_pp", "--data_dir={images}", "--workdir={out}", "--image_size=64", "--batch_size=800"], 2, "48 training images"),
+        (["--task=linear_probe", "--data_dir={images}", "--workdir={out}", "--probe_grids=0,1,1,1,1"], 1, "--probe_grids=0,1,1,1,1"),
         (["--task=cluster_classification", "--data_dir={images}", "--workdir={out}"], 1, "--pseudo_labels"),
     ],
 )

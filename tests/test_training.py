@@ -142,12 +142,14 @@ image_dir, workdir = sys.argv[2:]
 from ccssl_tf.train import make_strategy
 flags.FLAGS(["test"])
 import test_training
+# One strategy a process: a second one would number its collective operations as the first did.
+strategies = {name: make_strategy(name) for name in ("one", "mirrored")}
 models = {}
 for normalization in ("batch_norm", "lrn"):
     for name in ("one", "mirrored"):
         task = test_training.tiny_task(image_dir)
         task.with_norm = normalization == "batch_norm"
-        strategy = make_strategy(name)
+        strategy = strategies[name]
         assert strategy.num_replicas_in_sync == (2 if name == "mirrored" else 1)
         models[name], metrics, _ = test_training.run(
             task, f"{workdir}/{normalization}-{name}", 4, name="sgd", weight_decay=1e-2,

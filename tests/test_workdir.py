@@ -14,7 +14,7 @@ from absl import flags
 from ccssl_tf import runtime
 from ccssl_tf import workdir as workdir_lib
 from ccssl_tf.data import manifest as manifest_lib
-from ccssl_tf.errors import CorruptArtifactError, InputError
+from ccssl_tf.errors import CorruptArtifactError, FlagError, InputError
 from ccssl_tf.workdir import Workdir, command_has_started, command_is_done, input_fingerprint, read_flags
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -235,7 +235,7 @@ def test_a_file_is_no_directory(tmp_path, sample_flags, below):
 
 
 def test_no_directory_is_refused():
-    with pytest.raises(InputError, match="--workdir"):
+    with pytest.raises(FlagError, match="--workdir"):
         Workdir(None, inputs={})
 
 

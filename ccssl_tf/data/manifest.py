@@ -140,10 +140,11 @@ class Manifest:
         return self.splits[split]
 
     def fingerprint(self, split: str | None = None) -> str:
-        """Returns a digest of the content of one split, or of everything."""
+        """Returns a digest of the content of one split, or of everything but `data_dir`, which says where and not what."""
         if split is not None:
             return fingerprint_of([self.kind, [shard.sha256 for shard in self.shards(split)]])
-        return fingerprint_of([self.kind, {name: self.fingerprint(name) for name in self.splits}, self.info])
+        info = {name: value for name, value in self.info.items() if name != "data_dir"}
+        return fingerprint_of([self.kind, {name: self.fingerprint(name) for name in self.splits}, info])
 
     def write(self, directory):
         """Writes `manifest.json`: the last file of a finished directory."""

@@ -71,7 +71,9 @@ def training_batches(directory, split, *, batch_size, epoch_seed, load, first_ba
 
     @tf.autograph.experimental.do_not_convert
     def read_window(names, count, window_seed):
-        serialized = tf.data.TFRecordDataset(names).batch(count).get_single_element()
+        # The number of files read side by side decides their order, so it is fixed.
+        records_of_window = _deterministic(tf.data.TFRecordDataset(names, num_parallel_reads=8))
+        serialized = records_of_window.batch(count).get_single_element()
         return tf.gather(serialized, tf.argsort(tf.random.stateless_uniform(tf.shape(serialized)[:1], window_seed), stable=True))
 
     names = tf.ragged.constant(files, dtype=tf.string, ragged_rank=1)

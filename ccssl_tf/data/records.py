@@ -3,6 +3,7 @@
 Keys follow the TF Object Detection API. `image/index` is dense in [0, N) per split; an image without a label has label -1.
 """
 
+import contextlib
 import pathlib
 
 import numpy as np
@@ -150,3 +151,21 @@ def read_shard(path):
             count += 1
     except tf.errors.DataLossError as error:
         raise CorruptArtifactError(f"{path}: damaged after record {count} ({error.message}); write it again") from error
+
+
+@contextlib.contextmanager
+def naming_damage(directory):
+    """Turns TensorFlow's error about damaged records, which names no file, into one that names shard and record.
+
+    The shards of `directory` are read one after the other only when such an error has come.
+
+    Raises:
+      CorruptArtifactError: in place of DataLossError.
+    """
+    try:
+        yield
+    except tf.errors.DataLossError as error:
+        for path in sorted(pathlib.Path(directory).glob("*.tfrecord")):
+            for _ in read_shard(path):
+                pass
+        raise CorruptArtifactError(f"{directory}: damaged records ({error.message.splitlines()[0][:200]}); convert again") from error

@@ -43,9 +43,10 @@ class LinearProbe(Task):
         """
         self.data_dir, self.image_size, self.eval_batch_size = data_dir, image_size, eval_batch_size
         self.endpoints, self.grids, self.cache_features = endpoints, grids, cache_features
-        self.class_names = labels.class_names(data_dir)
+        self.class_names = labels.class_names(data_dir, splits=("train", "val"))
         self._manifest = Manifest.read(data_dir, "images")
-        self._manifest.shards("val")
+        if min(grids, default=0) < 1:
+            raise FlagError(f"--probe_grids={','.join(map(str, grids))}: cells a side must be 1 or more")
         self._backbone, self._cache = None, {}
 
     @classmethod

@@ -62,7 +62,6 @@ def extract_features(extractor, data_dir, split: str, directory, *, dtype: str =
         finished[path.name] = records.write_shard(path, _blocks(rows()), num_examples=shards[number].num_examples)
         manifest_lib.write_json(directory / _FINISHED, [vars(shard) for shard in finished.values()])
         done += shards[number].num_examples
-    progress.update(done, force=True)
     info = dict(
         dim=extractor.dim,
         dtype=dtype,

@@ -6,7 +6,7 @@ from absl import flags
 from ccssl_tf.layers import CeilMaxPooling2D, GroupedConv2D, LocalResponseNormalization, PerExampleDropout
 from ccssl_tf.models.backbone import NORMALIZATION, SMALL_IMAGE_SIZE, WIDTH_MULTIPLIER, Backbone, batch_normalization, scaled
 
-CONV1_STRIDE = flags.DEFINE_integer("conv1_stride", 4, "Stride of AlexNet's conv1: 4 on images, 2 on tiles; small images always 2.")
+CONV1_STRIDE = flags.DEFINE_integer("conv1_stride", 4, "Stride of conv1: 4 on images, 2 on tiles; small images always 2.", lower_bound=1)
 
 # name, filters, kernel size, groups, whether the bias starts above zero (at 1 in CaffeNet, 0.1 in BVLC's AlexNet).
 _CONVOLUTIONS = (

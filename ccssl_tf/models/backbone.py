@@ -143,7 +143,7 @@ def load_backbone(path) -> Backbone:
     path = pathlib.Path(path)
     file = path / FILE_NAME if path.is_dir() else path
     if not file.is_file():
-        raise InputError(f"{file}: no such file; --init_backbone takes a finished training directory or its {FILE_NAME}")
+        raise InputError(f"{file}: no such file; name a finished training directory that has a {FILE_NAME}")
     if file.suffix != ".keras":
         raise InputError(f"{file}: not a .keras file; other formats come in through named importers")
     model = load_model(file)

@@ -15,7 +15,7 @@ from ccssl_tf.pretext import tiles as tiles_lib
 from ccssl_tf.pretext.permutations import permutation_set
 from ccssl_tf.task import Task
 
-_NUM_PERMUTATIONS = flags.DEFINE_integer("num_permutations", 701, "Classes of the puzzle (701 in the paper).", lower_bound=2)
+_NUM_PERMUTATIONS = flags.DEFINE_integer("num_permutations", 701, "Classes (701 in the paper).", lower_bound=2, upper_bound=10_000)
 _PERMUTATIONS_FILE = flags.DEFINE_string("permutations_file", None, "Permutation set in the authors' binary format; none: our own 701.")
 _PERMUTATIONS_PER_IMAGE = flags.DEFINE_integer(
     "permutations_per_image", 8, "Permutations of the same tile features an image and step; 1 in the paper.", lower_bound=1
@@ -33,9 +33,20 @@ class JigsawPP(Task):
     batch_multiple = tiles_lib.GROUP
 
     def __init__(
-        self, *, data_dir, image_size, permutations, permutations_per_image, gray_probability, tile_units, head_units, eval_batch_size=64
+        self,
+        *,
+        data_dir,
+        image_size,
+        permutations,
+        permutations_per_image,
+        gray_probability,
+        tile_units,
+        head_units,
+        permutations_file=None,
+        eval_batch_size=64,
     ):
-        """Args are those of the flags; `permutations` is [P, 9] int64."""
+        """Args are those of the flags; `permutations` is [P, 9] int64, `permutations_file` only says where they are from."""
+        self.permutations_file = permutations_file
         self.geometry = tiles_lib.TileGeometry.for_image_size(image_size)
         self.data_dir, self.permutations, self.permutations_per_image = data_dir, permutations, permutations_per_image
         self.gray_probability, self.tile_units, self.head_units = gray_probability, tile_units, head_units
@@ -50,6 +61,7 @@ class JigsawPP(Task):
             data_dir=stage_flags.DATA_DIR.value,
             image_size=network_flags.IMAGE_SIZE.value,
             permutations=permutation_set(_NUM_PERMUTATIONS.value, _PERMUTATIONS_FILE.value),
+            permutations_file=_PERMUTATIONS_FILE.value,
             permutations_per_image=_PERMUTATIONS_PER_IMAGE.value,
             gray_probability=_GRAY_PROBABILITY.value,
             tile_units=_TILE_UNITS.value,
@@ -84,9 +96,10 @@ class JigsawPP(Task):
 
     def puzzles(self, batch):
         """Returns unpermuted tiles [B, 9, t, t, 3] float32 as the network sees them, and which are occluded [B, 9] bool."""
-        tiles = tiles_lib.cut_tiles(batch["image"], batch["seed"], self.geometry)
+        # As floats from the start: TensorFlow gathers uint8 on the CPU only.
+        tiles = tiles_lib.cut_tiles(tf.cast(batch["image"], tf.float32), batch["seed"], self.geometry)
         tiles, occluded = tiles_lib.occlude(tiles, batch["seed"])
-        tiles = tiles_lib.gray(tf.cast(tiles, tf.float32), batch["seed"], self.gray_probability)
+        tiles = tiles_lib.gray(tiles, batch["seed"], self.gray_probability)
         return tiles_lib.normalize_tiles(tiles), occluded
 
     def permutation_indices(self, seed):
@@ -116,6 +129,10 @@ class JigsawPP(Task):
     def evaluate(self, model):
         """Loss and the share of held-out puzzles solved."""
         return self.mean_over_split(model, "val", self.eval_batch_size) if "val" in self.splits else {}
+
+    def inputs(self):
+        """The permutation set, where it is not our own."""
+        return dict(permutations_file=self.permutations_file)
 
     def facts(self):
         """Chance level and how the accuracy is computed."""

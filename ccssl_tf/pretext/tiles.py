@@ -46,19 +46,21 @@ class TileGeometry:
         cell = tile * 5 // 4 if small else image_size // 3
         room = cell - tile
         channel_jitter = max(1, round(room * 2 / 21))
-        return cls(image_size if small else image_size + 1, 3 * cell, cell, tile, room - channel_jitter, channel_jitter)
+        return cls(
+            image_size if small else image_size + 1, 3 * cell, cell, tile, min(round(room * 18 / 21), room - channel_jitter), channel_jitter
+        )
 
 
 def cut_tiles(images, seed, geometry: TileGeometry):
     """Cuts nine tiles, row by row.
 
     Args:
-      images: [B, crop, crop, 3] uint8.
+      images: [B, crop, crop, 3].
       seed: [B, 2] int64.
       geometry: sizes.
 
     Returns:
-      tiles [B, 9, t, t, 3] uint8.
+      tiles [B, 9, t, t, 3], of the images' type.
     """
     batch = tf.shape(images)[0]
     size, cell, crop = geometry.tile, geometry.cell, geometry.crop
@@ -79,7 +81,7 @@ def occlude(tiles, seed):
     """Replaces 0, 1 or 2 tiles of each puzzle, equally likely, by tiles of another image (paper section 4.1, Jigsaw++).
 
     Args:
-      tiles: [B, 9, t, t, C]; B a multiple of 8, or smaller than 8.
+      tiles: [B, 9, t, t, C]; B a multiple of 8, or smaller than 8. The examples of a group of 8 must be different images.
       seed: [B, 2] int64.
 
     Returns:

@@ -13,10 +13,8 @@ from ccssl_tf.errors import CorruptArtifactError, InputError
 _TASK_NAMES = {"jigsaw_pp": "Jigsaw++", "jigsaw": "Jigsaw", "context": "Context", "rotation": "Rotation"}
 _EXTRACTOR_NAMES = {"hog": "HOG", "external": "external features"}
 _SET_ASIDE = re.compile(r"\.old-\d+$")
-# Flags that say where, how fast or which repetition: two runs that differ in nothing else are seeds of one experiment.
-_NOT_IDENTITY = frozenset(
-    "workdir output_dir seed dry_run strategy flagfile num_workers log_steps checkpoint_steps".split()  # noqa: SIM905
-)
+# Two runs that differ in nothing else are seeds of one experiment.
+_NOT_IDENTITY = workdir_lib.FREE_FLAGS | {"seed"}
 
 
 @dataclasses.dataclass(frozen=True)

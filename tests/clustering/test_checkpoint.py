@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from test_kmeans import blobs
+from clustering.test_kmeans import blobs
 
 from ccssl_tf.clustering import KMeans
 from ccssl_tf.errors import CorruptArtifactError, InputError, Interrupted

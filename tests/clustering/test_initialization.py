@@ -1,6 +1,6 @@
 import numpy as np
+from clustering.test_kmeans import blobs
 from sklearn.cluster import kmeans_plusplus
-from test_kmeans import blobs
 
 from ccssl_tf.clustering import initialization
 

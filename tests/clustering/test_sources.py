@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from test_kmeans import blobs
+from clustering.test_kmeans import blobs
 
 from ccssl_tf.clustering import KMeans, sources
 from ccssl_tf.data import manifest as manifest_lib

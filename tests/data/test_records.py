@@ -123,3 +123,15 @@ def test_a_shard_cut_inside_a_record_is_named(tmp_path):
 def test_a_missing_shard_is_named(tmp_path):
     with pytest.raises(CorruptArtifactError, match="none.tfrecord"):
         list(records.read_shard(tmp_path / "none.tfrecord"))
+
+
+def test_damage_met_in_a_pipeline_is_named(tmp_path):
+    path = tmp_path / "train-00001-of-00002.tfrecord"
+    records.write_shard(tmp_path / "train-00000-of-00002.tfrecord", [bytes(100)] * 3)
+    records.write_shard(path, [bytes(100)] * 3)
+    content = bytearray(path.read_bytes())
+    content[116 + 50] ^= 4
+    path.write_bytes(content)
+    dataset = tf.data.TFRecordDataset([str(file) for file in sorted(tmp_path.iterdir())]).map(tf.identity)
+    with pytest.raises(CorruptArtifactError, match=f"{path.name}: damaged after record 1 "), records.naming_damage(tmp_path):
+        list(dataset)

@@ -7,7 +7,6 @@ from ccssl_tf.models.alexnet import AlexNet
 from ccssl_tf.models.vgg16 import VGG16
 from ccssl_tf.pretext.jigsaw_pp import JigsawPP
 from ccssl_tf.pretext.permutations import permutation_set
-from ccssl_tf.pretext.puzzle_picture import draw_puzzles
 
 
 def make_task(image_dir, **changes):
@@ -83,21 +82,6 @@ def test_dropout_of_the_paper_size_head_follows_the_seeds(image_dir):
 
     np.testing.assert_allclose(features([0, 1, 2, 3])[2], features([2])[0], rtol=1e-4, atol=1e-5)
     assert (features([0, 1])[0] != features([1, 0])[0]).any()
-
-
-def test_solution_picture_puts_every_tile_back():
-    """With the right answer the solution shows tile s in slot s, framed."""
-    task_geometry = type("G", (), dict(tile=8, crop=30))
-    tiles = np.stack([np.arange(9)[:, None, None, None] * 10.0 + np.arange(8)[:, None, None] + np.zeros([9, 8, 8, 3])])
-    order = np.array([[3, 1, 4, 0, 5, 8, 2, 6, 7]])
-    images = np.zeros([1, 30, 30, 3], np.uint8)
-    picture = draw_puzzles(images, tiles, np.zeros([1, 9], bool), order, order, task_geometry)
-    side = picture.shape[0] // 3
-    solution = picture[2 * side :]
-    green = (solution == (40, 160, 60)).all(-1)
-    assert green.any()
-    wrong = draw_puzzles(images, tiles, np.zeros([1, 9], bool), order, np.roll(order, 1, 1), task_geometry)
-    assert not (wrong[2 * side :] == (40, 160, 60)).all(-1).any()
 
 
 def test_held_out_puzzles_and_pictures(image_dir):
