@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from ccssl_tf.data import SMALL_IMAGE_SIZE
+
 
 def _resized(encoded, short_side: int):
     """Decodes RGB JPEG bytes so that the shorter side has `short_side` pixels: [h, w, 3] uint8."""
@@ -48,7 +50,7 @@ def augmented_crop(encoded, image_size: int, seed):
     margin to spare: they are padded by reflection by a sixteenth on every side instead.
     """
     draws = tf.random.stateless_uniform([3], seed)
-    if image_size < 128:
+    if image_size < SMALL_IMAGE_SIZE:
         padding = image_size // 16
         image = center_crop(encoded, image_size, image_size)
         image = tf.pad(image, [[padding, padding], [padding, padding], [0, 0]], mode="REFLECT")
@@ -61,7 +63,7 @@ def augmented_crop(encoded, image_size: int, seed):
 
 def evaluation_crop(encoded, image_size: int):
     """Returns the central crop that goes with `augmented_crop`: [S, S, 3] uint8."""
-    return center_crop(encoded, image_size, image_size if image_size < 128 else round(image_size * 256 / 227))
+    return center_crop(encoded, image_size, image_size if image_size < SMALL_IMAGE_SIZE else round(image_size * 256 / 227))
 
 
 def _cut(image, offset, size):

@@ -3,8 +3,9 @@
 import keras
 from absl import flags
 
+from ccssl_tf.data import SMALL_IMAGE_SIZE
 from ccssl_tf.layers import CeilMaxPooling2D, GroupedConv2D, LocalResponseNormalization, PerExampleDropout
-from ccssl_tf.models.backbone import NORMALIZATION, SMALL_IMAGE_SIZE, WIDTH_MULTIPLIER, Backbone, batch_normalization, scaled
+from ccssl_tf.models.backbone import NORMALIZATION, WIDTH_MULTIPLIER, Backbone, batch_normalization, scaled
 
 CONV1_STRIDE = flags.DEFINE_integer("conv1_stride", 4, "Stride of conv1: 4 on images, 2 on tiles; small images always 2.", lower_bound=1)
 

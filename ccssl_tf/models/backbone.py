@@ -27,7 +27,6 @@ NORMALIZATION = flags.DEFINE_enum(
 
 # Mean RGB of ILSVRC2012 as Caffe's users subtract it (104, 117, 123 in BGR).
 IMAGENET_MEAN = (123.0, 117.0, 104.0)
-SMALL_IMAGE_SIZE = 128
 FILE_NAME = "backbone.keras"
 # What Keras, zipfile and HDF5 raise on damaged and foreign files.
 _LOADING_ERRORS = (

@@ -2,6 +2,7 @@
 
 import keras
 
+from ccssl_tf.data import SMALL_IMAGE_SIZE
 from ccssl_tf.layers import CeilMaxPooling2D, PerExampleDropout
 from ccssl_tf.models.backbone import NORMALIZATION, WIDTH_MULTIPLIER, Backbone, batch_normalization, scaled
 
@@ -70,6 +71,6 @@ class VGG16(Backbone):
         return cls(
             normalization=normalization,
             width_multiplier=WIDTH_MULTIPLIER.value,
-            fc_units=(4096, 4096) if with_fc and image_size >= 128 else (),
+            fc_units=(4096, 4096) if with_fc and image_size >= SMALL_IMAGE_SIZE else (),
             image_size=image_size,
         )

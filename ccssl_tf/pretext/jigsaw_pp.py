@@ -6,10 +6,10 @@ import tensorflow as tf
 from absl import flags
 
 from ccssl_tf import network_flags, stage_flags
-from ccssl_tf.data import image_ops, pipeline
+from ccssl_tf.data import SMALL_IMAGE_SIZE, image_ops, pipeline
 from ccssl_tf.data.manifest import Manifest
 from ccssl_tf.layers.per_example_dropout import PerExampleDropout, per_example_seeds
-from ccssl_tf.models.backbone import SMALL_IMAGE_SIZE, batch_normalization
+from ccssl_tf.models.backbone import batch_normalization
 from ccssl_tf.ops import per_example_random as random
 from ccssl_tf.pretext import tiles as tiles_lib
 from ccssl_tf.pretext.permutations import permutation_set

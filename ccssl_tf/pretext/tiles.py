@@ -8,6 +8,7 @@ import dataclasses
 
 import tensorflow as tf
 
+from ccssl_tf.data import SMALL_IMAGE_SIZE
 from ccssl_tf.errors import InputError
 from ccssl_tf.ops import per_example_random as random
 
@@ -42,7 +43,7 @@ class TileGeometry:
         tile = round(image_size * 64 / 255 / 2) * 2
         if tile < 8:
             raise InputError(f"--image_size={image_size}: too small for a 3x3 puzzle of 8-pixel tiles; use 32 or more")
-        small = image_size < 128
+        small = image_size < SMALL_IMAGE_SIZE
         cell = tile * 5 // 4 if small else image_size // 3
         room = cell - tile
         channel_jitter = max(1, round(room * 2 / 21))
