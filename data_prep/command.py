@@ -1,6 +1,5 @@
 """The flags and the flow that every converter's command shares; the work itself is `conversion`."""
 
-import os
 import pathlib
 from collections.abc import Callable
 
@@ -9,10 +8,9 @@ from absl import flags
 from ccssl_tf import runtime
 from ccssl_tf.errors import FlagError, InputError
 from ccssl_tf.workdir import Workdir, directory_flag
-from data_prep import conversion, decoding
+from data_prep import conversion, decoding, worker_pool
 
 OUTPUT_DIR = directory_flag("output_dir", None, "Directory the records are written to; made if absent.")
-NUM_WORKERS = flags.DEFINE_integer("num_workers", 0, "Processes; 0 is one per core.", lower_bound=0)
 RESIZE_SHORT_SIDE = flags.DEFINE_integer(
     "resize_short_side", 0, "Pixels the short side of larger images is reduced to; 0 keeps every size. Paper: 256.", lower_bound=0
 )
@@ -63,13 +61,8 @@ def _prepare(image_set, output_dir, options):
         decode_options=decoding.DecodeOptions(RESIZE_SHORT_SIDE.value, MAX_PIXELS.value, MIN_SIDE.value),
         max_bad_images=MAX_BAD_IMAGES.value,
         seed=runtime.SEED.value,
-        num_workers=NUM_WORKERS.value or _num_cores(),
+        num_workers=worker_pool.num_workers(),
         options=options,
     )
     work.announce()
     return work
-
-
-def _num_cores():
-    """Cores this process may use; not every system tells, then all there are."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

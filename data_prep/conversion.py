@@ -8,6 +8,7 @@ ends with the bytes of an undisturbed one, whatever the number of processes. Sid
 import concurrent.futures
 import contextlib
 import dataclasses
+import functools
 import math
 import multiprocessing
 import pathlib
@@ -16,14 +17,13 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures.process import BrokenProcessPool
 
 import numpy as np
 
 from ccssl_tf import runtime
 from ccssl_tf.data import manifest as manifest_lib
-from ccssl_tf.errors import InputError, Interrupted, ResourceError
-from data_prep import decoding, shard_worker
+from ccssl_tf.errors import InputError, ResourceError
+from data_prep import decoding, shard_worker, worker_pool
 from data_prep.shard_worker import Item, ShardRecord, ShardTask
 
 _SHARD_BYTES = 128 * 2**20
@@ -46,6 +46,7 @@ class ImageSet:
       source: what kind of source it was, for the manifest.
       read: importable function from an item's location to the bytes of the image file.
       info: more facts for the manifest.
+      annotator: makes the records' further features, or None.
     """
 
     splits: dict[str, list[Item]]
@@ -53,6 +54,7 @@ class ImageSet:
     source: str
     read: Callable[[tuple], bytes]
     info: dict = dataclasses.field(default_factory=dict)
+    annotator: shard_worker.Annotator | None = None
 
 
 class Conversion:
@@ -107,6 +109,7 @@ class Conversion:
                 read=self._set.read,
                 class_names=self._set.class_names,
                 options=self._decode_options,
+                annotator=self._set.annotator,
             )
             for k in range(num_shards)
         ]
@@ -153,22 +156,24 @@ class Conversion:
         counter = multiprocessing.get_context("spawn").Value("q", total - left)
         progress = runtime.Progress("converting", total, "images", done=total - left)
         self._check_bad(records)
-        with _worker_pool(min(self._num_workers, max(1, len(tasks))), counter, self._directory) as pool:
+        processes = min(self._num_workers, max(1, len(tasks)))
+        sweep = functools.partial(manifest_lib.sweep_temporary_files, self._directory)
+        with worker_pool.open_pool(processes, counter, on_failure=sweep) as pool:
 
             def report():
                 progress.update(min(counter.value, total - 1))
 
-            for record in _completed([pool.submit(shard_worker.convert_shard, task) for task in tasks], stopped, report):
+            for record in worker_pool.completed([pool.submit(shard_worker.convert_shard, task) for task in tasks], stopped, report):
                 records[record.shard.name] = record
                 self._check_bad(records)
             if tasks:
                 progress.update(total)
-            for record in _completed(self._submit_renumbering(pool, records), stopped):
+            for record in worker_pool.completed(self._submit_renumbering(pool, records), stopped):
                 records[record.shard.name] = record
             splits = {name: [records[task.path.name].shard for task in tasks] for name, tasks in self._tasks.items()}
             if empty := [name for name, shards in splits.items() if not any(shard.num_examples for shard in shards)]:
                 raise InputError(f"every image of {', '.join(empty)} is bad ({self._listing(records)})")
-            pool.submit(shard_worker.write_tfds_metadata, self._directory, splits, self._set.class_names).result()
+            pool.submit(shard_worker.write_tfds_metadata, self._directory, splits, self._set.class_names, self._set.annotator).result()
         return self._write_manifest(splits, records)
 
     def _finished_shards(self):
@@ -225,41 +230,6 @@ def shards_for(split: str, num_images: int, num_bytes: float) -> int:
     """Returns the number of shards: about 128 MB each, more for small sets, a function of the data alone."""
     wanted = max(math.ceil(num_bytes / _SHARD_BYTES), min(_PARALLEL_SHARDS, num_images // _PARALLEL_SHARD_IMAGES), 1)
     return min(wanted, num_images, _MOST_SHARDS.get(split, _MOST_OTHER_SHARDS))
-
-
-@contextlib.contextmanager
-def _worker_pool(num_workers, counter, directory):
-    """Yields a process pool; when the body fails its processes are killed and their unfinished files removed."""
-    others = set(multiprocessing.active_children())
-    pool = concurrent.futures.ProcessPoolExecutor(
-        num_workers, multiprocessing.get_context("spawn"), initializer=shard_worker.start_worker, initargs=(counter,)
-    )
-    try:
-        yield pool
-        pool.shutdown()
-    except BaseException as error:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for child in set(multiprocessing.active_children()) - others:
-            child.kill()
-            child.join()
-        manifest_lib.sweep_temporary_files(directory)
-        if isinstance(error, BrokenProcessPool):
-            raise Interrupted(
-                "a process was killed, maybe for memory; the same command continues, perhaps with a smaller --num_workers"
-            ) from error
-        raise
-
-
-def _completed(futures, stopped, report=lambda: None):
-    """Yields results as they come, calling `report` meanwhile; raises the first error, or Interrupted."""
-    pending = set(futures)
-    while pending:
-        done, pending = concurrent.futures.wait(pending, timeout=0.2, return_when=concurrent.futures.FIRST_COMPLETED)
-        if stopped():
-            raise Interrupted("stopped; finished shards are kept and the same command continues")
-        report()
-        for future in done:
-            yield future.result()
 
 
 def remove_sidecars(directory: pathlib.Path):

@@ -1,0 +1,65 @@
+"""A pool of processes that die with their parent, and the results as they come."""
+
+import concurrent.futures
+import contextlib
+import multiprocessing
+import os
+from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
+
+from absl import flags
+
+from ccssl_tf.errors import Interrupted
+from data_prep import shard_worker
+
+NUM_WORKERS = flags.DEFINE_integer("num_workers", 0, "Processes; 0 is one per core.", lower_bound=0)
+
+
+def num_workers() -> int:
+    """Returns `--num_workers`, or the cores this process may use; not every system tells these, then all there are."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return NUM_WORKERS.value or cores
+
+
+@contextlib.contextmanager
+def open_pool(num_processes: int, counter, *, on_failure: Callable[[], None] = lambda: None):
+    """Yields a pool of spawned processes; when the body fails they are killed.
+
+    Args:
+      num_processes: how many.
+      counter: shared counter of finished items, which `shard_worker` counts up.
+      on_failure: called once the processes are gone.
+
+    Raises:
+      Interrupted: a process was killed from outside.
+    """
+    others = set(multiprocessing.active_children())
+    pool = concurrent.futures.ProcessPoolExecutor(
+        num_processes, multiprocessing.get_context("spawn"), initializer=shard_worker.start_worker, initargs=(counter,)
+    )
+    try:
+        yield pool
+        pool.shutdown()
+    except BaseException as error:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for child in set(multiprocessing.active_children()) - others:
+            child.kill()
+            child.join()
+        on_failure()
+        if isinstance(error, BrokenProcessPool):
+            raise Interrupted(
+                "a process was killed, maybe for memory; the same command continues, perhaps with a smaller --num_workers"
+            ) from error
+        raise
+
+
+def completed(futures, stopped: Callable[[], bool], report: Callable[[], None] = lambda: None):
+    """Yields results as they come, calling `report` meanwhile; raises the first error, or Interrupted once `stopped()`."""
+    pending = set(futures)
+    while pending:
+        done, pending = concurrent.futures.wait(pending, timeout=0.2, return_when=concurrent.futures.FIRST_COMPLETED)
+        if stopped():
+            raise Interrupted("stopped; finished shards are kept and the same command continues")
+        report()
+        for future in done:
+            yield future.result()

@@ -1,0 +1,43 @@
+"""The pool passes errors on, counts, and leaves no process behind."""
+
+import multiprocessing
+import os
+import signal
+import time
+
+import pytest
+from absl.testing import flagsaver
+
+from ccssl_tf.errors import Interrupted
+from data_prep import worker_pool
+
+
+def _kill_self(seconds):
+    time.sleep(seconds)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _counter():
+    return multiprocessing.get_context("spawn").Value("q", 0)
+
+
+def test_the_number_of_processes_can_be_set():
+    assert 1 <= worker_pool.num_workers() <= os.cpu_count()
+    with flagsaver.flagsaver(num_workers=7):
+        assert worker_pool.num_workers() == 7
+
+
+def test_a_killed_process_is_an_interruption():
+    swept = []
+    pool_of_one = worker_pool.open_pool(1, _counter(), on_failure=lambda: swept.append(True))
+    with pytest.raises(Interrupted, match="a process was killed"), pool_of_one as pool:
+        list(worker_pool.completed([pool.submit(_kill_self, 0)], lambda: False))
+    assert swept == [True]
+
+
+def test_being_stopped_ends_the_processes_at_once():
+    others = set(multiprocessing.active_children())
+    with pytest.raises(Interrupted, match="stopped"), worker_pool.open_pool(2, _counter()) as pool:
+        assert list(worker_pool.completed([pool.submit(abs, -3)], lambda: False)) == [3]
+        list(worker_pool.completed([pool.submit(time.sleep, 60)], lambda: True))
+    assert set(multiprocessing.active_children()) <= others
