@@ -13,7 +13,7 @@ import pathlib
 import signal
 import threading
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -42,6 +42,16 @@ class Item(NamedTuple):
     location: tuple
 
 
+class Annotator(Protocol):
+    """What a converter adds to its records; travels to the workers, so it holds no pixels."""
+
+    def features(self, location: tuple, image: decoding.ConvertedImage) -> dict:
+        """Returns further features of the item at `location`, by key; raises BadImage where they do not suit the image."""
+
+    def tfds_features(self) -> dict:
+        """Returns the TFDS features of these keys, by key."""
+
+
 @dataclasses.dataclass(frozen=True)
 class ShardTask:
     """Everything one shard is made of.
@@ -53,6 +63,7 @@ class ShardTask:
       read: importable function from an item's location to the bytes of the image file.
       class_names: names of the labels, or None.
       options: see DecodeOptions.
+      annotator: makes the records' further features, or None.
     """
 
     path: pathlib.Path
@@ -61,6 +72,7 @@ class ShardTask:
     read: Callable[[tuple], bytes]
     class_names: list[str] | None
     options: decoding.DecodeOptions
+    annotator: Annotator | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,6 +139,7 @@ def convert_shard(task: ShardTask) -> ShardRecord:
         for item in task.items:
             try:
                 image = decoding.convert_image(task.read(item.location), task.options, check=decoding.check_jpeg)
+                extra = task.annotator.features(item.location, image) if task.annotator else None
             except decoding.BadImage as error:
                 bad.append([item.name.hex(), str(error)])
                 continue
@@ -143,6 +156,7 @@ def convert_shard(task: ShardTask) -> ShardRecord:
                 index=index,
                 label=item.label,
                 text=task.class_names[item.label].encode() if task.class_names and item.label >= 0 else b"",
+                extra=extra,
             )
             index += 1
 
@@ -180,24 +194,27 @@ def _write_shard(path, examples):
         raise ResourceError(f"{path}: cannot be written ({error.message}); make room and start the same command again") from error
 
 
-def write_tfds_metadata(directory: pathlib.Path, splits: dict[str, list[manifest_lib.Shard]], class_names: list[str] | None):
+def write_tfds_metadata(
+    directory: pathlib.Path,
+    splits: dict[str, list[manifest_lib.Shard]],
+    class_names: list[str] | None,
+    annotator: Annotator | None = None,
+):
     """Writes what `tfds.builder_from_directory(directory)` needs. A label of -1 reads back as -1."""
     import tensorflow_datasets as tfds
 
     label = tfds.features.ClassLabel(names=class_names) if class_names else tfds.features.Scalar(np.int64)
-    features = tfds.features.FeaturesDict(
-        {
-            "image": {
-                "encoded": tfds.features.Image(shape=(None, None, 3), encoding_format="jpeg"),
-                "format": tfds.features.Text(),
-                "filename": tfds.features.Text(),
-                "height": tfds.features.Scalar(np.int64),
-                "width": tfds.features.Scalar(np.int64),
-                "index": tfds.features.Scalar(np.int64),
-                "class": {"label": label, "text": tfds.features.Text()},
-            }
-        }
-    )
+    by_key = {
+        "image/encoded": tfds.features.Image(shape=(None, None, 3), encoding_format="jpeg"),
+        "image/format": tfds.features.Text(),
+        "image/filename": tfds.features.Text(),
+        "image/height": tfds.features.Scalar(np.int64),
+        "image/width": tfds.features.Scalar(np.int64),
+        "image/index": tfds.features.Scalar(np.int64),
+        "image/class/label": label,
+        "image/class/text": tfds.features.Text(),
+        **(annotator.tfds_features() if annotator else {}),
+    }
     split_infos = [
         tfds.core.SplitInfo(
             name=name,
@@ -211,9 +228,21 @@ def write_tfds_metadata(directory: pathlib.Path, splits: dict[str, list[manifest
     ]
     tfds.folder_dataset.write_metadata(
         data_dir=directory,
-        features=features,
+        features=tfds.features.FeaturesDict(_nested(by_key)),
         split_infos=split_infos,
         version="1.0.0",
         filename_template=_FILENAME_TEMPLATE,
         check_data=False,
     )
+
+
+def _nested(by_key):
+    """`{"a/b": x}` -> `{"a": {"b": x}}`."""
+    nested = {}
+    for key, value in by_key.items():
+        *rooms, name = key.split("/")
+        inner = nested
+        for room in rooms:
+            inner = inner.setdefault(room, {})
+        inner[name] = value
+    return nested

@@ -23,11 +23,29 @@ def _int64(values):
     return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
 
 
+def _feature(values):
+    if isinstance(values, list):
+        return _bytes(values)
+    if values.dtype.kind == "f":
+        return tf.train.Feature(float_list=tf.train.FloatList(value=values))
+    return _int64(values)
+
+
 def _serialize(**features):
     return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString(deterministic=True)
 
 
-def image_example(*, encoded: bytes, filename: bytes, height: int, width: int, index: int, label=UNLABELLED, text: bytes = b"") -> bytes:
+def image_example(
+    *,
+    encoded: bytes,
+    filename: bytes,
+    height: int,
+    width: int,
+    index: int,
+    label=UNLABELLED,
+    text: bytes = b"",
+    extra: dict[str, list[bytes] | np.ndarray] | None = None,
+) -> bytes:
     """Returns one serialised image.
 
     Args:
@@ -38,6 +56,7 @@ def image_example(*, encoded: bytes, filename: bytes, height: int, width: int, i
       index: position of the image in its split, in [0, N).
       label: class in [0, number of classes), or -1.
       text: class name.
+      extra: further features by key (see `voc_records`): lists of bytes, int64 or float32 arrays [n].
     """
     features = {
         "image/encoded": _bytes([encoded]),
@@ -48,6 +67,7 @@ def image_example(*, encoded: bytes, filename: bytes, height: int, width: int, i
         "image/index": _int64([index]),
         "image/class/label": _int64([label]),
         "image/class/text": _bytes([text]),
+        **{key: _feature(values) for key, values in (extra or {}).items()},
     }
     return _serialize(**features)
 
