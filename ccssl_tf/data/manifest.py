@@ -154,8 +154,13 @@ class Manifest:
         write_json(pathlib.Path(directory) / MANIFEST_NAME, dict(content, checksum=fingerprint_of(content)))
 
     @classmethod
-    def read(cls, directory, kind: str) -> "Manifest":
+    def read(cls, directory, kind: str | None, *, check_shards: bool = True) -> "Manifest":
         """Reads and checks `directory/manifest.json`.
+
+        Args:
+          directory: where it lies.
+          kind: what it must hold; None for anything.
+          check_shards: whether every shard must be there and have its size.
 
         Raises:
           InputError: no such directory, or it holds another kind of data.
@@ -164,7 +169,7 @@ class Manifest:
         directory = pathlib.Path(directory)
         path = directory / MANIFEST_NAME
         if not directory.is_dir():
-            raise InputError(f"{directory}: no such directory (expected one holding {kind})")
+            raise InputError(f"{directory}: no such directory (expected one holding {kind or 'a manifest'})")
         if not path.is_file():
             raise CorruptArtifactError(f"{directory}: no {MANIFEST_NAME}; the command that writes it has not finished there")
         try:
@@ -180,9 +185,9 @@ class Manifest:
             raise CorruptArtifactError(f"{path}: not a manifest ({error}); write the directory again") from error
         if not unchanged:
             raise CorruptArtifactError(f"{path}: its content does not match its fingerprint and checksum; it was edited or damaged")
-        if manifest.kind != kind:
+        if kind not in (None, manifest.kind):
             raise InputError(f"{directory}: holds {manifest.kind}, not {kind}")
-        for shards in splits.values():
+        for shards in splits.values() if check_shards else []:
             for shard in shards:
                 file = directory / shard.name
                 size = file.stat().st_size if file.is_file() else None

@@ -1,0 +1,128 @@
+"""Checks a whole directory of shards against its manifest: files, digests, every record, and that the image indices are dense."""
+
+import contextlib
+import dataclasses
+import json
+import multiprocessing
+import pathlib
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from ccssl_tf import runtime
+from ccssl_tf.data import manifest as manifest_lib
+from ccssl_tf.errors import CorruptArtifactError
+from data_prep import record_checks, worker_pool
+
+_UNITS = {"images": "images", "features": "rows", "pseudo_labels": "labels"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """Attributes: faults: one line each, the first of every shard; num_faults: all there are; summary: what was checked."""
+
+    faults: list[str]
+    num_faults: int
+    summary: str
+
+
+def read_manifest(directory: pathlib.Path) -> manifest_lib.Manifest:
+    """Returns the manifest, whatever its kind and the state of its shards; raises CorruptArtifactError if it was edited."""
+    manifest = manifest_lib.Manifest.read(directory, None, check_shards=False)
+    if manifest.kind not in _UNITS:
+        raise CorruptArtifactError(f"{directory}: its manifest is of the unknown kind {manifest.kind!r}")
+    return manifest
+
+
+def describe(manifest: manifest_lib.Manifest) -> str:
+    """Returns e.g. `15000 train, 3000 val images in 18 shards, 34.2 MB`."""
+    shards = [shard for part in manifest.splits.values() for shard in part]
+    counts = ", ".join(f"{manifest.num_examples(split)} {split}" for split in manifest.splits)
+    return f"{counts} {_UNITS[manifest.kind]} in {len(shards)} shards, {sum(shard.num_bytes for shard in shards) / 1e6:.4g} MB"
+
+
+def verify(directory: pathlib.Path, *, num_workers: int, stopped: Callable[[], bool] = lambda: False) -> Result:
+    """Reads everything.
+
+    Args:
+      directory: holds a manifest and shards; nothing is written to it.
+      num_workers: processes.
+      stopped: tells whether to stop.
+
+    Raises:
+      InputError: no such directory.
+      CorruptArtifactError: no manifest, or an edited one: nothing else can be checked.
+      Interrupted: `stopped()`.
+    """
+    directory = pathlib.Path(directory)
+    manifest = read_manifest(directory)
+    reports = _check_shards(directory, manifest, num_workers, stopped)
+    _name_what_is_elsewhere(manifest, reports)
+    faults, count = [], 0
+    for shards in manifest.splits.values():
+        for fault in _index_faults([reports[shard.name] for shard in shards]):
+            reports[fault[0]].add(fault[1])
+    for report in reports.values():
+        faults += [f"{report.name}: {fault}" for fault in report.faults]
+        count += report.num_faults
+    others = [*_extra_files(directory, manifest, reports), *_tfds_faults(directory, manifest)]
+    return Result(faults + others, count + len(others), describe(manifest))
+
+
+def _check_shards(directory, manifest, num_workers, stopped):
+    shards = [shard for part in manifest.splits.values() for shard in part]
+    total, done, reports = sum(shard.num_examples for shard in shards), 0, {}
+    progress = runtime.Progress("verifying", total, _UNITS[manifest.kind])
+    counter = multiprocessing.get_context("spawn").Value("q", 0)
+    with worker_pool.open_pool(min(num_workers, max(1, len(shards))), counter) as pool:
+        tasks = [pool.submit(record_checks.check_shard, directory, shard, manifest.kind, manifest.info) for shard in shards]
+        sizes = {shard.name: shard.num_examples for shard in shards}
+        for report in worker_pool.completed(tasks, stopped):
+            reports[report.name] = report
+            done += sizes[report.name]
+            progress.update(done)
+    return {shard.name: reports[shard.name] for shard in shards}
+
+
+def _name_what_is_elsewhere(manifest, reports):
+    """Says of a shard with another one's content whose it is."""
+    owner = {shard.sha256: shard.name for part in manifest.splits.values() for shard in part}
+    for report in reports.values():
+        other = owner.get(report.sha256)
+        if other not in (None, report.name) and report.num_faults:
+            report.add(f"holds the content of {other}: shards were renamed or swapped")
+
+
+def _index_faults(reports) -> Iterator[tuple[str, str]]:
+    """Yields (shard, fault) for indices outside [0, N) or there twice; N distinct ones in that range leave none out."""
+    index = np.concatenate([np.empty(0, np.int64), *(report.index for report in reports)])
+    record = np.concatenate([np.empty(0, np.int64), *(report.record for report in reports)])
+    shard = np.repeat(np.arange(len(reports)), [len(report.index) for report in reports])
+    # Where shards are missing or cut the true number of images is not known, and their own faults are told already.
+    end = len(index) if all(report.sha256 and not report.num_faults for report in reports) else np.iinfo(np.int64).max
+    _, first = np.unique(index, return_index=True)
+    repeated = np.ones(len(index), bool)
+    repeated[first] = False
+    for row in np.flatnonzero(repeated | (index < 0) | (index >= end)):
+        why = "is there twice" if repeated[row] else f"lies outside [0, {len(index)})"
+        yield reports[shard[row]].name, f"record {record[row]}: image index {index[row]} {why}"
+
+
+def _extra_files(directory, manifest, reports):
+    owner = {shard.sha256: shard.name for part in manifest.splits.values() for shard in part}
+    whole = all(not report.num_faults for report in reports.values())
+    for path in sorted(directory.glob("*.tfrecord")):
+        if path.name not in reports and ".tmp-" not in path.name:
+            same = None if whole else owner.get(manifest_lib.file_sha256(path))
+            yield f"{path.name}: not in the manifest" + (f"; it holds the content of {same}" if same else "; remove it")
+
+
+def _tfds_faults(directory, manifest):
+    path = directory / "dataset_info.json"
+    if manifest.kind != "images" or not path.is_file():
+        return
+    lengths = None
+    with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
+        lengths = {split["name"]: [int(length) for length in split["shardLengths"]] for split in json.loads(path.read_text())["splits"]}
+    if lengths != {split: [shard.num_examples for shard in shards] for split, shards in manifest.splits.items()}:
+        yield f"{path.name}: its shard lengths are not the manifest's; it was edited or damaged"
