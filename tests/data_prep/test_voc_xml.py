@@ -1,0 +1,103 @@
+"""Annotation files as published, as some of VOC2012 really are, and as an attacker or a slip would write them."""
+
+import random
+import time
+
+import pytest
+
+from ccssl_tf.errors import InputError
+from data_prep.voc_xml import CLASSES, Object, parse_annotation
+
+
+def _xml(*objects, width="500", height="375"):
+    return f"<annotation><size><width>{width}</width><height>{height}</height></size>{''.join(objects)}</annotation>".encode()
+
+
+def _object(name="cat", box=(1, 2, 3, 4), more=""):
+    corners = "".join(f"<{tag}>{value}</{tag}>" for tag, value in zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True))
+    return f"<object><name>{name}</name><bndbox>{corners}</bndbox>{more}</object>"
+
+
+def test_classes_are_sorted_and_twenty():
+    assert sorted(CLASSES) == CLASSES and len(set(CLASSES)) == 20
+    assert CLASSES.index("aeroplane") == 0 and CLASSES.index("tvmonitor") == 19
+
+
+def test_what_is_read():
+    part = "<part><name>head</name><bndbox><xmin>9</xmin></bndbox></part>"
+    found = parse_annotation(
+        _xml(_object(more="<difficult>1</difficult>\n<truncated> 1 </truncated>"), _object("person", (1, 1, 500, 375), part)), "a.xml"
+    )
+    assert (found.width, found.height) == (500, 375)
+    assert found.objects == (Object(7, (1, 2, 3, 4), True, True), Object(14, (1, 1, 500, 375), False, False))
+    assert parse_annotation(_xml(), "a.xml").objects == ()
+
+
+@pytest.mark.parametrize(
+    ("box", "stored"),
+    [
+        ((0, 0, 501, 376), (1, 1, 500, 375)),
+        (("45.70000076293945", "2.5", "46.2", "9.49"), (46, 3, 46, 9)),
+        ((7, 7, 7, 7), (7, 7, 7, 7)),
+    ],
+)
+def test_one_pixel_outside_is_moved_to_the_edge_and_decimals_are_rounded(box, stored):
+    assert parse_annotation(_xml(_object(box=box)), "a.xml").objects[0].box == stored
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (_xml(_object("dragon")), "unknown class 'dragon'"),
+        (_xml("<object><bndbox/></object>"), "unknown class ''"),
+        (_xml("<object><name>cat</name></object>"), "<xmin> in <bndbox> is missing"),
+        (_xml(_object(box=(1, 2, 3, "wide"))), "<ymax> in <bndbox> is 'wide'"),
+        (_xml(_object(box=(1, 2, 3, "nan"))), "is 'nan'"),
+        (_xml(_object(box=(1, 2, 3, "inf"))), "is 'inf'"),
+        (_xml(_object(box=(1, 2, "1e300", 4))), "is '1e300'"),
+        (_xml(_object(box=(10, 2, 3, 4))), "inverted"),
+        (_xml(_object(box=(1, 20, 3, 4))), "inverted"),
+        (_xml(_object(box=(-1, 2, 3, 4))), "outside the image of 500x375"),
+        (_xml(_object(box=(1, 2, 502, 4))), "outside the image of 500x375"),
+        (_xml(_object(more="<difficult>maybe</difficult>")), "<difficult> is 'maybe'"),
+        (_xml(_object(), width="0"), "0x375 pixels"),
+        (b"<annotation/>", "<width> in <size> is missing"),
+        (b"<other/>", "<other>"),
+        (_xml(*[_object()] * 1001), "1001 objects"),
+        (_xml() + b" " * 2**20, "bytes"),
+        (b"<annotation>", "not XML"),
+        (b"", "not XML"),
+        (b"<?xml version='1.0' encoding='nonsense'?><annotation/>", "not XML"),
+        (_xml().decode().encode("utf-16"), "refused"),
+        (b'<!DOCTYPE a SYSTEM "file:///etc/passwd"><annotation/>', "'<!DOCTYPE'"),
+        (b'<?xml version="1.0"?><!doctype a [<!ENTITY b "c">]><annotation>&b;</annotation>', "'<!doctype'"),
+    ],
+)
+def test_what_is_refused_in_one_line_naming_the_file(data, said):
+    with pytest.raises(InputError, match="^a.xml: ") as caught:
+        parse_annotation(data, "a.xml")
+    assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_bombs_are_refused_at_once():
+    entities = "".join(f'<!ENTITY e{i} "{f"&e{i - 1};" * 10}">' for i in range(1, 10))
+    deep = b"<a>" * 300_000
+    start = time.process_time()
+    for data in (f'<!DOCTYPE a [<!ENTITY e0 "boom">{entities}]><annotation>&e9;</annotation>'.encode(), deep, deep + b"</a>" * 10):
+        with pytest.raises(InputError):
+            parse_annotation(data, "a.xml")
+    assert time.process_time() - start < 1
+
+
+def test_damaged_bytes_are_read_or_refused():
+    whole, chance = bytearray(_xml(_object(), _object("dog"))), random.Random(0)
+    for _ in range(2000):
+        data = bytearray(whole)
+        for _ in range(chance.randint(1, 3)):
+            data[chance.randrange(len(data))] = chance.randrange(256)
+        try:
+            found = parse_annotation(bytes(data[: chance.randint(0, 2 * len(data))]), "a.xml")
+        except InputError:
+            continue
+        for one in found.objects:
+            assert 1 <= one.box[0] <= one.box[2] <= found.width and 1 <= one.box[1] <= one.box[3] <= found.height
