@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 
 from ccssl_tf.errors import InputError
-from data_prep import conversion, locations
+from data_prep import conversion, file_list, locations
 from data_prep.decoding import printable
 from data_prep.shard_worker import Item
 
@@ -22,7 +22,7 @@ class _Image:
     parts: list[bytes]
 
 
-def list_images(source, *, labels: str, val_fraction: float, classes: list[str] | None, seed: int) -> conversion.ImageSet:
+def list_images(source, *, labels: str, val_fraction: float, classes: list[str] | None, seed: int, list_path=None) -> conversion.ImageSet:
     """Lists the images of a folder or of an uncompressed tar.
 
     Where all images lie below `train/`, `val/` and `test/`, these are the splits; else, or without `val/`, a seeded choice becomes `val`.
@@ -30,40 +30,56 @@ def list_images(source, *, labels: str, val_fraction: float, classes: list[str] 
     Args:
       source: directory or tar.
       labels: "folders": the first folder (below the split's) is the class; "none"; "auto": folders, if every image lies in one and
-        there are two or more.
+        there are two or more, unless the list tells the labels.
       val_fraction: share of the training images, in [0, 1), that becomes `val` when the source has none.
       classes: class names in order; the sorted folders by default.
       seed: of the choice.
+      list_path: see `file_list.read_list`; only the images it names are taken, whatever their suffix.
 
     Raises:
-      InputError: no images, an unknown or empty class, or too few images to split.
+      InputError: no images, a list that names others, an unknown or empty class, or too few images to split.
     """
     source = pathlib.Path(source)
-    files, ignored = [], Counter()
-    for file in locations.walk_tree(source) if source.is_dir() else locations.tar_members(source):
-        if locations.is_image_name(file.name):
-            files.append(file)
-        else:
-            ignored[pathlib.PurePosixPath(printable(file.name)).suffix or "no suffix"] += 1
-    if ignored:
-        common = ", ".join(f"{suffix} {count}" for suffix, count in ignored.most_common(5))
-        print(f"{source}: ignoring {ignored.total()} files that are no images ({common})")
-    if not files:
-        raise InputError(f"{source}: holds no images ({', '.join(suffix.decode() for suffix in locations.IMAGE_SUFFIXES)})")
+    files = locations.walk_tree(source) if source.is_dir() else locations.tar_members(source)
+    listed = None
+    if list_path is None:
+        files = _images_among(source, files)
+    else:
+        by_name = {file.name: file for file in files}
+        listed = file_list.read_list(list_path, by_name.keys())
+        files = [by_name[name] for name in listed]
+        print(f"{source}: taking the {len(files)} images of {list_path}, of {len(by_name)} files")
     files.sort()
     splits = _existing_splits(source, files)
-    class_names = _class_names(source, splits, labels, classes)
-    label_of = {name: label for label, name in enumerate(class_names or [])}
+    if labels == "auto" and listed and None not in listed.values():
+        class_names, number_of = file_list.number_labels(listed, classes)
+        numbers = {name: number_of[label] for name, label in listed.items()}
+    else:
+        class_names = _class_names(source, splits, labels, classes)
+        label_of = {name: label for label, name in enumerate(class_names or [])}
+        numbers = {image.file.name: label_of[_class_of(image)] if class_names else -1 for images in splits.values() for image in images}
     items = {
-        split: [
-            Item(image.file.name, label_of[_class_of(image)] if class_names else -1, image.file.size, image.file.location)
-            for image in images
-        ]
+        split: [Item(image.file.name, numbers[image.file.name], image.file.size, image.file.location) for image in images]
         for split, images in splits.items()
     }
     if "val" not in items and val_fraction > 0:
         items = _with_val(source, items, val_fraction, seed)
     return conversion.ImageSet(items, class_names, "image_folder", locations.read_location)
+
+
+def _images_among(source, files):
+    images, ignored = [], Counter()
+    for file in files:
+        if locations.is_image_name(file.name):
+            images.append(file)
+        else:
+            ignored[pathlib.PurePosixPath(printable(file.name)).suffix or "no suffix"] += 1
+    if ignored:
+        common = ", ".join(f"{suffix} {count}" for suffix, count in ignored.most_common(5))
+        print(f"{source}: ignoring {ignored.total()} files that are no images ({common})")
+    if not images:
+        raise InputError(f"{source}: holds no images ({', '.join(suffix.decode() for suffix in locations.IMAGE_SUFFIXES)})")
+    return images
 
 
 def _existing_splits(source, files):

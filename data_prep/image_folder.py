@@ -13,7 +13,8 @@ LABELS = flags.DEFINE_enum(
     "labels",
     "auto",
     ["auto", "folders", "none"],
-    "folders: the topmost folder (below train/ or val/) is the class. auto: so if every image lies in one and there are two or more.",
+    "folders: the topmost folder (below train/ or val/) is the class. auto: as --list says; else so if every image lies in one and there "
+    "are two or more.",
 )
 VAL_FRACTION = flags.DEFINE_float(
     "val_fraction", 0.1, "Share of the images that becomes val where the source has none; 0: no val.", lower_bound=0, upper_bound=0.9
@@ -21,16 +22,21 @@ VAL_FRACTION = flags.DEFINE_float(
 CLASSES = flags.DEFINE_string(
     "classes", None, "Text file of class names, one a line, in the order of their labels; default: sorted folders."
 )
+LIST = flags.DEFINE_string(
+    "list",
+    None,
+    "File that names the images to take: lines of `path[ label]` relative to --source, or csv with the header `filename[,label]`.",
+)
 
 
 def main():
     """Runs the command."""
     options = dict(labels=LABELS.value, val_fraction=VAL_FRACTION.value)
-    inputs = {"source": SOURCE.value} | ({"classes": CLASSES.value} if CLASSES.value else {})
+    inputs = {"source": SOURCE.value} | {flag.name: flag.value for flag in (CLASSES, LIST) if flag.value}
 
     def list_images():
         classes = folder_layout.read_classes(CLASSES.value) if CLASSES.value else None
-        return folder_layout.list_images(SOURCE.value, classes=classes, seed=runtime.SEED.value, **options)
+        return folder_layout.list_images(SOURCE.value, classes=classes, seed=runtime.SEED.value, list_path=LIST.value, **options)
 
     command.run(list_images, inputs=inputs, options=options)
 

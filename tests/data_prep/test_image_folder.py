@@ -49,3 +49,16 @@ def test_bad_images_are_named_and_left_out(commands, photos, tmp_path):
 
     labels = [x["image"]["class"]["label"] for x in tfds.as_numpy(tfds.builder_from_directory(out).as_dataset(split="train"))]
     assert labels == [-1] * 517
+
+
+def test_a_list_chooses_and_labels(commands, photos, tmp_path):
+    names = ["010.jpg", "020.jpg", "030.jpg"]
+    (tmp_path / "list.csv").write_text("filename,label\n" + "".join(f"{name},{'ab'[i % 2]}\n" for i, name in enumerate(names)))
+    flags = ("image_folder", f"--source={photos}", "--val_fraction=0", "--num_workers=1", f"--list={tmp_path / 'list.csv'}")
+    commands.run(*flags, f"--output_dir={tmp_path / 'out'}")
+    found = {record["image/filename"]: record["image/class/text"] for record in commands.records(tmp_path / "out", "train")}
+    assert found == {b"010.jpg": b"a", b"020.jpg": b"b", b"030.jpg": b"a"}
+    with open(tmp_path / "list.csv", "a") as file:
+        file.write("none.jpg,a\n")
+    _, errors = commands.run(*flags, f"--output_dir={tmp_path / 'other'}", code=2)
+    assert "none.jpg (line 5)" in errors and errors.count("\n") == 1 and not (tmp_path / "other").exists()
