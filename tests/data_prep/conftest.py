@@ -180,3 +180,34 @@ def voc_devkit_class():
 def voc_devkit():
     """A devkit of one's own."""
     return VocDevkit()
+
+
+@pytest.fixture(scope="session")
+def textured_dir(tmp_path_factory):
+    """Converted images, made by hand: `trainval` of 11 in two shards, `test` of 2, one of which is in `trainval` too."""
+    from ccssl_tf.data import records
+
+    directory = tmp_path_factory.mktemp("textured")
+    pictures = {}
+    for number in range(12):
+        pixels = np.full((50 + number, 60, 3), 30, np.uint8)
+        pixels[5:30, 5:35] = np.random.default_rng(number).integers(0, 256, 3)
+        pixels[20:45, 25:55] = np.random.default_rng(100 + number).integers(0, 256, 3)
+        pictures[number] = VocDevkit.encoded(pixels, "JPEG", quality=95)
+
+    def example(index, number):
+        name = b"%06d.jpg" % number
+        return records.image_example(encoded=pictures[number], filename=name, height=50 + number, width=60, index=index)
+
+    def shard(name, examples):
+        return records.write_shard(directory / name, list(examples))
+
+    splits = {
+        "test": [shard("test-00000-of-00001.tfrecord", (example(0, 11), example(1, 3)))],
+        "trainval": [
+            shard("trainval-00000-of-00002.tfrecord", (example(i, i) for i in range(9))),
+            shard("trainval-00001-of-00002.tfrecord", (example(i, i) for i in (9, 10))),
+        ],
+    }
+    Manifest("images", splits, {"class_names": None}).write(directory)
+    return directory

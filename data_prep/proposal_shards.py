@@ -1,0 +1,123 @@
+"""Writes the proposals of whole image directories: one shard of proposals for each shard of images, in its order."""
+
+import dataclasses
+import itertools
+import multiprocessing
+import pathlib
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+
+from ccssl_tf import runtime
+from ccssl_tf.data import manifest as manifest_lib
+from data_prep import worker_pool
+
+_CHUNK_IMAGES = 8
+_KIND = "proposals"
+
+
+class Source(Protocol):
+    """Where boxes come from; travels to the workers."""
+
+    def boxes(self, parsed: dict[str, np.ndarray]) -> np.ndarray:
+        """Returns the boxes [R, 4] of one parsed VOC record."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ProposalTask:
+    """Attributes: images: a shard of images; source; output_dir; most: boxes kept of an image."""
+
+    images: pathlib.Path
+    source: Source
+    output_dir: pathlib.Path
+    most: int
+
+
+def search_images(task: ProposalTask, start: int, stop: int) -> int:
+    """Lets the source see records [start, stop) of a shard, so that it remembers their boxes; returns how many."""
+    from ccssl_tf.data import records
+
+    for serialized in itertools.islice(records.read_shard(task.images), start, stop):
+        task.source.boxes(_parse(serialized))
+    return stop - start
+
+
+def write_shard(task: ProposalTask) -> tuple[manifest_lib.Shard, int]:
+    """Writes one shard; returns it and the number of boxes."""
+    from ccssl_tf.data import proposal_records, records
+
+    total = 0
+
+    def examples():
+        nonlocal total
+        for serialized in records.read_shard(task.images):
+            parsed = _parse(serialized)
+            boxes = task.source.boxes(parsed)[: task.most]
+            total += len(boxes)
+            yield proposal_records.proposal_example(int(parsed["index"]), parsed["filename"], boxes)
+
+    return records.write_shard(task.output_dir / task.images.name, examples()), total
+
+
+def _parse(serialized):
+    from ccssl_tf.data import voc_records
+
+    parsed = voc_records.parse_voc_image(serialized)
+    return {name: parsed[name].numpy() for name in ("encoded", "filename", "index", "height", "width")}
+
+
+def write_proposals(
+    data_dir: pathlib.Path,
+    output_dir: pathlib.Path,
+    source: Source,
+    *,
+    search_first: bool,
+    most: int,
+    info: dict,
+    num_workers: int,
+    stopped: Callable[[], bool],
+) -> dict:
+    """Writes proposals of all splits and last the manifest; returns metrics.
+
+    Args:
+      data_dir: images.
+      output_dir: existing directory.
+      source: of the boxes.
+      search_first: whether boxes are slow to come by and remembered: then images are shared among the processes, not whole shards.
+      most: boxes kept of an image.
+      info: more facts for the manifest.
+      num_workers: processes.
+      stopped: tells whether to stop; then Interrupted is raised and the same command continues.
+    """
+    images = manifest_lib.Manifest.read(data_dir, "images")
+    # The split with the most images first: it may hold the others' too, which then need no search.
+    order = sorted(images.splits, key=images.num_examples, reverse=True)
+    shards = [shard for split in order for shard in images.shards(split)]
+    tasks = {shard.name: ProposalTask(data_dir / shard.name, source, output_dir, most) for shard in shards}
+    with worker_pool.open_pool(num_workers, multiprocessing.get_context("spawn").Value("q", 0)) as pool:
+        if search_first:
+            _search(pool, tasks, shards, stopped)
+        written = worker_pool.completed([pool.submit(write_shard, task) for task in tasks.values()], stopped)
+        written = {shard.name: (shard, boxes) for shard, boxes in written}
+    splits = {split: [written[shard.name][0] for shard in images.shards(split)] for split in images.splits}
+    fingerprints = {split: images.fingerprint(split) for split in images.splits}
+    manifest = manifest_lib.Manifest(_KIND, splits, dict(info, max_proposals=most, images_fingerprint=fingerprints))
+    manifest.write(output_dir)
+    return {
+        split: dict(images=manifest.num_examples(split), proposals=sum(written[shard.name][1] for shard in images.shards(split)))
+        for split in splits
+    }
+
+
+def _search(pool, tasks, shards, stopped):
+    done, total = 0, sum(shard.num_examples for shard in shards)
+    progress = runtime.Progress("searching", total, "images")
+    chunks = [
+        pool.submit(search_images, tasks[shard.name], start, min(start + _CHUNK_IMAGES, shard.num_examples))
+        for shard in shards
+        for start in range(0, shard.num_examples, _CHUNK_IMAGES)
+    ]
+    for count in worker_pool.completed(chunks, stopped):
+        done += count
+        progress.update(done)
