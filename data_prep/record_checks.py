@@ -52,7 +52,7 @@ def check_shard(directory: pathlib.Path, shard: manifest_lib.Shard, kind: str, i
     Args:
       directory: of the shard.
       shard: its entry in the manifest.
-      kind: the manifest's: "images", "features" or "pseudo_labels".
+      kind: the manifest's: "images", "features", "pseudo_labels" or "proposals".
       info: the manifest's facts.
     """
     from ccssl_tf.data import records
@@ -194,4 +194,19 @@ def _check_pseudo_label(features, info):
     return np.array([features.one("index", "int64")], np.int64)
 
 
-_CHECKS = {"images": _check_image, "features": _check_features, "pseudo_labels": _check_pseudo_label}
+def _check_proposals(features, info):
+    values = features.values("boxes", "int64")
+    boxes = np.reshape(values[: len(values) // 4 * 4], [-1, 4])
+    if len(values) % 4 or len(boxes) > info["max_proposals"]:
+        raise BadRecord(f"{len(values)} corners, four times at most {info['max_proposals']} expected")
+    if len(boxes) and not (boxes.min() >= 1 and (boxes[:, :2] <= boxes[:, 2:]).all()):
+        raise BadRecord("a box outside the picture or inside out")
+    return np.array([features.one("index", "int64")], np.int64)
+
+
+_CHECKS = {
+    "images": _check_image,
+    "features": _check_features,
+    "pseudo_labels": _check_pseudo_label,
+    "proposals": _check_proposals,
+}

@@ -14,7 +14,7 @@ from ccssl_tf.data import manifest as manifest_lib
 from ccssl_tf.errors import CorruptArtifactError
 from data_prep import record_checks, worker_pool
 
-_UNITS = {"images": "images", "features": "rows", "pseudo_labels": "labels"}
+_UNITS = {"images": "images", "features": "rows", "pseudo_labels": "labels", "proposals": "images' proposals"}
 
 
 @dataclasses.dataclass(frozen=True)

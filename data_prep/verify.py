@@ -1,4 +1,4 @@
-"""Reads a whole directory of shards (images, features or pseudo-labels) and names the shard and record of every fault.
+"""Reads a whole directory of shards (images, features, pseudo-labels or proposals) and names the shard and record of every fault.
 
 python -m data_prep.verify --data_dir=DIR
 

@@ -26,18 +26,20 @@ SBD = flags.DEFINE_string(
     "sbd", None, "Directory of Hariharan's masks (train.txt, cls/*.mat): they become train, and VOC's val without these images val."
 )
 
+VAL_LIST = flags.DEFINE_string("val_list", None, "File of image ids that become val, such as seg11valid.txt (with --task=segmentation).")
+
 
 def main():
     """Runs the command."""
     if command.RESIZE_SHORT_SIDE.value:
         raise FlagError("--resize_short_side: boxes and masks of VOC are evaluated at the original size; leave it out")
-    if SBD.value and TASK.value != "segmentation":
-        raise FlagError("--sbd holds masks: add --task=segmentation")
+    if (SBD.value or VAL_LIST.value) and TASK.value != "segmentation":
+        raise FlagError(f"--{'sbd' if SBD.value else 'val_list'} is about masks: add --task=segmentation")
     if SBD.value and SPLITS.value:
         raise FlagError("--sbd makes train and val; leave --splits out")
     options = dict(year=YEAR.value, task=TASK.value, splits=SPLITS.value)
-    inputs = {"source": SOURCE.value} | ({"sbd": SBD.value} if SBD.value else {})
-    command.run(lambda: voc_layout.list_images(SOURCE.value, sbd=SBD.value, **options), inputs=inputs, options=options)
+    files = {name: value for name, value in (("sbd", SBD.value), ("val_list", VAL_LIST.value)) if value}
+    command.run(lambda: voc_layout.list_images(SOURCE.value, **files, **options), inputs={"source": SOURCE.value} | files, options=options)
 
 
 if __name__ == "__main__":

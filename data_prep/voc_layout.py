@@ -14,7 +14,7 @@ SPLITS = ("train", "val", "trainval", "test")
 _SHOWN = 5
 
 
-def list_images(source, *, year: int, task: str, splits: list[str] | None = None, sbd=None) -> conversion.ImageSet:
+def list_images(source, *, year: int, task: str, splits: list[str] | None = None, sbd=None, val_list=None) -> conversion.ImageSet:
     """Lists one task's images of one year.
 
     Args:
@@ -23,6 +23,7 @@ def list_images(source, *, year: int, task: str, splits: list[str] | None = None
       task: "detection" (ImageSets/Main: objects and class states) or "segmentation" (ImageSets/Segmentation: masks).
       splits: those wanted; by default those that have a list and annotations or masks. None with `sbd`.
       sbd: directory of Hariharan's masks: then `train` is its train.txt and `val` the devkit's without these images.
+      val_list: file of the ids that take the place of the devkit's list `val`.
 
     Raises:
       InputError: no such devkit, or lists, images, annotations and masks that disagree; the first differences are named.
@@ -34,6 +35,8 @@ def list_images(source, *, year: int, task: str, splits: list[str] | None = None
     if len(absent) == len(lists) or (splits and absent):
         raise InputError(f"{devkit.name}: no ImageSets/{room}/{absent[0]}.txt" + (f" (nor {', '.join(absent[1:])})" if absent[1:] else ""))
     lists = {split: ids for split, ids in lists.items() if ids is not None}
+    if val_list and "val" in lists:
+        lists["val"] = _ids(val_list, pathlib.Path(val_list).read_bytes())
     find = dict.fromkeys(SPLITS, devkit.mask if task == "segmentation" else devkit.annotation)
     if sbd:
         lists, find["train"] = _with_sbd(devkit, lists, pathlib.Path(sbd))

@@ -119,7 +119,7 @@ class Manifest:
     """The contents of one directory of shards.
 
     Attributes:
-      kind: "images", "features" or "pseudo_labels".
+      kind: "images", "features", "pseudo_labels" or "proposals".
       splits: split name -> shards in order.
       info: facts of the kind: for images `class_names` (list or None) and `source`; for features `dim`, `dtype`, `extractor`,
         `images_fingerprint`, ...; for pseudo-labels `num_clusters`, `images_fingerprint`, ...

@@ -32,6 +32,8 @@ def test_precomputed_boxes_are_tied_to_their_images(commands, textured_dir, tmp_
     assert info["method"] == "precomputed" and info["images_fingerprint"]["trainval"] == _fingerprint(textured_dir, "trainval")
     output, _ = commands.run(*flags, "--max_proposals=5")
     assert "already complete" in output
+    output, _ = commands.run("verify", f"--data_dir={out}")
+    assert "whole: 2 test, 11 trainval" in output
     _, errors = commands.run(*flags, "--max_proposals=6", code=2)
     assert "--max_proposals=5" in errors
     source.write_text(json.dumps({name: found for name, found in boxes.items() if name != "000007"}))

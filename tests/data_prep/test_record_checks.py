@@ -7,7 +7,7 @@ import pytest
 from conftest import jpeg_of, smooth_picture
 from PIL import Image
 
-from ccssl_tf.data import records
+from ccssl_tf.data import proposal_records, records
 from ccssl_tf.data.manifest import shard_name
 from data_prep import record_checks
 
@@ -17,6 +17,7 @@ INFO = {
     "images": dict(class_names=["a", "b"]),
     "features": dict(dim=5, dtype="float16"),
     "pseudo_labels": dict(num_clusters=7),
+    "proposals": dict(max_proposals=2),
 }
 
 
@@ -126,3 +127,19 @@ def test_pseudo_labels(tmp_path):
     for wrong, message in ((dict(label=[7]), "label is 7, there are 7 clusters"), (dict(distance=[float("nan")]), "distance is nan")):
         (fault,) = _faults(tmp_path, "pseudo_labels", right, _with(right, **wrong, index=[1])).faults
         assert fault.startswith("record 1: ") and message in fault
+
+
+def test_proposals(tmp_path):
+    def boxes(*rows, index=0):
+        return proposal_records.proposal_example(index, b"x", np.array(rows))
+
+    report = _faults(tmp_path, "proposals", boxes([1, 1, 1, 1], [2, 3, 4, 5]), boxes(index=3))
+    assert report.faults == [] and report.index.tolist() == [0, 3]
+    for wrong, message in (
+        (boxes([0, 1, 2, 2]), "outside the picture"),
+        (boxes([5, 1, 4, 2]), "inside out"),
+        (boxes(*[[1, 1, 1, 1]] * 3), "12 corners, four times at most 2 expected"),
+        (boxes([1, 1, 1]), "3 corners"),
+    ):
+        (fault,) = _faults(tmp_path, "proposals", wrong).faults
+        assert message in fault

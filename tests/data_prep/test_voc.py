@@ -82,6 +82,7 @@ def test_what_is_refused_leaves_nothing_behind(commands, tmp_path, voc_devkit):
     commands.run(*flags, "--resize_short_side=256", code=1)
     commands.run(*flags, "--year=2012", code=2)
     commands.run(*flags, f"--sbd={tmp_path}", code=1)
+    commands.run(*flags, f"--val_list={tmp_path}", code=1)
     commands.run(*flags, "--splits=all", code=1)
     voc_devkit.files["Annotations/000004.xml"] = b'<!DOCTYPE a [<!ENTITY b "c">]><annotation/>'
     voc_devkit.write_tree(tmp_path / "tree")

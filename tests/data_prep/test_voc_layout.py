@@ -141,6 +141,16 @@ def test_masks_of_sbd_become_train_and_leave_val(tmp_path, voc_devkit, capsys):
         _list(root, "segmentation", sbd=tmp_path)
 
 
+def test_another_list_of_val(tmp_path, voc_devkit):
+    root, val = voc_devkit.write_tree(tmp_path / "voc"), tmp_path / "seg11valid.txt"
+    val.write_text("000004\n")
+    splits = _list(root, "segmentation", val_list=val).splits
+    assert [item.name for item in splits["val"]] == [b"000004.jpg"] and len(splits["train"]) == 2
+    val.write_text("000004\n000001\n")
+    with pytest.raises(InputError, match="1 images are in train and in val: 000001"):
+        _list(root, "segmentation", val_list=val)
+
+
 @pytest.mark.skipif(not PACKS.is_dir(), reason="the real photos are not here")
 def test_real_photos():
     counts = {split: len(items) for split, items in _list(PACKS / "voc2007").splits.items()}
