@@ -24,7 +24,7 @@ def main():
         raise FlagError("--name is required: what TFDS calls the data set, e.g. cifar10")
     runtime.quiet_tensorflow()
     builder = tfds_layout.find_builder(NAME.value, TFDS_DATA_DIR.value)
-    if not builder.is_prepared():
+    if not (builder.data_path.exists() and builder.is_prepared()):
         if runtime.DRY_RUN.value:
             print(f"dry run: TFDS would first download it ({builder.info.download_size}) and prepare it in {builder.data_path}")
             return

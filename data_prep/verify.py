@@ -8,7 +8,7 @@ Exit code 0: everything is as it was written. 3: it is not; up to 20 faults are 
 import pathlib
 
 from ccssl_tf import runtime
-from ccssl_tf.errors import CorruptArtifactError, FlagError
+from ccssl_tf.errors import CorruptArtifactError, FlagError, Interrupted
 from ccssl_tf.workdir import directory_flag
 from data_prep import verification, worker_pool
 from data_prep.record_checks import LISTED
@@ -26,7 +26,10 @@ def main():
         print("dry run: nothing read but the manifest")
         return
     with runtime.stop_on_signal() as stopped:
-        result = verification.verify(directory, num_workers=worker_pool.num_workers(), stopped=stopped)
+        try:
+            result = verification.verify(directory, num_workers=worker_pool.num_workers(), stopped=stopped)
+        except Interrupted as error:
+            raise Interrupted(f"{directory}: not checked to the end; the same command starts again") from error
     for fault in result.faults[:LISTED]:
         print(fault)
     if result.num_faults:

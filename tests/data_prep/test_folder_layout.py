@@ -1,3 +1,4 @@
+import os
 import tarfile
 
 import pytest
@@ -11,7 +12,7 @@ DEFAULTS = dict(labels="auto", val_fraction=0.0, classes=None, seed=0)
 def _tree(root, names):
     for name in names:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(name.encode())
+        (root / name).write_bytes(os.fsencode(name))
     return root
 
 
@@ -108,3 +109,14 @@ def test_a_tar_is_listed_like_its_tree(tmp_path):
     from_tree, from_tar = (folder_layout.list_images(tmp_path / name, **DEFAULTS) for name in ("tree", "tree.tar"))
     assert _names(from_tree) == _names(from_tar)
     assert [from_tree.read(i.location) for i in from_tree.splits["train"]] == [from_tar.read(i.location) for i in from_tar.splits["train"]]
+
+
+def test_one_class_links_and_odd_names(tmp_path):
+    _tree(tmp_path / "elsewhere", ["deep/er/1.jpg"])
+    source = _tree(tmp_path / "source", ["only/ .jpg", "only/a\nb.jpg", "only/-rf.jpg", "only/.hidden.jpg", "only/\udcff.jpg"])
+    (source / "only/linked").symlink_to(tmp_path / "elsewhere/deep")
+    (source / "only/loop").symlink_to(source / "only")
+    image_set = folder_layout.list_images(source, **{**DEFAULTS, "labels": "folders"})
+    assert image_set.class_names == ["only"]
+    found = {item.name: item.label for item in image_set.splits["train"]}
+    assert found == dict.fromkeys((b"only/ .jpg", b"only/a\nb.jpg", b"only/-rf.jpg", b"only/\xff.jpg", b"only/linked/er/1.jpg"), 0)

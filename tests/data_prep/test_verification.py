@@ -5,6 +5,7 @@ import contextlib
 import json
 import shutil
 
+import numpy as np
 import pytest
 from conftest import write_images
 
@@ -136,6 +137,30 @@ def test_indices_must_be_dense(tmp_path):
     (tmp_path / first.name).unlink()
     Manifest("images", {"train": [second]}, manifest.info).write(tmp_path)
     assert f"{second.name}: record 0: image index 3 lies outside [0, 3)" in _faults(tmp_path)
+
+
+def test_pseudo_labels_and_features(tmp_path):
+    from ccssl_tf.clustering.pseudo_labels import PseudoLabels, write_pseudo_labels
+    from ccssl_tf.data import records
+    from ccssl_tf.data.manifest import Manifest
+
+    index = np.random.default_rng(0).permutation(40)
+    labels = PseudoLabels("f" * 64, index, (index % 3).astype(np.int32), np.ones(40, np.float32))
+    write_pseudo_labels(tmp_path, {"train": labels}, num_clusters=3)
+    result = verification.verify(tmp_path, num_workers=1)
+    assert (result.faults, result.summary.split(" in ")[0]) == ([], "40 train labels")
+    directory = tmp_path / "features"
+    directory.mkdir()
+    blocks = [records.feature_example(part, np.ones((len(part), 6), np.float32)) for part in (index[:25], index[25:])]
+    shard = records.write_shard(directory / "train-00000-of-00001.tfrecord", blocks, 40)
+    Manifest("features", {"train": [shard]}, dict(dim=6, dtype="float32")).write(directory)
+    result = verification.verify(directory, num_workers=1)
+    assert (result.faults, result.summary.split(" in ")[0]) == ([], "40 train rows")
+    blocks[1] = records.feature_example(index[:15], np.ones((15, 6), np.float32))
+    shard = records.write_shard(directory / "train-00000-of-00001.tfrecord", blocks, 40)
+    Manifest("features", {"train": [shard]}, dict(dim=6, dtype="float32")).write(directory)
+    result = verification.verify(directory, num_workers=1)
+    assert result.num_faults == 15 and result.faults[0] == f"{shard.name}: record 1: image index {index[0]} is there twice"
 
 
 def test_the_metadata_for_tfds_must_agree(copy):
