@@ -19,7 +19,8 @@ from ccssl_tf.errors import CorruptArtifactError, FlagError, InputError
 
 # Flags that say where and how fast, not what: a run may be continued with other values of these.
 FREE_FLAGS = frozenset(
-    {"workdir", "output_dir", "dry_run", "strategy", "flagfile", "num_workers", "max_bad_images", "log_steps", "checkpoint_steps"}
+    {"workdir", "output_dir", "dry_run", "strategy", "flagfile", "num_workers", "runner", "beam_options", "max_bad_images"}
+    | {"log_steps", "checkpoint_steps"}
 )
 _HOUSEKEEPING = frozenset({".lock", "flags.txt", "run.json"})
 

@@ -8,7 +8,7 @@ from absl import flags
 from ccssl_tf import runtime
 from ccssl_tf.errors import FlagError, InputError
 from ccssl_tf.workdir import Workdir, directory_flag
-from data_prep import conversion, decoding, worker_pool
+from data_prep import beam_pipeline, conversion, decoding, worker_pool
 
 OUTPUT_DIR = directory_flag("output_dir", None, "Directory the records are written to; made if absent.")
 RESIZE_SHORT_SIDE = flags.DEFINE_integer(
@@ -17,6 +17,15 @@ RESIZE_SHORT_SIDE = flags.DEFINE_integer(
 MAX_BAD_IMAGES = flags.DEFINE_integer("max_bad_images", 0, "Broken images left out before giving up.", lower_bound=0)
 MAX_PIXELS = flags.DEFINE_integer("max_pixels", 100_000_000, "Pixels above which an image is bad, undecoded.", lower_bound=1)
 MIN_SIDE = flags.DEFINE_integer("min_side", 1, "Pixels of the shorter side below which an image is bad.", lower_bound=1)
+RUNNER = flags.DEFINE_enum(
+    "runner", "local", ["local", "beam"], "local: processes of this machine. beam: an Apache Beam pipeline (extra `beam`); the same files."
+)
+BEAM_OPTIONS = flags.DEFINE_list(
+    "beam_options",
+    [],
+    "Beam's own options for --runner=beam, as runner=FlinkRunner,flink_master=HOST:PORT; none: its DirectRunner, one shard at a time. "
+    "All workers must see the source and the output under the same paths; a job handed to a cluster is stopped there.",
+)
 
 
 def run(list_images: Callable[[], conversion.ImageSet], *, inputs: dict[str, str], options: dict | None = None):
@@ -29,6 +38,10 @@ def run(list_images: Callable[[], conversion.ImageSet], *, inputs: dict[str, str
     """
     if not OUTPUT_DIR.value:
         raise FlagError("--output_dir is required: the directory the records are written to")
+    if RUNNER.value == "beam":
+        beam_pipeline.require_beam()
+    elif BEAM_OPTIONS.value:
+        raise FlagError("--beam_options are for --runner=beam; give both or neither")
     output_dir = pathlib.Path(OUTPUT_DIR.value)
     for name, path in inputs.items():
         if not path:
@@ -63,6 +76,7 @@ def _prepare(image_set, output_dir, options):
         seed=runtime.SEED.value,
         num_workers=worker_pool.num_workers(),
         options=options,
+        beam_options=BEAM_OPTIONS.value if RUNNER.value == "beam" else None,
     )
     work.announce()
     return work

@@ -23,7 +23,7 @@ import numpy as np
 from ccssl_tf import runtime
 from ccssl_tf.data import manifest as manifest_lib
 from ccssl_tf.errors import InputError, ResourceError
-from data_prep import decoding, shard_worker, worker_pool
+from data_prep import beam_pipeline, decoding, shard_worker, worker_pool
 from data_prep.shard_worker import Item, ShardRecord, ShardTask
 
 _SHARD_BYTES = 128 * 2**20
@@ -70,11 +70,12 @@ class Conversion:
         seed: int,
         num_workers: int,
         options: dict,
+        beam_options: list[str] | None = None,
     ):
         empty = [name for name, items in image_set.splits.items() if not items]
         if empty or not image_set.splits:
             raise InputError(f"the source holds no images{' for ' + ', '.join(empty) if empty else ''}")
-        self._set, self._directory = image_set, output_dir
+        self._set, self._directory, self._beam_options = image_set, output_dir, beam_options
         self._options = dict(options, seed=seed, **dataclasses.asdict(decode_options))
         self._max_bad, self._num_workers, self._decode_options = max_bad_images, num_workers, decode_options
         ratio, self._seconds_per_image = self._sample(seed)
@@ -130,7 +131,7 @@ class Conversion:
         seconds = _WORKER_START_SECONDS + images * self._seconds_per_image / self._num_workers
         print(
             f"{counts} images, {classes}; to write about {_readable(size)} in {len(self._all_tasks)} shards ({_readable(free)} free); "
-            f"about {seconds:.0f} s with {self._num_workers} processes",
+            + (f"about {seconds:.0f} s with {self._num_workers} processes" if self._beam_options is None else "in a Beam pipeline"),
             flush=True,
         )
         if size - written > free:
@@ -163,7 +164,7 @@ class Conversion:
             def report():
                 progress.update(min(counter.value, total - 1))
 
-            for record in worker_pool.completed([pool.submit(shard_worker.convert_shard, task) for task in tasks], stopped, report):
+            for record in self._converted(pool, tasks, stopped, report):
                 records[record.shard.name] = record
                 self._check_bad(records)
             if tasks:
@@ -175,6 +176,15 @@ class Conversion:
                 raise InputError(f"every image of {', '.join(empty)} is bad ({self._listing(records)})")
             pool.submit(shard_worker.write_tfds_metadata, self._directory, splits, self._set.class_names, self._set.annotator).result()
         return self._write_manifest(splits, records)
+
+    def _converted(self, pool, tasks, stopped, report):
+        if self._beam_options is None:
+            yield from worker_pool.completed([pool.submit(shard_worker.convert_shard, task) for task in tasks], stopped, report)
+        elif tasks:
+            # In a process of its own, which can be ended at any time and shares the counter with a DirectRunner.
+            pipeline = pool.submit(beam_pipeline.convert_shards, tasks, self._beam_options)
+            for records in worker_pool.completed([pipeline], stopped, report):
+                yield from records
 
     def _finished_shards(self):
         with concurrent.futures.ThreadPoolExecutor(self._num_workers) as threads:

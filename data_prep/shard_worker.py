@@ -118,6 +118,11 @@ def start_worker(progress):
     _progress = progress
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides.
     threading.Thread(target=_die_with_parent, daemon=True).start()
+    start_tensorflow()
+
+
+def start_tensorflow():
+    """Imports TensorFlow for one conversion at a time in this process."""
     # One process per core already: threads would only fight. A GPU would be claimed for nothing.
     os.environ.update(TF_NUM_INTRAOP_THREADS="1", TF_NUM_INTEROP_THREADS="1", OMP_NUM_THREADS="1", CUDA_VISIBLE_DEVICES="-1")
     runtime.quiet_tensorflow()
@@ -144,8 +149,9 @@ def convert_shard(task: ShardTask) -> ShardRecord:
                 bad.append([item.name.hex(), str(error)])
                 continue
             finally:
-                with _progress.get_lock():
-                    _progress.value += 1
+                if _progress is not None:  # Beam's workers are not ours.
+                    with _progress.get_lock():
+                        _progress.value += 1
             reencoded.update(image.reasons)
             reencoded["total"] += bool(image.reasons)
             yield records.image_example(
