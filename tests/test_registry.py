@@ -1,5 +1,6 @@
 """Every task on every backbone keeps the Task contract and takes two small steps."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -58,7 +59,7 @@ def test_a_resumed_run_has_the_variables_and_metrics_of_a_straight_one(name, cac
         pytest.skip("only the linear probe caches features")
 
     def run(workdir, steps):
-        tf.keras.utils.set_random_seed(0)
+        keras.utils.set_random_seed(0)
         task = registry.TASKS[name].from_flags()
         options = dict(train_steps=steps, batch_size=16, log_steps=2)
 

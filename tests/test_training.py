@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -28,7 +29,7 @@ def tiny_backbone(normalization="batch_norm"):
 
 
 def run(task, workdir, steps, name="adam", backbone=tiny_backbone, **options):
-    tf.keras.utils.set_random_seed(0)
+    keras.utils.set_random_seed(0)
     settings = dict(workdir=workdir, train_steps=steps, batch_size=16, log_steps=2, checkpoint_steps=100)
     rate = 3e-3 if name == "adam" else 0.01
     optimizer = lambda: optimizers.make_optimizer(name, rate, schedule="step", decay_steps=4 if name == "sgd" else 1000)  # noqa: E731

@@ -4,8 +4,8 @@ import keras
 from absl import flags
 
 from ccssl_tf.data import SMALL_IMAGE_SIZE
-from ccssl_tf.layers import CeilMaxPooling2D, GroupedConv2D, LocalResponseNormalization, PerExampleDropout
-from ccssl_tf.models.backbone import NORMALIZATION, WIDTH_MULTIPLIER, Backbone, batch_normalization, scaled
+from ccssl_tf.layers import CeilMaxPooling2D, GroupedConv2D, LocalResponseNormalization
+from ccssl_tf.models.backbone import NORMALIZATION, WIDTH_MULTIPLIER, Backbone, batch_normalization, fully_connected, scaled
 
 CONV1_STRIDE = flags.DEFINE_integer("conv1_stride", 4, "Stride of conv1: 4 on images, 2 on tiles; small images always 2.", lower_bound=1)
 
@@ -90,14 +90,13 @@ class AlexNet(Backbone):
         if stem == "standard":
             endpoints["pool5"] = x
         if fc_units:
-            x = keras.layers.Flatten(name="flatten")(x)
-            for stream, (layer, units) in enumerate(zip(("fc6", "fc7"), fc_units, strict=True)):
+
+            def dense(units, name):
                 initializer = keras.initializers.RandomNormal(stddev=0.005)
                 bias = keras.initializers.Constant(raised)
-                x = keras.layers.Dense(units, kernel_initializer=initializer, bias_initializer=bias, name=layer)(x)
-                endpoints[layer] = x = keras.layers.ReLU(name=f"{layer}_relu")(x)
-                x = PerExampleDropout(dropout_rate, stream=1000 + stream, name=f"{layer}_dropout")(x)
-            endpoints["fc7"] = x
+                return keras.layers.Dense(units, kernel_initializer=initializer, bias_initializer=bias, name=name)
+
+            endpoints |= fully_connected(x, dense, fc_units, dropout_rate)
         super().__init__(inputs=images, outputs=endpoints, name=name)
 
     @staticmethod

@@ -16,6 +16,7 @@ from absl import flags
 
 from ccssl_tf.data import manifest as manifest_lib
 from ccssl_tf.errors import CorruptArtifactError, InputError
+from ccssl_tf.layers import PerExampleDropout
 
 WIDTH_MULTIPLIER = flags.DEFINE_float("width_multiplier", 1.0, "Scales the number of channels; 1 in the paper.", lower_bound=0.05)
 NORMALIZATION = flags.DEFINE_enum(
@@ -44,6 +45,23 @@ def batch_normalization(name: str):
     """Batch normalisation over the whole global batch, whatever the number of replicas."""
     synchronized = keras.backend.backend() == "tensorflow"
     return keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, synchronized=synchronized, name=name)
+
+
+def fully_connected(x, dense, fc_units, dropout_rate: float) -> dict:
+    """Puts fc6 and fc7 on a map; returns them as endpoints (fc6 rectified, fc7 after its dropout, as its readers want it).
+
+    Args:
+      x: [B, h, w, C] of known size.
+      dense: (units, name) -> Dense layer.
+      fc_units: sizes of fc6 and fc7.
+      dropout_rate: after each.
+    """
+    endpoints = {}
+    x = keras.layers.Flatten(name="flatten")(x)
+    for stream, (layer, units) in enumerate(zip(("fc6", "fc7"), fc_units, strict=True)):
+        endpoints[layer] = x = keras.layers.ReLU(name=f"{layer}_relu")(dense(units, layer)(x))
+        x = PerExampleDropout(dropout_rate, stream=1000 + stream, name=f"{layer}_dropout")(x)
+    return dict(endpoints, fc7=x)
 
 
 class Backbone(keras.Model):

@@ -3,8 +3,8 @@
 import keras
 
 from ccssl_tf.data import SMALL_IMAGE_SIZE
-from ccssl_tf.layers import CeilMaxPooling2D, PerExampleDropout
-from ccssl_tf.models.backbone import NORMALIZATION, WIDTH_MULTIPLIER, Backbone, batch_normalization, scaled
+from ccssl_tf.layers import CeilMaxPooling2D
+from ccssl_tf.models.backbone import NORMALIZATION, WIDTH_MULTIPLIER, Backbone, batch_normalization, fully_connected, scaled
 
 _BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
 
@@ -52,12 +52,11 @@ class VGG16(Backbone):
             x = CeilMaxPooling2D(2, 2, keep_below=2, name=f"pool{block}")(x)
         endpoints["pool5"] = x
         if fc_units:
-            x = keras.layers.Flatten(name="flatten")(x)
-            for stream, (layer, units) in enumerate(zip(("fc6", "fc7"), fc_units, strict=True)):
-                x = keras.layers.Dense(units, activation="relu", kernel_initializer="he_normal", name=layer)(x)
-                endpoints[layer] = x
-                x = PerExampleDropout(dropout_rate, stream=1000 + stream, name=f"{layer}_dropout")(x)
-            endpoints["fc7"] = x
+
+            def dense(units, name):
+                return keras.layers.Dense(units, kernel_initializer="he_normal", name=name)
+
+            endpoints |= fully_connected(x, dense, fc_units, dropout_rate)
         super().__init__(inputs=images, outputs=endpoints, name=name)
 
     def get_config(self):

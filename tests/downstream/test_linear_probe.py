@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -45,14 +46,14 @@ def test_pooled_features_against_numpy():
 
 
 def train(task, workdir, steps=4):
-    tf.keras.utils.set_random_seed(0)
+    keras.utils.set_random_seed(0)
     optimizer = lambda: optimizers.make_optimizer("adam", 1e-2)  # noqa: E731
     return training.train(task, backbone, optimizer, workdir=workdir, train_steps=steps, batch_size=16, log_steps=2)
 
 
 @pytest.mark.parametrize("cache", [False, True])
 def test_only_the_classifiers_are_trained(image_dir, tmp_path, cache):
-    tf.keras.utils.set_random_seed(0)
+    keras.utils.set_random_seed(0)
     start = {weight.path: weight.numpy() for weight in backbone().weights}
     model, metrics, _ = train(make_task(image_dir, cache_features=cache), tmp_path)
     for weight in model.backbone.weights:
