@@ -22,6 +22,7 @@ import statistics
 import tempfile
 import time
 
+import numpy as np
 from absl import flags
 
 from ccssl_tf import runtime
@@ -100,7 +101,7 @@ def tfds(image_set, directory, resize, num_workers):
         VERSION = tfds.core.Version("1.0.0")
 
         def _info(self):
-            label = tfds.features.ClassLabel(names=image_set.class_names) if image_set.class_names else tfds.features.Scalar("int64")
+            label = tfds.features.ClassLabel(names=image_set.class_names) if image_set.class_names else tfds.features.Scalar(np.int64)
             features = {"image": tfds.features.Image(encoding_format="jpeg"), "label": label, "file_name": tfds.features.Text()}
             return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
 
@@ -164,7 +165,7 @@ class Measurement:
 
     @classmethod
     def of(cls, num_images: int, repeat: int, once: tuple[float, float], repeated: tuple[float, float]) -> "Measurement":
-        """Separates start-up and rate of two runs, each (seconds, MB), of `num_images` once and `repeat` times; nan where they cannot be."""
+        """Separates start-up and rate of two runs, each (seconds, MB), of `num_images` once and `repeat` times; else nan."""
         per_image = (repeated[0] - once[0]) / ((repeat - 1) * num_images)
         if per_image <= 0 or num_images * per_image > once[0]:
             per_image = math.nan  # A start-up that varies by more than the images take.
