@@ -5,6 +5,7 @@ python -m tests.benchmarks.data_prep --source=../shared/data/imagenet-photos --s
 
 Every run is a fresh process, the contenders take turns, and each converts the list of images once and `--repeat` times over. The steady
 rate comes from the difference of the two, the start-up (processes, TensorFlow, metadata) is what remains of the shorter one.
+Fewer than 250 images for each process make too few shards to keep all of them busy in the shorter run, which blurs both.
 
 ours         conversion.Conversion: checked, converted, written, digested, one process per core.
 decode_jpeg  the same bytes read and given to tf.io.decode_jpeg, one process per core; nothing is resized or written.
@@ -178,7 +179,7 @@ def _spread(values, digits=0):
 
 
 def _print_comparison(rounds, repeat):
-    columns = ("steady images/s", f"whole {repeat}x run images/s", "start-up s", "peak MB 1x", f"peak MB {repeat}x")
+    columns = ("steady images/s", "start-up s", f"whole {repeat}x run images/s", "peak MB 1x", f"peak MB {repeat}x")
     print(f"  {'min / median / max':20}" + "".join(f"{column:>26}" for column in columns))
     for contender in CONTENDERS:
         found = [results[contender] for results in rounds]
