@@ -6,6 +6,7 @@ TensorFlow is imported only by `check_jpeg`, which runs in the worker processes.
 
 import contextlib
 import dataclasses
+import functools
 import io
 import os
 import re
@@ -132,21 +133,29 @@ def check_jpeg(data: bytes):
             raise BadImage(f"corrupt JPEG ({warning.removeprefix('Corrupt JPEG data: ')})")
 
 
+@functools.cache
+def _scratch_file() -> int:
+    """The descriptor of this process's unnamed file for what C code says; made once, for there is one image after the other."""
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
+
+
 @contextlib.contextmanager
 def _stderr_of_decoder():
     """Yields a list that holds, after the block, the lines C code wrote to stderr in it: libjpeg has no other way to warn here."""
-    lines, saved = [], os.dup(2)
-    with tempfile.TemporaryFile() as file:
-        sys.stderr.flush()
-        os.dup2(file.fileno(), 2)
-        try:
-            yield lines
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)
-        if file.seek(0, os.SEEK_END):
-            file.seek(0)
-            lines += file.read().decode(errors="replace").splitlines()
+    lines, scratch, saved = [], _scratch_file(), os.dup(2)
+    sys.stderr.flush()
+    os.dup2(scratch, 2)
+    try:
+        yield lines
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        size = os.fstat(scratch).st_size
+        if size:
+            lines += os.pread(scratch, size, 0).decode(errors="replace").splitlines()
+            os.ftruncate(scratch, 0)
+            os.lseek(scratch, 0, os.SEEK_SET)
 
 
 def printable(name: bytes) -> str:
