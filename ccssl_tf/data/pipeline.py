@@ -118,6 +118,13 @@ def evaluation_batches(directory, split, *, batch_size, load) -> tf.data.Dataset
     return _deterministic(batches.prefetch(tf.data.AUTOTUNE))
 
 
+def batches(directory, split, *, batch_size, training, epoch_seed, load, first_batch=0) -> tf.data.Dataset:
+    """Returns `training_batches` of an epoch, or, where not `training`, `evaluation_batches`: what most tasks' datasets are."""
+    if training:
+        return training_batches(directory, split, batch_size=batch_size, epoch_seed=epoch_seed, load=load, first_batch=first_batch)
+    return evaluation_batches(directory, split, batch_size=batch_size, load=load)
+
+
 def evaluation_images(directory, split, *, image_size, batch_size, shards=None) -> tf.data.Dataset:
     """Returns whole images in file order, the last batch partial.
 

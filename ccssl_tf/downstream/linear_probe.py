@@ -81,21 +81,16 @@ class LinearProbe(Task):
         """Batches of `image`, or of `features` from the cache."""
         if self.cache_features:
             return self._cached_dataset(split, batch_size, training, epoch_seed, first_batch)
-        if training:
+        return self._image_batches(split, batch_size, training, epoch_seed, first_batch)
 
-            def load(parsed):
-                return dict(image=image_ops.augmented_crop(parsed["encoded"], self.image_size, parsed["seed"]))
-
-            return pipeline.training_batches(
-                self.data_dir, split, batch_size=batch_size, epoch_seed=epoch_seed, load=load, first_batch=first_batch
-            )
-        return self._central_crops(split, batch_size)
-
-    def _central_crops(self, split, batch_size):
+    def _image_batches(self, split, batch_size, training=False, epoch_seed=(0, 0), first_batch=0):
         def load(parsed):
+            if training:
+                return dict(image=image_ops.augmented_crop(parsed["encoded"], self.image_size, parsed["seed"]))
             return dict(image=image_ops.evaluation_crop(parsed["encoded"], self.image_size))
 
-        return pipeline.evaluation_batches(self.data_dir, split, batch_size=batch_size, load=load)
+        options = dict(batch_size=batch_size, training=training, epoch_seed=epoch_seed, first_batch=first_batch)
+        return pipeline.batches(self.data_dir, split, load=load, **options)
 
     def _cached_dataset(self, split, batch_size, training, epoch_seed, first_batch):
         if split not in self._cache:
@@ -124,7 +119,7 @@ class LinearProbe(Task):
         features, classes = np.empty([total, dim], np.float16), np.empty([total], np.int64)
         compute = tf.function(lambda images: pooled_features(self._backbone, self.probed, images), autograph=False)
         progress, done = runtime.Progress(f"features of {split}", total, "images"), 0
-        for batch in self._central_crops(split, self.eval_batch_size):
+        for batch in self._image_batches(split, self.eval_batch_size):
             rows = min(self.eval_batch_size, total - done)
             # float16 holds what linear classifiers need; large values are clipped to its range.
             block = np.clip(compute(batch["image"]).numpy()[:rows], -65504, 65504)

@@ -60,11 +60,8 @@ class ClusterClassification(Task):
                 image = image_ops.evaluation_crop(parsed["encoded"], self.image_size)
             return dict(image=image, pseudo_label=tf.gather(self.labels[split], parsed["index"]))
 
-        if training:
-            return pipeline.training_batches(
-                self.data_dir, split, batch_size=batch_size, epoch_seed=epoch_seed, load=load, first_batch=first_batch
-            )
-        return pipeline.evaluation_batches(self.data_dir, split, batch_size=batch_size, load=load)
+        options = dict(batch_size=batch_size, training=training, epoch_seed=epoch_seed, first_batch=first_batch)
+        return pipeline.batches(self.data_dir, split, load=load, **options)
 
     def build_model(self, backbone):
         """A classifier of K clusters over `backbone`."""

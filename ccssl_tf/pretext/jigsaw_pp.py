@@ -71,17 +71,14 @@ class JigsawPP(Task):
     def dataset(self, split, batch_size, training, epoch_seed, first_batch=0):
         """Batches of `image` [B, crop, crop, 3] uint8: random crops in training, the centre otherwise."""
         sizes = self.geometry.crop, self.geometry.short_side
-        if training:
 
-            def load(parsed):
+        def load(parsed):
+            if training:
                 return dict(image=image_ops.random_crop(parsed["encoded"], *sizes, parsed["seed"]))
+            return dict(image=image_ops.center_crop(parsed["encoded"], *sizes))
 
-            return pipeline.training_batches(
-                self.data_dir, split, batch_size=batch_size, epoch_seed=epoch_seed, load=load, first_batch=first_batch
-            )
-        return pipeline.evaluation_batches(
-            self.data_dir, split, batch_size=batch_size, load=lambda parsed: dict(image=image_ops.center_crop(parsed["encoded"], *sizes))
-        )
+        options = dict(batch_size=batch_size, training=training, epoch_seed=epoch_seed, first_batch=first_batch)
+        return pipeline.batches(self.data_dir, split, load=load, **options)
 
     def build_model(self, backbone):
         """The shared column over tiles: backbone, fc6 on each tile; then fc7 and the classes over nine concatenated features."""
