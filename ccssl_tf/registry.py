@@ -10,7 +10,10 @@ from ccssl_tf.knowledge_transfer.cluster_classification import ClusterClassifica
 from ccssl_tf.models.alexnet import AlexNet
 from ccssl_tf.models.backbone import copy_convolutions, load_backbone
 from ccssl_tf.models.vgg16 import VGG16
+from ccssl_tf.pretext.counting import Counting
 from ccssl_tf.pretext.jigsaw_pp import JigsawPP
+from ccssl_tf.pretext.rotation import Rotation
+from ccssl_tf.pretext.supervised import Supervised
 
 BACKBONES = {
     "alexnet": AlexNet,
@@ -23,6 +26,9 @@ EXTRACTORS = {
 
 TASKS = {
     "jigsaw_pp": JigsawPP,
+    "rotation": Rotation,
+    "counting": Counting,
+    "supervised": Supervised,
     "cluster_classification": ClusterClassification,
     "linear_probe": LinearProbe,
 }

@@ -1,0 +1,98 @@
+"""Rotation (Gidaris, Singh and Komodakis 2018): by which multiple of 90 degrees is the image turned?
+
+As published all four rotations of an image are in the same step, so a batch of B images is 4 B network inputs, and the network has
+batch normalisation and no LRN (`--normalization=batch_norm`). Other than there, the convolutions keep AlexNet's two groups, and fc6
+and fc7 have its dropout in place of batch normalisation.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from ccssl_tf import network_flags, stage_flags
+from ccssl_tf.data import image_ops, pipeline
+from ccssl_tf.data.manifest import Manifest
+from ccssl_tf.layers.per_example_dropout import per_example_seeds
+from ccssl_tf.models.heads import build_classifier
+from ccssl_tf.task import Task
+
+NUM_ROTATIONS = 4
+
+
+class Rotation(Task):
+    """Classifies images by their rotation: 0, 90, 180 or 270 degrees counter-clockwise."""
+
+    with_fc = True
+
+    def __init__(self, *, data_dir, image_size, eval_batch_size=64):
+        """Args: data_dir: image shards; image_size: S, pixels; eval_batch_size: images, each shown four times."""
+        self.data_dir, self.image_size, self.eval_batch_size = data_dir, image_size, eval_batch_size
+        self.splits = Manifest.read(data_dir, "images").splits
+
+    @classmethod
+    def from_flags(cls):
+        """Reads the flags of data and image size."""
+        return cls(data_dir=stage_flags.DATA_DIR.value, image_size=network_flags.IMAGE_SIZE.value)
+
+    def dataset(self, split, batch_size, training, epoch_seed, first_batch=0):
+        """Batches of upright `image` [B, S, S, 3] uint8: random mirrored crops in training, the centre otherwise."""
+
+        def load(parsed):
+            if training:
+                return dict(image=image_ops.augmented_crop(parsed["encoded"], self.image_size, parsed["seed"]))
+            return dict(image=image_ops.evaluation_crop(parsed["encoded"], self.image_size))
+
+        options = dict(batch_size=batch_size, training=training, epoch_seed=epoch_seed, first_batch=first_batch)
+        return pipeline.batches(self.data_dir, split, load=load, **options)
+
+    def build_model(self, backbone):
+        """A classifier of the four rotations over `backbone`."""
+        return build_classifier(backbone, NUM_ROTATIONS, self.image_size)
+
+    def loss(self, model, batch, training):
+        """Cross-entropy and `accuracy` (share of rotations recognised), each averaged over the image's four rotations."""
+        images = all_rotations(batch["image"])
+        with per_example_seeds(batch["seed"]):
+            logits = model(model.backbone.normalize(tf.reshape(images, [-1, *images.shape[2:]])), training=training)["logits"]
+        logits = tf.reshape(logits, [-1, NUM_ROTATIONS, NUM_ROTATIONS])
+        labels = tf.broadcast_to(tf.range(NUM_ROTATIONS), tf.shape(logits)[:2])
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+        right = tf.cast(tf.equal(tf.argmax(logits, -1, tf.int32), labels), tf.float32)
+        return tf.reduce_mean(losses, 1), dict(accuracy=tf.reduce_mean(right, 1))
+
+    def evaluate(self, model):
+        """Loss and accuracy over all four rotations of every held-out image."""
+        return self.mean_over_split(model, "val", self.eval_batch_size) if "val" in self.splits else {}
+
+    def facts(self):
+        """Chance level and how the accuracy is computed."""
+        return dict(
+            chance=1 / NUM_ROTATIONS,
+            definition="share of rotations recognised, all four of each held-out image, one central crop; batch statistics not used",
+        )
+
+    def pictures(self, model):
+        """`rotation`: eight images as shown, and turned back by the model's answer."""
+        from ccssl_tf.pretext.captioned_picture import PLAIN, draw_columns, verdict
+
+        split = "val" if "val" in self.splits else "train"
+        upright = next(iter(self.dataset(split, 8, training=False, epoch_seed=(0, 0))))["image"]
+        asked = np.arange(len(upright)) % NUM_ROTATIONS
+        shown = all_rotations(upright).numpy()[np.arange(len(upright)), asked]
+        answered = np.argmax(model(model.backbone.normalize(shown), training=False)["logits"], -1)
+        return dict(
+            rotation=draw_columns(
+                [
+                    [
+                        (image, (f"turned by {90 * turns}\N{DEGREE SIGN}", PLAIN)),
+                        (np.rot90(image, -answer), (f"model: {90 * answer}\N{DEGREE SIGN}", verdict(answer == turns))),
+                    ]
+                    for image, turns, answer in zip(shown, asked, answered, strict=True)
+                ]
+            )
+        )
+
+
+def all_rotations(images):
+    """Returns [B, 4, S, S, C]: square images [B, S, S, C] of any dtype turned counter-clockwise by 0, 90, 180 and 270 degrees."""
+    turned = tf.reverse(tf.transpose(images, [0, 2, 1, 3]), [1])
+    return tf.stack([images, turned, tf.reverse(images, [1, 2]), tf.reverse(turned, [1, 2])], axis=1)
