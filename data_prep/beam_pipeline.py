@@ -8,7 +8,7 @@ from ccssl_tf.errors import CcsslError, FlagError, ResourceError
 from data_prep import shard_worker
 from data_prep.shard_worker import ShardRecord, ShardTask
 
-# Some runners give a process several threads, but what libjpeg says belongs to a process (see `decoding.check_jpeg`).
+# Some runners give a process several threads, but what libjpeg says belongs to a process (see `jpeg.check`).
 _one_at_a_time = threading.Lock()
 
 

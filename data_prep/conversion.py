@@ -23,7 +23,7 @@ import numpy as np
 from ccssl_tf import runtime
 from ccssl_tf.data import manifest as manifest_lib
 from ccssl_tf.errors import InputError, ResourceError
-from data_prep import beam_pipeline, decoding, shard_worker, worker_pool
+from data_prep import beam_pipeline, decoding, jpeg, shard_worker, worker_pool
 from data_prep.shard_worker import Item, ShardRecord, ShardTask
 
 _SHARD_BYTES = 128 * 2**20
@@ -90,12 +90,11 @@ class Conversion:
         for item in (items[i] for i in chosen):
             with contextlib.suppress(decoding.BadImage):
                 start = time.perf_counter()
-                data = self._set.read(item.location)
-                read = time.perf_counter()
-                after += len(decoding.convert_image(data, self._decode_options).encoded)
+                # Whatever needs TensorFlow's opinion may wait for the workers, who have imported it.
+                image = decoding.convert_image(self._set.read(item.location), self._decode_options, check_jpeg=jpeg.check_strictly)
+                seconds.append(time.perf_counter() - start)
+                after += len(image.encoded)
                 before += item.size
-                # The workers also decode with TensorFlow, which costs about the same again.
-                seconds.append(2 * time.perf_counter() - read - start)
         return (after / before if before else 1.0), float(np.median(seconds)) if seconds else 0.0
 
     def _plan(self, split, items, seed):

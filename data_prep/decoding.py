@@ -1,32 +1,24 @@
 """Every source image becomes an RGB JPEG that TensorFlow decodes without complaint, or is named as bad.
 
-An upright 3-component JPEG keeps its bytes; everything else is decoded with Pillow and encoded again, and counted by reason.
-TensorFlow is imported only by `check_jpeg`, which runs in the worker processes.
+An upright 3-component JPEG keeps its bytes (see `jpeg`); everything else is decoded with Pillow and encoded again, and counted by reason.
 """
 
-import contextlib
 import dataclasses
-import functools
 import io
 import os
-import re
-import sys
-import tempfile
 import warnings
 
 import numpy as np
 from PIL import Image, ImageChops, ImageOps
 
-from ccssl_tf.errors import CcsslError
+from data_prep import jpeg
+from data_prep.jpeg import BadImage
 
 JPEG_QUALITY = 95
 # Formats are named so that Pillow never starts an external program (EPS) or an exotic decoder on hostile bytes.
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 _JPEG_FORMATS = ("JPEG", "MPO")  # MPO: a JPEG with further pictures behind it, as some cameras write.
 _EXIF_ORIENTATION = 0x0112
-_JPEG_WARNINGS = ("Corrupt JPEG data", "Premature end of JPEG", "Inconsistent progression")
-_STRAY_BYTES = re.compile(r"(\d+) extraneous bytes before marker")
-_MOST_STRAY_BYTES = 0.01  # Of the file.
 
 # Sizes are compared with --max_pixels before anything is decoded; Pillow's own limit would only double that.
 Image.MAX_IMAGE_PIXELS = None
@@ -34,10 +26,6 @@ Image.MAX_IMAGE_PIXELS = None
 warnings.filterwarnings("ignore", module="PIL")
 # Without this only some of the formats are known to `Image.open`.
 Image.init()
-
-
-class BadImage(CcsslError):
-    """The bytes are no usable image; the message says why, the caller knows the name."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +42,17 @@ class DecodeOptions:
     max_pixels: int = 100_000_000
     min_side: int = 1
 
+    def reduces(self, height: int, width: int) -> bool:
+        """Whether an image of this size is to be made smaller."""
+        return 0 < self.resize_short_side < min(height, width)
+
+    def check_size(self, height: int, width: int):
+        """Raises BadImage where the size is outside the limits."""
+        if width * height > self.max_pixels:
+            raise BadImage(f"{width}x{height} pixels, more than --max_pixels={self.max_pixels}")
+        if min(width, height) < self.min_side:
+            raise BadImage(f"{width}x{height} pixels, shorter than --min_side={self.min_side}")
+
 
 @dataclasses.dataclass(frozen=True)
 class ConvertedImage:
@@ -65,7 +64,7 @@ class ConvertedImage:
     reasons: tuple[str, ...]
 
 
-def convert_image(data: bytes, options: DecodeOptions, *, check=None) -> ConvertedImage:
+def convert_image(data: bytes, options: DecodeOptions, *, check_jpeg=jpeg.check) -> ConvertedImage:
     """Turns the bytes of one image file into an upright RGB JPEG.
 
     Grey, CMYK (also Adobe's inverted kind), palette and 16-bit pictures become 8-bit RGB; transparency is laid over white; of an
@@ -74,36 +73,34 @@ def convert_image(data: bytes, options: DecodeOptions, *, check=None) -> Convert
     Args:
       data: the file.
       options: limits and target size.
-      check: called with the bytes of every JPEG; raises BadImage where training could not decode it (see `check_jpeg`).
+      check_jpeg: called with the bytes and header of every JPEG; raises BadImage where it is broken.
 
     Raises:
       BadImage: not an image, broken, or outside the limits.
     """
     if not data:
         raise BadImage("empty file")
+    header = jpeg.read_header(data)
+    if header is not None and header.components == 3 and not header.has_metadata and not options.reduces(header.height, header.width):
+        options.check_size(header.height, header.width)
+        check_jpeg(data, header)
+        return ConvertedImage(data, header.height, header.width, ())
     try:
         image = Image.open(io.BytesIO(data), formats=_FORMATS)
     except MemoryError:
         raise
     except Exception as error:  # Decoders raise anything on hostile bytes.
         raise BadImage(f"not an image (starts with {data[:12]!r})") from error
-    width, height = image.size
-    if width * height > options.max_pixels:
-        raise BadImage(f"{width}x{height} pixels, more than --max_pixels={options.max_pixels}")
-    if min(width, height) < options.min_side:
-        raise BadImage(f"{width}x{height} pixels, shorter than --min_side={options.min_side}")
-    is_jpeg = image.format in _JPEG_FORMATS
-    if is_jpeg and check is not None:
-        check(data)
+    options.check_size(image.height, image.width)
+    if image.format in _JPEG_FORMATS:
+        check_jpeg(data, header)
     try:
         if image.format == "PNG":
             image.verify()  # Its checksums; decoding alone would not look at them. An image is used up by that.
             image = Image.open(io.BytesIO(data), formats=_FORMATS)
         reasons = _reasons(image, options)
-        if is_jpeg and not reasons:
-            if check is None:
-                image.load()
-            return ConvertedImage(data, height, width, ())
+        if image.format in _JPEG_FORMATS and not reasons:
+            return ConvertedImage(data, image.height, image.width, ())
         image = _to_upright_rgb(image, options)
         encoded = io.BytesIO()
         image.save(encoded, "JPEG", quality=JPEG_QUALITY)
@@ -112,50 +109,6 @@ def convert_image(data: bytes, options: DecodeOptions, *, check=None) -> Convert
     except Exception as error:
         raise BadImage(f"broken {image.format or 'image'} ({error})") from error
     return ConvertedImage(encoded.getvalue(), image.height, image.width, reasons)
-
-
-def check_jpeg(data: bytes):
-    """Raises BadImage unless TensorFlow decodes the whole JPEG: training uses its decoder, so its strictness counts.
-
-    TensorFlow goes on where libjpeg only warns, although half the picture may be noise then; a warning is therefore as bad as an error,
-    but for a few stray bytes between the picture and the next marker, which some cameras and ImageNet itself have.
-    """
-    import tensorflow as tf
-
-    with _stderr_of_decoder() as said:
-        try:
-            tf.io.decode_jpeg(data, channels=3)
-        except tf.errors.InvalidArgumentError as error:
-            raise BadImage("truncated or corrupt JPEG") from error
-    for warning in (line for line in said if line.startswith(_JPEG_WARNINGS)):
-        stray = _STRAY_BYTES.search(warning)
-        if stray is None or int(stray[1]) > _MOST_STRAY_BYTES * len(data):
-            raise BadImage(f"corrupt JPEG ({warning.removeprefix('Corrupt JPEG data: ')})")
-
-
-@functools.cache
-def _scratch_file() -> int:
-    """The descriptor of this process's unnamed file for what C code says; made once, for there is one image after the other."""
-    with tempfile.TemporaryFile() as file:
-        return os.dup(file.fileno())
-
-
-@contextlib.contextmanager
-def _stderr_of_decoder():
-    """Yields a list that holds, after the block, the lines C code wrote to stderr in it: libjpeg has no other way to warn here."""
-    lines, scratch, saved = [], _scratch_file(), os.dup(2)
-    sys.stderr.flush()
-    os.dup2(scratch, 2)
-    try:
-        yield lines
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        size = os.fstat(scratch).st_size
-        if size:
-            lines += os.pread(scratch, size, 0).decode(errors="replace").splitlines()
-            os.ftruncate(scratch, 0)
-            os.lseek(scratch, 0, os.SEEK_SET)
 
 
 def printable(name: bytes) -> str:
@@ -172,14 +125,14 @@ def _reasons(image, options):
         reasons.append({"L": "grey", "CMYK": "cmyk", "P": "palette", "RGBA": "alpha", "LA": "alpha"}.get(image.mode, "other_mode"))
     if image.getexif().get(_EXIF_ORIENTATION, 1) in range(2, 9):
         reasons.append("exif_rotated")
-    if 0 < options.resize_short_side < min(image.size):
+    if options.reduces(*image.size):
         reasons.append("resized")
     return tuple(reasons)
 
 
 def _to_upright_rgb(image, options):
     size = image.size
-    if 0 < options.resize_short_side < min(size):
+    if options.reduces(*size):
         scale = options.resize_short_side / min(size)
         size = tuple(max(1, round(side * scale)) for side in size)
         # A JPEG may be decoded at a half, quarter or eighth; twice the target leaves the resampling its antialiasing.

@@ -9,7 +9,7 @@ from PIL import Image
 
 from ccssl_tf.data import manifest as manifest_lib
 from ccssl_tf.errors import CcsslError, CorruptArtifactError
-from data_prep import decoding
+from data_prep import decoding, jpeg
 
 LISTED = 20
 _CORNERS = ("ymin", "xmin", "ymax", "xmax")
@@ -127,7 +127,7 @@ def _readable_index(serialized):
 
 def _check_image(features, info):
     encoded = features.one("image/encoded", "bytes")
-    decoding.check_jpeg(encoded)
+    jpeg.check(encoded, jpeg.read_header(encoded))
     size = _size_of(encoded, "JPEG", "image/encoded")
     noted = features.one("image/height", "int64"), features.one("image/width", "int64")
     if size != noted:

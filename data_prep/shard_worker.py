@@ -143,7 +143,7 @@ def convert_shard(task: ShardTask) -> ShardRecord:
         index = task.first_index
         for item in task.items:
             try:
-                image = decoding.convert_image(task.read(item.location), task.options, check=decoding.check_jpeg)
+                image = decoding.convert_image(task.read(item.location), task.options)
                 extra = task.annotator.features(item.location, image) if task.annotator else None
             except decoding.BadImage as error:
                 bad.append([item.name.hex(), str(error)])

@@ -13,7 +13,7 @@ def _resized(encoded, short_side: int):
     shortest = tf.reduce_min(size)
 
     def resize():
-        scale = tf.constant(short_side, tf.float32) / tf.cast(shortest, tf.float32)
+        scale = tf.cast(short_side, tf.float32) / tf.cast(shortest, tf.float32)
         target = tf.maximum(short_side, tf.cast(tf.round(tf.cast(size, tf.float32) * scale), tf.int32))
         resized = tf.image.resize(image, target, antialias=True)
         return tf.saturate_cast(tf.round(resized), tf.uint8)

@@ -9,7 +9,9 @@ Fewer than 250 images for each process make too few shards to keep all of them b
 
 ours         conversion.Conversion: checked, converted, written, digested, one process per core.
 decode_jpeg  the same bytes read and given to tf.io.decode_jpeg, one process per core; nothing is resized or written.
-tfds         a GeneratorBasedBuilder of the same files, written as it does by itself; where images are resized, by the same function.
+tfds         a GeneratorBasedBuilder of the same files, as tensorflow-datasets' own imagenet2012: bytes are copied unseen. Where images are
+             resized, with Pillow, and given to it as arrays.
+tfds_checked the same, but every image is decoded first (tf.io.decode_jpeg): the promise `ours` makes, that all of them can be.
 """
 
 import contextlib
@@ -25,6 +27,7 @@ import time
 
 import numpy as np
 from absl import flags
+from PIL import Image
 
 from ccssl_tf import runtime
 from ccssl_tf.errors import InputError, ResourceError
@@ -89,12 +92,22 @@ def _decode(read, locations):
 
 def tfds(image_set, directory, resize, num_workers):
     """Lets tensorflow-datasets build them; it has one process."""
-    del num_workers
+    _build_with_tfds(image_set, directory, resize, check=lambda data: None)
+
+
+def tfds_checked(image_set, directory, resize, num_workers):
+    """The same, of images known to decode."""
+    runtime.quiet_tensorflow()
+    import tensorflow as tf
+
+    _build_with_tfds(image_set, directory, resize, check=lambda data: tf.io.decode_jpeg(data, channels=3))
+
+
+def _build_with_tfds(image_set, directory, resize, check):
     runtime.quiet_tensorflow()
     import tensorflow_datasets as tfds
 
     tfds.disable_progress_bar()
-    options = decoding.DecodeOptions(resize)
 
     class Images(tfds.core.GeneratorBasedBuilder):
         """The files of `image_set`."""
@@ -112,14 +125,22 @@ def tfds(image_set, directory, resize, num_workers):
         def _generate_examples(self):
             for key, item in enumerate(image_set.splits["train"]):
                 data = image_set.read(item.location)
-                if resize:
-                    data = decoding.convert_image(data, options).encoded
-                yield key, {"image": io.BytesIO(data), "label": item.label, "file_name": item.name}
+                check(data)
+                image = _resized(data, resize) if resize else io.BytesIO(data)
+                yield key, {"image": image, "label": item.label, "file_name": item.name}
 
     Images(data_dir=directory).download_and_prepare()
 
 
-CONTENDERS = (ours, decode_jpeg, tfds)
+def _resized(data, short_side):
+    image = Image.open(io.BytesIO(data)).convert("RGB")
+    scale = short_side / min(image.size)
+    if scale < 1:
+        image = image.resize([round(scale * side) for side in image.size], Image.Resampling.BICUBIC)
+    return np.asarray(image)
+
+
+CONTENDERS = (ours, decode_jpeg, tfds, tfds_checked)
 
 
 def _run_quietly(contender, source, most, times, resize, num_workers, directory):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageChops
 
-from data_prep.decoding import BadImage, DecodeOptions, check_jpeg, convert_image, printable
+from data_prep.decoding import BadImage, DecodeOptions, convert_image, printable
 
 HEIGHT, WIDTH = 40, 60
 
@@ -74,7 +74,7 @@ KINDS = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_becomes_rgb(kind):
     data, reasons, expected = KINDS[kind]
-    converted = convert_image(data, DecodeOptions(), check=check_jpeg)
+    converted = convert_image(data, DecodeOptions())
     if reasons is not None:
         assert converted.reasons == reasons
     assert (converted.encoded == data) == (reasons == ())
@@ -94,7 +94,7 @@ def test_transparency_is_laid_over_white():
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 def test_exif_rotation_is_applied(orientation, kind):
-    converted = convert_image(_rotated(orientation, kind), DecodeOptions(), check=check_jpeg)
+    converted = convert_image(_rotated(orientation, kind), DecodeOptions())
     pixels = _pixels()
     expected = {
         1: pixels,
@@ -114,7 +114,7 @@ def test_exif_rotation_is_applied(orientation, kind):
 
 def test_resize_reduces_the_short_side_and_never_enlarges():
     large = Image.fromarray(_pixels()).resize((600, 400))
-    converted = convert_image(_encode(large, "JPEG", quality=95), DecodeOptions(resize_short_side=40), check=check_jpeg)
+    converted = convert_image(_encode(large, "JPEG", quality=95), DecodeOptions(resize_short_side=40))
     assert (converted.height, converted.width, converted.reasons) == (40, 60, ("resized",))
     assert np.abs(_decode(converted) - _pixels()).mean() < 6
     data = _encode(RGB, "JPEG")
@@ -146,7 +146,7 @@ def _bad_images():
 @pytest.mark.parametrize("kind", _bad_images())
 def test_broken_images_are_refused(kind):
     with pytest.raises(BadImage):
-        convert_image(_bad_images()[kind], DecodeOptions(), check=check_jpeg)
+        convert_image(_bad_images()[kind], DecodeOptions())
 
 
 def test_limits_are_checked_before_decoding():
@@ -157,7 +157,7 @@ def test_limits_are_checked_before_decoding():
         convert_image(bytes(bomb), DecodeOptions())
     with pytest.raises(BadImage, match="shorter than --min_side=41"):
         convert_image(_encode(RGB, "JPEG"), DecodeOptions(min_side=41))
-    assert convert_image(_encode(Image.new("RGB", (1, 1)), "JPEG"), DecodeOptions(), check=check_jpeg).height == 1
+    assert convert_image(_encode(Image.new("RGB", (1, 1)), "JPEG"), DecodeOptions()).height == 1
 
 
 def test_cut_and_changed_bytes_never_escape_as_other_errors():
@@ -168,7 +168,7 @@ def test_cut_and_changed_bytes_never_escape_as_other_errors():
             for at in rng.integers(0, len(data), 3):
                 broken[at] = rng.integers(256)
             with contextlib.suppress(BadImage):
-                convert_image(bytes(broken[: rng.integers(1, len(data) + 1)]), DecodeOptions(max_pixels=10**6), check=check_jpeg)
+                convert_image(bytes(broken[: rng.integers(1, len(data) + 1)]), DecodeOptions(max_pixels=10**6))
 
 
 def test_printable_names_are_one_line():
