@@ -7,26 +7,30 @@ from absl import flags
 OPTIMIZER = flags.DEFINE_enum("optimizer", "sgd", ["sgd", "adam"], "sgd has momentum 0.9, as the paper; adam suits short runs.")
 LEARNING_RATE = flags.DEFINE_float("learning_rate", 0.01, "At the first step (0.01 in the paper).", lower_bound=0)
 SCHEDULE = flags.DEFINE_enum(
-    "learning_rate_schedule", "step", ["step", "cosine", "constant"], "step: a tenth every --learning_rate_steps; cosine: to 0 at the end."
+    "learning_rate_schedule", "step", ["step", "cosine", "constant"], "step: drops every --learning_rate_steps; cosine: to 0 at the end."
 )
-DECAY_STEPS = flags.DEFINE_integer("learning_rate_steps", 100_000, "Steps between drops to a tenth (100,000 in the paper).", lower_bound=1)
+DECAY_STEPS = flags.DEFINE_integer("learning_rate_steps", 100_000, "Steps between drops (100,000 in the paper).", lower_bound=1)
+DECAY_FACTOR = flags.DEFINE_float(
+    "learning_rate_factor", 0.1, "What is left of the learning rate after each drop (a tenth in the paper).", lower_bound=0, upper_bound=1
+)
 WEIGHT_DECAY = flags.DEFINE_float("weight_decay", 5e-4, "Coupled L2 decay of kernels, not of biases (5e-4 in the paper).", lower_bound=0)
 BIAS_MULTIPLIER = flags.DEFINE_float("bias_learning_rate_multiplier", 2.0, "Learning rate of biases under sgd, times this (2 in Caffe).")
 
 
-def make_optimizer(name: str, learning_rate: float, *, schedule="step", decay_steps=100_000, train_steps=1):
+def make_optimizer(name: str, learning_rate: float, *, schedule="step", decay_steps=100_000, decay_factor=0.1, train_steps=1):
     """Returns a Keras optimizer.
 
     Args:
       name: "sgd" (momentum 0.9) or "adam".
       learning_rate: at step 0.
-      schedule: "constant", "step" (a tenth every `decay_steps`) or "cosine" (to 0 at `train_steps`).
+      schedule: "constant", "step" (times `decay_factor` every `decay_steps`) or "cosine" (to 0 at `train_steps`).
       decay_steps: steps.
+      decay_factor: at most 1.
       train_steps: steps of the whole run.
     """
     rate = {
         "constant": lambda: learning_rate,
-        "step": lambda: keras.optimizers.schedules.ExponentialDecay(learning_rate, decay_steps, 0.1, staircase=True),
+        "step": lambda: keras.optimizers.schedules.ExponentialDecay(learning_rate, decay_steps, decay_factor, staircase=True),
         "cosine": lambda: keras.optimizers.schedules.CosineDecay(learning_rate, train_steps),
     }[schedule]()
     return keras.optimizers.SGD(rate, momentum=0.9) if name == "sgd" else keras.optimizers.Adam(rate)
@@ -35,7 +39,12 @@ def make_optimizer(name: str, learning_rate: float, *, schedule="step", decay_st
 def from_flags(train_steps: int):
     """Returns the optimizer the flags describe."""
     return make_optimizer(
-        OPTIMIZER.value, LEARNING_RATE.value, schedule=SCHEDULE.value, decay_steps=DECAY_STEPS.value, train_steps=train_steps
+        OPTIMIZER.value,
+        LEARNING_RATE.value,
+        schedule=SCHEDULE.value,
+        decay_steps=DECAY_STEPS.value,
+        decay_factor=DECAY_FACTOR.value,
+        train_steps=train_steps,
     )
 
 

@@ -2,6 +2,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from absl.testing import flagsaver
 
 from ccssl_tf import optimizers
 
@@ -59,3 +60,13 @@ def test_schedules(schedule, step, expected):
     optimizer.build(dense().trainable_variables)
     optimizer.iterations.assign(step)
     np.testing.assert_allclose(float(optimizer.learning_rate), expected, atol=1e-6)
+
+
+def test_the_flags_give_the_schedule_of_the_drops():
+    """The schedule of Noroozi et al. 2017: a tenth of it off every so many steps."""
+    with flagsaver.flagsaver(learning_rate=1e-4, learning_rate_schedule="step", learning_rate_steps=10, learning_rate_factor=0.9):
+        optimizer = optimizers.from_flags(100)
+    optimizer.build(dense().trainable_variables)
+    for step, expected in ((0, 1e-4), (9, 1e-4), (10, 0.9e-4), (35, 0.729e-4)):
+        optimizer.iterations.assign(step)
+        np.testing.assert_allclose(float(optimizer.learning_rate), expected, rtol=1e-5)
