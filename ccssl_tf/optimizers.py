@@ -4,7 +4,8 @@ import keras
 import tensorflow as tf
 from absl import flags
 
-OPTIMIZER = flags.DEFINE_enum("optimizer", "sgd", ["sgd", "adam"], "sgd has momentum 0.9, as the paper; adam suits short runs.")
+OPTIMIZER = flags.DEFINE_enum("optimizer", "sgd", ["sgd", "adam"], "sgd is the paper's; adam suits short runs.")
+MOMENTUM = flags.DEFINE_float("momentum", 0.9, "Of sgd (0.9 in the paper).", lower_bound=0, upper_bound=1)
 LEARNING_RATE = flags.DEFINE_float("learning_rate", 0.01, "At the first step (0.01 in the paper).", lower_bound=0)
 SCHEDULE = flags.DEFINE_enum(
     "learning_rate_schedule", "step", ["step", "cosine", "constant"], "step: drops every --learning_rate_steps; cosine: to 0 at the end."
@@ -17,23 +18,24 @@ WEIGHT_DECAY = flags.DEFINE_float("weight_decay", 5e-4, "Coupled L2 decay of ker
 BIAS_MULTIPLIER = flags.DEFINE_float("bias_learning_rate_multiplier", 2.0, "Learning rate of biases under sgd, times this (2 in Caffe).")
 
 
-def make_optimizer(name: str, learning_rate: float, *, schedule="step", decay_steps=100_000, decay_factor=0.1, train_steps=1):
+def make_optimizer(name: str, learning_rate: float, *, schedule="step", decay_steps=100_000, decay_factor=0.1, train_steps=1, momentum=0.9):
     """Returns a Keras optimizer.
 
     Args:
-      name: "sgd" (momentum 0.9) or "adam".
+      name: "sgd" or "adam".
       learning_rate: at step 0.
       schedule: "constant", "step" (times `decay_factor` every `decay_steps`) or "cosine" (to 0 at `train_steps`).
       decay_steps: steps.
       decay_factor: at most 1.
       train_steps: steps of the whole run.
+      momentum: of sgd.
     """
     rate = {
         "constant": lambda: learning_rate,
         "step": lambda: keras.optimizers.schedules.ExponentialDecay(learning_rate, decay_steps, decay_factor, staircase=True),
         "cosine": lambda: keras.optimizers.schedules.CosineDecay(learning_rate, train_steps),
     }[schedule]()
-    return keras.optimizers.SGD(rate, momentum=0.9) if name == "sgd" else keras.optimizers.Adam(rate)
+    return keras.optimizers.SGD(rate, momentum=momentum) if name == "sgd" else keras.optimizers.Adam(rate)
 
 
 def from_flags(train_steps: int):
@@ -45,6 +47,7 @@ def from_flags(train_steps: int):
         decay_steps=DECAY_STEPS.value,
         decay_factor=DECAY_FACTOR.value,
         train_steps=train_steps,
+        momentum=MOMENTUM.value,
     )
 
 

@@ -10,7 +10,9 @@ from ccssl_tf.knowledge_transfer.cluster_classification import ClusterClassifica
 from ccssl_tf.models.alexnet import AlexNet
 from ccssl_tf.models.backbone import copy_convolutions, load_backbone
 from ccssl_tf.models.vgg16 import VGG16
+from ccssl_tf.pretext.context import Context
 from ccssl_tf.pretext.counting import Counting
+from ccssl_tf.pretext.jigsaw import Jigsaw
 from ccssl_tf.pretext.jigsaw_pp import JigsawPP
 from ccssl_tf.pretext.rotation import Rotation
 from ccssl_tf.pretext.supervised import Supervised
@@ -25,7 +27,9 @@ EXTRACTORS = {
 }
 
 TASKS = {
+    "jigsaw": Jigsaw,
     "jigsaw_pp": JigsawPP,
+    "context": Context,
     "rotation": Rotation,
     "counting": Counting,
     "supervised": Supervised,

@@ -22,6 +22,14 @@ def test_kernel_decay_has_caffes_gradient():
     assert bias is None
 
 
+def test_momentum_zero_is_plain_descent():
+    optimizer = optimizers.make_optimizer("sgd", 0.5, schedule="constant", momentum=0.0)
+    variable = keras.Variable([1.0])
+    for _ in range(2):
+        optimizer.apply([tf.constant([1.0])], [variable])
+    np.testing.assert_allclose(variable, [0.0])
+
+
 def test_sgd_follows_caffes_update_over_steps():
     """v = 0.9 v + lr (g + wd w); w -= v; biases: no decay, twice the learning rate."""
     layer = dense()

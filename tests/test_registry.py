@@ -24,6 +24,7 @@ def small_flags(image_dir, tmp_path_factory):
     write_pseudo_labels(directory, splits, num_clusters=4)
     settings = dict(data_dir=str(image_dir), image_size=32, width_multiplier=0.05, pseudo_labels=str(directory))
     settings |= dict(num_permutations=6, permutations_per_image=2, tile_fc6_units=8, puzzle_fc7_units=8, probe_grids=["2"] * 5)
+    settings |= dict(patch_fc6_units=8, pair_fc_units=8)
     settings |= dict(counting_fc_units=8, counting_units=8)
     return settings
 

@@ -15,7 +15,7 @@ def command(*arguments):
 def test_help_lists_flags_by_module():
     done = command("--help")
     assert done.returncode == 0 and not done.stderr
-    assert done.stdout.index("this command:") < done.stdout.index("ccssl_tf.pretext.jigsaw_pp:")
+    assert done.stdout.index("this command:") < done.stdout.index("ccssl_tf.pretext.jigsaw:")
     for flag in ("--task", "--num_permutations", "--pseudo_labels", "--probe_grids", "--width_multiplier", "--seed"):
         assert f"  {flag}: " in done.stdout
 

@@ -67,6 +67,11 @@ def check_permutations(permutations: np.ndarray, source: str) -> np.ndarray:
     return permutations.astype(np.int64)
 
 
+def hamming_distances(permutations: np.ndarray) -> np.ndarray:
+    """Returns [P * (P - 1) / 2] int64: in how many slots each two of the permutations [P, 9] differ."""
+    return np.concatenate([(permutations[:number] != permutation).sum(1) for number, permutation in enumerate(permutations)])
+
+
 def load_permutations(path) -> np.ndarray:
     """Reads the authors' binary format: little-endian int32 header (P, 9), then P rows of nine values 1 to 9.
 
@@ -115,7 +120,7 @@ def main():
     """Writes a permutation set and prints its distances."""
     permutations = generate_permutations(_COUNT.value, _DISTANCE.value, runtime.SEED.value)
     save_permutations(permutations, _OUTPUT.value)
-    distances = (permutations[:, None] != permutations[None]).sum(2)[np.triu_indices(len(permutations), 1)]
+    distances = hamming_distances(permutations)
     print(
         f"{_OUTPUT.value}: {len(permutations)} permutations, Hamming distance min {distances.min()}, "
         f"mean {distances.mean() / NUM_TILES:.4f} of 9"

@@ -3,22 +3,28 @@
 import numpy as np
 
 
-def _grid(tiles, gap):
-    """Lays nine tiles [9, t, t, 3] out in a white-lined square."""
-    size = tiles.shape[1]
-    side = 3 * size + 4 * gap
-    canvas = np.full([side, side, 3], 255, np.uint8)
+def lay_out(tiles, columns, gap):
+    """Lays tiles of t pixels [t, t, 3] uint8 out row by row, white lines of `gap` pixels around them."""
+    size, rows = tiles[0].shape[0], -(-len(tiles) // columns)
+    canvas = np.full([rows * (size + gap) + gap, columns * (size + gap) + gap, 3], 255, np.uint8)
     for slot, tile in enumerate(tiles):
-        row, column = (gap + (size + gap) * position for position in divmod(slot, 3))
+        row, column = (gap + (size + gap) * position for position in divmod(slot, columns))
         canvas[row : row + size, column : column + size] = tile
     return canvas
 
 
-def _framed(tile, color):
-    framed = tile.copy()
+def framed(tile, color):
+    """Returns the tile [t, t, 3] with a frame of this colour inside its border."""
+    tile = tile.copy()
     width = max(1, tile.shape[0] // 12)
-    framed[:width] = framed[-width:] = framed[:, :width] = framed[:, -width:] = color
-    return framed
+    tile[:width] = tile[-width:] = tile[:, :width] = tile[:, -width:] = color
+    return tile
+
+
+def visible(tiles):
+    """Stretches normalised tiles [B, T, t, t, 3], each on its own, to uint8."""
+    low, high = tiles.min((2, 3, 4), keepdims=True), tiles.max((2, 3, 4), keepdims=True)
+    return ((tiles - low) / np.maximum(high - low, 1e-6) * 255).astype(np.uint8)
 
 
 def draw_puzzles(images, tiles, occluded, shown_order, answered_order, geometry) -> np.ndarray:
@@ -37,18 +43,16 @@ def draw_puzzles(images, tiles, occluded, shown_order, answered_order, geometry)
     Returns:
       [H, W, 3] uint8.
     """
-    low, high = tiles.min((2, 3, 4), keepdims=True), tiles.max((2, 3, 4), keepdims=True)
-    visible = ((tiles - low) / np.maximum(high - low, 1e-6) * 255).astype(np.uint8)
     gap = max(1, geometry.tile // 8)
     columns = []
-    for image, own, foreign, shown, answered in zip(images, visible, occluded, shown_order, answered_order, strict=True):
-        marked = np.stack([_framed(tile, (220, 40, 40)) if is_foreign else tile for tile, is_foreign in zip(own, foreign, strict=True)])
+    for image, own, foreign, shown, answered in zip(images, visible(tiles), occluded, shown_order, answered_order, strict=True):
+        marked = np.stack([framed(tile, (220, 40, 40)) if is_foreign else tile for tile, is_foreign in zip(own, foreign, strict=True)])
         solution = np.zeros_like(own)
         for slot in range(9):
             # The model believes that slot `slot` shows tile answered[slot], and puts it there.
             right = answered[slot] == shown[slot]
-            solution[answered[slot]] = _framed(own[shown[slot]], (40, 160, 60)) if right else own[shown[slot]]
-        puzzle, solved = _grid(marked[shown], gap), _grid(solution, gap)
+            solution[answered[slot]] = framed(own[shown[slot]], (40, 160, 60)) if right else own[shown[slot]]
+        puzzle, solved = lay_out(marked[shown], 3, gap), lay_out(solution, 3, gap)
         whole = np.full_like(puzzle, 255)
         margin = max(0, (puzzle.shape[0] - image.shape[0]) // 2)
         image = image[: whole.shape[0] - margin, : whole.shape[1] - margin]

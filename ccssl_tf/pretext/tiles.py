@@ -52,6 +52,27 @@ class TileGeometry:
         )
 
 
+def cut_windows(images, start, size: int):
+    """Cuts square windows.
+
+    Args:
+      images: [B, H, W, 3], of known size.
+      start: [B, T, 3 or 1, 2] int32, row and column of the upper left corner of each window, by channel or for all.
+      size: t, pixels.
+
+    Returns:
+      [B, T, t, t, 3], of the images' type.
+    """
+    height, width = images.shape[1:3]
+    steps = tf.range(size)
+    rows = start[..., 0, None, None] + steps[:, None]
+    columns = start[..., 1, None, None] + steps[None, :]
+    pixel = (rows * width + columns) * 3 + tf.range(3)[None, None, :, None, None]
+    flat = tf.reshape(images, [-1, height * width * 3])
+    windows = tf.gather(flat, tf.reshape(pixel, [tf.shape(flat)[0], -1]), batch_dims=1)
+    return tf.transpose(tf.reshape(windows, [-1, start.shape[1], 3, size, size]), [0, 1, 3, 4, 2])
+
+
 def cut_tiles(images, seed, geometry: TileGeometry):
     """Cuts nine tiles, row by row.
 
@@ -64,18 +85,12 @@ def cut_tiles(images, seed, geometry: TileGeometry):
       tiles [B, 9, t, t, 3], of the images' type.
     """
     batch = tf.shape(images)[0]
-    size, cell, crop = geometry.tile, geometry.cell, geometry.crop
+    cell = geometry.cell
     offset = random.integers(seed, 18, _TILE_OFFSET, geometry.tile_jitter + 1)
     channel_offset = random.integers(seed, 54, _CHANNEL_OFFSET, geometry.channel_jitter + 1)
     offset = tf.reshape(offset, [batch, 9, 1, 2]) + tf.reshape(channel_offset, [batch, 9, 3, 2])
     corner = tf.constant([[row * cell, column * cell] for row in range(3) for column in range(3)])
-    start = offset + corner[None, :, None, :]
-    steps = tf.range(size)
-    rows = start[..., 0, None, None] + steps[:, None]
-    columns = start[..., 1, None, None] + steps[None, :]
-    pixel = (rows * crop + columns) * 3 + tf.range(3)[None, None, :, None, None]
-    flat = tf.gather(tf.reshape(images, [batch, crop * crop * 3]), tf.reshape(pixel, [batch, -1]), batch_dims=1)
-    return tf.transpose(tf.reshape(flat, [batch, 9, 3, size, size]), [0, 1, 3, 4, 2])
+    return cut_windows(images, offset + corner[None, :, None, :], geometry.tile)
 
 
 def occlude(tiles, seed):

@@ -71,7 +71,6 @@ def test_permutations_are_drawn_uniformly_and_anew_each_epoch(image_dir):
 
 def test_dropout_of_the_paper_size_head_follows_the_seeds(image_dir):
     task = make_task(image_dir)
-    task.with_norm = False
     model = task.build_model(AlexNet(stem="small", normalization="none", width_multiplier=0.1, fc_units=()))
     tiles = tf.random.stateless_normal([4, 9, 8, 8, 3], [1, 2]) * 50
     seeds = tf.constant([[0, 5], [0, 6], [0, 7], [0, 8]], tf.int64)
