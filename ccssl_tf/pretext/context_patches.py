@@ -55,7 +55,7 @@ class ContextGeometry:
           InputError: patches would be smaller than 8 pixels.
         """
         scale = image_size / 254
-        patch, gap = round(96 * scale), round(48 * scale)
+        patch, gap = int(96 * scale), int(48 * scale)
         jitter = (image_size - 2 * patch - gap) // 2
         if patch < 8 or jitter < 1:
             raise InputError(f"--image_size={image_size}: too small for pairs of 8-pixel patches; use 32 or more")

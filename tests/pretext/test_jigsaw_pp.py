@@ -1,12 +1,18 @@
+import pathlib
+
 import numpy as np
 import pytest
 import tensorflow as tf
+from absl.testing import flagsaver
 
+from ccssl_tf import optimizers, training
 from ccssl_tf.layers.per_example_dropout import per_example_seeds
 from ccssl_tf.models.alexnet import AlexNet
 from ccssl_tf.models.vgg16 import VGG16
 from ccssl_tf.pretext.jigsaw_pp import JigsawPP
 from ccssl_tf.pretext.permutations import permutation_set
+
+AUTHORS_FILE = pathlib.Path(__file__).parents[2] / "../shared/data/jigsaw/permutations_701.bin"
 
 
 def make_task(image_dir, **changes):
@@ -57,6 +63,27 @@ def test_loss_against_loops(image_dir):
             right.append(logits.argmax() == number)
         np.testing.assert_allclose(losses[image], np.mean(expected), rtol=1e-3)
         np.testing.assert_allclose(metrics["accuracy"][image], np.mean(right))
+
+
+@pytest.mark.skipif(not AUTHORS_FILE.is_file(), reason="the authors' permutation file is not at hand")
+def test_the_authors_permutations_train(image_dir, tmp_path):
+    settings = dict(data_dir=str(image_dir), image_size=32, permutations_file=str(AUTHORS_FILE), tile_fc6_units=8, puzzle_fc7_units=8)
+    with flagsaver.flagsaver(**settings):
+        task = JigsawPP.from_flags()
+    assert task.facts()["num_permutations"] == 701 and task.facts()["min_hamming_distance"] == 3
+    assert task.inputs() == dict(permutations_file=str(AUTHORS_FILE))
+    options = dict(workdir=tmp_path, train_steps=2, batch_size=16, log_steps=1)
+    model, metrics, _ = training.train(task, small_alexnet, lambda: optimizers.make_optimizer("sgd", 1e-2), **options)
+    assert model.head.output.shape[-1] == 701
+    assert abs(metrics["history"]["train"][0]["loss"] - np.log(701)) < 0.5
+
+
+def test_a_normalised_backbone_has_a_normalised_head_at_any_size(image_dir):
+    task = make_task(image_dir, image_size=160)
+    normalized = task.build_model(VGG16(normalization="batch_norm", width_multiplier=0.1, fc_units=()))
+    published = task.build_model(AlexNet(conv1_stride=2, width_multiplier=0.1, fc_units=()))
+    assert "fc7_norm" in {layer.name for layer in normalized.head.layers}
+    assert "fc7_dropout" in {layer.name for layer in published.head.layers}
 
 
 def test_permutations_are_drawn_uniformly_and_anew_each_epoch(image_dir):

@@ -1,5 +1,7 @@
 import itertools
 import pathlib
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -44,13 +46,33 @@ def test_shipped_set_is_what_the_command_generates():
     assert 0.85 < distances.mean() / 9 < 0.92
 
 
+def run_command(output, *arguments):
+    command = [sys.executable, "-m", "ccssl_tf.pretext.permutations", f"--output={output}", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_the_command_writes_a_set_that_loads(tmp_path):
+    done = run_command(tmp_path / "set.bin", "--num_permutations=12")
+    assert done.returncode == 0 and "12 permutations, Hamming distance min" in done.stdout
+    np.testing.assert_array_equal(lib.load_permutations(tmp_path / "set.bin"), lib.load_permutations(lib.SHIPPED)[:12])
+    refused = run_command(tmp_path / "other.bin", "--num_permutations=20", "--min_hamming_distance=9")
+    assert refused.returncode == 2 and "only 9 permutations" in refused.stderr and len(refused.stderr.splitlines()) == 1
+    assert not (tmp_path / "other.bin").exists()
+
+
 @pytest.mark.slow
-def test_whole_shipped_set_regenerates():
-    np.testing.assert_array_equal(lib.load_permutations(lib.SHIPPED), lib.generate_permutations(701, 3, seed=0))
+def test_the_command_regenerates_the_shipped_set_bit_for_bit(tmp_path):
+    assert run_command(tmp_path / "set.bin").returncode == 0
+    assert (tmp_path / "set.bin").read_bytes() == lib.SHIPPED.read_bytes()
+
+
+def test_hamming_distances_against_loops():
+    permutations = lib.generate_permutations(30, 3, seed=2)
+    assert sorted(lib.hamming_distances(permutations)) == sorted(pairwise_distances(permutations))
 
 
 def test_any_two_differ_in_a_visible_slot_under_two_occlusions():
-    shipped = lib.load_permutations(lib.SHIPPED)[:200]
+    shipped = lib.load_permutations(lib.SHIPPED)
     for hidden in itertools.combinations(range(9), 2):
         visible = np.delete(shipped, hidden, axis=1)
         assert len(np.unique(visible, axis=0)) == len(visible)

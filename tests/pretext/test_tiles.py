@@ -124,3 +124,13 @@ def test_normalisation_against_numpy():
         tile = tiles[index].astype(np.float64)
         np.testing.assert_allclose(result[index], (tile - tile.mean()) / tile.std() * 50, atol=1e-3)
     assert np.isfinite(lib.normalize_tiles(tf.fill([1, 9, 4, 4, 3], 7.0))).all()
+
+
+def test_windows_against_loops():
+    images = np.random.default_rng(0).integers(0, 256, [3, 11, 13, 3], np.uint8)
+    start = np.random.default_rng(1).integers(0, 6, [3, 2, 3, 2])
+    windows = lib.cut_windows(tf.constant(images), tf.constant(start, tf.int32), 5).numpy()
+    for image, window, channel in np.ndindex(3, 2, 3):
+        row, column = start[image, window, channel]
+        expected = images[image, row : row + 5, column : column + 5, channel]
+        np.testing.assert_array_equal(windows[image, window, ..., channel], expected)
