@@ -9,7 +9,8 @@ As published: crops of 224 from a short side of 256 pixels, grey (the mean of RG
 one of four ways of halving, fc6 and fc7 of 4096 units and 1000 counts, each after ReLU. Decided here: the mean of the second term over
 the seven other images of a group of eight stands for one drawn y (the same in expectation, and free); grey is drawn once a group, the
 way of halving once an image; "mean intensity" and "standard deviation" are those of the crop, and the result is scaled by 50, as the
-same authors' Jigsaw++ does. Below 128 pixels the crop is 7/8 of the image, and fc6 and fc7 have batch normalisation.
+same authors' Jigsaw++ does. Below 128 pixels the crop is 7/8 of the image. Over a backbone with batch normalisation fc6, fc7 and the counts
+have it too.
 """
 
 import keras
@@ -24,10 +25,11 @@ from ccssl_tf.errors import InputError
 from ccssl_tf.models.backbone import batch_normalization
 from ccssl_tf.ops import per_example_random as random
 from ccssl_tf.pretext.halving import STYLES, halve
+from ccssl_tf.pretext.siamese import is_normalized
 from ccssl_tf.pretext.tiles import GROUP, gray, normalize_tiles
 from ccssl_tf.task import Task
 
-_MARGIN = flags.DEFINE_float("counting_margin", 10.0, "M: squared distance that other images keep (10 in the paper).", lower_bound=0)
+_MARGIN = flags.DEFINE_float("counting_margin", 10.0, "M: squared distance that other images keep (10 in the paper).", lower_bound=1e-3)
 _GRAY = flags.DEFINE_float("counting_gray_probability", 0.67, "Share of grey images; 0.67 in the paper.", lower_bound=0, upper_bound=1)
 _FC_UNITS = flags.DEFINE_integer("counting_fc_units", 4096, "Units of fc6 and of fc7; 4096 in the paper.", lower_bound=1)
 _COUNTS = flags.DEFINE_integer("counting_units", 1000, "Length of the counting vector; 1000 in the paper.", lower_bound=1)
@@ -54,7 +56,6 @@ class Counting(Task):
             raise InputError(f"--image_size={image_size}: too small for a 2x2 grid of {_MIN_TILE}-pixel tiles; use 19 or more")
         self.data_dir, self.margin, self.gray_probability = data_dir, margin, gray_probability
         self.fc_units, self.num_counts, self.eval_batch_size = fc_units, num_counts, eval_batch_size
-        self.with_norm = small
         self.splits = Manifest.read(data_dir, "images").splits
 
     @classmethod
@@ -82,9 +83,8 @@ class Counting(Task):
 
     def build_model(self, backbone):
         """The backbone, fc6, fc7 and the counting vector."""
-        return CountingModel(
-            backbone, tile_size=self.crop // 2, fc_units=self.fc_units, num_counts=self.num_counts, with_norm=self.with_norm
-        )
+        sizes = dict(tile_size=self.crop // 2, fc_units=self.fc_units, num_counts=self.num_counts)
+        return CountingModel(backbone, margin=self.margin, **sizes)
 
     def views(self, batch):
         """Returns [B, 5, t, t, 3] float32 as the network sees them: the halved image, then its quarters, row by row."""
@@ -138,6 +138,7 @@ class Counting(Task):
     def pictures(self, model):
         """`counting`: the tiles of eight images and the halved image that the model finds to add up to them."""
         from ccssl_tf.pretext.captioned_picture import PLAIN, draw_columns, verdict
+        from ccssl_tf.pretext.puzzle_picture import lay_out
 
         split = "val" if "val" in self.splits else "train"
         batch = next(iter(self.dataset(split, GROUP, training=False, epoch_seed=(0, 0))))
@@ -147,31 +148,38 @@ class Counting(Task):
         columns = []
         for number, distances in enumerate(self.distances(model, batch, training=False).numpy()[0]):
             nearest = int(np.argmin(distances))
-            tiles = np.pad(visible[number, 1:], [[0, 0], [1, 1], [1, 1], [0, 0]], constant_values=255)
-            grid = np.concatenate([np.concatenate(tiles[:2], 1), np.concatenate(tiles[2:], 1)], 0)
-            answer = f"model: {nearest + 1}, distance {distances[nearest]:.2f}", verdict(nearest == number)
-            own = f"own: {number + 1}, distance {distances[number]:.2f}", PLAIN
-            columns.append([(grid, (f"tiles of {number + 1}", PLAIN)), (visible[nearest, 0], answer, own)])
+            tiles = lay_out(visible[number, 1:], 2, gap=2)
+            answer = f"model: {nearest + 1}, distance {distances[nearest]:.3g}", verdict(nearest == number)
+            own = f"own: {number + 1}, distance {distances[number]:.3g}", PLAIN
+            columns.append([(tiles, (f"tiles of {number + 1}", PLAIN)), (visible[nearest, 0], answer, own)])
         return dict(counting=draw_columns(columns))
 
 
 class CountingModel(keras.Model):
     """`column`: one view to its counting vector."""
 
-    def __init__(self, backbone, *, tile_size, fc_units, num_counts, with_norm):
-        """Args: with_norm: batch normalisation after fc6 and fc7, for small images."""
+    def __init__(self, backbone, *, tile_size, fc_units, num_counts, margin):
+        """Puts fc6, fc7 and the counts on `backbone`, normalised as it is.
+
+        Without batch normalisation the start is CaffeNet's with biases of 0. With it all three layers have it, and the counts start at a
+        scale at which squared distances are about the margin: far above it only the first term of the loss acts, and all counts die out.
+        """
         super().__init__()
         self.backbone = backbone
+        with_norm = is_normalized(backbone)
         view = keras.Input([tile_size, tile_size, 3], name="view")
         endpoints = backbone(view)
         x = keras.layers.Flatten()(endpoints.get("pool5", endpoints[backbone.endpoint_names[-1]]))
-        for name in ("fc6", "fc7"):
-            initializer = "he_normal" if with_norm else keras.initializers.RandomNormal(stddev=0.005)
-            x = keras.layers.Dense(fc_units, use_bias=not with_norm, kernel_initializer=initializer, name=name)(x)
-            x = keras.layers.ReLU(name=f"{name}_relu")(batch_normalization(f"{name}_norm")(x) if with_norm else x)
-        initializer = keras.initializers.RandomNormal(stddev=0.01)
-        counts = keras.layers.Dense(num_counts, kernel_initializer=initializer, activation="relu", dtype="float32", name="counts")(x)
-        self.column = keras.Model(view, counts, name="column")
+        for name, units, stddev in (("fc6", fc_units, 0.005), ("fc7", fc_units, 0.005), ("counts", num_counts, 0.01)):
+            initializer = "he_normal" if with_norm else keras.initializers.RandomNormal(stddev=stddev)
+            x = keras.layers.Dense(units, use_bias=not with_norm, kernel_initializer=initializer, name=name)(x)
+            if with_norm:
+                norm = batch_normalization(f"{name}_norm")
+                if name == "counts":
+                    norm.gamma_initializer = keras.initializers.Constant((margin / num_counts) ** 0.5)
+                x = norm(x)
+            x = keras.layers.ReLU(name=f"{name}_relu", dtype="float32" if name == "counts" else None)(x)
+        self.column = keras.Model(view, x, name="column")
         self.built = True
 
     def counts(self, views, training):

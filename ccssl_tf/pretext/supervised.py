@@ -1,4 +1,4 @@
-"""Supervised: the labels are the task. No pretext task, but the paper's upper line (row ImageNet labels of Tables 3 to 5)."""
+"""Supervised: the labels are the task. No pretext task, but the paper's upper line (row Supervised of its tables)."""
 
 import tensorflow as tf
 

@@ -116,7 +116,7 @@ def test_loss_against_loops(image_dir):
 def test_a_network_that_counts_nothing_is_right_about_nothing(image_dir):
     task = make_task(image_dir)
     model = task.build_model(small_alexnet())
-    model.column.get_layer("counts").bias.assign(-1e6 * tf.ones(12))
+    model.column.get_layer("counts_norm").beta.assign(-1e6 * tf.ones(12))
     losses, metrics = task.loss(model, next(iter(task.dataset("val", 8, False, (0, 0)))), training=False)
     np.testing.assert_allclose(losses, 10)
     np.testing.assert_array_equal(metrics["accuracy"], 0)
