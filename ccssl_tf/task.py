@@ -11,6 +11,7 @@ class Task(abc.ABC):
 
     Attributes:
       with_fc: whether the backbone is to be built with its fully connected layers.
+      colors: what the backbone is to see, "rgb", "gray" or "lab_halves"; None: what the one it starts from saw, RGB if it is new.
       trains_backbone: False for evaluations of a frozen backbone, whose weights are then not saved again.
       saves_classifier: whether the trained model maps images to `logits` by itself and is kept as `classifier.keras`.
       batch_multiple: what the batch of one replica (and accumulation step) must be a multiple of.
@@ -18,6 +19,7 @@ class Task(abc.ABC):
 
     batch_multiple = 1
     with_fc = False
+    colors = None
     trains_backbone = True
     saves_classifier = False
 
