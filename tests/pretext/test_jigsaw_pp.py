@@ -118,3 +118,14 @@ def test_held_out_puzzles_and_pictures(image_dir):
     picture = task.pictures(model)["puzzle"]
     assert picture.dtype == np.uint8 and picture.ndim == 3
     assert task.facts()["chance"] == 1 / 20
+
+
+def test_the_papers_network_has_the_released_prototxts_parameters(image_dir):
+    """64-pixel tiles through conv1 of stride 2 end in a 3x3x256 map; two groups in conv2, conv4 and conv5."""
+    task = make_task(image_dir, image_size=255, tile_units=1024, head_units=4096, permutations=permutation_set(701))
+    model = task.build_model(AlexNet(conv1_stride=2, fc_units=()))
+    convolutions = [(11, 3, 96), (5, 48, 256), (3, 256, 384), (3, 192, 384), (3, 192, 256)]
+    expected = sum(size * size * inputs * outputs + outputs for size, inputs, outputs in convolutions)
+    dense = [(3 * 3 * 256, 1024), (9 * 1024, 4096), (4096, 701)]
+    expected += sum(inputs * outputs + outputs for inputs, outputs in dense)
+    assert sum(np.prod(weight.shape) for weight in model.trainable_variables) == expected
