@@ -20,6 +20,7 @@ class FitState:
       labels: [N] int32, assignments of the pass before; -1 before the first.
       inertia: of the pass before; infinite before the first.
       reseeded: whether empty clusters were re-seeded after it.
+      sums: [K, D] float64 of the rows by `labels`: a pass that only adds what moved continues from them.
     """
 
     iteration: int
@@ -27,11 +28,12 @@ class FitState:
     labels: np.ndarray
     inertia: float
     reseeded: bool
+    sums: np.ndarray
 
     @classmethod
     def start(cls, centroids: np.ndarray, num_examples: int) -> "FitState":
         """Returns the state before the first pass."""
-        return cls(0, centroids, np.full(num_examples, -1, np.int32), float("inf"), False)
+        return cls(0, centroids, np.full(num_examples, -1, np.int32), float("inf"), False, np.zeros(centroids.shape))
 
 
 def save(path, state: FitState, identity: str):
@@ -53,7 +55,14 @@ def load(path, identity: str) -> FitState | None:
     try:
         with np.load(path, allow_pickle=False) as saved:
             found = str(saved["identity"])
-            state = FitState(int(saved["iteration"]), saved["centroids"], saved["labels"], float(saved["inertia"]), bool(saved["reseeded"]))
+            state = FitState(
+                int(saved["iteration"]),
+                saved["centroids"],
+                saved["labels"],
+                float(saved["inertia"]),
+                bool(saved["reseeded"]),
+                saved["sums"],
+            )
     except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise CorruptArtifactError(f"{path}: not a k-means checkpoint ({error}); remove it to start again") from error
     if found != identity:

@@ -12,13 +12,13 @@ import time
 import numpy as np
 import tensorflow as tf
 
-from ccssl_tf.clustering import checkpoint, initialization, sources
+from ccssl_tf.clustering import assignment, checkpoint, initialization, sources
+from ccssl_tf.clustering.accelerated import AcceleratedAssignment
 from ccssl_tf.data.manifest import fingerprint_of
 from ccssl_tf.errors import InputError
 
-_CHUNK_BYTES = 256 << 20
-_MAX_CHUNK_ROWS = 8192
-ALGORITHMS = ("lloyd", "lloyd_plain")
+_ASSIGNMENTS = {"lloyd": AcceleratedAssignment, "lloyd_plain": assignment.PlainAssignment}
+ALGORITHMS = tuple(_ASSIGNMENTS)
 INITIALIZATIONS = ("k-means++", "random")
 
 
@@ -48,7 +48,7 @@ class KMeans:
 
         Args:
           num_clusters: K, at least 1.
-          algorithm: "lloyd" or "lloyd_plain": exact, every distance computed.
+          algorithm: "lloyd", exact, accelerated: skips the distances that cannot matter; "lloyd_plain", exact, computes all.
           initialization: "k-means++" (greedy, on a uniform sample), "random" (rows) or an array [K, D].
           max_iterations: most updates of the centroids; one more pass measures the inertia of the last ones.
           tolerance: stop when a pass lowers the inertia by at most this share of it; 0: when it, or the assignments, no longer change.
@@ -78,7 +78,8 @@ class KMeans:
         Args:
           features: [N, D] array, tf.data.Dataset of [B, D] (same rows in the same order on every pass), or path of a feature directory.
           checkpoint_path: an `.npz` written after every pass; if it is there, the fit continues from it, on CPU to the same bits.
-          on_pass: called with a dict after each pass: iteration, inertia, moved (share of rows), empty_clusters, seconds, gb_read.
+          on_pass: called with a dict after each pass: iteration, inertia, moved (share of rows), empty_clusters,
+            computed (share of all distances), seconds, gb_read.
           should_stop: asked between chunks; True ends the fit with `Interrupted`.
 
         Raises:
@@ -89,7 +90,8 @@ class KMeans:
         source = sources.open_source(features, self._memory_bytes)
         if self.num_clusters > source.num_examples:
             raise InputError(f"num_clusters={self.num_clusters}: more clusters than the {source.num_examples} rows there are")
-        reader = sources.ChunkReader(source, _chunk_rows(source.dim, self.num_clusters), self._memory_bytes, should_stop)
+        chunk_rows = assignment.chunk_rows(source.dim, self.num_clusters)
+        reader = sources.ChunkReader(source, chunk_rows, self._memory_bytes, should_stop)
         identity = self._identity(source) if checkpoint_path else None
         state = checkpoint.load(checkpoint_path, identity) if checkpoint_path else None
         with _exact_float32():
@@ -105,9 +107,9 @@ class KMeans:
         source = sources.open_source(features, self._memory_bytes)
         if source.dim != self.centroids.shape[1]:
             raise InputError(f"features of dimension {source.dim}, but the centroids have {self.centroids.shape[1]}; extract both alike")
-        reader = sources.ChunkReader(source, _chunk_rows(source.dim, self.num_clusters), 0, should_stop)
+        reader = sources.ChunkReader(source, assignment.chunk_rows(source.dim, self.num_clusters), 0, should_stop)
         with _exact_float32():
-            labels, squares, _ = _assign_all(reader, self.centroids, None)
+            labels, squares = assignment.nearest(reader, self.centroids)
         return labels, np.sqrt(squares)
 
     def predict(self, features) -> np.ndarray:
@@ -122,7 +124,7 @@ class KMeans:
         start = self._initialization
         if not isinstance(start, str):
             start = hashlib.sha256(np.asarray(start, np.float32).tobytes()).hexdigest()
-        return fingerprint_of([source.fingerprint(), self.num_clusters, "lloyd", start, self._seed, self._memory_bytes])
+        return fingerprint_of([source.fingerprint(), self.num_clusters, self._algorithm, start, self._seed, self._memory_bytes])
 
     def _start(self, reader):
         """Returns the initial centroids [K, D] float32."""
@@ -147,35 +149,37 @@ class KMeans:
         return initialization.kmeans_plus_plus(rows, self.num_clusters, self._seed, reader.check_stop) if plus_plus else rows
 
     def _iterate(self, reader, state, checkpoint_path, identity, on_pass):
+        assigner = _ASSIGNMENTS[self._algorithm](reader, state.labels, state.sums)
         while True:
             if checkpoint_path:
                 checkpoint.save(checkpoint_path, state, identity)
             started = time.monotonic()
-            sums = tf.Variable(tf.zeros(state.centroids.shape, tf.float64))
-            labels, squares, counts = _assign_all(reader, state.centroids, sums)
-            inertia, moved, empty = float(squares.sum(dtype=np.float64)), int(np.sum(labels != state.labels)), int(np.sum(counts == 0))
+            found = assigner.step(state.centroids)
+            inertia, moved = float(found.squares.sum(dtype=np.float64)), int(np.sum(found.labels != state.labels))
+            empty = int(np.sum(found.counts == 0))
             on_pass(
                 dict(
                     iteration=state.iteration,
                     inertia=inertia,
-                    moved=moved / len(labels),
+                    moved=moved / len(found.labels),
                     empty_clusters=empty,
+                    computed=found.distances / (len(found.labels) * self.num_clusters),
                     seconds=time.monotonic() - started,
-                    gb_read=reader.bytes_read / 1e9,
+                    gb_read=found.bytes_read / 1e9,
                 )
             )
             reason = self._reason_to_stop(state, inertia, moved)
             if reason:
                 break
-            centroids, reseeded = _update(reader, state.centroids, sums.numpy(), counts, labels, squares)
-            state = checkpoint.FitState(state.iteration + 1, centroids, labels, inertia, reseeded)
+            centroids, reseeded = _update(reader, state.centroids, found)
+            state = checkpoint.FitState(state.iteration + 1, centroids, found.labels, inertia, reseeded, found.sums)
         print(f"k-means  stopped after {state.iteration} iterations: {reason}", flush=True)
         if empty:
             print(
                 f"warning: {empty} of {self.num_clusters} clusters are empty: there may be fewer different rows than clusters", flush=True
             )
         self.centroids, self.inertia, self.iterations = state.centroids, inertia, state.iteration
-        self.cluster_sizes, self.empty_clusters = counts, empty
+        self.cluster_sizes, self.empty_clusters = found.counts, empty
 
     def _reason_to_stop(self, state, inertia, moved):
         if not moved:
@@ -191,81 +195,27 @@ def print_pass(values: dict):
     """Prints one line for a pass; see `KMeans.fit`."""
     print(
         f"k-means  pass {values['iteration'] + 1}  inertia {values['inertia']:.6g}  moved {values['moved']:.2%}"
-        f"  empty {values['empty_clusters']}  {values['seconds']:.1f} s  read {values['gb_read']:.3g} GB",
+        f"  empty {values['empty_clusters']}  computed {values['computed']:.2%}  {values['seconds']:.1f} s"
+        f"  read {values['gb_read']:.3g} GB",
         flush=True,
     )
 
 
-def _chunk_rows(dim, num_clusters):
-    """Returns how many rows are worked on together: their scores, and the rows in float32 and float64, take about 256 MB."""
-    return int(np.clip(_CHUNK_BYTES // (4 * num_clusters + 20 * dim), 16, _MAX_CHUNK_ROWS))
-
-
-def _assign_all(reader, centroids, sums):
-    """One pass over the rows.
-
-    Args:
-      reader: ChunkReader.
-      centroids: [K, D] float32.
-      sums: tf.Variable [K, D] float64 that the rows are added to, by cluster; or None.
-
-    Returns:
-      labels [N] int32, squared distances [N] float32, rows per cluster [K] int64.
-    """
-    count = reader.source.num_examples
-    labels, squares = np.empty(count, np.int32), np.empty(count, np.float32)
-    shift = centroids.mean(axis=0, dtype=np.float64).astype(np.float32)
-    centroids, shifted, end = tf.constant(centroids), tf.constant(centroids - shift), 0
-    for start, chunk in reader:
-        end = start + len(chunk)
-        if end > count:
-            break
-        rows = tf.cast(tf.convert_to_tensor(chunk), tf.float32)
-        chunk_labels, chunk_squares = _assign(rows, centroids, shifted, shift)
-        if sums is not None:
-            sums.assign_add(_sum_by_label(rows, chunk_labels, sums.shape[0]))
-        labels[start:end], squares[start:end] = chunk_labels.numpy(), chunk_squares.numpy()
-        if not np.isfinite(squares[start:end]).all():
-            raise reader.source.not_finite(start + int(np.argmin(np.isfinite(squares[start:end]))))
-    if end != count:
-        raise InputError(f"features: a pass gave {end} rows or more instead of {count}; every pass must give the same rows")
-    return labels, squares, np.bincount(labels, minlength=len(centroids))
-
-
-@tf.function(
-    input_signature=[
-        tf.TensorSpec([None, None], tf.float32),
-        tf.TensorSpec([None, None], tf.float32),
-        tf.TensorSpec([None, None], tf.float32),
-        tf.TensorSpec([None], tf.float32),
-    ]
-)
-def _assign(rows, centroids, shifted, shift):
-    """Returns the nearest centroids [n] int32 and the squared distances to them [n] float32, of rows [n, D]."""
-    scores = tf.reduce_sum(shifted * shifted, axis=-1) - 2 * tf.matmul(rows - shift, shifted, transpose_b=True)
-    labels = tf.argmin(scores, axis=-1, output_type=tf.int32)
-    return labels, tf.reduce_sum(tf.math.squared_difference(rows, tf.gather(centroids, labels)), axis=-1)
-
-
-@tf.function(input_signature=[tf.TensorSpec([None, None], tf.float32), tf.TensorSpec([None], tf.int32), tf.TensorSpec([], tf.int32)])
-def _sum_by_label(rows, labels, num_clusters):
-    return tf.math.unsorted_segment_sum(tf.cast(rows, tf.float64), labels, num_clusters)
-
-
-def _update(reader, centroids, sums, counts, labels, squares):
+def _update(reader, centroids, found):
     """Returns the means of the clusters, [K, D] float32, and whether empty clusters were re-seeded.
 
     Rule: E empty clusters take the E rows furthest from their centroids, each row once (equal distances: the earlier row), and the row
     leaves the mean of its old cluster; the only row of a cluster and rows at distance 0 are not taken. So with too few different rows
     the remaining empty clusters stay where they are.
     """
-    counts = counts.copy()
+    counts, sums, squares = found.counts.copy(), found.sums, found.squares
     empty = np.flatnonzero(counts == 0)
     furthest = np.argsort(-squares, kind="stable")[: len(empty)] if len(empty) else empty
     furthest = np.sort(furthest[squares[furthest] > 0])
     if len(furthest):
+        sums = sums.copy()
         for cluster, position, row in zip(empty, furthest, reader.take(furthest), strict=False):
-            donor = labels[position]
+            donor = found.labels[position]
             if counts[donor] > 1:
                 sums[donor] -= row
                 counts[donor] -= 1

@@ -47,7 +47,7 @@ class ArraySource:
             raise InputError(f"features: shape {list(array.shape)} holds no features; there is nothing to cluster")
         self._array = array
         self.num_examples, self.dim = array.shape
-        self.num_bytes = array.nbytes
+        self.num_bytes, self.dtype = array.nbytes, array.dtype
 
     def fingerprint(self) -> str:
         """Returns a digest of the rows."""
@@ -74,7 +74,7 @@ class DatasetSource:
 
     def __init__(self, dataset: tf.data.Dataset, num_examples: int, dim: int):
         self._dataset = dataset
-        self.num_examples, self.dim, self.dtype = num_examples, dim, dataset.element_spec.dtype.as_numpy_dtype
+        self.num_examples, self.dim, self.dtype = num_examples, dim, np.dtype(dataset.element_spec.dtype.as_numpy_dtype)
         self.num_bytes = num_examples * dim * dataset.element_spec.dtype.size
 
     def fingerprint(self) -> str:
@@ -204,7 +204,7 @@ class ChunkReader:
           memory_bytes: the source is kept in memory if it is no larger than this.
           should_stop: asked before each chunk; True ends the reading with Interrupted.
         """
-        self.source, self._rows, self._should_stop = source, rows, should_stop
+        self.source, self.memory_bytes, self._rows, self._should_stop = source, memory_bytes, rows, should_stop
         self._keep = not source.in_memory and source.num_bytes <= memory_bytes
         self._kept = None
         self.bytes_read = 0

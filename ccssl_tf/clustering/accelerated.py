@@ -1,0 +1,254 @@
+"""Lloyd's passes that compute only the distances that can matter (exact: Elkan 2003; Ding and others 2015, "Yinyang").
+
+Rows are taken in the order of their clusters, similar clusters side by side, in blocks of 256. `GapBounds` says, for every 16 rows, which
+centroids one of them might go to; a block computes the distances to those that any of its rows might go to, one matrix product. What
+the products leave open within their rounding is decided in float64, so the labels are those of exact arithmetic (ties: the lower number),
+whatever was skipped: they depend on rows and centroids alone, and a resumed fit needs no bounds. The sums change by the rows that moved.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from ccssl_tf.clustering import distances, windows
+from ccssl_tf.clustering.assignment import Assignment, check_finite
+from ccssl_tf.clustering.centroid_order import neighbour_ranks
+from ccssl_tf.clustering.gap_bounds import ROWS, GapBounds
+
+_BLOCK_ROWS = 256
+_FULL_BLOCK_ROWS = 1024
+_SCORE_BYTES = 256 << 20
+# A pass that must compute this share of all distances computes all of them, and sorts the rows anew.
+_FULL_SHARE = 0.5
+
+
+class AcceleratedAssignment:
+    """See the module; the contract is that of `assignment`.
+
+    Memory beside the rows: K / 4 + 20 bytes a row, the sums, and 256 MB.
+    """
+
+    def __init__(self, reader, labels, sums):
+        """Sets up a fit.
+
+        Args:
+          reader: ChunkReader: its source is read in windows, within its memory.
+          labels: [N] int32, -1: none yet.
+          sums: [K, D] float64 of these labels.
+        """
+        count = reader.source.num_examples
+        self._reader, self._labels, self._sums = reader, labels.copy(), sums.copy()
+        self._squares = np.full(count, np.inf, np.float32)
+        # An upper bound of the distance to the own centroid; the gaps are relative to it.
+        self._reach = np.full(count, np.inf, np.float32)
+        self._row_norms = np.full(count, np.nan, np.float32)
+        self._rounding = distances.rounding(reader.source.dim)
+        self._shift = self._centroids = None
+        self._moved = np.zeros(len(sums))
+        self._rows = windows.Windows(reader.source, reader.memory_bytes, reader.check_stop)
+        self._windows = {}
+
+    def step(self, centroids: np.ndarray) -> Assignment:
+        """Args: centroids: [K, D] float32."""
+        self._set_centroids(centroids)
+        self._computed = 0
+        for start, rows in self._rows:
+            self._assign_window(self._windows.setdefault(start, _Window(start, len(rows))), rows)
+            check_finite(self._reader, self._squares, start, start + len(rows))
+        counts = np.bincount(self._labels, minlength=len(centroids))
+        return Assignment(self._labels.copy(), self._squares.copy(), self._sums, counts, self._computed, self._rows.bytes_read)
+
+    def _set_centroids(self, centroids):
+        if self._centroids is None:
+            self._shift = centroids.mean(axis=0, dtype=np.float64).astype(np.float32)
+            self._drift = np.full(len(centroids), np.inf)
+        else:
+            change = centroids.astype(np.float64) - self._centroids
+            self._drift = np.sqrt(np.einsum("ij,ij->i", change, change)) * (1 + 1e-9)
+            self._moved += self._drift
+        self._centroids = centroids
+        self._centroid_tensor = tf.constant(centroids)
+        self._shifted, _, norms = distances.shift_centroids(centroids, self._shift)
+        self._column_terms = norms * np.float32(1 - 2 * self._rounding)
+        self._column_widths = norms * np.float32(4 * self._rounding)
+        self._columns = _first_of_copies(centroids)
+        self._is_column = np.zeros(len(centroids), bool)
+        self._is_column[self._columns] = True
+        self._ranks = None
+
+    def _assign_window(self, window, rows):
+        own = slice(window.start, window.start + window.size)
+        if np.isnan(self._row_norms[own]).any():
+            self._row_norms[own] = np.concatenate(
+                [distances.square_norms(rows[at : at + _FULL_BLOCK_ROWS], self._shift) for at in range(0, window.size, _FULL_BLOCK_ROWS)]
+            )
+        self._follow_own_centroids(window, rows)
+        blocks = window.bounds and self._open_blocks(window)
+        if blocks is not None and sum(len(local) * len(columns) for local, _, columns in blocks) < _FULL_SHARE * window.size * len(
+            self._centroids
+        ):
+            for local, granules, columns in blocks:
+                self._reader.check_stop()
+                lower, left = self._assign_block(window, rows, local, columns, tf.gather(self._shifted, columns))
+                self._store(window, local, granules, columns, lower, left)
+        else:
+            self._assign_all(window, rows)
+
+    def _follow_own_centroids(self, window, rows):
+        """Computes the distance to the own centroid again where that has moved."""
+        ids = window.start + window.order
+        has_moved = np.append(self._drift > 0, False)[self._labels[ids]]
+        local = window.order[has_moved]
+        if not len(local):
+            return
+        before = self._reach[ids]
+        self._measure(window, rows, local)
+        if window.bounds:
+            window.bounds.grow(self._reach[ids].astype(np.float64) - before)
+
+    def _measure(self, window, rows, local):
+        """Computes squares and reach of rows from their labels."""
+        ids = window.start + local
+        labels = self._labels[ids]
+        for at in range(0, len(local), 512):
+            part = slice(at, at + 512)
+            self._squares[ids[part]] = distances.squares_to(rows, local[part], self._centroid_tensor, labels[part])
+        self._reach[ids] = np.sqrt(self._upper(self._squares[ids]))
+
+    def _upper(self, squares):
+        return squares * np.float32(1 + self._rounding)
+
+    def _open_blocks(self, window):
+        """Returns the blocks that have something to compute: positions of rows, their granules, the centroids."""
+        blocks, per_block = [], _BLOCK_ROWS // ROWS
+        count = -(-window.size // ROWS)
+        for first in range(0, count, per_block):
+            last = min(first + per_block, count)
+            pairs = window.bounds.open_pairs(first, last, self._moved) & self._is_column
+            columns = np.flatnonzero(pairs.any(axis=0))
+            if len(columns):
+                granules = first + np.flatnonzero(pairs.any(axis=1))
+                places = (granules[:, None] * ROWS + np.arange(ROWS)).ravel()
+                blocks.append((window.order[places[places < window.size]], granules, columns))
+        return blocks
+
+    def _assign_all(self, window, rows):
+        """Computes all distances; sorts the rows by their new labels."""
+        if self._ranks is None:
+            self._ranks = neighbour_ranks(self._centroids)
+        labels = self._labels[window.start + window.order]
+        if labels.min(initial=0) >= 0:
+            window.order = window.order[np.argsort(self._ranks[labels], kind="stable")]
+        window.bounds = GapBounds(window.size, len(self._centroids))
+        columns = self._columns
+        shifted = self._shifted if len(columns) == len(self._centroids) else tf.gather(self._shifted, columns)
+        step = max(_SCORE_BYTES // (4 * len(columns)) // ROWS, 1) * ROWS
+        for at in range(0, window.size, step):
+            local = window.order[at : at + step].copy()
+            lower = np.empty([len(local), len(columns)], np.float32)
+            for start in range(0, len(local), _FULL_BLOCK_ROWS):
+                self._reader.check_stop()
+                part = slice(start, start + _FULL_BLOCK_ROWS)
+                lower[part], _ = self._assign_block(window, rows, local[part], columns, shifted)
+            sort = np.argsort(self._ranks[self._labels[window.start + local]], kind="stable")
+            window.order[at : at + step] = local[sort]
+            for start in range(0, len(local), _BLOCK_ROWS):
+                some = sort[start : start + _BLOCK_ROWS]
+                granules = np.arange((at + start) // ROWS, -(-(at + start + len(some)) // ROWS))
+                self._store(window, local[some], granules, columns, lower[some], None)
+
+    def _assign_block(self, window, rows, local, columns, shifted):
+        """Assigns the rows at `local`, given that only `columns` and the own centroid can be the nearest.
+
+        Returns:
+          lower [n, c] float32: at most the squared distances; infinite to the own centroid. And of the rows that went elsewhere the place
+          in `local`, the label they had and a lower bound of the distance to that.
+        """
+        ids = window.start + local
+        norms, labels, squares = self._row_norms[ids], self._labels[ids], self._squares[ids]
+        self._computed += len(local) * len(columns)
+        lower = distances.block(
+            rows, local, self._shift, norms * np.float32(1 - 2 * self._rounding), shifted, self._column_terms[columns]
+        ).numpy()
+        place = np.full(len(self._centroids) + 1, -1)
+        place[columns] = np.arange(len(columns))
+        _put(lower, np.arange(len(local)), place[labels], np.inf)
+        best = lower.argmin(axis=1)
+        least, upper = lower[np.arange(len(local)), best], self._upper(squares)
+        some = np.flatnonzero(least <= upper)
+        best, limit = best[some], least[some] + norms[some] * np.float32(4 * self._rounding) + self._column_widths[columns[best[some]]]
+        limit = np.minimum(limit, upper[some])
+        near = lower[some] <= limit[:, None]
+        own = (labels[some] >= 0) & (squares[some] * np.float32(1 - self._rounding) <= limit)
+        found = columns[best].astype(np.int32)
+        unclear = np.flatnonzero(near.sum(axis=1) + own > 1)
+        if len(unclear):
+            candidates = [np.append(columns[near[row]], labels[some[row]] if own[row] else []).astype(np.int64) for row in unclear]
+            found[unclear] = self._decide(rows, local[some[unclear]], candidates)
+        changed = found != labels[some]
+        some, found = some[changed], found[changed]
+        left = squares[some] * np.float32(1 - self._rounding)
+        self._move(window, rows, local[some], found)
+        _put(lower, np.arange(len(local)), place[self._labels[ids]], np.inf)
+        _put(lower, some, place[labels[some]], left)
+        return lower, (some, labels[some], np.sqrt(left))
+
+    def _decide(self, rows, local, candidates):
+        """Returns the nearest of each row's candidates (ascending: of equal ones the lowest), by distances in float64."""
+        chosen = np.empty(len(local), np.int32)
+        values = tf.gather(rows, local).numpy()
+        for row, numbers in enumerate(candidates):
+            numbers = np.sort(numbers)
+            chosen[row] = numbers[np.argmin(distances.exact_squares(values[row : row + 1], self._centroids[numbers]))]
+        return chosen
+
+    def _move(self, window, rows, local, labels):
+        """Gives the rows new labels; sums, squares and reach follow."""
+        if not len(local):
+            return
+        ids = window.start + local
+        values = tf.gather(rows, local).numpy()
+        had = self._labels[ids] >= 0
+        distances.add_rows(self._sums, self._labels[ids][had], values[had], -1)
+        distances.add_rows(self._sums, labels, values)
+        self._labels[ids] = labels
+        before = self._reach[ids]
+        self._measure(window, rows, local)
+        # The row moved to a nearer centroid: what bounded the distance to the old one still does.
+        self._reach[ids] = np.minimum(self._reach[ids], before)
+
+    def _store(self, window, local, granules, columns, lower, left):
+        reach = self._reach[window.start + local]
+        np.sqrt(np.maximum(lower, 0, out=lower), out=lower)
+        window.bounds.store(granules, columns, lower, reach, self._moved)
+        if left is not None and len(left[0]):
+            some, labels, distance = left
+            places = (granules[:, None] * ROWS + np.arange(ROWS)).ravel()
+            window.bounds.lower(places[some], labels, distance.astype(np.float64) - reach[some], self._moved)
+
+
+class _Window:
+    """Rows that are in memory together.
+
+    Attributes:
+      start: the first of them.
+      order: [size] int32, positions in the window, sorted by cluster.
+      bounds: GapBounds of the rows in that order; None before the first pass.
+    """
+
+    def __init__(self, start, size):
+        self.start, self.size = start, size
+        self.order, self.bounds = np.arange(size, dtype=np.int32), None
+
+
+def _put(lower, rows, places, values):
+    """Sets the entries lower[rows[i], places[i]] where places[i] is not -1."""
+    there = places >= 0
+    lower[rows[there], places[there]] = values[there] if np.ndim(values) else values
+
+
+def _first_of_copies(centroids):
+    """Returns the numbers of the centroids that are no copies of earlier ones: [c] ascending."""
+    seen = {}
+    for number, centroid in enumerate(centroids):
+        seen.setdefault(centroid.tobytes(), number)
+    return np.array(list(seen.values()))

@@ -1,0 +1,63 @@
+"""For granules of 16 rows: how much nearer than any other centroid their own ones are at least, kept valid while the centroids move.
+
+gap(g, j) = min over the rows x of granule g whose own centroid is not j of d(x, c_j) - r(x), where r(x) >= d(x, own centroid). While it
+is above 0 no row of g can go to j. A move of c_j by m lowers it by at most m, a growth of r by its growth (the triangle inequality,
+Elkan 2003), so nothing is rewritten when centroids move: each centroid and each granule has a running total of what it has lost, and a
+gap is stored with the totals of that moment added. N K / 16 numbers are kept instead of Elkan's N K.
+"""
+
+import numpy as np
+
+ROWS = 16
+# Covers the float32 rounding of a root, of a difference and of r.
+_SLACK = 2.0**-20
+
+
+class GapBounds:
+    """The bounds of one window of rows."""
+
+    def __init__(self, num_rows: int, num_clusters: int):
+        """Args: num_rows: n, in granules of 16, the last maybe smaller; num_clusters: K. No bound is known yet."""
+        self._num_rows = num_rows
+        self._starts = np.arange(0, num_rows, ROWS)
+        self._lost = np.zeros(len(self._starts))
+        self._gaps = np.full([len(self._starts), num_clusters], -np.inf, np.float32)
+
+    def grow(self, growth: np.ndarray):
+        """Args: growth: [n] float, what was added to r of every row; negative where it fell."""
+        self._lost += np.maximum.reduceat(growth, self._starts)
+
+    def open_pairs(self, first: int, last: int, moved: np.ndarray) -> np.ndarray:
+        """Returns for the granules [first, last) which centroids a row of theirs might go to, [last - first, K] bool.
+
+        Args:
+          first, last: granules.
+          moved: [K] float64, how far each centroid has moved in all.
+        """
+        return self._gaps[first:last] <= self._lost[first:last, None] + moved
+
+    def store(self, granules: np.ndarray, columns: np.ndarray, lower: np.ndarray, reach: np.ndarray, moved: np.ndarray):
+        """Stores new gaps.
+
+        Args:
+          granules: [m] ascending.
+          columns: [c] centroids.
+          lower: [rows of these granules, c] float32, at most d(x, c_j); infinite where j is the row's own. Overwritten.
+          reach: [rows of these granules] float32, r.
+          moved: [K] float64, as in `open_pairs`.
+        """
+        sizes = np.minimum(ROWS, self._num_rows - granules * ROWS)
+        lower -= reach[:, None]
+        gaps = np.minimum.reduceat(lower, np.cumsum(sizes) - sizes, axis=0).astype(np.float64)
+        largest = np.maximum.reduceat(reach, np.cumsum(sizes) - sizes)
+        gaps -= _SLACK * (np.abs(np.where(np.isfinite(gaps), gaps, 0)) + largest[:, None])
+        self._gaps[granules[:, None], columns] = self._stored(gaps, self._lost[granules, None] + moved[columns])
+
+    def lower(self, rows: np.ndarray, columns: np.ndarray, gaps: np.ndarray, moved: np.ndarray):
+        """Lowers the gap between row rows[i] and centroid columns[i], in case it is smaller than what is stored, to gaps[i]."""
+        granules = rows // ROWS
+        np.minimum.at(self._gaps, (granules, columns), self._stored(gaps, self._lost[granules] + moved[columns]))
+
+    @staticmethod
+    def _stored(gaps, lost):
+        return np.nextafter((gaps + lost).astype(np.float32), np.float32(-np.inf))
