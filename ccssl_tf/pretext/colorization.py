@@ -45,6 +45,7 @@ class Colorization(Task):
         self.data_dir, self.image_size, self.eval_batch_size = data_dir, image_size, eval_batch_size
         self.rebalancing, self.head_units = rebalancing, head_units
         self.splits = Manifest.read(data_dir, "images").splits
+        self._cells = None
 
     @classmethod
     def from_flags(cls):
@@ -67,11 +68,15 @@ class Colorization(Task):
         logits = pixel_head(maps, ab_bins.NUM_BINS, self.head_units, self.image_size < SMALL_IMAGE_SIZE, "ab")
         model = keras.Model(images, dict(ab=logits), name="colorization")
         model.backbone = backbone
-        self._cells = maps.shape[1:3]
-        self._measure()
+        self._measure(maps.shape[1:3])
         return model
 
-    def _measure(self):
+    def _measure(self, cells):
+        """Measures the distribution of colours over maps of this size, once."""
+        if cells == self._cells:
+            return
+        self._cells = cells
+
         def classes(images):
             return ab_bins.nearest_bins(self.mean_colors(images)[..., 1:])
 

@@ -36,12 +36,13 @@ class SplitBrain(Colorization):
         )
         model = keras.Model(images, outputs, name="split_brain")
         model.backbone = backbone
-        self._cells = maps.shape[1:3]
-        self._measure()
+        self._measure(maps.shape[1:3])
         return model
 
-    def _measure(self):
-        super()._measure()
+    def _measure(self, cells):
+        if cells == self._cells:
+            return
+        super()._measure(cells)
         self.lightness_shares = ab_bins.empirical_distribution(
             self.data_dir, self.image_size, lambda images: lightness_bins(self.mean_colors(images)[..., 0]), NUM_LIGHTNESS_BINS
         )

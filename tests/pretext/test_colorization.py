@@ -1,0 +1,118 @@
+"""Colorization: targets, loss and metrics against loops; what the network may see."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ccssl_tf.models import VGG16, AlexNet, load_backbone, save_backbone
+from ccssl_tf.ops import color
+from ccssl_tf.pretext import ab_bins
+from ccssl_tf.pretext.colorization import Colorization, ab_losses, painted
+
+
+def make_task(image_dir, image_size=32):
+    return Colorization(data_dir=image_dir, image_size=image_size, rebalancing=0.5, head_units=8, eval_batch_size=8)
+
+
+def small_alexnet(colors="gray"):
+    return AlexNet(stem="small", normalization="batch_norm", width_multiplier=0.1, fc_units=(), colors=colors)
+
+
+def batch_of(task, size=8):
+    return next(iter(task.dataset("train", size, training=True, epoch_seed=(0, 0))))
+
+
+def test_loss_and_metrics_are_those_of_a_loop():
+    random = np.random.default_rng(0)
+    logits = random.normal(size=[3, 2, 2, 313]).astype("float32")
+    ab = random.uniform(-60, 60, [3, 2, 2, 2]).astype("float32")
+    ab[2] = 3
+    weights = random.uniform(0.2, 3, 313).astype("float32")
+    losses, metrics = ab_losses(tf.constant(logits), tf.constant(ab), tf.constant(weights))
+    targets, centers = ab_bins.soft_encode(ab).numpy(), ab_bins.bin_centers()
+    for i in range(3):
+        loss, right, balanced, error, gray = [], [], [], [], []
+        for place in np.ndindex(2, 2):
+            row = logits[i][place].astype(float)
+            log_softmax = row - np.log(np.exp(row).sum())
+            nearest = np.argmin([np.hypot(*(ab[i][place] - center)) for center in centers])
+            loss.append(-weights[nearest] * (targets[i][place] * log_softmax).sum())
+            right.append(float(np.argmax(row) == nearest))
+            balanced.append(right[-1] * weights[nearest])
+            sharp = np.exp(row / 0.38)
+            error.append(np.hypot(*((sharp[:, None] * centers).sum(0) / sharp.sum() - ab[i][place])))
+            gray.append(np.hypot(*ab[i][place]))
+        # The third is as good as grey, and not learned from.
+        assert losses[i].numpy() == pytest.approx(0 if i == 2 else np.mean(loss), rel=1e-4)
+        for name, values in dict(accuracy=right, balanced_accuracy=balanced, color_error=error, gray_error=gray).items():
+            assert metrics[name][i].numpy() == pytest.approx(np.mean(values), rel=1e-3), name
+
+
+def test_the_network_sees_lightness_alone(image_dir):
+    task = make_task(image_dir)
+    model = task.build_model(small_alexnet())
+    images = batch_of(task)["image"].numpy()
+    seen = model.backbone.normalize(images).numpy()
+    lightness = np.asarray(color.rgb_to_lab(images))[..., 0]
+    for channel in range(3):
+        np.testing.assert_allclose(seen[..., channel], 2.55 * (lightness - 50), rtol=1e-5, atol=1e-3)
+
+
+def test_cells_hold_mean_colours(image_dir):
+    task = make_task(image_dir, 64)
+    task.build_model(small_alexnet())
+    images = batch_of(task)["image"].numpy()
+    lab = np.asarray(color.rgb_to_lab(images)).reshape(8, 8, 8, 8, 8, 3).mean((2, 4))
+    np.testing.assert_allclose(task.mean_colors(images), lab, rtol=1e-4, atol=1e-3)
+
+
+def test_facts_are_the_best_constant_answers(image_dir):
+    task = make_task(image_dir)
+    task.build_model(small_alexnet())
+    facts = task.facts()
+    assert facts["chance"] == pytest.approx(task.shares.max()) and task.shares.sum() == pytest.approx(1)
+    counts = np.zeros(313)
+    for batch in task.dataset("train", 16, training=True, epoch_seed=(0, 0)):
+        for index in ab_bins.nearest_bins(task.mean_colors(batch["image"])[..., 1:]).numpy().ravel():
+            counts[index] += 1
+    # Random crops instead of central ones, so only nearly the same.
+    assert facts["chance"] == pytest.approx(counts.max() / counts.sum(), abs=0.1)
+    assert 0 < facts["balanced_chance"] < 1
+
+
+@pytest.mark.parametrize(
+    "backbone, image_size, cells",
+    [
+        (small_alexnet, 64, 8),
+        (lambda: VGG16(normalization="batch_norm", width_multiplier=0.1, fc_units=(), colors="gray"), 64, 4),
+        (lambda: AlexNet(normalization="batch_norm", width_multiplier=0.1, fc_units=(), colors="gray"), 227, 13),
+        (lambda: VGG16(width_multiplier=0.1, fc_units=(), colors="gray"), 224, 14),
+    ],
+)
+def test_every_weight_learns_on_each_backbone_and_size(image_dir, backbone, image_size, cells):
+    task = make_task(image_dir, image_size)
+    model = task.build_model(backbone())
+    assert model.output["ab"].shape == (None, cells, cells, 313)
+    batch = batch_of(task, 4)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(task.loss(model, batch, training=True)[0])
+    gradients = tape.gradient(loss, [weight.value for weight in model.trainable_weights])
+    assert all(np.any(gradient != 0) for gradient in gradients)
+
+
+def test_pictures_and_a_saved_backbone(image_dir, tmp_path):
+    task = make_task(image_dir)
+    model = task.build_model(small_alexnet())
+    picture = task.pictures(model)["colorization"]
+    assert picture.dtype == np.uint8 and picture.ndim == 3
+    save_backbone(model.backbone, tmp_path)
+    loaded = load_backbone(tmp_path)
+    images = batch_of(task)["image"]
+    assert loaded.colors == "gray"
+    np.testing.assert_array_equal(loaded(loaded.normalize(images))["conv5"], model.backbone(model.backbone.normalize(images))["conv5"])
+
+
+def test_painting_true_colours_gives_the_picture_back():
+    images = np.random.default_rng(0).integers(0, 256, [2, 8, 8, 3], np.uint8)
+    lab = color.rgb_to_lab(images)
+    np.testing.assert_array_equal(painted(lab[..., :1], lab[..., 1:]), images)
