@@ -113,6 +113,25 @@ def test_loss_against_loops(image_dir):
         assert metrics["accuracy"][number] == (own < min(others))
 
 
+def test_parts_of_a_batch_give_what_the_whole_gives(image_dir):
+    """Two replicas or accumulation steps: groups of eight stay together."""
+    task = make_task(image_dir)
+    model = task.build_model(AlexNet(stem="small", normalization="none", width_multiplier=0.1, fc_units=()))
+    batch = next(iter(task.dataset("train", 16, True, (0, 0))))
+    whole = task.loss(model, batch, training=True)[0]
+    parts = [task.loss(model, {name: value[part] for name, value in batch.items()}, training=True)[0] for part in (slice(8), slice(8, 16))]
+    np.testing.assert_allclose(whole, np.concatenate(parts), rtol=1e-5)
+
+
+def test_counts_start_at_the_scale_of_the_margin(image_dir):
+    """Squared distances far above it would drive every count to zero for good."""
+    for num_counts in (8, 512):
+        task = make_task(image_dir, num_counts=num_counts)
+        model = task.build_model(small_alexnet())
+        _, metrics = task.loss(model, next(iter(task.dataset("train", 16, True, (0, 0)))), training=True)
+        assert 2 < np.mean(metrics["own_distance"]) < 40
+
+
 def test_a_network_that_counts_nothing_is_right_about_nothing(image_dir):
     task = make_task(image_dir)
     model = task.build_model(small_alexnet())
