@@ -4,6 +4,7 @@
 
 Writes DIR/saved_model and DIR/export.json (signatures, shapes, input convention, provenance). Signatures take RGB images in [0, 255]:
 `serve` (images of any size where the network allows), `serve_jpeg` (JPEG bytes), and for classifiers `backbone` (any size, no logits).
+Batch normalisation is merged into the kernels (--nofold_batch_norm keeps it, e.g. to fine-tune with it).
 """
 
 import json
@@ -23,10 +24,12 @@ from ccssl_tf.data import image_ops
 from ccssl_tf.data import manifest as manifest_lib
 from ccssl_tf.errors import CorruptArtifactError, FlagError, InputError
 from ccssl_tf.models import backbone as backbone_lib
-from ccssl_tf.models.heads import head_features
+from ccssl_tf.models.folding import fold_batch_normalization
+from ccssl_tf.models.heads import build_classifier, head_features
 
 RUN = flags.DEFINE_string("run", None, "Finished workdir of ccssl_tf.train that holds a backbone.keras.")
 OUTPUT_DIR = workdir_lib.directory_flag("output_dir", None, "Directory for saved_model/ and export.json.")
+FOLD = flags.DEFINE_bool("fold_batch_norm", True, "Merge batch normalisation into the kernels: the same outputs in fewer operations.")
 
 # Largest difference of an output, as a share of its largest value, between the network and what was exported.
 _TOLERANCE = 1e-4
@@ -35,12 +38,16 @@ _TOLERANCE = 1e-4
 class Exported:
     """A backbone, with its classifier if it has one, as functions of images in [0, 255]."""
 
-    def __init__(self, run):
+    def __init__(self, run, fold: bool = True):
         """Loads what the finished run in directory `run` trained.
+
+        Args:
+          run: workdir of a training.
+          fold: merge batch normalisation, where there is any, into the kernels.
 
         Raises:
           InputError: not a finished run with a backbone.
-          CorruptArtifactError: its files are damaged.
+          CorruptArtifactError: its files are damaged, or merging changes its outputs.
         """
         run = pathlib.Path(run)
         if not (run / "DONE").is_file():
@@ -55,6 +62,19 @@ class Exported:
         if size is None:
             raise InputError(f"{run / 'flags.txt'}: no --image_size in it; the run was not made by ccssl_tf.train")
         self.image_size = int(size)
+        self.is_folded = fold and self.backbone.get_config().get("normalization") == "batch_norm"
+        if self.is_folded:
+            self._fold()
+
+    def _fold(self):
+        images = np.random.default_rng(0).integers(0, 256, [2, self.image_size, self.image_size, 3], np.uint8)
+        expected = self.serve(images)
+        self.backbone = fold_batch_normalization(self.backbone)
+        if self.classifier:
+            logits = self.classifier.get_layer("logits")
+            self.classifier = build_classifier(self.backbone, logits.units, self.side)
+            self.classifier.get_layer("logits").set_weights(logits.get_weights())
+        _compare(self.serve(images), expected, "merging batch normalisation")
 
     def endpoints(self, images) -> dict:
         """Maps images [B, H, W, 3] uint8 or float32 to every endpoint, without logits."""
@@ -114,6 +134,7 @@ class Exported:
                 image_size=self.image_size,
             ),
             num_parameters=(self.classifier or self.backbone).count_params(),
+            batch_normalization_folded=self.is_folded,
         )
 
 
@@ -133,18 +154,19 @@ def _compare(found, expected, what):
             raise CorruptArtifactError(f"{what}: the exported {name} differs from the network's by {difference:.2g}; export again")
 
 
-def export(run, output_dir):
+def export(run, output_dir, fold: bool = True):
     """Exports the finished run in directory `run` into `output_dir`, as `saved_model` and `export.json`.
 
     Args:
       run: workdir of a training.
       output_dir: directory of its own.
+      fold: merge batch normalisation into the kernels.
 
     Raises:
       InputError: not a finished run with a backbone, or `output_dir` holds something else.
       CorruptArtifactError: damaged files, or the exported model does not reproduce the network.
     """
-    exported = Exported(run)
+    exported = Exported(run, fold)
     with workdir_lib.Workdir(output_dir, inputs=dict(run=str(run))) as workdir:
         if workdir.is_done:
             print(f"{workdir.path}: already complete")
@@ -165,11 +187,11 @@ def main():
     if not RUN.value or not OUTPUT_DIR.value:
         raise FlagError("set --run and --output_dir")
     if runtime.DRY_RUN.value:
-        facts = Exported(RUN.value).describe()
+        facts = Exported(RUN.value, FOLD.value).describe()
         megabytes = 4 * facts["num_parameters"] / 1e6
         print(f"would export {', '.join(facts['outputs'])} of {RUN.value}, about {megabytes:.0f} MB, into {OUTPUT_DIR.value}")
         return
-    export(RUN.value, OUTPUT_DIR.value)
+    export(RUN.value, OUTPUT_DIR.value, FOLD.value)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,12 @@
 
 from absl import flags
 
-INIT_BACKBONE = flags.DEFINE_string("init_backbone", None, "A training workdir or its backbone.keras to start from; none: random.")
+INIT_BACKBONE = flags.DEFINE_string(
+    "init_backbone",
+    None,
+    "What to start from: a training workdir or its backbone.keras, or published weights for --backbone (.npz of a caffemodel's arrays, "
+    ".h5 of keras.applications' VGG16); none: random.",
+)
 BACKBONE = flags.DEFINE_string("backbone", "alexnet", "Network: alexnet or vgg16.")
 IMAGE_SIZE = flags.DEFINE_integer(
     "image_size", 227, "Side of an image, pixels: 255 for jigsaw tasks, 227 otherwise in the paper; 64 for small images.", lower_bound=8

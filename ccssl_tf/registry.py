@@ -1,20 +1,28 @@
 """The table of contents of the system: every backbone, extractor and task, by the name its flag takes."""
 
+import pathlib
+
 from absl import flags
 
 from ccssl_tf import network_flags
+from ccssl_tf.data import SMALL_IMAGE_SIZE
 from ccssl_tf.downstream.linear_probe import LinearProbe
 from ccssl_tf.errors import InputError
 from ccssl_tf.features.endpoint import EndpointExtractor
 from ccssl_tf.knowledge_transfer.cluster_classification import ClusterClassification
+from ccssl_tf.models import importers
 from ccssl_tf.models.alexnet import AlexNet
 from ccssl_tf.models.backbone import copy_convolutions, load_backbone
+from ccssl_tf.models.folding import fold_batch_normalization
 from ccssl_tf.models.vgg16 import VGG16
+from ccssl_tf.pretext.colorization import Colorization
 from ccssl_tf.pretext.context import Context
+from ccssl_tf.pretext.context_encoder import ContextEncoder
 from ccssl_tf.pretext.counting import Counting
 from ccssl_tf.pretext.jigsaw import Jigsaw
 from ccssl_tf.pretext.jigsaw_pp import JigsawPP
 from ccssl_tf.pretext.rotation import Rotation
+from ccssl_tf.pretext.split_brain import SplitBrain
 from ccssl_tf.pretext.supervised import Supervised
 
 BACKBONES = {
@@ -33,9 +41,16 @@ TASKS = {
     "rotation": Rotation,
     "counting": Counting,
     "supervised": Supervised,
+    "colorization": Colorization,
+    "split_brain": SplitBrain,
+    "context_encoder": ContextEncoder,
     "cluster_classification": ClusterClassification,
     "linear_probe": LinearProbe,
 }
+
+# Flags that describe the kernels of a network -> the constructor's argument; and arguments that do not touch the kernels.
+_ARCHITECTURE_FLAGS = {"width_multiplier": "width_multiplier", "normalization": "normalization", "alexnet_order": "order"}
+_FREE_ARGUMENTS = ("conv1_stride", "image_size", "fc_units", "dropout_rate")
 
 
 def lookup(table: dict, name: str, flag: str):
@@ -45,33 +60,54 @@ def lookup(table: dict, name: str, flag: str):
     return table[name]
 
 
-def build_backbone(*, with_fc: bool = False):
+def build_backbone(*, with_fc: bool = False, colors: str | None = None):
     """Returns the network the flags name: that of --init_backbone, with its convolutions, or a random --backbone.
 
     An --init_backbone brings its own architecture; only what does not touch the kernels follows the flags: input size, stride (2 on
-    tiles, 4 on whole images) and, with random weights, fully connected layers (`with_fc`).
+    tiles, 4 on whole images) and, with random weights, fully connected layers (`with_fc`), and
+    what it sees of the images where the task says so (`colors`, see `Task`). --normalization=none merges the batch
+    normalisation of a file into its kernels.
 
     Raises:
-      InputError: --backbone, --width_multiplier or --normalization is given and says otherwise than the file.
+      InputError: --backbone, --width_multiplier, --normalization or --alexnet_order is given and says otherwise than the file.
     """
     path, name = network_flags.INIT_BACKBONE.value, network_flags.BACKBONE.value
     chosen = lookup(BACKBONES, name, "backbone")
-    options = dict(image_size=network_flags.IMAGE_SIZE.value, with_fc=with_fc)
+    options = dict(image_size=network_flags.IMAGE_SIZE.value, with_fc=with_fc, colors=colors)
     if not path:
         return chosen.from_flags(**options)
-    start = load_backbone(path)
+    start = _start(path, chosen)
     if flags.FLAGS["backbone"].present and type(start) is not chosen:
         raise InputError(f"{path}: holds another architecture, {type(start).__name__}, than --backbone={name}; leave one of the flags out")
     config, here = start.get_config(), type(start).from_flags(**options).get_config()
-    for flag in ("width_multiplier", "normalization"):
-        if flags.FLAGS[flag].present and config[flag] != here[flag]:
+    for flag, argument in _ARCHITECTURE_FLAGS.items():
+        if flags.FLAGS[flag].present and argument in config and config[argument] != here[argument]:
             raise InputError(
-                f"{path}: another architecture, with {flag} {config[flag]}; leave --{flag}={here[flag]} out or name another file"
+                f"{path}: another architecture, with {flag} {config[argument]}; leave --{flag}={here[argument]} out or name another file"
             )
     # Recorded with the run: flags.txt then describes the network that ran, and is a valid flagfile for it.
     flags.FLAGS.backbone = next(known for known, kind in BACKBONES.items() if kind is type(start))
-    flags.FLAGS.width_multiplier, flags.FLAGS.normalization = config["width_multiplier"], config["normalization"]
-    free = {argument: here[argument] for argument in ("conv1_stride", "image_size", "fc_units") if argument in here}
-    network = type(start).from_config({**config, **free})
+    for flag, argument in _ARCHITECTURE_FLAGS.items():
+        if argument in config:
+            setattr(flags.FLAGS, flag, config[argument])
+    free = {argument: here[argument] for argument in _FREE_ARGUMENTS if argument in here}
+    seen = dict(colors=colors) if colors else {}
+    network = type(start).from_config({**config, **free, **seen})
     copy_convolutions(start, network, path)
+    network.weights_from = start.weights_from
     return network
+
+
+def _start(path, chosen):
+    """Loads --init_backbone: ours, or published weights of the `chosen` network."""
+    normalization = flags.FLAGS["normalization"]
+    if pathlib.Path(path).suffix in importers.SUFFIXES:
+        # The published architecture, whatever the size of the images here: LRN in AlexNet, nothing in VGG16.
+        config = chosen.from_flags(image_size=SMALL_IMAGE_SIZE).get_config()
+        if config["normalization"] == "batch_norm" and not normalization.present:
+            config["normalization"] = "none"
+        return importers.import_backbone(path, chosen, **config)
+    start = load_backbone(path)
+    if normalization.present and normalization.value == "none" and start.get_config()["normalization"] == "batch_norm":
+        return fold_batch_normalization(start)
+    return start

@@ -5,6 +5,8 @@
 A killed run continues when the same command is given again.
 """
 
+import functools
+
 from ccssl_tf import runtime
 
 tf = runtime.quiet_tensorflow()
@@ -13,10 +15,11 @@ import keras
 from absl import flags
 
 from ccssl_tf import network_flags, optimizers, registry, stage_flags, training
-from ccssl_tf.data import records
+from ccssl_tf.data import pipeline, records
 from ccssl_tf.data.manifest import Manifest
 from ccssl_tf.errors import FlagError, InputError
 from ccssl_tf.models import backbone as backbone_lib
+from ccssl_tf.models import rescale
 from ccssl_tf.workdir import Workdir
 
 _TASK = flags.DEFINE_string("task", None, f"What to learn: {', '.join(registry.TASKS)}.")
@@ -30,6 +33,12 @@ _ACCUMULATE = flags.DEFINE_integer(
 _STRATEGY = flags.DEFINE_enum("strategy", "auto", ["auto", "one", "mirrored"], "auto: all GPUs there are, else the CPU.")
 _PRECISION = flags.DEFINE_enum(
     "mixed_precision", "none", ["none", "float16", "bfloat16"], "Compute in half precision, keep float32 weights."
+)
+_RESCALE = flags.DEFINE_bool(
+    "rescale_init",
+    False,
+    "Before the first step, rescale the layers of the backbone on 160 training images so that all change at the same rate "
+    "(Kraehenbuehl et al. 2016; for fine-tuning what a pretext task has learned).",
 )
 _JIT = flags.DEFINE_bool("jit", False, "Compile the step with XLA (one device only).")
 
@@ -60,8 +69,10 @@ def main():
             f"--batch_size={network_flags.BATCH_SIZE.value}: {stage_flags.DATA_DIR.value} has {data.num_examples('train')} training images"
         )
     # Built once before anything is written, so that a network that cannot be is refused first.
-    network = registry.build_backbone(with_fc=task.with_fc)
+    network = registry.build_backbone(with_fc=task.with_fc, colors=task.colors)
     task.build_model(network)
+    if _RESCALE.value:
+        rescale.refuse_batch_normalization(network)
     if runtime.DRY_RUN.value:
         print(
             f"would train {_TASK.value} on {data.num_examples('train')} images of {stage_flags.DATA_DIR.value}, "
@@ -76,9 +87,12 @@ def main():
             print(f"{workdir.path}: already complete")
             return
         with records.naming_damage(stage_flags.DATA_DIR.value):
+            build_backbone = functools.partial(registry.build_backbone, with_fc=task.with_fc, colors=task.colors)
+            if _RESCALE.value:
+                build_backbone = rescaled(build_backbone)
             model, metrics, timing = training.train(
                 task,
-                lambda: registry.build_backbone(with_fc=task.with_fc),
+                build_backbone,
                 lambda: with_loss_scale(optimizers.from_flags(_TRAIN_STEPS.value)),
                 workdir=workdir.path,
                 train_steps=_TRAIN_STEPS.value,
@@ -100,6 +114,36 @@ def main():
             backbone_lib.save_model(model, workdir.path / "classifier.keras")
         workdir.finish(metrics=dict(metrics, task=_TASK.value, backbone=model.backbone.name), timing=timing)
         print(f"done  {workdir.path}", flush=True)
+
+
+def rescaled(build_backbone):
+    """Returns a function that builds the same network with rescaled weights (see `ccssl_tf.models.rescale`).
+
+    The rescaling is done here, once, under no strategy; the random layers are those --init_backbone does not fill.
+    """
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32")
+    network = build_backbone()
+    keras.config.set_dtype_policy(policy)
+    start = network_flags.INIT_BACKBONE.value
+    fresh = {layer.name for layer in network.layers if hasattr(layer, "kernel")} - {layer.name for layer in network.convolutions() if start}
+    images = pipeline.evaluation_images(
+        stage_flags.DATA_DIR.value, "train", image_size=network_flags.IMAGE_SIZE.value, batch_size=rescale.BATCH_SIZE
+    )
+    batches = [network.normalize(batch["image"]) for batch in images.take(rescale.NUM_BATCHES)]
+    scales = rescale.rescale(network, batches, fresh=fresh, seed=runtime.SEED.value)
+    print(f"rescaled  {'  '.join(f'{name} {scale:.3g}' for name, scale in scales.items())}", flush=True)
+    runtime.seed_everything(runtime.SEED.value)
+
+    def build():
+        copy = build_backbone()
+        for layer in copy.layers:
+            if layer.name in scales:
+                layer.set_weights(network.get_layer(layer.name).get_weights())
+        copy.weights_from = dict(copy.weights_from or {}, rescaled=scales)
+        return copy
+
+    return build
 
 
 def with_loss_scale(optimizer):

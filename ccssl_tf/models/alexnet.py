@@ -4,9 +4,17 @@ import keras
 from absl import flags
 
 from ccssl_tf.data import SMALL_IMAGE_SIZE
-from ccssl_tf.layers import CeilMaxPooling2D, GroupedConv2D, LocalResponseNormalization
-from ccssl_tf.models.backbone import NORMALIZATION, WIDTH_MULTIPLIER, Backbone, batch_normalization, fully_connected, scaled
+from ccssl_tf.errors import InputError
+from ccssl_tf.layers import CeilMaxPooling2D, GroupedConv2D, LabConv2D, LocalResponseNormalization
+from ccssl_tf.models import backbone as lib
+from ccssl_tf.models.backbone import Backbone, batch_normalization, fully_connected, scaled
 
+ORDER = flags.DEFINE_enum(
+    "alexnet_order",
+    "caffenet",
+    ["caffenet", "bvlc"],
+    "Order of AlexNet's layers: caffenet pools, then normalises (the paper's network); bvlc normalises, then pools, as BVLC's AlexNet.",
+)
 CONV1_STRIDE = flags.DEFINE_integer("conv1_stride", 4, "Stride of conv1: 4 on images, 2 on tiles; small images always 2.", lower_bound=1)
 
 # name, filters, kernel size, groups, whether the bias starts above zero (at 1 in CaffeNet, 0.1 in BVLC's AlexNet).
@@ -37,9 +45,11 @@ class AlexNet(Backbone):
         fc_units=(4096, 4096),
         image_size=227,
         dropout_rate=0.5,
+        input_mean=lib.IMAGENET_MEAN,
+        colors="rgb",
         name="alexnet",
     ):
-        """Builds the network.
+        """Builds the network; raises InputError for an unknown stem, order or normalisation.
 
         Args:
           stem: "standard", or "small" for images below 128 pixels: conv1 5x5 stride 2, 2x2 pools after conv1 and conv2, no pool5.
@@ -50,8 +60,16 @@ class AlexNet(Backbone):
           fc_units: sizes of fc6 and fc7; () leaves them out, and the input size free.
           image_size: pixels; used only when there are fully connected layers.
           dropout_rate: after fc6 and fc7.
+          input_mean: RGB in [0, 255], subtracted by `normalize`.
+          colors: "rgb", "gray", or "lab_halves": two half networks side by side, every layer in two groups, conv1 over L and ab.
           name: model name.
         """
+        lib.check_choice("stem", stem, ("standard", "small"))
+        lib.check_choice("order", order, ("caffenet", "bvlc"))
+        lib.check_choice("normalization", normalization, ("lrn", "batch_norm", "none"))
+        lib.check_choice("colors", colors, tuple(lib.COLORS))
+        if colors == "lab_halves" and normalization == "lrn":
+            raise InputError("--normalization=lrn: would mix the two halves of a network of colors=lab_halves; use batch_norm or none")
         self._arguments = dict(
             stem=stem,
             order=order,
@@ -61,6 +79,8 @@ class AlexNet(Backbone):
             fc_units=list(fc_units),
             image_size=image_size,
             dropout_rate=dropout_rate,
+            input_mean=list(input_mean),
+            colors=colors,
         )
         side = image_size if fc_units else None
         images = keras.Input([side, side, 3], name="images")
@@ -72,7 +92,9 @@ class AlexNet(Backbone):
             if layer == "conv1":
                 size, strides = (5, 2) if stem == "small" else (size, conv1_stride)
             with_norm = normalization == "batch_norm"
-            x = GroupedConv2D(
+            halved = colors == "lab_halves"
+            convolution, groups = (LabConv2D, 1) if halved and layer == "conv1" else (GroupedConv2D, 2 if halved else groups)
+            x = convolution(
                 scaled(filters, width_multiplier),
                 size,
                 strides=strides,
@@ -97,7 +119,7 @@ class AlexNet(Backbone):
                 return keras.layers.Dense(units, kernel_initializer=initializer, bias_initializer=bias, name=name)
 
             endpoints |= fully_connected(x, dense, fc_units, dropout_rate)
-        super().__init__(inputs=images, outputs=endpoints, name=name)
+        super().__init__(inputs=images, outputs=endpoints, name=name, input_mean=input_mean, colors=colors)
 
     @staticmethod
     def _after(layer, x, stem, order, normalization):
@@ -118,15 +140,20 @@ class AlexNet(Backbone):
         return dict(self._arguments, name=self.name)
 
     @classmethod
-    def from_flags(cls, *, image_size: int, with_fc: bool = False) -> "AlexNet":
-        """Builds the network for images of `image_size` pixels (the image's, not the tile's); `with_fc` adds fc6 and fc7."""
+    def from_flags(cls, *, image_size: int, with_fc: bool = False, colors: str | None = None) -> "AlexNet":
+        """Builds the network for images of `image_size` pixels (the image's, not the tile's); `with_fc` adds fc6, fc7."""
         small = image_size < SMALL_IMAGE_SIZE
-        normalization = NORMALIZATION.value if NORMALIZATION.value != "auto" else "batch_norm" if small else "lrn"
+        normalization = (
+            lib.NORMALIZATION.value if lib.NORMALIZATION.value != "auto" else "batch_norm" if small or colors == "lab_halves" else "lrn"
+        )
         return cls(
             stem="small" if small else "standard",
+            order=ORDER.value,
             normalization=normalization,
             conv1_stride=2 if small else CONV1_STRIDE.value,
-            width_multiplier=WIDTH_MULTIPLIER.value,
-            fc_units=(4096, 4096) if with_fc and not small else (),
+            width_multiplier=lib.WIDTH_MULTIPLIER.value,
+            fc_units=lib.fc_units_from_flags() if with_fc and not small else (),
             image_size=image_size,
+            dropout_rate=lib.DROPOUT_RATE.value,
+            colors=colors or "rgb",
         )

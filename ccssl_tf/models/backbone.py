@@ -1,7 +1,7 @@
 """What every backbone shares: named endpoints, an input convention, and the file it travels in.
 
 A backbone travels as `backbone.keras` (registered classes, safe mode) beside `backbone.json` (architecture, input convention,
-endpoints, fingerprint).
+endpoints, fingerprint, where its first weights came from).
 """
 
 import hashlib
@@ -15,8 +15,9 @@ import numpy as np
 from absl import flags
 
 from ccssl_tf.data import manifest as manifest_lib
-from ccssl_tf.errors import CorruptArtifactError, InputError
+from ccssl_tf.errors import CorruptArtifactError, FlagError, InputError
 from ccssl_tf.layers import PerExampleDropout
+from ccssl_tf.ops import color
 
 WIDTH_MULTIPLIER = flags.DEFINE_float("width_multiplier", 1.0, "Scales the number of channels; 1 in the paper.", lower_bound=0.05)
 NORMALIZATION = flags.DEFINE_enum(
@@ -26,14 +27,43 @@ NORMALIZATION = flags.DEFINE_enum(
     "Normalisation in the backbone. auto: lrn (AlexNet, as in the paper), batch_norm for VGG16 and for images below 128 pixels.",
 )
 
+FC_UNITS = flags.DEFINE_list("fc_units", ["4096", "4096"], "Units of fc6 and fc7, in networks that have them (4096,4096 in the paper).")
+DROPOUT_RATE = flags.DEFINE_float(
+    "dropout_rate", 0.5, "Share of units dropped after fc6 and fc7 (0.5 in the paper).", lower_bound=0, upper_bound=0.99
+)
+
 # Mean RGB of ILSVRC2012 as Caffe's users subtract it (104, 117, 123 in BGR).
 IMAGENET_MEAN = (123.0, 117.0, 104.0)
+# What a network sees of the RGB images every stage gives it; Lab is scaled so that black to white spans 255, as in RGB.
+COLORS = dict(
+    rgb="RGB less the mean",
+    gray="2.55 (L - 50) of Lab in all three channels: no colour",
+    lab_halves="2.55 (L - 50, a, b) of Lab; half of every layer's channels sees L only, the other half a and b only",
+)
+_LAB_SCALE = 2.55
 FILE_NAME = "backbone.keras"
 # What Keras, zipfile and HDF5 raise on damaged and foreign files.
 _LOADING_ERRORS = (
     *(ValueError, TypeError, LookupError, AttributeError, EOFError, OSError, RuntimeError),
     *(zipfile.BadZipFile, zlib.error),
 )
+
+
+def fc_units_from_flags() -> tuple[int, int]:
+    """Returns --fc_units as two positive integers."""
+    try:
+        fc6, fc7 = (int(units) for units in FC_UNITS.value)
+    except ValueError as error:
+        raise FlagError(f"--fc_units={','.join(FC_UNITS.value)}: expected two whole numbers, e.g. 4096,4096") from error
+    if min(fc6, fc7) < 1:
+        raise FlagError(f"--fc_units={fc6},{fc7}: must be 1 or more")
+    return fc6, fc7
+
+
+def check_choice(argument: str, value, choices):
+    """Raises InputError unless `value` is one of `choices`: a misspelt argument must not choose the other network."""
+    if value not in choices:
+        raise InputError(f"{argument}: must be {' or '.join(map(str, choices))}, not {value}")
 
 
 def scaled(channels: int, width_multiplier: float) -> int:
@@ -69,12 +99,20 @@ class Backbone(keras.Model):
 
     Subclasses pass `inputs` and `outputs={endpoint: tensor}` and return their own arguments from `get_config`. Endpoints are
     activations after the rectifier and before pooling.
+
+    Attributes:
+      input_mean: mean RGB in [0, 255] that `normalize` subtracts.
+      colors: what of the images is seen, a key of COLORS.
+      weights_from: None for random first weights, else a JSON object that says which file they came from and what was done to them.
     """
 
-    def __init__(self, *, inputs, outputs, name):
+    def __init__(self, *, inputs, outputs, name, input_mean=IMAGENET_MEAN, colors="rgb"):
         super().__init__(inputs=inputs, outputs=outputs, name=name)
         # Under PyTorch Keras sorts the keys of `output`.
         self._endpoint_names = tuple(outputs)
+        self.input_mean = tuple(float(value) for value in input_mean)
+        self.colors = colors
+        self.weights_from = None
 
     def get_config(self):
         """The subclass's constructor arguments: what the architecture is rebuilt from."""
@@ -91,20 +129,26 @@ class Backbone(keras.Model):
         return list(self._endpoint_names)
 
     def normalize(self, images):
-        """Maps RGB images in [0, 255] of any dtype to the float32 this backbone takes (mean subtracted)."""
-        return keras.ops.cast(images, "float32") - keras.ops.convert_to_tensor(np.array(IMAGENET_MEAN, "float32"))
+        """Maps RGB images in [0, 255] of any dtype to the float32 this backbone takes (see COLORS)."""
+        if self.colors != "rgb":
+            lab = color.rgb_to_lab(images)
+            lightness = lab[..., :1] - 50
+            seen = [lightness, lab[..., 1:]] if self.colors == "lab_halves" else [lightness] * 3
+            return _LAB_SCALE * keras.ops.concatenate(seen, axis=-1)
+        return keras.ops.cast(images, "float32") - keras.ops.convert_to_tensor(np.array(self.input_mean, "float32"))
 
     def convolutions(self) -> list:
         """Returns the convolutional layers, first first."""
         return [layer for layer in self.layers if isinstance(layer, keras.layers.Conv2D)]
 
     def architecture(self) -> dict:
-        """Returns what must agree for weights to be copied: kernels, groups, normalisation; not stride, padding or input size."""
+        """Returns what must agree for weights to be copied: kernels, groups, normalisation, mean; not stride, padding or input size."""
         kernels = {layer.name: [*layer.kernel.shape, layer.groups] for layer in self.convolutions()}
         config = self.get_config()
-        return dict(
-            type=type(self).__name__, kernels=kernels, **{name: config[name] for name in ("normalization", "order") if name in config}
-        )
+        facts = {name: config[name] for name in ("normalization", "order") if name in config}
+        if self.input_mean != IMAGENET_MEAN:
+            facts["input_mean"] = list(self.input_mean)
+        return dict(type=type(self).__name__, kernels=kernels, **facts)
 
 
 def backbone_fingerprint(backbone: Backbone) -> str:
@@ -125,12 +169,44 @@ def save_model(model: keras.Model, path):
 
 
 def load_model(path) -> keras.Model:
-    """Loads a model of registered layers from a `.keras` file; raises CorruptArtifactError when that cannot be done."""
+    """Loads a model of registered layers from a `.keras` file.
+
+    Raises:
+      InputError: the file holds code (a Lambda) or classes that are neither Keras's nor ours.
+      CorruptArtifactError: it cannot be loaded for any other reason.
+    """
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
     except _LOADING_ERRORS as error:
+        foreign = _foreign_class(path)
+        if foreign:
+            raise InputError(
+                f"{path}: holds {foreign}; only models of Keras's and this project's layers are loaded, never programs of others"
+            ) from error
         first_line = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise CorruptArtifactError(f"{path}: cannot be loaded ({first_line}); train it again") from error
+
+
+def _foreign_class(path) -> str | None:
+    """Names what makes the model in an undamaged file a program of someone else's; None where nothing does."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            pending = [json.loads(archive.read("config.json"))]
+    except _LOADING_ERRORS:
+        return None
+    while pending:
+        node = pending.pop()
+        pending += node.values() if isinstance(node, dict) else node if isinstance(node, list) else []
+        if not isinstance(node, dict) or "class_name" not in node:
+            continue
+        name, package, registered = node["class_name"], str(node.get("module")), node.get("registered_name")
+        if name in ("Lambda", "__lambda__"):
+            return "a Lambda, which is a program,"
+        ours = package.split(".")[0] == "keras" or (package == "builtins" and name != "function")
+        known = ours or keras.saving.get_registered_object(registered) is not None
+        if "config" in node and "module" in node and not known:
+            return f"a {name}"
+    return None
 
 
 def save_backbone(backbone: Backbone, directory) -> str:
@@ -142,9 +218,10 @@ def save_backbone(backbone: Backbone, directory) -> str:
         directory / "backbone.json",
         dict(
             architecture=backbone.architecture(),
-            input=dict(channels="RGB", range=[0, 255], mean=list(IMAGENET_MEAN), scale=1.0),
+            input=dict(channels="RGB", range=[0, 255], mean=list(backbone.input_mean), scale=1.0, seen=COLORS[backbone.colors]),
             endpoints=backbone.endpoint_names,
             fingerprint=fingerprint,
+            weights_from=backbone.weights_from,
         ),
     )
     return fingerprint
@@ -162,13 +239,14 @@ def load_backbone(path) -> Backbone:
     if not file.is_file():
         raise InputError(f"{file}: no such file; name a finished training directory that has a {FILE_NAME}")
     if file.suffix != ".keras":
-        raise InputError(f"{file}: not a .keras file; other formats come in through named importers")
+        raise InputError(f"{file}: not a .keras file; other formats come in through named importers (ccssl_tf/models/importers.py)")
     model = load_model(file)
     if not isinstance(model, Backbone):
         raise InputError(f"{file}: holds a {type(model).__name__}, not a backbone of this project")
-    recorded = describe(file).get("fingerprint") if file.name == FILE_NAME else None
-    if recorded and recorded != backbone_fingerprint(model):
+    told, fingerprint = describe(file) if file.name == FILE_NAME else {}, backbone_fingerprint(model)
+    if told.get("fingerprint", fingerprint) != fingerprint:
         raise CorruptArtifactError(f"{file}: its weights do not have the fingerprint in backbone.json; train it again")
+    model.weights_from = dict(file=str(file), fingerprint=fingerprint, weights_from=told.get("weights_from"))
     return model
 
 

@@ -24,12 +24,20 @@ _FRESH_BIAS = 0.1
 _TOLERANCE = 0.01
 
 
+def refuse_batch_normalization(backbone: Backbone):
+    """Raises InputError for a network whose batch normalisation would undo any scale."""
+    if any(isinstance(layer, keras.layers.BatchNormalization) for layer in backbone.layers):
+        raise InputError(
+            f"--rescale_init: {backbone.name} has batch normalisation, which undoes any scale; merge it with --normalization=none"
+        )
+
+
 def rescale(backbone: Backbone, batches, *, fresh=(), seed: int = 0) -> dict[str, float]:
     """Rescales every convolution and fully connected layer of `backbone` in place.
 
     Args:
       backbone: without batch normalisation, built in no distribution strategy.
-      batches: list of [B, H, W, 3] float32, as `backbone.normalize` makes them.
+      batches: at least one [B, H, W, 3] float32, as `backbone.normalize` makes them.
       fresh: names of layers whose weights are random; they are first set to unit variance.
       seed: of the random gradients.
 
@@ -39,10 +47,7 @@ def rescale(backbone: Backbone, batches, *, fresh=(), seed: int = 0) -> dict[str
     Raises:
       InputError: batch normalisation, which undoes any scale, or a layer without gradients on these images.
     """
-    if any(isinstance(layer, keras.layers.BatchNormalization) for layer in backbone.layers):
-        raise InputError(
-            f"--rescale_init: {backbone.name} has batch normalisation, which undoes any scale; merge it with --normalization=none"
-        )
+    refuse_batch_normalization(backbone)
     layers = [layer for layer in backbone.layers if isinstance(layer, keras.layers.Conv2D | keras.layers.Dense)]
     for layer in layers:
         if layer.name in fresh:
@@ -70,11 +75,12 @@ def rescale(backbone: Backbone, batches, *, fresh=(), seed: int = 0) -> dict[str
 
 def _standardize(backbone, layer, batches):
     """Gives each output channel of one layer mean 0.1 and variance 1 over the batches."""
+    layer.bias.assign(np.zeros(layer.bias.shape))
     probe = tf.function(keras.Model(backbone.input, layer.output), autograph=False)
     axes = list(range(layer.output.ndim - 1))
     count, total, squares = 0, 0.0, 0.0
     for images in batches:
-        output = tf.cast(probe(images, training=False), tf.float64) - tf.cast(layer.bias.value, tf.float64)
+        output = tf.cast(probe(images, training=False), tf.float64)
         count += np.prod(output.shape[:-1])
         total, squares = total + tf.reduce_sum(output, axes).numpy(), squares + tf.reduce_sum(output**2, axes).numpy()
     mean = total / count

@@ -3,8 +3,9 @@
 import keras
 
 from ccssl_tf.data import SMALL_IMAGE_SIZE
-from ccssl_tf.layers import CeilMaxPooling2D
-from ccssl_tf.models.backbone import NORMALIZATION, WIDTH_MULTIPLIER, Backbone, batch_normalization, fully_connected, scaled
+from ccssl_tf.layers import CeilMaxPooling2D, GroupedConv2D, LabConv2D
+from ccssl_tf.models import backbone as lib
+from ccssl_tf.models.backbone import Backbone, batch_normalization, fully_connected, scaled
 
 _BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
 
@@ -17,9 +18,18 @@ class VGG16(Backbone):
     """
 
     def __init__(
-        self, *, normalization="none", width_multiplier=1.0, fc_units=(4096, 4096), image_size=224, dropout_rate=0.5, name="vgg16"
+        self,
+        *,
+        normalization="none",
+        width_multiplier=1.0,
+        fc_units=(4096, 4096),
+        image_size=224,
+        dropout_rate=0.5,
+        input_mean=lib.IMAGENET_MEAN,
+        colors="rgb",
+        name="vgg16",
     ):
-        """Builds the network.
+        """Builds the network; raises InputError for an unknown normalisation.
 
         Args:
           normalization: "none" or "batch_norm" (before every rectifier).
@@ -27,14 +37,20 @@ class VGG16(Backbone):
           fc_units: sizes of fc6 and fc7; () leaves them out, and the input size free.
           image_size: pixels; used only when there are fully connected layers.
           dropout_rate: after fc6 and fc7.
+          input_mean: RGB in [0, 255], subtracted by `normalize`.
+          colors: "rgb", "gray", or "lab_halves": two half networks side by side, every layer in two groups, conv1_1 over L and ab.
           name: model name.
         """
+        lib.check_choice("normalization", normalization, ("none", "batch_norm"))
+        lib.check_choice("colors", colors, tuple(lib.COLORS))
         self._arguments = dict(
             normalization=normalization,
             width_multiplier=width_multiplier,
             fc_units=list(fc_units),
             image_size=image_size,
             dropout_rate=dropout_rate,
+            input_mean=list(input_mean),
+            colors=colors,
         )
         side = image_size if fc_units else None
         images = keras.Input([side, side, 3], name="images")
@@ -43,8 +59,18 @@ class VGG16(Backbone):
         x = images
         for block, (depth, filters) in enumerate(_BLOCKS, 1):
             for layer in (f"conv{block}_{number}" for number in range(1, depth + 1)):
-                x = keras.layers.Conv2D(
-                    scaled(filters, width_multiplier), 3, padding="same", use_bias=not with_norm, kernel_initializer="he_normal", name=layer
+                halved = colors == "lab_halves"
+                # Keras stores weights under the class's name: Conv2D stays, so that older files load.
+                whole = (LabConv2D, 1) if layer == "conv1_1" else (GroupedConv2D, 2)
+                convolution, groups = whole if halved else (keras.layers.Conv2D, 1)
+                x = convolution(
+                    scaled(filters, width_multiplier),
+                    3,
+                    padding="same",
+                    groups=groups,
+                    use_bias=not with_norm,
+                    kernel_initializer="he_normal",
+                    name=layer,
                 )(x)
                 if with_norm:
                     x = batch_normalization(f"{layer}_norm")(x)
@@ -57,19 +83,21 @@ class VGG16(Backbone):
                 return keras.layers.Dense(units, kernel_initializer="he_normal", name=name)
 
             endpoints |= fully_connected(x, dense, fc_units, dropout_rate)
-        super().__init__(inputs=images, outputs=endpoints, name=name)
+        super().__init__(inputs=images, outputs=endpoints, name=name, input_mean=input_mean, colors=colors)
 
     def get_config(self):
         """The constructor's arguments."""
         return dict(self._arguments, name=self.name)
 
     @classmethod
-    def from_flags(cls, *, image_size: int, with_fc: bool = False) -> "VGG16":
+    def from_flags(cls, *, image_size: int, with_fc: bool = False, colors: str | None = None) -> "VGG16":
         """Builds the network for images of `image_size` pixels; `with_fc` adds fc6 and fc7 (of 128 pixels and more)."""
-        normalization = {"auto": "batch_norm", "lrn": "none"}.get(NORMALIZATION.value, NORMALIZATION.value)
+        normalization = {"auto": "batch_norm", "lrn": "none"}.get(lib.NORMALIZATION.value, lib.NORMALIZATION.value)
         return cls(
             normalization=normalization,
-            width_multiplier=WIDTH_MULTIPLIER.value,
-            fc_units=(4096, 4096) if with_fc and image_size >= SMALL_IMAGE_SIZE else (),
+            width_multiplier=lib.WIDTH_MULTIPLIER.value,
+            fc_units=lib.fc_units_from_flags() if with_fc and image_size >= SMALL_IMAGE_SIZE else (),
             image_size=image_size,
+            dropout_rate=lib.DROPOUT_RATE.value,
+            colors=colors or "rgb",
         )

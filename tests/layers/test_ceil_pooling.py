@@ -59,18 +59,27 @@ def test_small_maps_are_kept(size, expected):
     np.testing.assert_array_equal(dynamic(x), x if expected == size else loops(x, 2, 2))
 
 
-def test_gradient_reaches_the_maximum_alone():
+@pytest.mark.parametrize("settings", [(2, 2), (3, 2), (3, 3), (3, 1)])
+@pytest.mark.parametrize("known", [True, False])
+def test_gradient_reaches_the_maximum_of_each_window(settings, known):
+    """Windows overlap and are cut off at the border; a cell that wins several gets the sum of their gradients."""
+    pool, stride = settings
     x = tf.constant(picture(7, 8))
+    layer = CeilMaxPooling2D(pool, stride)
+    function = layer if known else tf.function(layer, input_signature=[tf.TensorSpec([None, None, None, 3])])
     with tf.GradientTape() as tape:
         tape.watch(x)
-        loss = tf.reduce_sum(CeilMaxPooling2D(2, 2)(x))
+        y = function(x)
+        direction = np.random.default_rng(3).normal(size=y.shape).astype("float32")
+        loss = tf.reduce_sum(y * direction)
     gradient = tape.gradient(loss, x).numpy()
     expected = np.zeros(x.shape)
-    for batch, row, column, channel in np.ndindex(2, 4, 4, 3):
-        window = x.numpy()[batch, row * 2 : row * 2 + 2, column * 2 : column * 2 + 2, channel]
+    for batch, row, column, channel in np.ndindex(*y.shape):
+        top, left = row * stride, column * stride
+        window = x.numpy()[batch, top : top + pool, left : left + pool, channel]
         place = np.unravel_index(window.argmax(), window.shape)
-        expected[batch, row * 2 + place[0], column * 2 + place[1], channel] = 1
-    np.testing.assert_array_equal(gradient, expected)
+        expected[batch, top + place[0], left + place[1], channel] += direction[batch, row, column, channel]
+    np.testing.assert_allclose(gradient, expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("side", [None, 13])

@@ -3,11 +3,16 @@
 import keras
 import numpy as np
 import pytest
+from absl.testing import flagsaver
 
-from ccssl_tf.models import AlexNet
+from ccssl_tf.errors import FlagError, InputError
+from ccssl_tf.models import VGG16, AlexNet
+from ccssl_tf.models.heads import build_classifier
 
-# Weights and biases of bvlc_alexnet.caffemodel and bvlc_reference_caffenet.caffemodel.
+# Weights and biases of bvlc_alexnet.caffemodel and bvlc_reference_caffenet.caffemodel: the same in both prototxts, from
+# num_output, kernel_size and group, e.g. conv2: 256 outputs x (5 x 5 x 96 / 2 inputs + 1 bias); fc8 (1000 classes) is a head here.
 PARAMETERS = dict(conv1=34944, conv2=307456, conv3=885120, conv4=663936, conv5=442624, fc6=37752832, fc7=16781312)
+CLASSES, TOTAL = 4097000, 60965224
 
 
 @pytest.fixture(scope="module")
@@ -18,6 +23,48 @@ def bare():
 def test_parameters_of_the_full_size_network(bare):
     assert {layer.name: layer.count_params() for layer in bare.layers if layer.name in PARAMETERS} == PARAMETERS
     assert sum(weight.value.shape.num_elements() for weight in bare.trainable_weights) == sum(PARAMETERS.values())
+
+
+def test_parameters_per_layer_follow_from_the_prototxt(bare):
+    """num_output, kernel_size, group and the blob below, as written in deploy.prototxt."""
+    below, found = 3, {}
+    for layer, outputs, kernel, groups in (
+        ("conv1", 96, 11, 1),
+        ("conv2", 256, 5, 2),
+        ("conv3", 384, 3, 1),
+        ("conv4", 384, 3, 2),
+        ("conv5", 256, 3, 2),
+    ):
+        found[layer], below = outputs * (below // groups * kernel * kernel + 1), outputs
+    found |= dict(fc6=4096 * (256 * 6 * 6 + 1), fc7=4096 * (4096 + 1))
+    assert found == PARAMETERS
+    classifier = build_classifier(bare, 1000, 227)
+    assert classifier.get_layer("logits").count_params() == CLASSES
+    assert sum(PARAMETERS.values()) + CLASSES == TOTAL
+
+
+def test_flags_choose_order_sizes_and_dropout():
+    with flagsaver.flagsaver(alexnet_order="bvlc", fc_units=["24", "16"], dropout_rate=0.1, width_multiplier=0.1, conv1_stride=2):
+        network = AlexNet.from_flags(image_size=131, with_fc=True)
+        vgg16 = VGG16.from_flags(image_size=128, with_fc=True)
+    config = network.get_config()
+    assert (config["order"], config["conv1_stride"], config["normalization"]) == ("bvlc", 2, "lrn")
+    for each in (network, vgg16):
+        assert each.get_layer("fc6").units == 24 and each.get_layer("fc7").units == 16
+        assert each.get_layer("fc6_dropout").rate == each.get_layer("fc7_dropout").rate == 0.1
+    assert AlexNet.from_flags(image_size=131).get_config()["order"] == "caffenet"
+
+
+@pytest.mark.parametrize("units", [["24"], ["24", "x"], ["24", "0"], ["1", "2", "3"]])
+def test_sizes_that_are_no_two_numbers_are_refused(units):
+    with flagsaver.flagsaver(fc_units=units), pytest.raises(FlagError, match=f"--fc_units={','.join(units)}"):
+        AlexNet.from_flags(image_size=131, with_fc=True)
+
+
+@pytest.mark.parametrize("argument", ["order", "stem", "normalization"])
+def test_misspelt_arguments_are_refused(argument):
+    with pytest.raises(InputError, match=f"{argument}: must be .* or .*, not lnr"):
+        AlexNet(**{argument: "lnr"}, fc_units=())
 
 
 def test_endpoints_at_227(bare):

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from ccssl_tf.errors import CcsslError, CorruptArtifactError, InputError
+from ccssl_tf.errors import CorruptArtifactError, InputError
 from ccssl_tf.models import VGG16, AlexNet, load_backbone, save_backbone
 from ccssl_tf.models.backbone import backbone_fingerprint, copy_convolutions, describe
 
@@ -61,7 +61,8 @@ def test_what_is_said_beside_the_file(tmp_path):
     assert told == describe(tmp_path) == describe(tmp_path / "backbone.keras")
     assert told["fingerprint"] == fingerprint
     assert told["endpoints"] == ["conv1", "conv2", "conv3", "conv4", "conv5"]
-    assert told["input"] == dict(channels="RGB", range=[0, 255], mean=[123, 117, 104], scale=1.0)
+    convention = dict(channels="RGB", range=[0, 255], mean=[123, 117, 104], scale=1.0)
+    assert told["input"] | convention == told["input"]
     assert told["architecture"]["kernels"]["conv2"] == [5, 5, 4, 24, 2]
     assert describe(tmp_path / "none" / "backbone.keras") == {}
     (tmp_path / "backbone.json").write_text("{")
@@ -74,6 +75,29 @@ def test_input_convention():
     found = AlexNet(**SMALL).normalize(pixels)
     assert found.dtype == "float32"
     np.testing.assert_array_equal(found, [[[[0, 0, 0], [-123, 138, -97]]]])
+
+
+@pytest.mark.parametrize("build", [AlexNet, VGG16])
+def test_a_mean_of_its_own_travels_with_the_backbone(tmp_path, build):
+    backbone = build(width_multiplier=0.1, fc_units=(), input_mean=(10, 20.5, 30))
+    other = build(width_multiplier=0.1, fc_units=())
+    save_backbone(backbone, tmp_path)
+    assert json.loads((tmp_path / "backbone.json").read_text())["input"]["mean"] == [10, 20.5, 30]
+    loaded = load_backbone(tmp_path)
+    np.testing.assert_array_equal(loaded.normalize(np.full([1, 1, 1, 3], 40, "uint8")), [[[[30, 19.5, 10]]]])
+    with pytest.raises(InputError, match="another architecture: input_mean is None"):
+        copy_convolutions(other, backbone, "runs/a")
+
+
+def test_where_weights_are_from_is_told(tmp_path):
+    backbone = AlexNet(**SMALL)
+    (tmp_path / "a").mkdir()
+    fingerprint = save_backbone(backbone, tmp_path / "a")
+    assert json.loads((tmp_path / "a" / "backbone.json").read_text())["weights_from"] is None
+    (tmp_path / "b").mkdir()
+    save_backbone(load_backbone(tmp_path / "a"), tmp_path / "b")
+    told = json.loads((tmp_path / "b" / "backbone.json").read_text())["weights_from"]
+    assert told == dict(file=str(tmp_path / "a" / "backbone.keras"), fingerprint=fingerprint, weights_from=None)
 
 
 def test_fingerprints_tell_every_weight_and_architecture_apart():
@@ -158,9 +182,25 @@ def test_another_model_and_a_program_are_refused(tmp_path):
     lambda_model = keras.Sequential([keras.Input([4]), keras.layers.Lambda(lambda x: ran.append(1) or x)])
     lambda_model.save(tmp_path / "program.keras")
     ran.clear()
-    with pytest.raises(CcsslError, match="program.keras"):
+    with pytest.raises(InputError, match="program.keras: holds a Lambda, which is a program") as caught:
         load_backbone(tmp_path / "program.keras")
-    assert not ran
+    assert not ran and caught.value.exit_code == 2 and "\n" not in str(caught.value)
+
+
+def test_classes_and_functions_of_others_are_refused(tmp_path):
+    class Theirs(keras.layers.Layer):
+        def call(self, inputs):
+            return inputs
+
+    def their_activation(x):
+        return x
+
+    inputs = keras.Input([4])
+    for layer, named in ((Theirs(), "a Theirs"), (keras.layers.Dense(2, activation=their_activation), "a function")):
+        keras.Model(inputs, layer(inputs)).save(tmp_path / "theirs.keras")
+        with pytest.raises(InputError, match=f"theirs.keras: holds {named}; only models of") as caught:
+            load_backbone(tmp_path / "theirs.keras")
+        assert "\n" not in str(caught.value)
 
 
 def test_damaged_files_are_refused_in_one_line(tmp_path):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from ccssl_tf.models import VGG16, AlexNet, save_backbone
+from ccssl_tf.models.folding import fold_batch_normalization
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 
@@ -32,6 +33,9 @@ NETWORKS = dict(
     standard=(lambda: AlexNet(image_size=67, width_multiplier=0.2, fc_units=(32, 16)), 67),
     tiles=(lambda: AlexNet(order="bvlc", width_multiplier=0.2, fc_units=(), conv1_stride=2), 64),
     small=(lambda: AlexNet(stem="small", normalization="batch_norm", width_multiplier=0.2, fc_units=()), 33),
+    bvlc=(lambda: AlexNet(order="bvlc", image_size=67, width_multiplier=0.2, fc_units=(32, 16)), 67),
+    folded=(lambda: fold_batch_normalization(AlexNet(stem="small", normalization="batch_norm", width_multiplier=0.2, fc_units=())), 33),
+    own_mean=(lambda: VGG16(width_multiplier=0.1, fc_units=(8, 8), image_size=32, input_mean=(123.68, 116.779, 103.939)), 32),
     vgg16=(lambda: VGG16(width_multiplier=0.1, fc_units=(), normalization="batch_norm"), 16),
 )
 
