@@ -1,11 +1,14 @@
 """The train command's refusals and its dry run; the loop itself is tested in test_training.py."""
 
+import json
 import subprocess
 import sys
 
+import keras
+import numpy as np
 import pytest
 
-from ccssl_tf.models import VGG16, save_backbone
+from ccssl_tf.models import VGG16, AlexNet, save_backbone
 
 
 def command(*arguments):
@@ -41,6 +44,55 @@ def test_the_flags_of_a_run_from_a_backbone_file_are_a_flagfile_for_it(image_dir
     assert again.returncode == 0 and "already complete" in again.stdout, again.stderr
     other = command(f"--flagfile={out / 'flags.txt'}", "--backbone=alexnet")
     assert other.returncode == 2 and "another architecture, VGG16, than --backbone=alexnet" in other.stderr
+
+
+def test_rescaling_what_a_pretext_task_learned_before_fine_tuning(image_dir, tmp_path):
+    """Batch normalisation is merged into the kernels, these are rescaled before step 0, and the run tells both; twice the same."""
+    keras.utils.set_random_seed(0)
+    backbone = AlexNet(stem="small", normalization="batch_norm", width_multiplier=0.05, fc_units=())
+    fingerprint = save_backbone(backbone, tmp_path)
+    found = []
+    for name in ("a", "b"):
+        out = tmp_path / name
+        flags = [f"--data_dir={image_dir}", f"--workdir={out}", f"--init_backbone={tmp_path}", "--image_size=32", "--batch_size=16"]
+        done = command("--task=supervised", *flags, "--normalization=none", "--rescale_init", "--train_steps=1", "--learning_rate=0.001")
+        assert done.returncode == 0, done.stderr
+        assert "rescaled  conv1 " in done.stdout
+        found.append(json.loads((out / "backbone.json").read_text()))
+    assert found[0] == found[1]
+    told = found[0]["weights_from"]
+    assert told["fingerprint"] == fingerprint and told["batch_normalization"] == "merged into the kernels"
+    assert list(told["rescaled"]) == ["conv1", "conv2", "conv3", "conv4", "conv5"]
+    assert {"--normalization=none", "--rescale_init"} <= set((out / "flags.txt").read_text().split())
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """Files of weights that no network can start from."""
+    directory = tmp_path_factory.mktemp("weights")
+    np.savez(directory / "narrow.npz", **{"conv1/0": np.zeros([8, 3, 11, 11]), "conv1/1": np.zeros(8)})
+    (directory / "damaged.npz").write_bytes((directory / "narrow.npz").read_bytes()[:500])
+    keras.Sequential([keras.Input([4]), keras.layers.Lambda(lambda x: x)]).save(directory / "program.keras")
+    (directory / "normalized").mkdir()
+    save_backbone(AlexNet(stem="small", normalization="batch_norm", width_multiplier=0.05, fc_units=()), directory / "normalized")
+    return directory
+
+
+@pytest.mark.parametrize(
+    "arguments, code, message",
+    [
+        (["--init_backbone={weights}/narrow.npz"], 2, "conv1/0 has shape [8, 3, 11, 11], the network being built has [96, 3, 11, 11]"),
+        (["--init_backbone={weights}/damaged.npz"], 3, "damaged.npz: damaged"),
+        (["--init_backbone={weights}/program.keras"], 2, "program.keras: holds a Lambda, which is a program"),
+        (["--init_backbone={weights}/normalized", "--rescale_init"], 2, "--rescale_init: alexnet has batch normalisation"),
+    ],
+)
+def test_weights_that_cannot_be_are_refused_in_one_line(image_dir, weights, tmp_path, arguments, code, message):
+    places = [f"--data_dir={image_dir}", f"--workdir={tmp_path / 'run'}", "--image_size=32", "--batch_size=16"]
+    done = command("--task=supervised", *places, *(argument.format(weights=weights) for argument in arguments))
+    assert done.returncode == code, done.stderr
+    assert message in done.stderr and done.stderr.count("\n") == 1 and "Traceback" not in done.stderr
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
