@@ -32,7 +32,7 @@ _DOWNSAMPLE = flags.DEFINE_float(
 _PATCH_UNITS = flags.DEFINE_integer("patch_fc6_units", 4096, "Units of fc6, on each patch; 4096 as released.", lower_bound=1)
 _PAIR_UNITS = flags.DEFINE_integer("pair_fc_units", 4096, "Units of fc7 and of fc8, on a pair; 4096 as released.", lower_bound=1)
 
-_NUM_PICTURES = 8
+_NUM_PICTURES = len(patches_lib.RELATIONS)
 
 
 class Context(Task):
@@ -110,13 +110,16 @@ class Context(Task):
         )
 
     def pictures(self, model):
-        """`context`: rows of the crop, the pair as the network sees it, and where the model puts the second patch, for eight images."""
+        """`context`: rows of the crop, the pair as the network sees it, and where the model puts the second patch, for each relation."""
         from ccssl_tf.pretext.context_picture import draw_context
 
         split = "val" if "val" in self.splits else "train"
         batch = next(iter(self.dataset(split, _NUM_PICTURES, training=False, epoch_seed=(0, 0))))
         patches, corners = self.patches(batch), patches_lib.patch_corners(batch["seed"], self.geometry)
-        order, relation = patches_lib.draw_pairs(batch["seed"], 1)
+        orders, relations = patches_lib.draw_pairs(batch["seed"], _NUM_PICTURES)
+        # Of the first image the first relation is asked, and so on.
+        asked = tf.where(relations == tf.range(_NUM_PICTURES)[:, None])[:, 1:]
+        order, relation = tf.gather(orders, asked, batch_dims=1), tf.gather(relations, asked, batch_dims=1)
         answer = siamese.answers(model, patches, order)
         pair = tf.gather(patches, order[:, 0], batch_dims=1), tf.gather(corners, order[:, 0], batch_dims=1)
         return dict(context=draw_context(batch["image"].numpy(), *(part.numpy() for part in (*pair, relation[:, 0], answer[:, 0]))))
