@@ -26,6 +26,7 @@ def small_flags(image_dir, tmp_path_factory):
     settings |= dict(num_permutations=6, permutations_per_image=2, tile_fc6_units=8, puzzle_fc7_units=8, probe_grids=["2"] * 5)
     settings |= dict(patch_fc6_units=8, pair_fc_units=8)
     settings |= dict(counting_fc_units=8, counting_units=8)
+    settings |= dict(pixel_head_units=8)
     return settings
 
 
@@ -37,7 +38,7 @@ def test_two_steps_and_the_contract(name, backbone, small_flags, tmp_path):
         assert isinstance(task, Task)
 
         def build():
-            return registry.BACKBONES[backbone].from_flags(image_size=32, with_fc=task.with_fc)
+            return registry.BACKBONES[backbone].from_flags(image_size=32, with_fc=task.with_fc, colors=task.colors)
 
         options = dict(workdir=tmp_path, train_steps=2, batch_size=16, log_steps=1)
         model, metrics, _ = training.train(task, build, lambda: optimizers.make_optimizer("sgd", 1e-3), **options)
@@ -66,7 +67,7 @@ def test_a_resumed_run_has_the_variables_and_metrics_of_a_straight_one(name, cac
         options = dict(train_steps=steps, batch_size=16, log_steps=2)
 
         def build():
-            return registry.BACKBONES["alexnet"].from_flags(image_size=32, with_fc=task.with_fc)
+            return registry.BACKBONES["alexnet"].from_flags(image_size=32, with_fc=task.with_fc, colors=task.colors)
 
         return training.train(task, build, lambda: optimizers.make_optimizer("adam", 1e-3), workdir=workdir, **options)
 

@@ -65,25 +65,25 @@ def decode(logits):
     return tf.matmul(tf.nn.softmax(tf.cast(logits, tf.float32) / TEMPERATURE), tf.constant(bin_centers()))
 
 
-def class_weights(distribution, rebalancing: float) -> np.ndarray:
-    """Returns the weight of each class in the loss (section 2.2, equation 4): 1 / ((1 - lambda) p + lambda / Q), of mean 1 under p.
+def class_weights(shares, rebalancing: float) -> np.ndarray:
+    """Returns the weight of each colour in the loss (section 2.2, equation 4): 1 / ((1 - lambda) p + lambda / Q), p the smoothed shares.
 
     Args:
-      distribution: [Q], p, summing to 1; for colours smoothed by `smooth`.
-      rebalancing: lambda in (0, 1]; 0.5 in the paper, 1 weighs all classes alike.
+      shares: [313], of the colours in images, summing to 1; their mean weight is 1.
+      rebalancing: lambda in (0, 1]; 0.5 in the paper, 1 weighs all colours alike.
 
     Returns:
-      [Q] float32.
+      [313] float32.
     """
-    weights = 1 / ((1 - rebalancing) * distribution + rebalancing / len(distribution))
-    return (weights / np.sum(distribution * weights)).astype(np.float32)
+    weights = 1 / ((1 - rebalancing) * smooth(shares) + rebalancing / NUM_BINS)
+    return (weights / np.sum(shares * weights)).astype(np.float32)
 
 
 def smooth(distribution) -> np.ndarray:
     """Blurs a distribution [313] over the ab plane with a Gaussian of sigma 5 cut to the bins; sums to 1 again."""
     centers = bin_centers().astype(np.float64)
     kernel = np.exp(-np.square(centers[:, None] - centers).sum(-1) / (2 * NEIGHBOUR_SIGMA**2))
-    return (distribution / kernel.sum(0)) @ kernel.T if np.sum(distribution) else distribution
+    return (distribution / kernel.sum(0)) @ kernel.T
 
 
 def empirical_distribution(data_dir, image_size: int, classes, num_classes: int) -> np.ndarray:

@@ -81,7 +81,7 @@ class Colorization(Task):
             return ab_bins.nearest_bins(self.mean_colors(images)[..., 1:])
 
         shares = ab_bins.empirical_distribution(self.data_dir, self.image_size, classes, ab_bins.NUM_BINS)
-        self.shares, self.weights = shares, ab_bins.class_weights(ab_bins.smooth(shares), self.rebalancing)
+        self.shares, self.weights = shares, ab_bins.class_weights(shares, self.rebalancing)
 
     def mean_colors(self, images):
         """Maps images [B, S, S, 3] to the mean Lab of every cell of the map, [B, h, w, 3] float32."""
@@ -108,7 +108,7 @@ class Colorization(Task):
         """What always answering one colour scores, and how the numbers are computed."""
         return dict(
             chance=float(self.shares.max()),
-            balanced_chance=float((self.shares * self.weights).max() / (self.shares * self.weights).sum()),
+            balanced_chance=float((self.shares * self.weights).max()),
             rebalancing=self.rebalancing,
             definition=f"share of the {self._cells[0]}x{self._cells[1]} cells of central crops whose mean colour is nearest to the bin of "
             "313 answered; balanced: cells weighted by the rarity of their colour, as in the loss; chance: always answering the bin that "

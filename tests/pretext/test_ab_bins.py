@@ -56,8 +56,9 @@ def test_decoding():
 
 
 def test_class_weights_are_equation_4():
-    shares = np.array([0.5, 0.3, 0.2, 0.0])
-    raw = [1 / (0.5 * p + 0.5 / 4) for p in shares]
+    shares = np.zeros(313)
+    shares[[3, 100, 101, 250]] = 0.5, 0.3, 0.15, 0.05
+    raw = [1 / (0.5 * p + 0.5 / 313) for p in ab_bins.smooth(shares)]
     expected = np.array(raw) / sum(p * w for p, w in zip(shares, raw, strict=True))
     np.testing.assert_allclose(ab_bins.class_weights(shares, 0.5), expected, rtol=1e-6)
     np.testing.assert_allclose(ab_bins.class_weights(shares, 1.0), 1)
