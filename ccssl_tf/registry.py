@@ -9,6 +9,7 @@ from ccssl_tf.data import SMALL_IMAGE_SIZE
 from ccssl_tf.downstream.linear_probe import LinearProbe
 from ccssl_tf.errors import InputError
 from ccssl_tf.features.endpoint import EndpointExtractor
+from ccssl_tf.features.external import ExternalExtractor
 from ccssl_tf.knowledge_transfer.cluster_classification import ClusterClassification
 from ccssl_tf.models import importers
 from ccssl_tf.models.alexnet import AlexNet
@@ -32,6 +33,7 @@ BACKBONES = {
 
 EXTRACTORS = {
     "endpoint": EndpointExtractor,
+    "external": ExternalExtractor,
 }
 
 TASKS = {

@@ -56,6 +56,10 @@ class EndpointExtractor:
         """Returns what the manifest says of the features: `extractor` with its parameters, `backbone_fingerprint`."""
         return dict(extractor=self._parameters, backbone_fingerprint=backbone_fingerprint(self._backbone))
 
+    def inputs(self) -> dict[str, str]:
+        """Returns flag name -> path of what is read besides images and backbone: nothing."""
+        return {}
+
     def batches(self, data_dir, split: str, shard: int):
         """Yields (index [n] int64, features [n, D] float32) for the images of one shard, in order."""
         images = pipeline.evaluation_images(data_dir, split, image_size=self._image_size, batch_size=self._batch_size, shards=[shard])

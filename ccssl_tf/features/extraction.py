@@ -22,7 +22,7 @@ def extract_features(extractor, data_dir, split: str, directory, *, dtype: str =
     Decoding and the network work ahead in threads, up to two batches into the next shard, while this thread writes.
 
     Args:
-      extractor: an entry of `registry.EXTRACTORS`: `dim`, `describe()`, `batches(data_dir, split, shard)`.
+      extractor: an entry of `registry.EXTRACTORS`: `dim`, `describe()`, `inputs()`, `batches(data_dir, split, shard)`.
       data_dir: image shards.
       split: split name.
       directory: an existing directory; feature shards already finished there are kept after their digest is checked.

@@ -1,0 +1,105 @@
+"""Features made elsewhere: an array with one row for each image, so that any network or program may be the teacher."""
+
+import pathlib
+
+import numpy as np
+import tensorflow as tf
+from absl import flags
+
+from ccssl_tf.data import manifest as manifest_lib
+from ccssl_tf.data import records
+from ccssl_tf.errors import CorruptArtifactError, FlagError, InputError
+
+_FEATURES_FILE = flags.DEFINE_string(
+    "features_file",
+    None,
+    "For --extractor=external: .npy with an array [N, D], row i of the image whose image/index is i; or .npz with it as `features` and, if "
+    "the order is to be checked, the images' file names as `filenames`.",
+)
+
+_ROWS = 256
+
+
+class ExternalExtractor:
+    """Rows of an array, by image index. An `.npy` is mapped, not loaded, so it may be larger than the memory."""
+
+    @classmethod
+    def from_flags(cls, make_backbone):
+        """Reads --features_file; a backbone has no part in it."""
+        del make_backbone
+        if not _FEATURES_FILE.value:
+            raise FlagError("--extractor=external needs --features_file=FILE, an .npy or .npz array with one row for each image")
+        return cls(_FEATURES_FILE.value)
+
+    def __init__(self, path):
+        """Opens the array.
+
+        Args:
+          path: `.npy` or `.npz`, plain arrays of numbers (nothing is unpickled).
+
+        Raises:
+          InputError: no such file, or not an array [N, D] of numbers.
+          CorruptArtifactError: not a readable array file.
+        """
+        self.path = pathlib.Path(path)
+        if not self.path.is_file():
+            raise InputError(f"--features_file={path}: no such file")
+        self._features, self._filenames = _read(self.path)
+        if self._features.ndim != 2 or self._features.dtype.kind not in "fiu" or not self._features.size:
+            raise InputError(f"{path}: expected an array of numbers [N, D], found {self._features.dtype} {list(self._features.shape)}")
+        if self._filenames is not None and self._filenames.shape != self._features.shape[:1]:
+            raise InputError(f"{path}: {list(self._filenames.shape)} filenames for {len(self._features)} rows of features")
+        self.dim = self._features.shape[1]
+
+    def describe(self) -> dict:
+        """Returns what the manifest says of the features."""
+        digest = manifest_lib.file_sha256(self.path)
+        return dict(extractor=dict(name="external", file=self.path.name), backbone_fingerprint=digest)
+
+    def inputs(self) -> dict[str, str]:
+        """Returns flag name -> path of what is read besides the images: the array."""
+        return dict(features_file=str(self.path))
+
+    def batches(self, data_dir, split: str, shard: int):
+        """Yields (index [n] int64, features [n, D] float32) for the images of one shard, in order.
+
+        Raises:
+          InputError: the array has more or fewer rows than the split images, or `filenames` says another order.
+        """
+        images = manifest_lib.Manifest.read(data_dir, "images")
+        if len(self._features) != images.num_examples(split):
+            raise InputError(
+                f"{self.path}: {len(self._features)} rows for the {images.num_examples(split)} images of split {split} in {data_dir}; "
+                "one row for each image, in the order of image/index, is needed"
+            )
+        path = pathlib.Path(data_dir) / images.shards(split)[shard].name
+        parsed = tf.data.TFRecordDataset(str(path)).map(records.parse_image)
+        for batch in parsed.map(lambda one: (one["index"], one["filename"])).batch(_ROWS):
+            index, names = (part.numpy() for part in batch)
+            self._check_order(index, names, path)
+            yield index, np.asarray(self._features[index], np.float32)
+
+    def _check_order(self, index, names, path):
+        if self._filenames is None:
+            return
+        for row, name in zip(index, names, strict=True):
+            if _as_bytes(self._filenames[row]) != name:
+                raise InputError(f"{self.path}: row {row} is of {self._filenames[row]!r}, image {row} of {path} is {name!r}; sort the rows")
+
+
+def _read(path):
+    try:
+        if path.suffix == ".npy":
+            return np.load(path, mmap_mode="r", allow_pickle=False), None
+        with np.load(path, allow_pickle=False) as arrays:
+            if not hasattr(arrays, "files") or "features" not in arrays.files:
+                raise InputError(f"{path}: holds no array `features`; an .npz needs one, [N, D]")
+            return arrays["features"], arrays["filenames"] if "filenames" in arrays.files else None
+    except InputError:
+        raise
+    except Exception as error:  # NumPy and zipfile raise anything on hostile bytes.
+        raise CorruptArtifactError(f"{path}: not a file of plain NumPy arrays ({error})") from error
+
+
+def _as_bytes(name):
+    return name if isinstance(name, bytes) else str(name).encode()
