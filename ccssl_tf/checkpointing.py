@@ -14,9 +14,16 @@ _FINGERPRINTS = "fingerprints/.ATTRIBUTES/VARIABLE_VALUE"
 class Checkpoints:
     """The last two checkpoints of a run, under `workdir/checkpoints`."""
 
-    def __init__(self, directory, model, optimizer, fingerprints: dict):
-        """Args: fingerprints: what the run depends on (architecture, data, ...); a checkpoint of others is refused."""
-        self._directory = pathlib.Path(directory)
+    def __init__(self, directory, model, optimizer, fingerprints: dict, *, writes: bool = True):
+        """Sets up what is saved.
+
+        Args:
+          directory: of the checkpoints.
+          model, optimizer: built.
+          fingerprints: what the run depends on (architecture, data, ...); a checkpoint of others is refused.
+          writes: False where another process writes the checkpoints and this one only restores them.
+        """
+        self._directory, self._writes = pathlib.Path(directory), writes
         self.step = tf.Variable(0, dtype=tf.int64)
         self._fingerprints = json.dumps(fingerprints, sort_keys=True)
         # Every variable by its place in the list, random states too: what Keras hides from tf.train.Checkpoint would be lost silently.
@@ -33,6 +40,8 @@ class Checkpoints:
 
     def save(self, history: dict):
         """Writes a checkpoint of the present step with `history` (JSON) beside it, and removes histories of older ones."""
+        if not self._writes:
+            return
         step = int(self.step.numpy())
         self._directory.mkdir(parents=True, exist_ok=True)
         manifest_lib.write_json(self._history_file(step), history)
@@ -49,7 +58,8 @@ class Checkpoints:
           InputError: it belongs to a run on other data or of another architecture.
           CorruptArtifactError: there are checkpoints and none can be read.
         """
-        manifest_lib.sweep_temporary_files(self._directory)
+        if self._writes:
+            manifest_lib.sweep_temporary_files(self._directory)
         candidates = sorted(self._directory.glob("ckpt-*.index"), key=lambda path: int(path.stem.rsplit("-", 1)[1]), reverse=True)
         for index in candidates:
             prefix = str(index.with_suffix(""))

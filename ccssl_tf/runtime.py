@@ -32,6 +32,9 @@ _TENSORFLOW_ERRORS = (
     ("PermissionDeniedError", "", "{}", 4),
     ("DataLossError", "", "damaged records: {}; convert the data again", 3),
     ("UnavailableError", "", "a peer went away: {}; start all workers again to continue", 75),
+    ("AbortedError", "", "a peer went away: {}; start all workers again to continue", 75),
+    ("CancelledError", "", "a peer went away: {}; start all workers again to continue", 75),
+    ("DeadlineExceededError", "", "a peer does not answer: {}; start all workers again to continue", 75),
 )
 
 
@@ -175,7 +178,9 @@ def quiet_tensorflow():
     try:
         import tensorflow as tf
 
-        tf.constant(0)
+        # A process of a multi-worker job connects to the others before TensorFlow computes anything.
+        if "TF_CONFIG" not in os.environ:
+            tf.constant(0)
     finally:
         os.dup2(saved, 2)
         os.close(saved)

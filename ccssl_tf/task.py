@@ -3,7 +3,10 @@
 import abc
 
 import keras
+import numpy as np
 import tensorflow as tf
+
+from ccssl_tf import distribution
 
 
 class Task(abc.ABC):
@@ -57,13 +60,18 @@ class Task(abc.ABC):
         return {}
 
     def mean_over_split(self, model, split: str, batch_size: int) -> dict[str, float]:
-        """Returns the means of `loss`'s losses and metrics over every example of `split`."""
+        """Returns the means of `loss`'s losses and metrics over every example of `split`; the strategy's replicas share the work."""
+        strategy = tf.distribute.get_strategy()
         if self._evaluated_model is not model:
-            self._evaluated_model, self._evaluation_sums = model, tf.function(self._weighted_sums, autograph=False)
+            self._evaluated_model = model
+            self._evaluation_sums = tf.function(lambda batch: strategy.run(self._weighted_sums, args=(batch,)), autograph=False)
         totals = {}
-        for batch in self.dataset(split, batch_size, training=False, epoch_seed=(0, 0)):
+        for batch in distribution.deal_batches(self.dataset(split, batch_size, training=False, epoch_seed=(0, 0)), strategy):
             for name, value in self._evaluation_sums(batch).items():
-                totals[name] = totals.get(name, 0.0) + float(value)
+                for of_batch in strategy.experimental_local_results(value):
+                    totals[name] = totals.get(name, 0.0) + float(of_batch)
+        names = sorted(totals)
+        totals = dict(zip(names, distribution.sum_over_workers(np.array([totals[name] for name in names]), strategy).tolist(), strict=True))
         count = totals.pop("weight")
         return {name: value / count for name, value in totals.items()}
 

@@ -14,7 +14,7 @@ tf = runtime.quiet_tensorflow()
 import keras
 from absl import flags
 
-from ccssl_tf import network_flags, optimizers, registry, stage_flags, training
+from ccssl_tf import distribution, network_flags, optimizers, registry, stage_flags, training
 from ccssl_tf.data import pipeline, records
 from ccssl_tf.data.manifest import Manifest
 from ccssl_tf.errors import FlagError, InputError
@@ -30,7 +30,6 @@ _EVAL_STEPS = flags.DEFINE_integer("eval_steps", 0, "Steps between evaluations o
 _ACCUMULATE = flags.DEFINE_integer(
     "accumulate_steps", 1, "Parts a batch is computed in, one after the other, to save memory.", lower_bound=1
 )
-_STRATEGY = flags.DEFINE_enum("strategy", "auto", ["auto", "one", "mirrored"], "auto: all GPUs there are, else the CPU.")
 _PRECISION = flags.DEFINE_enum(
     "mixed_precision", "none", ["none", "float16", "bfloat16"], "Compute in half precision, keep float32 weights."
 )
@@ -43,23 +42,15 @@ _RESCALE = flags.DEFINE_bool(
 _JIT = flags.DEFINE_bool("jit", False, "Compile the step with XLA (one device only).")
 
 
-def make_strategy(name: str):
-    """Returns the tf.distribute strategy: `one` device, or `mirrored` over all GPUs (all logical CPUs without a GPU)."""
-    gpus = tf.config.list_logical_devices("GPU")
-    if name == "mirrored" or (name == "auto" and len(gpus) > 1):
-        return tf.distribute.MirroredStrategy([device.name for device in gpus or tf.config.list_logical_devices("CPU")])
-    return tf.distribute.get_strategy()
-
-
 def main():
     """Trains and writes backbone, metrics and pictures into the work directory."""
     if not _TASK.value or not stage_flags.DATA_DIR.value or not stage_flags.WORKDIR.value:
         raise FlagError("set --task, --data_dir and --workdir")
+    strategy = distribution.make_strategy(distribution.STRATEGY.value)
     runtime.seed_everything(runtime.SEED.value)
     if _PRECISION.value != "none":
         keras.config.set_dtype_policy(f"mixed_{_PRECISION.value}")
     task = registry.lookup(registry.TASKS, _TASK.value, "task").from_flags()
-    strategy = make_strategy(_STRATEGY.value)
     if _JIT.value and strategy.num_replicas_in_sync > 1:
         raise FlagError("--jit works on one device only; use --strategy=one or --nojit")
     data = Manifest.read(stage_flags.DATA_DIR.value, "images")
@@ -82,7 +73,8 @@ def main():
         return
     runtime.seed_everything(runtime.SEED.value)
     inputs = dict(data_dir=stage_flags.DATA_DIR.value, init_backbone=network_flags.INIT_BACKBONE.value, **task.inputs())
-    with Workdir(stage_flags.WORKDIR.value, inputs=inputs) as workdir:
+    chief = distribution.is_chief(strategy)
+    with Workdir(stage_flags.WORKDIR.value, inputs=inputs, writes=chief) as workdir:
         if workdir.is_done:
             print(f"{workdir.path}: already complete")
             return
@@ -108,11 +100,13 @@ def main():
                 checkpoint_steps=_CHECKPOINT_STEPS.value,
                 fingerprints=dict(task=_TASK.value, data=data.fingerprint("train")),
             )
-        if task.trains_backbone:
+        if chief and task.trains_backbone:
             backbone_lib.save_backbone(model.backbone, workdir.path)
-        if task.saves_classifier:
+        if chief and task.saves_classifier:
             backbone_lib.save_model(model, workdir.path / "classifier.keras")
         workdir.finish(metrics=dict(metrics, task=_TASK.value, backbone=model.backbone.name), timing=timing)
+        # A worker that left earlier would look like one that died.
+        distribution.wait_for_workers(strategy)
         print(f"done  {workdir.path}", flush=True)
 
 

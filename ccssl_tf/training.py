@@ -1,6 +1,5 @@
 """The one training loop: every task, under every strategy, resumed exactly where it stopped."""
 
-import contextlib
 import math
 import pathlib
 import time
@@ -9,9 +8,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ccssl_tf import optimizers, runtime
+from ccssl_tf import distribution, optimizers, runtime, training_log
 from ccssl_tf.checkpointing import Checkpoints
-from ccssl_tf.data.manifest import fingerprint_of, write_bytes
+from ccssl_tf.data.manifest import fingerprint_of
 from ccssl_tf.errors import InputError, Interrupted
 
 
@@ -37,7 +36,7 @@ def train(
     """Trains `task` for `train_steps` steps, continuing what `workdir` holds.
 
     The result does not depend on the number of replicas or on interruptions: the order of images and all randomness are functions
-    of the seed, the epoch and the image.
+    of the seed, the epoch and the image. Of several workers the chief alone writes; a signal to one stops all at the same step.
 
     Args:
       task: a `ccssl_tf.task.Task`.
@@ -72,11 +71,13 @@ def train(
         optimizer = optimizer()
         optimizer.build(model.trainable_variables)
     agreed = dict(fingerprints or {}, architecture=fingerprint_of(model.backbone.architecture()))
-    checkpoints = Checkpoints(workdir / "checkpoints", model, optimizer, agreed)
+    chief = distribution.is_chief(strategy)
+    checkpoints = Checkpoints(workdir / "checkpoints", model, optimizer, agreed, writes=chief)
     history = checkpoints.restore() or dict(train=[], evaluation=[], pending={})
     run_step = _step_function(task, model, optimizer, strategy, batch_size, weight_decay, bias_multiplier, accumulate_steps, jit)
     steps_per_epoch = int(task.dataset("train", batch_size, training=True, epoch_seed=(seed, 0)).cardinality())
     step = int(checkpoints.step.numpy())
+    _refuse_different_starts(step, strategy)
     parameters = sum(math.prod(variable.shape) for variable in model.trainable_variables)
     print(
         f"train  {parameters:,} parameters, {train_steps} steps of {batch_size} images ({train_steps / steps_per_epoch:.1f} epochs), "
@@ -84,17 +85,18 @@ def train(
         flush=True,
     )
     pending = {name: tf.constant(value, tf.float32) for name, value in history["pending"].items()}
-    progress, clock = runtime.Progress("train", train_steps, "steps", done=step), _Clock()
+    progress, clock = runtime.Progress("train", train_steps, "steps", done=step), training_log.Clock()
 
     def save():
         _refuse_non_finite(pending, step, checkpoints)
         checkpoints.step.assign(step)
         checkpoints.save(dict(history, pending={name: float(value) for name, value in pending.items()}))
 
-    with tf.summary.create_file_writer(str(workdir / "tensorboard")).as_default(), runtime.stop_on_signal() as stopping:
+    summaries = tf.summary.create_file_writer(str(workdir / "tensorboard")) if chief else tf.summary.create_noop_writer()
+    with summaries.as_default(), runtime.stop_on_signal() as stopping:
         while step < train_steps:
             epoch, first_batch = divmod(step, steps_per_epoch)
-            for batch in _distributed(task.dataset("train", batch_size, True, (seed, epoch), first_batch), strategy):
+            for batch in distribution.split_batches(task.dataset("train", batch_size, True, (seed, epoch), first_batch), strategy):
                 sums = run_step(batch)
                 step += 1
                 pending = {name: pending[name] + value for name, value in sums.items()} if pending else sums
@@ -105,12 +107,12 @@ def train(
                     history["train"].append(dict(record, step=step))
                     pending = {}
                     clock.tick(step)
-                    _write_scalars("train", record, step)
+                    training_log.write_scalars("train", record, step)
                     progress.update(step, rate_scale=batch_size, rate_unit="images", **record)
                 if eval_steps and step % eval_steps == 0 and step < train_steps:
                     with clock.paused():
-                        _evaluate(task, model, history, step)
-                if stopping():
+                        _evaluate(task, model, strategy, history, step)
+                if distribution.any_worker(stopping(), strategy):
                     save()
                     raise Interrupted(f"stopped by a signal at step {step}; the same command continues from there")
                 if step % checkpoint_steps == 0 or step == train_steps:
@@ -119,8 +121,9 @@ def train(
                 if step >= train_steps:
                     break
         if not history["evaluation"] or history["evaluation"][-1]["step"] != step:
-            _evaluate(task, model, history, step)
-        _draw(task, model, workdir, step)
+            _evaluate(task, model, strategy, history, step)
+        if chief:
+            training_log.draw(task, model, workdir, step)
     metrics = dict(
         step=step,
         num_parameters=parameters,
@@ -186,14 +189,6 @@ def _agree_on_overflow(gradients):
     return [gradient + tf.cast(poison, gradient.dtype) for gradient in gradients]
 
 
-def _distributed(dataset, strategy):
-    if strategy.num_replicas_in_sync == 1:
-        return dataset
-    options = tf.data.Options()
-    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    return strategy.experimental_distribute_dataset(dataset.with_options(options))
-
-
 def _refuse_non_finite(sums, step, checkpoints):
     if sums and not np.isfinite(float(sums["loss"])):
         raise InputError(
@@ -202,47 +197,18 @@ def _refuse_non_finite(sums, step, checkpoints):
         )
 
 
-def _evaluate(task, model, history, step):
+def _evaluate(task, model, strategy, history, step):
     started = time.monotonic()
-    record = task.evaluate(model)
+    with strategy.scope():
+        record = task.evaluate(model)
     history["evaluation"].append(dict(record, step=step))
-    _write_scalars("evaluation", record, step)
-    if record:
-        shown = "  ".join(f"{name} {value:.4g}" for name, value in record.items())
-        print(f"evaluate  step {step}  {shown}  ({time.monotonic() - started:.1f} s)", flush=True)
+    training_log.report_evaluation(record, step, time.monotonic() - started)
 
 
-def _write_scalars(group, record, step):
-    for name, value in record.items():
-        tf.summary.scalar(f"{group}/{name}", value, step=step)
-
-
-def _draw(task, model, workdir, step):
-    from ccssl_tf.models.filter_picture import draw_filters
-
-    pictures = dict(task.pictures(model), conv1_filters=draw_filters(model.backbone))
-    (workdir / "pictures").mkdir(exist_ok=True)
-    for name, picture in pictures.items():
-        tf.summary.image(name, picture[None], step=step)
-        write_bytes(workdir / "pictures" / f"{name}.png", tf.io.encode_png(picture).numpy())
-
-
-class _Clock:
-    """Steps a second of training alone, from the first record on (compilation is before it)."""
-
-    def __init__(self):
-        self.rate, self._first, self._excluded = 0.0, None, 0.0
-
-    def tick(self, step):
-        now = time.monotonic()
-        if self._first is None:
-            self._first = (step, now)
-            self._excluded = 0.0
-        elif step > self._first[0]:
-            self.rate = (step - self._first[0]) / (now - self._first[1] - self._excluded)
-
-    @contextlib.contextmanager
-    def paused(self):
-        started = time.monotonic()
-        yield
-        self._excluded += time.monotonic() - started
+def _refuse_different_starts(step, strategy):
+    """Raises InputError where the workers did not find the same checkpoint."""
+    steps = distribution.concatenate_over_workers(np.array([step]), strategy)
+    if (steps != step).any():
+        raise InputError(
+            f"the workers found checkpoints of steps {sorted(set(steps.tolist()))}; --workdir must be storage that all of them share"
+        )

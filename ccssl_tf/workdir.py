@@ -77,13 +77,19 @@ class Workdir:
           workdir.finish(metrics={...})
     """
 
-    def __init__(self, path, *, inputs: dict[str, str]):
-        """Args: path: the directory, made if absent. inputs: flag name -> path of what the command reads."""
+    def __init__(self, path, *, inputs: dict[str, str], writes: bool = True):
+        """Names the directory.
+
+        Args:
+          path: the directory, made if absent.
+          inputs: flag name -> path of what the command reads.
+          writes: False in the processes of a job that leave locking and writing to another one.
+        """
         if not path:
             raise FlagError("no output directory given: set --workdir (or --output_dir)")
         self.path = pathlib.Path(path)
         self._inputs = {name: str(value) for name, value in inputs.items() if value}
-        self._lock = None
+        self._lock, self._writes = None, writes
         self._started = time.time()
 
     @property
@@ -92,6 +98,8 @@ class Workdir:
         return (self.path / "DONE").is_file()
 
     def __enter__(self):
+        if not self._writes:
+            return self
         fingerprints = {name: input_fingerprint(path) for name, path in self._inputs.items()}
         if self.path.exists() and not self.path.is_dir():
             raise InputError(f"{self.path}: is a file; name a directory")
@@ -139,6 +147,8 @@ class Workdir:
 
     def finish(self, *, metrics: dict, timing: dict | None = None):
         """Writes `metrics.json`, `timing.json` (adding the seconds since this object was made) and last `DONE`."""
+        if not self._writes:
+            return
         manifest_lib.write_json(self.path / "metrics.json", metrics)
         manifest_lib.write_json(self.path / "timing.json", dict(timing or {}, seconds=round(time.time() - self._started, 1)))
         manifest_lib.write_bytes(self.path / "DONE", (self.path / "run.json").read_bytes())

@@ -10,7 +10,7 @@ PACKAGES = ("ccssl_tf", "data_prep")
 COMMANDS = {"train", "extract", "cluster", "export", "report", "pipeline"}
 
 _FOUNDATION = {"errors", "runtime", "stage_flags", "network_flags"}
-_BELOW_TASKS = _FOUNDATION | {"ops", "metrics", "data", "layers", "models", "clustering", "features", "task"}
+_BELOW_TASKS = _FOUNDATION | {"ops", "metrics", "data", "layers", "models", "clustering", "features", "task", "distribution"}
 # Room or module of ccssl_tf -> what else of ccssl_tf it may import. The commands may import anything and nobody imports them.
 ALLOWED = {
     "errors": set(),
@@ -25,16 +25,18 @@ ALLOWED = {
     "data": {"errors", "ops", "runtime"},
     "layers": {"ops"},
     "models": {"errors", "data", "layers", "ops"},
-    "clustering": {"errors", "runtime", "ops", "data", "metrics"},
-    "features": _FOUNDATION | {"clustering", "models", "data", "ops", "layers"},
-    "task": {"errors"},
+    "clustering": {"errors", "runtime", "distribution", "ops", "data", "metrics"},
+    "features": _FOUNDATION | {"distribution", "clustering", "models", "data", "ops", "layers"},
+    "distribution": {"errors"},
+    "task": {"errors", "distribution"},
     "pretext": _BELOW_TASKS,
     "downstream": _BELOW_TASKS,
     "knowledge_transfer": _BELOW_TASKS | {"pretext"},
     "registry": _BELOW_TASKS | {"pretext", "downstream", "knowledge_transfer"},
     "optimizers": {"errors"},
     "checkpointing": {"errors", "data"},
-    "training": {"errors", "runtime", "data", "models", "optimizers", "checkpointing"},
+    "training_log": {"data", "models"},
+    "training": {"errors", "runtime", "data", "optimizers", "checkpointing", "distribution", "training_log"},
 }
 DATA_PREP_MAY = _FOUNDATION | {"data", "workdir"}
 # Rooms in which TensorFlow must not be imported: their commands answer at once.

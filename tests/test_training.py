@@ -140,7 +140,7 @@ import numpy as np
 from absl import flags
 sys.path.insert(0, sys.argv[1])
 image_dir, workdir = sys.argv[2:]
-from ccssl_tf.train import make_strategy
+from ccssl_tf.distribution import make_strategy
 flags.FLAGS(["test"])
 import test_training
 # One strategy a process: a second one would number its collective operations as the first did.
