@@ -1,21 +1,23 @@
 """Lloyd's passes that compute only the distances that can matter (exact: Elkan 2003; Ding and others 2015, "Yinyang").
 
-Rows are taken in the order of their clusters, similar clusters side by side, in blocks of 256. `GapBounds` says, for every 16 rows, which
+Rows are taken in the order of their clusters, similar clusters side by side, in blocks of 128. `GapBounds` says, for every 16 rows, which
 centroids one of them might go to; a block computes the distances to those that any of its rows might go to, one matrix product. What
 the products leave open within their rounding is decided in float64, so the labels are those of exact arithmetic (ties: the lower number),
 whatever was skipped: they depend on rows and centroids alone, and a resumed fit needs no bounds. The sums change by the rows that moved.
 """
 
+import hashlib
+
 import numpy as np
-import tensorflow as tf
 
 from ccssl_tf.clustering import distances, windows
 from ccssl_tf.clustering.assignment import Assignment, check_finite
 from ccssl_tf.clustering.centroid_order import neighbour_ranks
 from ccssl_tf.clustering.gap_bounds import ROWS, GapBounds
 
-_BLOCK_ROWS = 256
+_BLOCK_ROWS = 128
 _FULL_BLOCK_ROWS = 1024
+_MEASURED_ROWS = 128
 _SCORE_BYTES = 256 << 20
 # A pass that must compute this share of all distances computes all of them, and sorts the rows anew.
 _FULL_SHARE = 0.5
@@ -44,43 +46,59 @@ class AcceleratedAssignment:
         self._rounding = distances.rounding(reader.source.dim)
         self._shift = self._centroids = None
         self._moved = np.zeros(len(sums))
+        self._row_copies = distances.Gathered(_FULL_BLOCK_ROWS, reader.source.dim)
+        self._column_copies = distances.Gathered(len(sums), reader.source.dim)
         self._rows = windows.Windows(reader.source, reader.memory_bytes, reader.check_stop)
         self._windows = {}
 
     def step(self, centroids: np.ndarray) -> Assignment:
         """Args: centroids: [K, D] float32."""
         self._set_centroids(centroids)
-        self._computed = 0
+        self._computed, self._changed = 0, np.zeros(len(centroids), bool)
         for start, rows in self._rows:
             self._assign_window(self._windows.setdefault(start, _Window(start, len(rows))), rows)
             check_finite(self._reader, self._squares, start, start + len(rows))
         counts = np.bincount(self._labels, minlength=len(centroids))
-        return Assignment(self._labels.copy(), self._squares.copy(), self._sums, counts, self._computed, self._rows.bytes_read)
+        return Assignment(
+            self._labels.copy(),
+            self._squares.copy(),
+            self._sums,
+            counts,
+            np.flatnonzero(self._changed),
+            self._computed,
+            self._rows.bytes_read,
+        )
 
     def _set_centroids(self, centroids):
+        """Follows the centroids that changed; the others keep what was computed of them."""
         if self._centroids is None:
             self._shift = centroids.mean(axis=0, dtype=np.float64).astype(np.float32)
+            changed = np.arange(len(centroids))
             self._drift = np.full(len(centroids), np.inf)
+            self._centroids, self._shifted = np.empty_like(centroids), np.empty_like(centroids)
+            self._column_norms, self._contents = np.empty(len(centroids), np.float32), [b""] * len(centroids)
         else:
-            change = centroids.astype(np.float64) - self._centroids
-            self._drift = np.sqrt(np.einsum("ij,ij->i", change, change)) * (1 + 1e-9)
+            changed = np.flatnonzero((centroids != self._centroids).any(axis=1))
+            change = centroids[changed].astype(np.float64) - self._centroids[changed]
+            self._drift = np.zeros(len(centroids))
+            self._drift[changed] = np.sqrt(np.einsum("ij,ij->i", change, change)) * (1 + 1e-9)
             self._moved += self._drift
-        self._centroids = centroids
-        self._centroid_tensor = tf.constant(centroids)
-        self._shifted, _, norms = distances.shift_centroids(centroids, self._shift)
-        self._column_terms = norms * np.float32(1 - 2 * self._rounding)
-        self._column_widths = norms * np.float32(4 * self._rounding)
-        self._columns = _first_of_copies(centroids)
-        self._is_column = np.zeros(len(centroids), bool)
-        self._is_column[self._columns] = True
+        self._centroids[changed] = centroids[changed]
+        self._shifted[changed], self._column_norms[changed] = distances.shift_centroids(centroids[changed], self._shift)
+        for number in changed:
+            self._contents[number] = hashlib.sha1(centroids[number]).digest()
+        # Of equal centroids only the first can be anybody's nearest.
+        self._columns = np.sort(np.unique(self._contents, return_index=True)[1])
+        self._is_column = np.isin(np.arange(len(centroids)), self._columns)
         self._ranks = None
 
     def _assign_window(self, window, rows):
         own = slice(window.start, window.start + window.size)
         if np.isnan(self._row_norms[own]).any():
-            self._row_norms[own] = np.concatenate(
-                [distances.square_norms(rows[at : at + _FULL_BLOCK_ROWS], self._shift) for at in range(0, window.size, _FULL_BLOCK_ROWS)]
-            )
+            for at in range(0, window.size, _MEASURED_ROWS):
+                local = np.arange(at, min(at + _MEASURED_ROWS, window.size))
+                self._row_norms[window.start + local] = distances.square_norms(self._take_shifted(rows, local))
+        before = self._labels[own].copy()
         self._follow_own_centroids(window, rows)
         blocks = window.bounds and self._open_blocks(window)
         if blocks is not None and sum(len(local) * len(columns) for local, _, columns in blocks) < _FULL_SHARE * window.size * len(
@@ -88,10 +106,19 @@ class AcceleratedAssignment:
         ):
             for local, granules, columns in blocks:
                 self._reader.check_stop()
-                lower, left = self._assign_block(window, rows, local, columns, tf.gather(self._shifted, columns))
+                lower, left = self._assign_block(window, rows, local, columns, self._column_copies.take(self._shifted, columns))
                 self._store(window, local, granules, columns, lower, left)
         else:
             self._assign_all(window, rows)
+        self._follow_labels(rows, before, self._labels[own])
+
+    def _follow_labels(self, rows, before, after):
+        """Moves rows from sum to sum: in their own order, so that the bits do not depend on what was skipped."""
+        moved = np.flatnonzero(before != after)
+        had = moved[before[moved] >= 0]
+        distances.add_rows(self._sums, before[had], rows, had, -1)
+        distances.add_rows(self._sums, after[moved], rows, moved)
+        self._changed[before[had]] = self._changed[after[moved]] = True
 
     def _follow_own_centroids(self, window, rows):
         """Computes the distance to the own centroid again where that has moved."""
@@ -109,10 +136,17 @@ class AcceleratedAssignment:
         """Computes squares and reach of rows from their labels."""
         ids = window.start + local
         labels = self._labels[ids]
-        for at in range(0, len(local), 512):
-            part = slice(at, at + 512)
-            self._squares[ids[part]] = distances.squares_to(rows, local[part], self._centroid_tensor, labels[part])
+        for at in range(0, len(local), _MEASURED_ROWS):
+            part = slice(at, at + _MEASURED_ROWS)
+            difference = self._row_copies.take(rows, local[part])
+            difference -= self._centroids[labels[part]]
+            self._squares[ids[part]] = distances.square_norms(difference)
         self._reach[ids] = np.sqrt(self._upper(self._squares[ids]))
+
+    def _take_shifted(self, rows, local):
+        taken = self._row_copies.take(rows, local)
+        taken -= self._shift
+        return taken
 
     def _upper(self, squares):
         return squares * np.float32(1 + self._rounding)
@@ -140,7 +174,7 @@ class AcceleratedAssignment:
             window.order = window.order[np.argsort(self._ranks[labels], kind="stable")]
         window.bounds = GapBounds(window.size, len(self._centroids))
         columns = self._columns
-        shifted = self._shifted if len(columns) == len(self._centroids) else tf.gather(self._shifted, columns)
+        shifted = self._column_copies.take(self._shifted, columns)
         step = max(_SCORE_BYTES // (4 * len(columns)) // ROWS, 1) * ROWS
         for at in range(0, window.size, step):
             local = window.order[at : at + step].copy()
@@ -166,16 +200,16 @@ class AcceleratedAssignment:
         ids = window.start + local
         norms, labels, squares = self._row_norms[ids], self._labels[ids], self._squares[ids]
         self._computed += len(local) * len(columns)
-        lower = distances.block(
-            rows, local, self._shift, norms * np.float32(1 - 2 * self._rounding), shifted, self._column_terms[columns]
-        ).numpy()
+        lower = distances.product(self._take_shifted(rows, local), shifted)
+        lower += (norms * np.float32(1 - 2 * self._rounding))[:, None]
+        lower += self._column_norms[columns] * np.float32(1 - 2 * self._rounding)
         place = np.full(len(self._centroids) + 1, -1)
         place[columns] = np.arange(len(columns))
         _put(lower, np.arange(len(local)), place[labels], np.inf)
         best = lower.argmin(axis=1)
         least, upper = lower[np.arange(len(local)), best], self._upper(squares)
         some = np.flatnonzero(least <= upper)
-        best, limit = best[some], least[some] + norms[some] * np.float32(4 * self._rounding) + self._column_widths[columns[best[some]]]
+        best, limit = best[some], least[some] + (norms[some] + self._column_norms[columns[best[some]]]) * np.float32(4 * self._rounding)
         limit = np.minimum(limit, upper[some])
         near = lower[some] <= limit[:, None]
         own = (labels[some] >= 0) & (squares[some] * np.float32(1 - self._rounding) <= limit)
@@ -195,21 +229,17 @@ class AcceleratedAssignment:
     def _decide(self, rows, local, candidates):
         """Returns the nearest of each row's candidates (ascending: of equal ones the lowest), by distances in float64."""
         chosen = np.empty(len(local), np.int32)
-        values = tf.gather(rows, local).numpy()
+        values = rows[local]
         for row, numbers in enumerate(candidates):
             numbers = np.sort(numbers)
             chosen[row] = numbers[np.argmin(distances.exact_squares(values[row : row + 1], self._centroids[numbers]))]
         return chosen
 
     def _move(self, window, rows, local, labels):
-        """Gives the rows new labels; sums, squares and reach follow."""
+        """Gives the rows new labels; squares and reach follow."""
         if not len(local):
             return
         ids = window.start + local
-        values = tf.gather(rows, local).numpy()
-        had = self._labels[ids] >= 0
-        distances.add_rows(self._sums, self._labels[ids][had], values[had], -1)
-        distances.add_rows(self._sums, labels, values)
         self._labels[ids] = labels
         before = self._reach[ids]
         self._measure(window, rows, local)
@@ -244,11 +274,3 @@ def _put(lower, rows, places, values):
     """Sets the entries lower[rows[i], places[i]] where places[i] is not -1."""
     there = places >= 0
     lower[rows[there], places[there]] = values[there] if np.ndim(values) else values
-
-
-def _first_of_copies(centroids):
-    """Returns the numbers of the centroids that are no copies of earlier ones: [c] ascending."""
-    seen = {}
-    for number, centroid in enumerate(centroids):
-        seen.setdefault(centroid.tobytes(), number)
-    return np.array(list(seen.values()))

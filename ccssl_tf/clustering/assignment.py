@@ -25,6 +25,7 @@ class Assignment:
       squares: [N] float32, the squared distance to it, computed as a sum of squared differences.
       sums: [K, D] float64, sums of the rows by label.
       counts: [K] int64, rows by label.
+      changed: [c] int64, the clusters whose sums or counts may differ from those of the pass before.
       distances: how many distances between a row and a centroid were computed.
       bytes_read: from the source; 0 if the rows were in memory.
     """
@@ -33,6 +34,7 @@ class Assignment:
     squares: np.ndarray
     sums: np.ndarray
     counts: np.ndarray
+    changed: np.ndarray
     distances: int
     bytes_read: int
 
@@ -50,7 +52,7 @@ class PlainAssignment:
         sums = np.zeros(centroids.shape, np.float64)
         labels, squares = nearest(self._reader, centroids, sums)
         counts = np.bincount(labels, minlength=len(centroids))
-        return Assignment(labels, squares, sums, counts, labels.size * len(centroids), self._reader.bytes_read)
+        return Assignment(labels, squares, sums, counts, np.arange(len(counts)), labels.size * len(centroids), self._reader.bytes_read)
 
 
 def chunk_rows(dim: int, num_clusters: int) -> int:
@@ -75,7 +77,7 @@ def nearest(reader, centroids: np.ndarray, sums: np.ndarray | None = None) -> tu
     count = reader.source.num_examples
     labels, squares = np.empty(count, np.int32), np.empty(count, np.float32)
     shift = centroids.mean(axis=0, dtype=np.float64).astype(np.float32)
-    shifted, norms, _ = distances.shift_centroids(centroids, shift)
+    shifted, norms = map(tf.constant, distances.shift_centroids(centroids, shift))
     centroids, end = tf.constant(centroids), 0
     for start, chunk in reader:
         end = start + len(chunk)
@@ -86,7 +88,7 @@ def nearest(reader, centroids: np.ndarray, sums: np.ndarray | None = None) -> tu
         labels[start:end], squares[start:end] = chunk_labels.numpy(), chunk_squares.numpy()
         check_finite(reader, squares, start, end)
         if sums is not None:
-            distances.add_rows(sums, labels[start:end], chunk)
+            distances.add_rows(sums, labels[start:end], chunk, np.arange(len(chunk)))
     if end != count:
         raise InputError(f"features: a pass gave {end} rows or more instead of {count}; every pass must give the same rows")
     return labels, squares

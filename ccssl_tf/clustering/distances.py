@@ -16,10 +16,11 @@ def rounding(dim: int) -> float:
 
 
 def shift_centroids(centroids: np.ndarray, shift: np.ndarray):
-    """Returns -2 (c - shift) as a tensor [K, D] float32, |c - shift|^2 [K] float32, and the latter as NumPy array."""
+    """Returns -2 (c - shift) [K, D] float32 and |c - shift|^2 [K] float32."""
     shifted = centroids - shift
     norms = np.einsum("ij,ij->i", shifted, shifted, dtype=np.float64).astype(np.float32)
-    return tf.constant(-2 * shifted), tf.constant(norms), norms
+    shifted *= -2
+    return shifted, norms
 
 
 @tf.function(reduce_retracing=True)
@@ -30,35 +31,43 @@ def nearest(rows, centroids, shifted, norms, shift):
     return labels, tf.reduce_sum(tf.math.squared_difference(rows, tf.gather(centroids, labels)), axis=-1)
 
 
-@tf.function(reduce_retracing=True)
-def squares_to(rows, index, centroids, labels):
-    """Returns the squared distances [n] float32 of the rows [W, D] at `index` [n] to their centroids: off by at most g times themselves.
+class Gathered:
+    """Makes float32 copies of rows in memory that is used again and again and that TensorFlow reads where it is.
 
-    The result for a row does not depend on what other rows are in `index`.
+    New memory for every copy costs more than the copying.
     """
-    chosen = tf.cast(tf.gather(rows, index), tf.float32)
-    return tf.reduce_sum(tf.math.squared_difference(chosen, tf.gather(centroids, labels)), axis=-1)
+
+    def __init__(self, num_rows: int, dim: int):
+        """Args: num_rows: the most that are copied at a time; dim: D."""
+        # TensorFlow needs addresses that are multiples of 64.
+        memory = np.empty(num_rows * dim + 16, np.float32)
+        skip = (-memory.ctypes.data // 4) % 16
+        self._memory = memory[skip : skip + num_rows * dim].reshape(num_rows, dim)
+
+    def take(self, rows: np.ndarray, index: np.ndarray) -> np.ndarray:
+        """Returns the rows [W, D] at `index` [n] as [n, D] float32; overwritten by the next call."""
+        out = self._memory[: len(index)]
+        if rows.dtype == np.float32:
+            # The mode without a check of the indices is the one that needs no copy of its own.
+            return np.take(rows, index, axis=0, out=out, mode="clip")
+        np.copyto(out, rows[index], casting="unsafe")
+        return out
 
 
-@tf.function(reduce_retracing=True)
-def square_norms(rows, shift):
-    """Returns |x - shift|^2 [n] float32 of rows [n, D]: off by at most g times themselves."""
-    return tf.reduce_sum(tf.square(tf.cast(rows, tf.float32) - shift), axis=-1)
+def product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Returns left @ right.T of arrays made by `Gathered`: [n, c] float32."""
+    if not len(left) or not len(right):
+        return np.zeros([len(left), len(right)], np.float32)
+    left, right = (tf.experimental.dlpack.from_dlpack(array.__dlpack__()) for array in (left, right))
+    return tf.matmul(left, right, transpose_b=True).numpy()
 
 
-@tf.function(reduce_retracing=True)
-def block(rows, index, shift, row_terms, shifted, column_terms):
-    """Returns row_terms[:, None] + column_terms - 2 (x - shift).(c - shift): [n, c] float32.
+def square_norms(rows: np.ndarray) -> np.ndarray:
+    """Returns |x|^2 [n] float32 of rows [n, D] float32, which it overwrites.
 
-    Args:
-      rows: [W, D].
-      index: [n] int32 of the rows wanted.
-      shift: [D] float32.
-      row_terms, column_terms: [n], [c] float32.
-      shifted: [c, D] float32, -2 (c - shift).
+    They are off by at most g times themselves, and that of a row does not depend on the rows beside it.
     """
-    chosen = tf.cast(tf.gather(rows, index), tf.float32) - shift
-    return tf.matmul(chosen, shifted, transpose_b=True) + column_terms + row_terms[:, None]
+    return np.square(rows, out=rows).sum(axis=1)
 
 
 def exact_squares(rows: np.ndarray, centroids: np.ndarray) -> np.ndarray:
@@ -67,8 +76,8 @@ def exact_squares(rows: np.ndarray, centroids: np.ndarray) -> np.ndarray:
     return (difference * difference).sum(axis=1)
 
 
-def add_rows(sums: np.ndarray, labels: np.ndarray, rows: np.ndarray, sign: int = 1):
-    """Adds (sign 1) or subtracts (-1) the rows [n, D], in order, to or from the float64 sums [K, D] of their labels [n]."""
+def add_rows(sums: np.ndarray, labels: np.ndarray, rows: np.ndarray, index: np.ndarray, sign: int = 1):
+    """Adds (sign 1) or subtracts (-1) the rows [W, D] at `index` [n], in that order, to or from the sums [K, D] of their labels [n]."""
     change = np.add if sign > 0 else np.subtract
-    for label, row in zip(labels.tolist(), rows, strict=True):
-        change(sums[label], row, out=sums[label])
+    for label, number in zip(labels.tolist(), index.tolist(), strict=True):
+        change(sums[label], rows[number], out=sums[label])

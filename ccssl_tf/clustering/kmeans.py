@@ -208,7 +208,7 @@ def _update(reader, centroids, found):
     leaves the mean of its old cluster; the only row of a cluster and rows at distance 0 are not taken. So with too few different rows
     the remaining empty clusters stay where they are.
     """
-    counts, sums, squares = found.counts.copy(), found.sums, found.squares
+    counts, sums, squares, changed = found.counts.copy(), found.sums, found.squares, found.changed
     empty = np.flatnonzero(counts == 0)
     furthest = np.argsort(-squares, kind="stable")[: len(empty)] if len(empty) else empty
     furthest = np.sort(furthest[squares[furthest] > 0])
@@ -220,8 +220,11 @@ def _update(reader, centroids, found):
                 sums[donor] -= row
                 counts[donor] -= 1
                 sums[cluster], counts[cluster] = row, 1
-    means = sums / np.maximum(counts, 1)[:, None]
-    return np.where(counts[:, None] > 0, means, centroids).astype(np.float32), bool(len(furthest))
+        changed = np.arange(len(counts))
+    changed = changed[counts[changed] > 0]
+    centroids = centroids.copy()
+    centroids[changed] = sums[changed] / counts[changed, None]
+    return centroids, bool(len(furthest))
 
 
 @contextlib.contextmanager

@@ -1,7 +1,6 @@
-"""The rows of a source as tensors that are worked on in any order: all of them if they fit the memory, else one window after another."""
+"""The rows of a source as arrays that are worked on in any order: all of them if they fit the memory, else one window after another."""
 
 import numpy as np
-import tensorflow as tf
 
 from ccssl_tf.errors import InputError
 
@@ -19,19 +18,17 @@ class Windows:
 
         Args:
           source: of rows.
-          memory_bytes: if the source is no larger, its rows are read once, into one window.
+          memory_bytes: if the source is no larger, its rows are read once, into one window. An array is never copied.
           check_stop: called before each window; may raise.
         """
         self._source, self._check_stop, self._kept = source, check_stop, None
-        self._row_bytes = source.dim * source.dtype.itemsize
-        self._keep = source.num_bytes <= memory_bytes
-        window = min(_MAX_BYTES, memory_bytes // _SHARE)
-        self._rows = int(np.clip((_COPY_BYTES if self._keep else window) // self._row_bytes, 64, 1 << 16))
-        self._tensor_dtype = tf.float16 if source.dtype == np.float16 else tf.float32
+        self._keep = source.in_memory or source.num_bytes <= memory_bytes
+        window = _COPY_BYTES if self._keep else min(_MAX_BYTES, memory_bytes // _SHARE)
+        self._rows = int(np.clip(window // (source.dim * source.dtype.itemsize), 64, 1 << 16))
         self.bytes_read = 0
 
     def __iter__(self):
-        """Yields (position of the first row, rows [n, D], a float16 or float32 tensor).
+        """Yields (position of the first row, rows [n, D]).
 
         Raises:
           InputError: there are more or fewer rows than the source said.
@@ -42,22 +39,23 @@ class Windows:
             self._kept = self._all_rows() if self._kept is None else self._kept
             yield 0, self._kept
         else:
-            yield from self._tensors()
+            yield from self._read()
 
     def _all_rows(self):
-        shape = [self._source.num_examples, self._source.dim]
-        rows = tf.Variable(tf.zeros(shape, self._tensor_dtype), trainable=False)
-        for start, window in self._tensors():
-            rows[start : start + len(window)].assign(window)
-        return rows.read_value()
+        if self._source.in_memory:
+            return next(iter(self._source.chunks(self._source.num_examples)))
+        rows = np.empty([self._source.num_examples, self._source.dim], self._source.dtype)
+        for start, window in self._read():
+            rows[start : start + len(window)] = window
+        return rows
 
-    def _tensors(self):
+    def _read(self):
         count, end = self._source.num_examples, 0
         for chunk in self._source.chunks(self._rows):
             self._check_stop()
             start, end = end, end + len(chunk)
             if end > count:
                 break
-            yield start, tf.convert_to_tensor(chunk.astype(self._tensor_dtype.as_numpy_dtype, copy=False))
+            yield start, chunk
         if end != count:
             raise InputError(f"features: a pass gave {end} rows or more instead of {count}; every pass must give the same rows")

@@ -1,0 +1,47 @@
+import numpy as np
+
+from ccssl_tf.clustering.gap_bounds import ROWS, GapBounds
+
+
+def distance(rows, centroids):
+    return np.sqrt(((rows[:, None] - centroids) ** 2).sum(axis=-1))
+
+
+def test_a_closed_pair_can_never_matter():
+    """Centroids wander, rows change their clusters: a pair that is not open is further than the own centroid, for every row."""
+    generator = np.random.default_rng(0)
+    rows, centroids = generator.normal(size=(ROWS * 5 + 7, 4)), generator.normal(size=(12, 4))
+    bounds = GapBounds(len(rows), 12)
+    moved, labels = np.zeros(12), distance(rows, centroids).argmin(axis=1)
+    reach = (distance(rows, centroids).min(axis=1) * (1 + 1e-6)).astype(np.float32)
+    granule = np.arange(len(rows)) // ROWS
+    assert bounds.open_pairs(0, 6, moved).all()
+    closed = 0
+    for step in range(60):
+        if step:
+            drift = 0.05 * generator.normal(size=centroids.shape) * (generator.random((12, 1)) < 0.3)
+            centroids += drift
+            moved += np.sqrt((drift**2).sum(axis=1)) * (1 + 1e-9)
+        distances = distance(rows, centroids)
+        before = reach.astype(np.float64)
+        reach = (distances[np.arange(len(rows)), labels] * (1 + 1e-6)).astype(np.float32)
+        bounds.grow(reach - before)
+        pairs = bounds.open_pairs(0, 6, moved)
+        matters = distances <= distances[np.arange(len(rows)), labels][:, None]
+        matters[np.arange(len(rows)), labels] = False
+        assert not (matters & ~pairs[granule]).any()
+        closed += np.sum(~pairs)
+        # Compute the open columns of the granules that have any, as a pass does.
+        granules, columns = np.flatnonzero(pairs.any(axis=1)), np.flatnonzero(pairs.any(axis=0))
+        if not len(granules):
+            continue
+        local = np.flatnonzero(np.isin(granule, granules))
+        old = labels.copy()
+        labels[local] = distances[local].argmin(axis=1)
+        changed = np.flatnonzero(labels != old)
+        reach[changed] = np.minimum(reach[changed], distances[changed, labels[changed]] * (1 + 1e-6))
+        lower = distances.copy()
+        lower[np.arange(len(rows)), labels] = np.inf
+        bounds.store(granules, columns, lower[np.ix_(local, columns)].astype(np.float32) * np.float32(1 - 1e-6), reach[local], moved)
+        bounds.lower(changed, old[changed], distances[changed, old[changed]] * (1 - 1e-6) - reach[changed], moved)
+    assert closed > 500

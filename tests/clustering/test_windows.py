@@ -1,0 +1,41 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+from clustering.test_sources import write_features
+
+from ccssl_tf.clustering import sources, windows
+from ccssl_tf.errors import InputError
+
+
+@pytest.mark.parametrize("memory_gb", [1.0, 1e-6])
+@pytest.mark.parametrize("kind", ["array", "directory", "tf.data"])
+def test_the_same_windows_on_every_pass(tmp_path, kind, memory_gb):
+    rows = np.random.default_rng(0).normal(size=(1000, 5)).astype(np.float16)
+    features = rows
+    if kind == "directory":
+        features = write_features(tmp_path / "features", rows, [300, 1, 699], "float16")
+    elif kind == "tf.data":
+        features = tf.data.Dataset.from_tensor_slices(rows).batch(77)
+    source = sources.open_source(features, int(memory_gb * 2**30))
+    reading = windows.Windows(source, int(memory_gb * 2**30))
+    passes = [list(reading) for _ in range(3)]
+    for found in passes:
+        np.testing.assert_array_equal(np.concatenate([window for _, window in found]), rows)
+        assert [start for start, _ in found] == [start for start, _ in passes[0]]
+    in_memory = memory_gb == 1 or kind == "array"
+    assert (len(passes[0]) == 1) == in_memory
+    assert (reading.bytes_read > 0) == (not in_memory)
+    if kind == "array":
+        assert np.shares_memory(passes[0][0][1], rows)
+
+
+@pytest.mark.parametrize("count", [10, 30])
+def test_other_rows_on_a_later_pass_are_refused(count):
+    class Source:
+        in_memory, num_examples, dim, dtype, num_bytes = False, 20, 3, np.dtype("float32"), 240
+
+        def chunks(self, rows):
+            yield np.zeros([count, 3], np.float32)
+
+    with pytest.raises(InputError, match="instead of 20"):
+        list(windows.Windows(Source(), 100))
