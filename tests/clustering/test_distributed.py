@@ -1,0 +1,111 @@
+"""K-means on two logical devices and in two processes finds what one device finds; both in processes of their own."""
+
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from ccssl_tf.clustering import KMeans, sources
+from ccssl_tf.clustering.distributed import PartSource
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+ROWS = np.random.default_rng(0).normal(size=[603, 24]).astype(np.float32) + np.repeat(np.arange(9), 67)[:, None]
+
+
+@pytest.mark.parametrize("first, last", [(0, 603), (0, 300), (130, 131), (251, 603)])
+@pytest.mark.parametrize("chunk_rows", [7, 64, 1000])
+def test_a_part_is_the_rows_of_the_whole(first, last, chunk_rows):
+    class InBlocks(sources.ArraySource):
+        def blocks_holding(self, positions):
+            """As a directory: only blocks of 50 rows that hold some of them."""
+            needed = np.unique(positions // 50)
+            return [ROWS[number * 50 : number * 50 + 50] for number in needed], positions - needed[0] * 50
+
+    for source in (sources.ArraySource(ROWS), InBlocks(ROWS)):
+        part = PartSource(source, slice(first, last))
+        chunks = list(part.chunks(chunk_rows))
+        assert all(len(chunk) == chunk_rows for chunk in chunks[:-1])
+        np.testing.assert_array_equal(np.concatenate(chunks), ROWS[first:last])
+        assert part.num_examples == last - first and part.num_bytes == (last - first) * 24 * 4
+        assert str(part.not_finite(0)) == str(source.not_finite(first))
+
+
+FIT = """
+import sys, pathlib
+sys.path.insert(0, sys.argv[1])
+from ccssl_tf import runtime
+tf = runtime.quiet_tensorflow()
+import numpy as np
+name, out = sys.argv[2:4]
+if name == "mirrored":
+    tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
+from absl import flags
+from ccssl_tf import distribution
+from ccssl_tf.clustering import KMeans
+flags.FLAGS(["test"])
+strategy = distribution.make_strategy(name)
+assert strategy.num_replicas_in_sync == 2
+rows = np.load(f"{out}.npy")
+for algorithm in ("lloyd", "lloyd_plain"):
+    for memory_gb in (1.0, 0.0):
+        # An impossible centroid: its cluster is empty and must be re-seeded alike everywhere.
+        start = np.concatenate([rows[:11], np.full([1, rows.shape[1]], 1e3, np.float32)])
+        for initialization in ("k-means++", start):
+            with strategy.scope():
+                kmeans = KMeans(12, algorithm=algorithm, memory_gb=memory_gb, initialization=initialization).fit(rows)
+                labels, distances = kmeans.assign(rows)
+            given = "given" if initialization is start else "drawn"
+            np.savez(
+                f"{out}.{algorithm}.{memory_gb}.{given}.{distribution.worker(strategy)[0]}.npz",
+                centroids=kmeans.centroids, inertia=kmeans.inertia, iterations=kmeans.iterations, labels=labels, distances=distances,
+            )
+distribution.wait_for_workers(strategy)
+"""
+
+
+def free_ports(count):
+    with_ports = [socket.create_server(("", 0)) for _ in range(count)]
+    ports = [server.getsockname()[1] for server in with_ports]
+    for server in with_ports:
+        server.close()
+    return ports
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["mirrored", "multi_worker"])
+def test_two_replicas_find_the_centroids_of_one(tmp_path, name):
+    """Sums are float64 and added in another order: centroids may differ in the last bit of float32."""
+    out = tmp_path / "rows"
+    np.save(f"{out}.npy", ROWS)
+    command = [sys.executable, "-c", FIT, str(ROOT), name, str(out)]
+    environments = [dict(os.environ)]
+    if name == "multi_worker":
+        cluster = dict(worker=[f"localhost:{port}" for port in free_ports(2)])
+        task = lambda index: json.dumps(dict(cluster=cluster, task=dict(type="worker", index=index)))  # noqa: E731
+        environments = [dict(os.environ, TF_CONFIG=task(index)) for index in range(2)]
+    processes = [subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True) for env in environments]
+    try:
+        for process in processes:
+            _, error = process.communicate(timeout=300)
+            assert process.returncode == 0, error
+    finally:
+        for process in processes:
+            process.kill()
+    start = np.concatenate([ROWS[:11], np.full([1, 24], 1e3, np.float32)])
+    for given, initialization in (("drawn", "k-means++"), ("given", start)):
+        one = KMeans(12, algorithm="lloyd_plain", initialization=initialization).fit(ROWS)
+        labels, distances = one.assign(ROWS)
+        found = sorted(tmp_path.glob(f"rows.*.{given}.*.npz"))
+        assert len(found) == 4 * len(processes)
+        for path in found:
+            with np.load(path) as two:
+                np.testing.assert_allclose(two["centroids"], one.centroids, rtol=1e-6, atol=1e-6, err_msg=path.name)
+                np.testing.assert_array_equal(two["labels"], labels)
+                np.testing.assert_allclose(two["distances"], distances, rtol=1e-5)
+                assert int(two["iterations"]) == one.iterations
+                assert float(two["inertia"]) == pytest.approx(one.inertia, rel=1e-6)
