@@ -110,15 +110,7 @@ class AcceleratedAssignment:
                 self._store(window, local, granules, columns, lower, left)
         else:
             self._assign_all(window, rows)
-        self._follow_labels(rows, before, self._labels[own])
-
-    def _follow_labels(self, rows, before, after):
-        """Moves rows from sum to sum: in their own order, so that the bits do not depend on what was skipped."""
-        moved = np.flatnonzero(before != after)
-        had = moved[before[moved] >= 0]
-        distances.add_rows(self._sums, before[had], rows, had, -1)
-        distances.add_rows(self._sums, after[moved], rows, moved)
-        self._changed[before[had]] = self._changed[after[moved]] = True
+        self._changed[distances.move_rows(self._sums, rows, before, self._labels[own])] = True
 
     def _follow_own_centroids(self, window, rows):
         """Computes the distance to the own centroid again where that has moved."""

@@ -7,13 +7,15 @@ pass before (of a checkpoint, or -1 and nothing), and everything else it keeps b
 import dataclasses
 
 import numpy as np
-import tensorflow as tf
 
 from ccssl_tf.clustering import distances
 from ccssl_tf.errors import InputError
 
 _CHUNK_BYTES = 256 << 20
 _MAX_CHUNK_ROWS = 8192
+# Rows whose product is computed together, and rows of which what is computed one by one stays in the processor's cache.
+_BLOCK_ROWS = 1024
+_MEASURED_ROWS = 128
 
 
 @dataclasses.dataclass
@@ -43,16 +45,20 @@ class PlainAssignment:
     """Computes every distance: float32, |x|^2 - 2 x.c + |c|^2 of rows shifted by a common vector."""
 
     def __init__(self, reader, labels, sums):
-        """Args: reader: ChunkReader; labels, sums: not used, every pass starts anew."""
-        del labels, sums
-        self._reader = reader
+        """Args: reader: ChunkReader; labels: [N] int32, -1: none yet; sums: [K, D] float64 of these labels."""
+        self._reader, self._labels, self._sums = reader, labels, sums.copy()
 
     def step(self, centroids: np.ndarray) -> Assignment:
         """Args: centroids: [K, D] float32."""
-        sums = np.zeros(centroids.shape, np.float64)
-        labels, squares = nearest(self._reader, centroids, sums)
-        counts = np.bincount(labels, minlength=len(centroids))
-        return Assignment(labels, squares, sums, counts, np.arange(len(counts)), labels.size * len(centroids), self._reader.bytes_read)
+        changed = [np.zeros(0, np.int64)]
+
+        def follow(start, rows, labels):
+            changed.append(distances.move_rows(self._sums, rows, self._labels[start : start + len(rows)], labels))
+
+        self._labels, squares = nearest(self._reader, centroids, follow)
+        counts = np.bincount(self._labels, minlength=len(centroids))
+        computed = len(squares) * len(centroids)
+        return Assignment(self._labels, squares, self._sums, counts, np.unique(np.concatenate(changed)), computed, self._reader.bytes_read)
 
 
 def chunk_rows(dim: int, num_clusters: int) -> int:
@@ -60,13 +66,13 @@ def chunk_rows(dim: int, num_clusters: int) -> int:
     return int(np.clip(_CHUNK_BYTES // (4 * num_clusters + 20 * dim), 16, _MAX_CHUNK_ROWS))
 
 
-def nearest(reader, centroids: np.ndarray, sums: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+def nearest(reader, centroids: np.ndarray, on_chunk=lambda start, rows, labels: None) -> tuple[np.ndarray, np.ndarray]:
     """One pass over the rows that computes every distance.
 
     Args:
       reader: ChunkReader.
       centroids: [K, D] float32.
-      sums: [K, D] float64 that the rows are added to, by cluster; or None.
+      on_chunk: called with the position of the first row, rows [n, D] and their labels [n].
 
     Returns:
       labels [N] int32, squared distances [N] float32.
@@ -74,24 +80,38 @@ def nearest(reader, centroids: np.ndarray, sums: np.ndarray | None = None) -> tu
     Raises:
       InputError, CorruptArtifactError: a row is not finite, or a pass gives more or fewer rows than there are.
     """
-    count = reader.source.num_examples
+    count, dim = reader.source.num_examples, reader.source.dim
     labels, squares = np.empty(count, np.int32), np.empty(count, np.float32)
     shift = centroids.mean(axis=0, dtype=np.float64).astype(np.float32)
-    shifted, norms = map(tf.constant, distances.shift_centroids(centroids, shift))
-    centroids, end = tf.constant(centroids), 0
+    shifted, norms = distances.shift_centroids(centroids, shift)
+    shifted = distances.Gathered(len(centroids), dim).take(shifted, np.arange(len(centroids)))
+    copies, end = distances.Gathered(_BLOCK_ROWS, dim), 0
     for start, chunk in reader:
         end = start + len(chunk)
         if end > count:
             break
-        rows = tf.cast(tf.convert_to_tensor(chunk), tf.float32)
-        chunk_labels, chunk_squares = distances.nearest(rows, centroids, shifted, norms, shift)
-        labels[start:end], squares[start:end] = chunk_labels.numpy(), chunk_squares.numpy()
+        for at in range(0, len(chunk), _BLOCK_ROWS):
+            index = np.arange(at, min(at + _BLOCK_ROWS, len(chunk)))
+            rows = copies.take(chunk, index)
+            rows -= shift
+            scores = distances.product(rows, shifted)
+            scores += norms
+            labels[start + index] = scores.argmin(axis=1)
+        measure(chunk, centroids, labels[start:end], squares[start:end], copies)
         check_finite(reader, squares, start, end)
-        if sums is not None:
-            distances.add_rows(sums, labels[start:end], chunk, np.arange(len(chunk)))
+        on_chunk(start, chunk, labels[start:end])
     if end != count:
         raise InputError(f"features: a pass gave {end} rows or more instead of {count}; every pass must give the same rows")
     return labels, squares
+
+
+def measure(rows, centroids, labels, squares, copies):
+    """Writes the squared distances of the rows [n, D] to the centroids of their labels [n] into squares [n] float32."""
+    for at in range(0, len(rows), _MEASURED_ROWS):
+        part = slice(at, at + _MEASURED_ROWS)
+        difference = copies.take(rows, np.arange(at, min(at + _MEASURED_ROWS, len(rows))))
+        difference -= centroids[labels[part]]
+        squares[part] = distances.square_norms(difference)
 
 
 def check_finite(reader, squares: np.ndarray, start: int, end: int):

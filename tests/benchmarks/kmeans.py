@@ -2,7 +2,7 @@
 
 python -m tests.benchmarks.kmeans --features_dir=DIR [--num_clusters=1000] [--iterations=50] [--rounds=3] [--contenders=...]
 
-Features of real photos: `ccssl_tf.extract --endpoint=conv4 --pool_grid=5` of the photos of `../shared/data/imagenet64` (README), 15,000 x 4800.
+Features of real photos, 15,000 x 4800: `ccssl_tf.extract --endpoint=conv4 --pool_grid=5 --image_size=64` of `../shared/data/imagenet64`.
 The sides take turns in one process. All make as many iterations as ours needs until no label changes, or --iterations. Then it is checked,
 untimed, that every pass of `lloyd` gives the labels that computing every distance from the same centroids gives; where two labels differ,
 the distances must be equal within float32 rounding. faiss-cpu and scikit-learn-intelex are not needed: what cannot be imported is skipped.
@@ -14,15 +14,11 @@ import statistics
 import time
 import warnings
 
-from absl import flags
-
-from ccssl_tf import runtime
-
-tf = runtime.quiet_tensorflow()
-
 import numpy as np
+from absl import flags
 from sklearn.cluster import KMeans as SklearnKMeans
 
+from ccssl_tf import runtime
 from ccssl_tf.clustering import KMeans, assignment, distances, sources
 from ccssl_tf.clustering.accelerated import AcceleratedAssignment
 from ccssl_tf.errors import FlagError
@@ -122,10 +118,12 @@ def main():
 
 def inertia(rows, centroids):
     """Returns the sum of squared distances of the rows to their nearest centroids."""
-    best = [np.argmin(np.sum(centroids**2, axis=1) - 2 * rows[at : at + 1024] @ centroids.T, axis=1) for at in range(0, len(rows), 1024)]
-    return sum(
-        float(np.sum((row - centroids[label]) ** 2, dtype=np.float64)) for row, label in zip(rows, np.concatenate(best), strict=True)
-    )
+    total, norms = 0.0, np.sum(centroids**2, axis=1)
+    for at in range(0, len(rows), 1024):
+        some = rows[at : at + 1024]
+        nearest = centroids[np.argmin(norms - 2 * some @ centroids.T, axis=1)]
+        total += float(np.sum((some - nearest) ** 2, dtype=np.float64))
+    return total
 
 
 def _importable(rows, contenders):
@@ -170,8 +168,8 @@ def _check_labels(rows, start, iterations):
         means = found.sums / np.maximum(found.counts, 1)[:, None]
         centroids = np.where(found.counts[:, None] > 0, means, centroids).astype(np.float32)
     print(
-        f"\nlabels of {iterations + 1} passes beside those of all distances in float32: {different} of {(iterations + 1) * len(rows)} differ; "
-        f"their squared distances by at most {largest:.1e} of themselves"
+        f"\nlabels of {iterations + 1} passes beside those of all distances in float32: {different} of "
+        f"{(iterations + 1) * len(rows)} differ; their squared distances by at most {largest:.1e} of themselves"
     )
 
 

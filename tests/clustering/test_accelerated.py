@@ -97,7 +97,7 @@ def test_equals_the_plain_algorithm(seed):
     rows = blobs(count, dim, clusters, seed, spread=1.0)
     start = rows[generator.choice(count, clusters, replace=False)]
     if seed % 3 == 0:
-        start[: clusters // 3] = 50  # Empty clusters, and copies of each other.
+        start[: clusters // 3] += 50 + np.arange(clusters // 3, dtype=np.float32)[:, None]  # Empty clusters, to be re-seeded.
     ours, plain = (KMeans(clusters, initialization=start, algorithm=algorithm).fit(rows) for algorithm in ("lloyd", "lloyd_plain"))
     assert ours.iterations == plain.iterations
     np.testing.assert_allclose(ours.centroids, plain.centroids, rtol=1e-5, atol=1e-5)

@@ -8,7 +8,7 @@ def test_a_plain_pass_is_what_it_says():
     rows = blobs(700, 6, 9, seed=0).astype(np.float16)
     centroids = rows[:9].astype(np.float32)
     reader = sources.ChunkReader(sources.open_source(rows, 0), 64, 0)
-    found = assignment.PlainAssignment(reader, None, None).step(centroids)
+    found = assignment.PlainAssignment(reader, np.full(700, -1, np.int32), np.zeros([9, 6])).step(centroids)
     exact = ((rows[:, None].astype(np.float64) - centroids) ** 2).sum(axis=-1)
     np.testing.assert_array_equal(found.labels, exact.argmin(axis=1))
     np.testing.assert_allclose(found.squares, exact.min(axis=1), rtol=1e-5)
