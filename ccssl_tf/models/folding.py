@@ -29,7 +29,6 @@ def fold_batch_normalization(backbone: Backbone) -> Backbone:
             weights = [np.asarray(weight, np.float64) for weight in backbone.get_layer(layer.name).get_weights()]
             norm = norms.get(f"{layer.name}_norm")
             layer.set_weights(_folded(weights, norm) if norm else weights)
-    folded.input_mean = backbone.input_mean
     folded.weights_from = dict(backbone.weights_from or {}, batch_normalization="merged into the kernels")
     return folded
 

@@ -13,6 +13,7 @@ NETWORKS = {
     "small alexnet": lambda: AlexNet(stem="small", normalization="batch_norm", width_multiplier=0.1, fc_units=()),
     "alexnet with fc": lambda: AlexNet(normalization="batch_norm", width_multiplier=0.1, fc_units=(12, 9), image_size=67),
     "vgg16": lambda: VGG16(normalization="batch_norm", width_multiplier=0.1, fc_units=(), input_mean=(1, 2, 3)),
+    "halves": lambda: AlexNet(stem="small", normalization="batch_norm", width_multiplier=0.1, fc_units=(), colors="lab_halves"),
 }
 
 
