@@ -35,6 +35,7 @@ class ContextEncoder(Task):
 
     As in the paper's feature learning: AlexNet's pool5 (small networks: their last map), a channel-wise fully connected layer with dropout
     0.5, a 1x1 convolution that mixes channels, and up-convolutions (4x4, stride 2) to about the picture's size; L2 on the holes alone.
+    For small images the decoder has batch normalisation, and no dropout.
     The adversarial term is left out, as the paper leaves it out here: it could not make it converge with AlexNet (section 5.2).
     Simplified: no arbitrary shapes for holes ("random region" cuts them out with the masks of PASCAL VOC; the paper found random blocks to
     give features as general), the central hole is predicted without the overlap of 7 pixels, the decoder's widths are our own.
@@ -63,7 +64,9 @@ class ContextEncoder(Task):
         images = keras.Input([self.image_size, self.image_size, 3], name="images")
         endpoints = backbone(images)
         x = endpoints["pool5" if "pool5" in endpoints else backbone.endpoint_names[-1]]
-        x = PerExampleDropout(0.5, stream=_DROPOUT_STREAM, name="dropout")(ChannelwiseDense(name="channelwise_fc")(x))
+        x = ChannelwiseDense(name="channelwise_fc")(x)
+        # Before batch normalisation dropout would shift the statistics that evaluation relies on.
+        x = x if small else PerExampleDropout(0.5, stream=_DROPOUT_STREAM, name="dropout")(x)
         x = keras.layers.Conv2D(x.shape[-1], 1, kernel_initializer="he_normal", activation="relu", name="mixing")(x)
         steps = (self.image_size // x.shape[1]).bit_length() - 1
         for number, channels in enumerate(_DECODER[len(_DECODER) - steps + 1 :], 1):
