@@ -28,12 +28,12 @@ def test_commands_flagfiles_and_links_exist():
 
 
 def test_the_added_task_is_short_and_learns(image_dir, tmp_path):
-    code = re.search(r"```python\n(class Rotation.*?)```", README, re.DOTALL).group(1)
+    code = re.search(r"```python\n(class Negative.*?)```", README, re.DOTALL).group(1)
     assert len([line for line in code.splitlines() if line.strip()]) <= 30
     names = dict(tf=tf, Task=Task, stage_flags=stage_flags, network_flags=network_flags, image_ops=image_ops, pipeline=pipeline)
     names |= dict(build_classifier=build_classifier, per_example_random=per_example_random)
     exec(compile(code, "README.md", "exec"), names)
-    task = names["Rotation"](data_dir=image_dir, image_size=32)
+    task = names["Negative"](data_dir=image_dir, image_size=32)
 
     def backbone():
         return AlexNet(stem="small", normalization="batch_norm", width_multiplier=0.1, fc_units=())
