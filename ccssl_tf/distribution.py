@@ -162,7 +162,7 @@ def split_batches(dataset: tf.data.Dataset, strategy):
         return dataset
     size = next(iter(dataset.element_spec.values())).shape[0]
     rows = part_of_worker(size, strategy)
-    parts = dataset.map(lambda batch: {name: value[rows] for name, value in batch.items()}, deterministic=True)
+    parts = dataset.map(lambda batch: {name: value[rows] for name, value in batch.items()})
     parts = parts.rebatch(size // strategy.num_replicas_in_sync, drop_remainder=True).prefetch(2 * local_replicas(strategy))
     return strategy.distribute_datasets_from_function(lambda _: parts)
 
@@ -177,7 +177,7 @@ def deal_batches(dataset: tf.data.Dataset, strategy):
         return dataset
     count = int(dataset.cardinality())
     dealt = dataset.repeat().take(-(-count // replicas) * replicas).enumerate()
-    dealt = dealt.map(lambda place, batch: dict(batch, weight=batch["weight"] * tf.cast(place < count, tf.float32)), deterministic=True)
+    dealt = dealt.map(lambda place, batch: dict(batch, weight=batch["weight"] * tf.cast(place < count, tf.float32)))
     index, workers = worker(strategy)
     own = dealt.shard(workers, index).prefetch(local_replicas(strategy))
     return strategy.distribute_datasets_from_function(lambda _: own)
@@ -185,12 +185,33 @@ def deal_batches(dataset: tf.data.Dataset, strategy):
 
 def sum_over_workers(values: np.ndarray, strategy) -> np.ndarray:
     """Returns the sum of every worker's `values` (same shape and dtype): the same bits on all."""
-    return values if worker(strategy)[1] == 1 else _collect(values.ravel(), "sum", strategy).reshape(values.shape)
+    if worker(strategy)[1] == 1:
+        return values
+    zeros = [tf.zeros(values.shape, values.dtype)] * (local_replicas(strategy) - 1)
+    shares = to_replicas([tf.constant(values), *zeros], strategy)
+    return strategy.experimental_local_results(_summing(strategy)(shares))[0].numpy()
+
+
+@functools.cache
+def _summing(strategy):
+    def on_replica(share):
+        # What comes in from outside a tf.function has no device yet, and all_reduce asks for one.
+        return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, tf.identity(share))
+
+    return tf.function(lambda shares: strategy.run(on_replica, args=(shares,)), reduce_retracing=True, autograph=False)
 
 
 def concatenate_over_workers(values: np.ndarray, strategy) -> np.ndarray:
     """Returns every worker's `values`, joined along the first dimension in the order of the workers."""
-    return values if worker(strategy)[1] == 1 else _collect(values.ravel(), "gather", strategy).reshape(-1, *values.shape[1:])
+    index, workers = worker(strategy)
+    if workers == 1:
+        return values
+    lengths = np.zeros(workers, np.int64)
+    lengths[index] = len(values)
+    ends = np.cumsum(sum_over_workers(lengths, strategy))
+    joined = np.zeros([ends[-1], *values.shape[1:]], values.dtype)
+    joined[ends[index] - len(values) : ends[index]] = values
+    return sum_over_workers(joined, strategy)
 
 
 def any_worker(flag: bool, strategy) -> bool:
@@ -201,18 +222,3 @@ def any_worker(flag: bool, strategy) -> bool:
 def wait_for_workers(strategy):
     """Returns when every worker has come here."""
     any_worker(False, strategy)
-
-
-def _collect(values, operation, strategy):
-    nothing = np.zeros_like(values) if operation == "sum" else values[:0]
-    shares = to_replicas([tf.constant(values)] + [tf.constant(nothing)] * (local_replicas(strategy) - 1), strategy)
-    return strategy.experimental_local_results(_collective(strategy, operation)(shares))[0].numpy()
-
-
-@functools.cache
-def _collective(strategy, operation):
-    def on_replica(share):
-        context = tf.distribute.get_replica_context()
-        return context.all_reduce(tf.distribute.ReduceOp.SUM, share) if operation == "sum" else context.all_gather(share, axis=0)
-
-    return tf.function(lambda shares: strategy.run(on_replica, args=(shares,)), reduce_retracing=True, autograph=False)

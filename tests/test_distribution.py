@@ -1,0 +1,164 @@
+"""TF_CONFIG, waiting for peers, and training in two local processes: as one process, stopped, killed and started again."""
+
+import json
+import os
+import pathlib
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ccssl_tf import distribution
+from ccssl_tf.errors import InputError
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+def config(ports, index=0, kind="worker", **cluster):
+    return json.dumps(dict(cluster=dict(worker=[f"localhost:{port}" for port in ports], **cluster), task=dict(type=kind, index=index)))
+
+
+@pytest.mark.parametrize(
+    "value, message",
+    [
+        (None, "no 'TF_CONFIG'"),
+        ("{", "cannot be read"),
+        ("[]", "cannot be read"),
+        ('{"cluster": {"worker": ["a:1"]}}', "no 'task'"),
+        (config([1, 2], index=2), "this is worker 2, and the cluster has 2 worker"),
+        (config([1, 2], index=-1), "this is worker -1"),
+        (config([1, 2], kind="chief"), "this is chief 0"),
+        (config([1, 1]), "host:port of its own"),
+        (config([1, 70000]), "host:port of its own"),
+        (config(["x"]), "cannot be read"),
+        (config([1], ps=["a:2"]), "cluster has ps"),
+    ],
+)
+def test_a_bad_tf_config_is_refused_in_one_line(monkeypatch, value, message):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    if value is not None:
+        monkeypatch.setenv("TF_CONFIG", value)
+    with pytest.raises(InputError, match=re.escape(message)):
+        distribution.read_tf_config()
+
+
+def test_the_chief_is_the_first_worker(monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", config([3, 4], index=1, chief=["c:2"]))
+    assert distribution.read_tf_config() == (["c:2", "localhost:3", "localhost:4"], 2)
+    monkeypatch.setenv("TF_CONFIG", config([3, 4], kind="chief", chief=["c:2"]))
+    assert distribution.read_tf_config()[1] == 0
+
+
+def free_ports(count):
+    servers = [socket.create_server(("", 0)) for _ in range(count)]
+    ports = [server.getsockname()[1] for server in servers]
+    for server in servers:
+        server.close()
+    return ports
+
+
+def test_waits_for_a_peer_and_says_so(capsys):
+    addresses = [f"localhost:{port}" for port in free_ports(2)]
+    late = threading.Timer(0.7, distribution.wait_for_peers, [addresses, 1])
+    late.start()
+    distribution.wait_for_peers(addresses, 0, report_seconds=0.3)
+    # The other one has seen this one, or does so now: in a job TensorFlow would answer at the address.
+    with socket.create_server(("", int(addresses[0].split(":")[1]))):
+        late.join(10)
+    assert not late.is_alive()
+    assert f"worker 0 of 2 waits for {addresses[1]}" in capsys.readouterr().out
+
+
+def test_a_port_in_use_is_named():
+    with socket.create_server(("", 0)) as server:
+        port = server.getsockname()[1]
+        with pytest.raises(InputError, match=f"port {port}"):
+            distribution.wait_for_peers([f"localhost:{port}", "localhost:1"], 0)
+
+
+def test_one_device_is_one_worker_with_everything():
+    strategy = tf.distribute.get_strategy()
+    values = np.arange(3)
+    assert distribution.worker(strategy) == (0, 1) and distribution.is_chief() and distribution.local_replicas(strategy) == 1
+    assert distribution.sum_over_workers(values, strategy) is values is distribution.concatenate_over_workers(values, strategy)
+    assert distribution.any_worker(True, strategy) is True
+    assert distribution.part_of_worker(7) == slice(0, 7)
+    batches = tf.data.Dataset.range(4).batch(2)
+    assert distribution.split_batches(batches, strategy) is batches is distribution.deal_batches(batches, strategy)
+
+
+class Job:
+    """Two workers that train."""
+
+    def __init__(self, image_dir, workdir, *more):
+        ports, self.processes = free_ports(2), []
+        for index in range(2):
+            environment = dict(os.environ, TF_CONFIG=config(ports, index))
+            command = train_command(image_dir, workdir, *more)
+            self.processes.append(
+                subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            )
+
+    def wait_for(self, text):
+        for line in self.processes[0].stdout:
+            if text in line:
+                return
+        raise AssertionError(f"no {text!r}")
+
+    def end(self):
+        """Returns exit codes and last lines."""
+        try:
+            outputs = [process.communicate(timeout=400)[0] for process in self.processes]
+        finally:
+            for process in self.processes:
+                process.kill()
+        return [process.returncode for process in self.processes], [(output.strip().splitlines() or [""])[-1] for output in outputs]
+
+
+def train_command(image_dir, workdir, *more):
+    return [
+        *(sys.executable, "-m", "ccssl_tf.train", "--task=jigsaw_pp", f"--data_dir={image_dir}", f"--workdir={workdir}"),
+        *("--image_size=32", "--width_multiplier=0.1", "--num_permutations=10", "--permutations_per_image=2", "--tile_fc6_units=16"),
+        *("--puzzle_fc7_units=32", "--batch_size=16", "--checkpoint_steps=3", "--log_steps=1", *more),
+    ]
+
+
+def result(workdir, steps):
+    saved = tf.train.load_checkpoint(str(workdir / f"checkpoints/ckpt-{steps}"))
+    names = [name for name in saved.get_variable_to_shape_map() if name.startswith("variables/")]
+    return {name: saved.get_tensor(name) for name in names}, json.loads((workdir / "metrics.json").read_text())
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one_and_continue_after_a_signal_and_a_kill(image_dir, tmp_path):
+    steps = "--train_steps=40"
+    subprocess.run(train_command(image_dir, tmp_path / "one", steps), cwd=ROOT, check=True, capture_output=True)
+    codes, lines = Job(image_dir, tmp_path / "two", steps).end()
+    assert codes == [0, 0], lines
+    for number, how in ((1, signal.SIGTERM), (1, signal.SIGKILL), (0, signal.SIGKILL)):
+        job = Job(image_dir, tmp_path / "broken", steps)
+        job.wait_for("  loss ")
+        time.sleep(0.5)
+        job.processes[number].send_signal(how)
+        codes, lines = job.end()
+        assert codes[1 - number] == 75, (codes, lines)
+        if how == signal.SIGTERM:
+            assert codes[number] == 75 and all("stopped by a signal at step" in line for line in lines), lines
+        else:
+            assert "a peer went away" in lines[1 - number], lines
+    codes, lines = Job(image_dir, tmp_path / "broken", steps).end()
+    assert codes == [0, 0], lines
+    one, two, broken = (result(tmp_path / name, 40) for name in ("one", "two", "broken"))
+    assert two[1] == broken[1]
+    for name, value in two[0].items():
+        np.testing.assert_array_equal(value, broken[0][name], err_msg=name)
+        np.testing.assert_allclose(value, one[0][name], rtol=1e-3, atol=1e-3, err_msg=name)
+    assert {path.name for path in (tmp_path / "two").iterdir()} == {path.name for path in (tmp_path / "one").iterdir()}
+    assert len(list((tmp_path / "two/tensorboard").iterdir())) == 1
