@@ -16,9 +16,10 @@ tf = runtime.quiet_tensorflow()
 
 import numpy as np
 
-from ccssl_tf import stage_flags
+from ccssl_tf import distribution, stage_flags
 from ccssl_tf.clustering import KMeans, cluster_report, image_facts, pseudo_labels, sources
-from ccssl_tf.clustering.kmeans import ALGORITHMS, INITIALIZATIONS, print_pass
+from ccssl_tf.clustering.kmeans import ALGORITHMS, INITIALIZATIONS
+from ccssl_tf.clustering.pass_log import print_pass, write_summaries
 from ccssl_tf.data import manifest as manifest_lib
 from ccssl_tf.errors import FlagError, InputError
 from ccssl_tf.workdir import Workdir
@@ -28,9 +29,35 @@ _ASSIGN_DIR = flags.DEFINE_multi_string(
     "assign_dir", None, "Feature directory whose images get the pseudo-labels; repeat for more splits. Default: --features_dir."
 )
 _NUM_CLUSTERS = flags.DEFINE_integer("num_clusters", 2000, "Number of clusters K (2000 in the paper).")
-_ALGORITHM = flags.DEFINE_enum("algorithm", "lloyd", ALGORITHMS, "Exact Lloyd iterations, as in the paper.")
-_INITIALIZATION = flags.DEFINE_enum("initialization", "k-means++", INITIALIZATIONS, "Start: greedy k-means++ on a sample, or random rows.")
-_MAX_ITERATIONS = flags.DEFINE_integer("max_iterations", 100, "Most updates of the centroids.", lower_bound=1)
+_ALGORITHM = flags.DEFINE_enum(
+    "algorithm",
+    "lloyd",
+    ALGORITHMS,
+    "Exact Lloyd iterations, as in the paper, or mini-batches (Sculley 2010): nearly as good, sooner.",
+)
+_INITIALIZATION = flags.DEFINE_enum(
+    "initialization",
+    "k-means++",
+    INITIALIZATIONS,
+    "Start: greedy k-means++ on a sample, k-means|| on all rows, or random rows.",
+)
+_INITIAL_CENTROIDS = flags.DEFINE_string("initial_centroids", None, "Centroids to start from instead: [K, D] saved by numpy.save (.npy).")
+_RESTARTS = flags.DEFINE_integer("restarts", 1, "Fits from different starts; the one with the lowest inertia is kept.", lower_bound=1)
+_MINIBATCH_SIZE = flags.DEFINE_integer("minibatch_size", 1024, "Rows a mini-batch.", lower_bound=1)
+_MAX_NO_IMPROVEMENT = flags.DEFINE_integer(
+    "max_no_improvement",
+    10,
+    "Stop after this many mini-batches in a row not lowering the smoothed inertia; 0: do not.",
+    lower_bound=0,
+)
+_REASSIGNMENT_RATIO = flags.DEFINE_float(
+    "reassignment_ratio",
+    0.01,
+    "Mini-batch: clusters with fewer rows than this share of the largest one's move to rows of others.",
+    lower_bound=0,
+    upper_bound=0.99,
+)
+_MAX_ITERATIONS = flags.DEFINE_integer("max_iterations", 100, "Most updates of the centroids; mini-batch: passes.", lower_bound=1)
 _TOLERANCE = flags.DEFINE_float(
     "tolerance", 1e-4, "Stop when a pass lowers the inertia by less than this share of it; 0: when no assignment changes.", lower_bound=0
 )
@@ -41,6 +68,7 @@ def main():
     """Runs the stage."""
     if not _FEATURES_DIR.value:
         raise FlagError("--features_dir: not given; name a workdir of ccssl_tf.extract")
+    strategy = distribution.make_strategy(distribution.STRATEGY.value)
     fitted = sources.DirectorySource(_FEATURES_DIR.value)
     assigned = _assigned_sources(fitted)
     _check_num_clusters(fitted)
@@ -50,43 +78,50 @@ def main():
         print(f"would write the pseudo-labels of {', '.join(assigned)} into {stage_flags.WORKDIR.value}")
         return
     inputs = {f"assign_dir[{number}]" if number else "assign_dir": path for number, path in enumerate(_ASSIGN_DIR.value or [])}
-    with Workdir(
-        stage_flags.WORKDIR.value, inputs=dict(inputs, features_dir=_FEATURES_DIR.value, data_dir=stage_flags.DATA_DIR.value)
-    ) as workdir:
+    inputs.update(features_dir=_FEATURES_DIR.value, data_dir=stage_flags.DATA_DIR.value)
+    with Workdir(stage_flags.WORKDIR.value, inputs=inputs, writes=distribution.is_chief(strategy)) as workdir:
         if workdir.is_done:
             print(f"{workdir.path}: already complete", flush=True)
             return
         with runtime.stop_on_signal() as should_stop:
-            _run(workdir, fitted, assigned, images, should_stop)
+            _run(workdir, fitted, assigned, images, strategy, should_stop)
+            # A worker that left earlier would look like one that died.
+            distribution.wait_for_workers(strategy)
 
 
-def _run(workdir, fitted, assigned, images, should_stop):
+def _run(workdir, fitted, assigned, images, strategy, should_stop):
+    chief = distribution.is_chief(strategy)
     checkpoint = workdir.path / "checkpoint.npz"
     kmeans = KMeans(
         _NUM_CLUSTERS.value,
         algorithm=_ALGORITHM.value,
-        initialization=_INITIALIZATION.value,
+        initialization=pathlib.Path(_INITIAL_CENTROIDS.value) if _INITIAL_CENTROIDS.value else _INITIALIZATION.value,
+        restarts=_RESTARTS.value,
+        minibatch_size=_MINIBATCH_SIZE.value,
+        max_no_improvement=_MAX_NO_IMPROVEMENT.value,
+        reassignment_ratio=_REASSIGNMENT_RATIO.value,
         max_iterations=_MAX_ITERATIONS.value,
         tolerance=_TOLERANCE.value,
         seed=runtime.SEED.value,
         memory_gb=_MEMORY_GB.value,
+        strategy=strategy,
     )
-    summaries = tf.summary.create_file_writer(str(workdir.path / "tensorboard"))
+    summaries = tf.summary.create_file_writer(str(workdir.path / "tensorboard")) if chief else tf.summary.create_noop_writer()
 
     def on_pass(values):
         print_pass(values)
-        with summaries.as_default(step=values["iteration"]):
-            for name in ("inertia", "moved", "empty_clusters", "seconds"):
-                tf.summary.scalar(f"kmeans/{name}", values[name])
-        summaries.flush()
+        write_summaries(summaries, values)
 
     kmeans.fit(fitted, checkpoint_path=checkpoint, on_pass=on_pass, should_stop=should_stop)
     summaries.close()
-    with manifest_lib.atomic_file(workdir.path / "centroids.npy") as temporary:
-        np.save(temporary, kmeans.centroids)
+    if chief:
+        with manifest_lib.atomic_file(workdir.path / "centroids.npy") as temporary:
+            np.save(temporary, kmeans.centroids)
     splits, metrics, nearest_tables, picture = {}, {}, {}, None
     for split, source in assigned.items():
         labels, distances = kmeans.assign(source, should_stop=should_stop)
+        if not chief:
+            continue
         index = source.indices()
         fingerprint = source.manifest.info["images_fingerprint"]
         facts = image_facts.read_image_facts(images[split], split, fingerprint) if images[split] else None
@@ -100,6 +135,8 @@ def _run(workdir, fitted, assigned, images, should_stop):
             picture = cluster_report.draw_nearest(cluster_report.pictured_clusters(nearest, distances), nearest, index, facts)
         shown = "".join(f"  {name} {value:.4f}" for name, value in agreement.items())
         print(f"pseudo-labels  {split}  {len(labels)} images{shown}", flush=True)
+    if not chief:
+        return
     manifest_lib.write_json(workdir.path / "nearest.json", nearest_tables)
     if picture is not None:
         (workdir.path / "pictures").mkdir(exist_ok=True)
@@ -127,7 +164,8 @@ def _run(workdir, fitted, assigned, images, should_stop):
             splits=metrics,
         )
     )
-    checkpoint.unlink()
+    for path in workdir.path.glob("checkpoint.npz*"):
+        path.unlink()
 
 
 def _assigned_sources(fitted):

@@ -147,7 +147,7 @@ def part_of_worker(count: int, strategy=None) -> slice:
 
 def local_replicas(strategy) -> int:
     """Returns how many replicas this process runs."""
-    return len(strategy.extended.worker_devices)
+    return 1 if strategy.num_replicas_in_sync == 1 else len(strategy.extended.worker_devices)
 
 
 def to_replicas(values: list, strategy):

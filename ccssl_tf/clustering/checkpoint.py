@@ -36,14 +36,14 @@ class FitState:
         return cls(0, centroids, np.full(num_examples, -1, np.int32), float("inf"), False, np.zeros(centroids.shape))
 
 
-def save(path, state: FitState, identity: str):
-    """Writes `state`, wholly or not at all; `identity` is a digest of features, K, start and seed."""
+def save(path, state, identity: str):
+    """Writes `state`, a dataclass of arrays and numbers, wholly or not at all; `identity` is a digest of features, K, start and seed."""
     with manifest_lib.atomic_file(path) as temporary, open(temporary, "wb") as file:
         np.savez(file, identity=np.array(identity), **vars(state))
 
 
-def load(path, identity: str) -> FitState | None:
-    """Returns the saved state, None if there is none.
+def load(path, identity: str, kind: type = FitState):
+    """Returns the saved state, of dataclass `kind`; None if there is none.
 
     Raises:
       InputError: it belongs to other features, K, start or seed.
@@ -55,18 +55,11 @@ def load(path, identity: str) -> FitState | None:
     try:
         with np.load(path, allow_pickle=False) as saved:
             found = str(saved["identity"])
-            state = FitState(
-                int(saved["iteration"]),
-                saved["centroids"],
-                saved["labels"],
-                float(saved["inertia"]),
-                bool(saved["reseeded"]),
-                saved["sums"],
-            )
+            values = {field.name: saved[field.name] for field in dataclasses.fields(kind) if found == identity}
     except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise CorruptArtifactError(f"{path}: not a k-means checkpoint ({error}); remove it to start again") from error
     if found != identity:
         raise InputError(
             f"{path}: belongs to other features, K, start or seed ({found[:12]}, now {identity[:12]}); remove it to start again"
         )
-    return state
+    return kind(**{name: value if value.ndim else value.item() for name, value in values.items()})

@@ -1,4 +1,4 @@
-"""Where k-means starts: greedy k-means++ (Arthur and Vassilvitskii 2007, section 2.2 for several trials a centre), or random rows."""
+"""Greedy k-means++ (Arthur and Vassilvitskii 2007, section 2.2 for several trials a centre), and which rows it sees."""
 
 import math
 
@@ -22,7 +22,7 @@ def random_positions(num_examples: int, count: int, seed: int) -> np.ndarray:
     return np.sort(generator.choice(num_examples, count, replace=False, shuffle=False))
 
 
-def kmeans_plus_plus(rows: np.ndarray, num_clusters: int, seed: int, check_stop=lambda: None) -> np.ndarray:
+def kmeans_plus_plus(rows: np.ndarray, num_clusters: int, seed: int, check_stop=lambda: None, weights=None) -> np.ndarray:
     """Greedy k-means++: each centre is the best of 2 + log K rows drawn with probability proportional to the squared distance.
 
     Args:
@@ -30,6 +30,7 @@ def kmeans_plus_plus(rows: np.ndarray, num_clusters: int, seed: int, check_stop=
       num_clusters: K.
       seed: of the draws.
       check_stop: called for every centre; may raise.
+      weights: [S] float, how many rows each stands for; None: one each.
 
     Returns:
       [K, D] float32, rows of `rows`; all different if there are K different rows.
@@ -38,18 +39,19 @@ def kmeans_plus_plus(rows: np.ndarray, num_clusters: int, seed: int, check_stop=
     trials = 2 + int(math.log(num_clusters))
     centred = tf.constant(rows) - tf.reduce_mean(rows, axis=0)
     norms = tf.reduce_sum(centred * centred, axis=-1)
+    weights = np.ones(len(rows), np.float32) if weights is None else np.asarray(weights, np.float32)
     chosen = np.empty(num_clusters, np.int64)
-    chosen[0] = generator.integers(len(rows))
-    closest, _ = _closest_after(centred, norms, tf.fill([len(rows)], tf.float32.max), tf.constant(chosen[:1]))
+    chosen[0] = generator.integers(len(rows)) if (weights == 1).all() else generator.choice(len(rows), p=weights / weights.sum(dtype=float))
+    closest, _ = _closest_after(centred, norms, tf.fill([len(rows)], tf.float32.max), tf.constant(chosen[:1]), weights)
     for number in range(1, num_clusters):
         check_stop()
-        cumulated = np.cumsum(closest, dtype=np.float64)
+        cumulated = np.cumsum(closest * weights, dtype=np.float64)
         if cumulated[-1] > 0:
             draws = np.searchsorted(cumulated, generator.random(trials) * cumulated[-1], side="right")
         else:  # Fewer different rows than clusters: the rest start as copies, k-means says so.
             draws = generator.integers(len(rows), size=trials)
         candidates = np.minimum(draws, len(rows) - 1)
-        closest, best = _closest_after(centred, norms, closest, tf.constant(candidates))
+        closest, best = _closest_after(centred, norms, closest, tf.constant(candidates), weights)
         chosen[number] = candidates[best]
     return rows[chosen]
 
@@ -60,13 +62,14 @@ def kmeans_plus_plus(rows: np.ndarray, num_clusters: int, seed: int, check_stop=
         tf.TensorSpec([None], tf.float32),
         tf.TensorSpec([None], tf.float32),
         tf.TensorSpec([None], tf.int64),
+        tf.TensorSpec([None], tf.float32),
     ]
 )
-def _closest_after(rows, norms, closest, candidates):
+def _closest_after(rows, norms, closest, candidates, weights):
     """Returns each row's squared distance to its closest centre [S] if the best candidate joins, and which one that is."""
     own_norms = tf.gather(norms, candidates)[:, None]
     distances = own_norms + norms - 2 * tf.matmul(tf.gather(rows, candidates), rows, transpose_b=True)
     distances = tf.where(distances > _ROUNDING * (own_norms + norms), distances, 0.0)
     closest = tf.minimum(closest, distances)
-    best = tf.argmin(tf.reduce_sum(tf.cast(closest, tf.float64), axis=-1))
+    best = tf.argmin(tf.reduce_sum(tf.cast(closest * weights, tf.float64), axis=-1))
     return closest[best], best

@@ -1,4 +1,4 @@
-"""Lloyd's k-means over features that need not fit in memory (section 4.2: Euclidean distances, K = 2000).
+"""K-means over features that need not fit in memory (section 4.2: Lloyd's, Euclidean distances, K = 2000; `minibatch` beside it).
 
 Distances are float32, |x|^2 - 2 x.c + |c|^2 of rows shifted by a common vector (so that a large mean costs no precision); the distance
 to the nearest centroid is then computed directly, and centroids are float64 means. Rows go through in chunks of a size that depends on
@@ -7,19 +7,22 @@ D and K alone: memory is bounded, and the result does not depend on where the ro
 
 import contextlib
 import hashlib
+import os
 import time
 
 import numpy as np
 import tensorflow as tf
 
-from ccssl_tf.clustering import assignment, checkpoint, initialization, sources
+from ccssl_tf import distribution
+from ccssl_tf.clustering import assignment, checkpoint, distributed, minibatch_fit, restarts, sources, starts
 from ccssl_tf.clustering.accelerated import AcceleratedAssignment
-from ccssl_tf.data.manifest import fingerprint_of
+from ccssl_tf.clustering.pass_log import PassLog, print_pass
+from ccssl_tf.data.manifest import file_sha256, fingerprint_of
 from ccssl_tf.errors import InputError
 
 _ASSIGNMENTS = {"lloyd": AcceleratedAssignment, "lloyd_plain": assignment.PlainAssignment}
-ALGORITHMS = tuple(_ASSIGNMENTS)
-INITIALIZATIONS = ("k-means++", "random")
+ALGORITHMS = (*_ASSIGNMENTS, "minibatch")
+INITIALIZATIONS = starts.NAMES
 
 
 class KMeans:
@@ -28,7 +31,7 @@ class KMeans:
     Attributes (after `fit`):
       centroids: [K, D] float32.
       inertia: float, sum over rows of the squared distance to the nearest of `centroids`.
-      iterations: int, passes that updated the centroids.
+      iterations: int, passes that updated the centroids; with "minibatch" those begun.
       cluster_sizes: [K] int64, rows nearest to each centroid.
       empty_clusters: int, how many of them are 0: there are fewer than K different rows, or the fit was stopped early.
     """
@@ -43,17 +46,31 @@ class KMeans:
         tolerance: float = 0.0,
         seed: int = 0,
         memory_gb: float = 4.0,
+        restarts: int = 1,
+        minibatch_size: int = 1024,
+        max_no_improvement: int = 10,
+        reassignment_ratio: float = 0.01,
+        checkpoint_seconds: float = 60.0,
+        strategy=None,
     ):
         """Sets what is to be computed; `fit` computes it.
 
         Args:
           num_clusters: K, at least 1.
-          algorithm: "lloyd", exact, accelerated: skips the distances that cannot matter; "lloyd_plain", exact, computes all.
-          initialization: "k-means++" (greedy, on a uniform sample), "random" (rows) or an array [K, D].
-          max_iterations: most updates of the centroids; one more pass measures the inertia of the last ones.
+          algorithm: "lloyd", exact, accelerated: skips the distances that cannot matter; "lloyd_plain", exact, computes all;
+            "minibatch", Sculley's: see `minibatch`.
+          initialization: "k-means++" (greedy, on a uniform sample), "k-means||" (all rows, in 5 or 6 passes), "random" (rows), an array
+            [K, D] or the path of one, `.npy`.
+          max_iterations: most updates of the centroids (mini-batch: passes); one more pass measures the inertia of the last ones.
           tolerance: stop when a pass lowers the inertia by at most this share of it; 0: when it, or the assignments, no longer change.
-          seed: of the start.
+          seed: of the start and the order of mini-batches.
           memory_gb: features up to this size are kept in memory, others are read again on each pass; also bounds the sample.
+          restarts: fits from different starts, of which the one with the lowest inertia is kept.
+          minibatch_size, max_no_improvement, reassignment_ratio: of "minibatch": rows a batch; batches without a lower smoothed inertia
+            after which it stops, 0: never; clusters with fewer rows than this share of the largest one's get rows of others.
+          checkpoint_seconds: least time between two checkpoints inside a pass.
+          strategy: a tf.distribute strategy whose replicas share the rows; by default the current one. All workers must call the same
+            methods with the same rows; the chief alone writes checkpoints, in storage that all of them share.
 
         Raises:
           InputError: a value that can never be right.
@@ -62,14 +79,29 @@ class KMeans:
             raise InputError(f"num_clusters={num_clusters}: at least one cluster is needed")
         if algorithm not in ALGORITHMS:
             raise InputError(f"algorithm={algorithm!r}: unknown; there are {', '.join(ALGORITHMS)}")
-        if isinstance(initialization, str) and initialization not in INITIALIZATIONS:
-            raise InputError(f"initialization={initialization!r}: unknown; there are {', '.join(INITIALIZATIONS)} or an array [K, D]")
+        given = not isinstance(initialization, str) or initialization.endswith(".npy")
+        if not given and initialization not in INITIALIZATIONS:
+            raise InputError(
+                f"initialization={initialization!r}: unknown; there are {', '.join(INITIALIZATIONS)}, an array [K, D] or its .npy"
+            )
         if max_iterations < 1 or not tolerance >= 0:
             raise InputError(f"max_iterations={max_iterations}, tolerance={tolerance}: they must be at least 1 and 0")
+        if minibatch_size < 1 or max_no_improvement < 0 or not 0 <= reassignment_ratio < 1:
+            raise InputError(
+                f"minibatch_size={minibatch_size}, max_no_improvement={max_no_improvement}, reassignment_ratio={reassignment_ratio}: they "
+                "must be at least 1, at least 0 and in [0, 1)"
+            )
+        if restarts < 1 or (restarts > 1 and given and algorithm != "minibatch"):
+            raise InputError(f"restarts={restarts}: at least 1; and 1 where the first centroids are given, every fit would be the same")
+        self._strategy = strategy or tf.distribute.get_strategy()
+        if algorithm == "minibatch" and distribution.worker(self._strategy)[1] > 1:
+            raise InputError("algorithm='minibatch' runs in one process; several workers share the rows of lloyd and lloyd_plain")
         self.num_clusters = num_clusters
         self._algorithm, self._initialization, self._seed = algorithm, initialization, seed
         self._max_iterations, self._tolerance = max_iterations, tolerance
         self._memory_bytes = int(memory_gb * 2**30)
+        self._restarts, self._checkpoint_seconds = restarts, checkpoint_seconds
+        self._minibatch = dict(batch_rows=minibatch_size, max_no_improvement=max_no_improvement, reassignment_ratio=reassignment_ratio)
         self.centroids = self.inertia = self.iterations = self.cluster_sizes = self.empty_clusters = None
 
     def fit(self, features, *, checkpoint_path=None, on_pass=None, should_stop=None) -> "KMeans":
@@ -78,8 +110,9 @@ class KMeans:
         Args:
           features: [N, D] array, tf.data.Dataset of [B, D] (same rows in the same order on every pass), or path of a feature directory.
           checkpoint_path: an `.npz` written after every pass; if it is there, the fit continues from it, on CPU to the same bits.
-          on_pass: called with a dict after each pass: iteration, inertia, moved (share of rows), empty_clusters,
-            computed (share of all distances), seconds, gb_read.
+          on_pass: called with a dict after each pass: iteration, inertia (mini-batch: smoothed), moved (share of rows), empty_clusters,
+            split_clusters (got rows of others before it), imbalance (1: equal sizes), computed (share of all distances), gflops, seconds,
+            gb_read, eta_seconds (at most), sizes [K].
           should_stop: asked between chunks; True ends the fit with `Interrupted`.
 
         Raises:
@@ -93,11 +126,24 @@ class KMeans:
         chunk_rows = assignment.chunk_rows(source.dim, self.num_clusters)
         reader = sources.ChunkReader(source, chunk_rows, self._memory_bytes, should_stop)
         identity = self._identity(source) if checkpoint_path else None
-        state = checkpoint.load(checkpoint_path, identity) if checkpoint_path else None
+        log = PassLog(source.num_examples, source.dim, self.num_clusters, self._max_iterations + 1, on_pass or print_pass)
+        fit_one = self._fit_minibatch if self._algorithm == "minibatch" else self._fit_lloyd
         with _exact_float32():
-            if state is None:
-                state = checkpoint.FitState.start(self._start(reader), source.num_examples)
-            self._iterate(reader, state, checkpoint_path, identity, on_pass or print_pass)
+            best = restarts.best_of(
+                self._restarts,
+                lambda number, path: fit_one(reader, restarts.fit_seed(self._seed, number), path, identity, log),
+                checkpoint_path,
+                identity,
+                writes=distribution.is_chief(self._strategy),
+            )
+        self.centroids, self.inertia, self.iterations = best.centroids, best.inertia, best.iterations
+        self.cluster_sizes, self.empty_clusters = best.cluster_sizes, int(np.sum(best.cluster_sizes == 0))
+        if self.empty_clusters:
+            print(
+                f"warning: {self.empty_clusters} of {self.num_clusters} clusters are empty: there may be fewer different rows than "
+                "clusters",
+                flush=True,
+            )
         return self
 
     def assign(self, features, *, should_stop=None) -> tuple[np.ndarray, np.ndarray]:
@@ -109,7 +155,7 @@ class KMeans:
             raise InputError(f"features of dimension {source.dim}, but the centroids have {self.centroids.shape[1]}; extract both alike")
         reader = sources.ChunkReader(source, assignment.chunk_rows(source.dim, self.num_clusters), 0, should_stop)
         with _exact_float32():
-            labels, squares = assignment.nearest(reader, self.centroids)
+            labels, squares = distributed.nearest(reader, self.centroids, self._strategy)
         return labels, np.sqrt(squares)
 
     def predict(self, features) -> np.ndarray:
@@ -122,51 +168,48 @@ class KMeans:
 
     def _identity(self, source):
         start = self._initialization
-        if not isinstance(start, str):
+        if isinstance(start, str | os.PathLike) and start not in INITIALIZATIONS:
+            start = file_sha256(start)
+        elif not isinstance(start, str):
             start = hashlib.sha256(np.asarray(start, np.float32).tobytes()).hexdigest()
-        return fingerprint_of([source.fingerprint(), self.num_clusters, self._algorithm, start, self._seed, self._memory_bytes])
+        parts = [source.fingerprint(), self.num_clusters, self._algorithm, start, self._seed, self._memory_bytes]
+        return fingerprint_of(parts + ([self._minibatch] if self._algorithm == "minibatch" else []))
 
-    def _start(self, reader):
-        """Returns the initial centroids [K, D] float32."""
-        source = reader.source
-        if not isinstance(self._initialization, str):
-            centroids = np.array(self._initialization, np.float32)
-            if centroids.shape != (self.num_clusters, source.dim):
-                wanted = [self.num_clusters, source.dim]
-                raise InputError(f"initialization: an array {list(centroids.shape)} was given, centroids are {wanted}")
-            if not np.isfinite(centroids).all():
-                raise InputError("initialization: the array holds a NaN or an infinity")
-            return centroids
-        plus_plus = self._initialization == "k-means++"
-        count = self.num_clusters
-        if plus_plus:
-            count = initialization.sample_size(source.num_examples, source.dim, self.num_clusters, self._memory_bytes)
-        positions = initialization.random_positions(source.num_examples, count, self._seed)
-        rows = reader.take(positions)
-        finite = np.isfinite(rows).all(axis=-1)
-        if not finite.all():
-            raise source.not_finite(int(positions[np.argmin(finite)]))
-        return initialization.kmeans_plus_plus(rows, self.num_clusters, self._seed, reader.check_stop) if plus_plus else rows
+    def _fit_minibatch(self, reader, seed, path, identity, log):
+        return minibatch_fit.fit(
+            reader,
+            lambda: starts.initial_centroids(reader, self.num_clusters, self._initialization, seed),
+            seed=seed,
+            max_passes=self._max_iterations,
+            tolerance=self._tolerance,
+            log=log,
+            checkpoint_path=path,
+            identity=identity,
+            checkpoint_seconds=self._checkpoint_seconds,
+            **self._minibatch,
+        )
 
-    def _iterate(self, reader, state, checkpoint_path, identity, on_pass):
-        assigner = _ASSIGNMENTS[self._algorithm](reader, state.labels, state.sums)
+    def _fit_lloyd(self, reader, seed, path, identity, log):
+        state = checkpoint.load(path, identity) if path else None
+        if state is None:
+            start = starts.initial_centroids(reader, self.num_clusters, self._initialization, seed)
+            state = checkpoint.FitState.start(start, reader.source.num_examples)
+        assigner = distributed.make_assignment(_ASSIGNMENTS[self._algorithm], reader, state.labels, state.sums, self._strategy)
         while True:
-            if checkpoint_path:
-                checkpoint.save(checkpoint_path, state, identity)
+            if path and distribution.is_chief(self._strategy):
+                checkpoint.save(path, state, identity)
             started = time.monotonic()
             found = assigner.step(state.centroids)
             inertia, moved = float(found.squares.sum(dtype=np.float64)), int(np.sum(found.labels != state.labels))
-            empty = int(np.sum(found.counts == 0))
-            on_pass(
-                dict(
-                    iteration=state.iteration,
-                    inertia=inertia,
-                    moved=moved / len(found.labels),
-                    empty_clusters=empty,
-                    computed=found.distances / (len(found.labels) * self.num_clusters),
-                    seconds=time.monotonic() - started,
-                    gb_read=found.bytes_read / 1e9,
-                )
+            log(
+                iteration=state.iteration,
+                inertia=inertia,
+                moved_rows=moved,
+                sizes=found.counts,
+                split=state.reseeded,
+                computed=found.distances,
+                seconds=time.monotonic() - started,
+                bytes_read=found.bytes_read,
             )
             reason = self._reason_to_stop(state, inertia, moved)
             if reason:
@@ -174,12 +217,7 @@ class KMeans:
             centroids, reseeded = _update(reader, state.centroids, found)
             state = checkpoint.FitState(state.iteration + 1, centroids, found.labels, inertia, reseeded, found.sums)
         print(f"k-means  stopped after {state.iteration} iterations: {reason}", flush=True)
-        if empty:
-            print(
-                f"warning: {empty} of {self.num_clusters} clusters are empty: there may be fewer different rows than clusters", flush=True
-            )
-        self.centroids, self.inertia, self.iterations = state.centroids, inertia, state.iteration
-        self.cluster_sizes, self.empty_clusters = found.counts, empty
+        return restarts.FitResult(state.centroids, inertia, state.iteration, found.counts)
 
     def _reason_to_stop(self, state, inertia, moved):
         if not moved:
@@ -191,18 +229,8 @@ class KMeans:
         return None
 
 
-def print_pass(values: dict):
-    """Prints one line for a pass; see `KMeans.fit`."""
-    print(
-        f"k-means  pass {values['iteration'] + 1}  inertia {values['inertia']:.6g}  moved {values['moved']:.2%}"
-        f"  empty {values['empty_clusters']}  computed {values['computed']:.2%}  {values['seconds']:.1f} s"
-        f"  read {values['gb_read']:.3g} GB",
-        flush=True,
-    )
-
-
 def _update(reader, centroids, found):
-    """Returns the means of the clusters, [K, D] float32, and whether empty clusters were re-seeded.
+    """Returns the means of the clusters, [K, D] float32, and how many empty clusters were re-seeded.
 
     Rule: E empty clusters take the E rows furthest from their centroids, each row once (equal distances: the earlier row), and the row
     leaves the mean of its old cluster; the only row of a cluster and rows at distance 0 are not taken. So with too few different rows
@@ -211,7 +239,7 @@ def _update(reader, centroids, found):
     counts, sums, squares, changed = found.counts.copy(), found.sums, found.squares, found.changed
     empty = np.flatnonzero(counts == 0)
     furthest = np.argsort(-squares, kind="stable")[: len(empty)] if len(empty) else empty
-    furthest = np.sort(furthest[squares[furthest] > 0])
+    furthest, reseeded = np.sort(furthest[squares[furthest] > 0]), 0
     if len(furthest):
         sums = sums.copy()
         for cluster, position, row in zip(empty, furthest, reader.take(furthest), strict=False):
@@ -220,11 +248,12 @@ def _update(reader, centroids, found):
                 sums[donor] -= row
                 counts[donor] -= 1
                 sums[cluster], counts[cluster] = row, 1
+                reseeded += 1
         changed = np.arange(len(counts))
     changed = changed[counts[changed] > 0]
     centroids = centroids.copy()
     centroids[changed] = sums[changed] / counts[changed, None]
-    return centroids, bool(len(furthest))
+    return centroids, reseeded
 
 
 @contextlib.contextmanager

@@ -1,6 +1,8 @@
 """Feature rows [N, D] that k-means reads again and again in one fixed order: an array, a tf.data or a feature directory."""
 
+import collections
 import hashlib
+import itertools
 import os
 import pathlib
 
@@ -85,6 +87,15 @@ class DatasetSource:
         """Yields the rows in order as [<= rows, D]."""
         return self._dataset.rebatch(rows).prefetch(2).as_numpy_iterator()
 
+    def windows(self, generator, rows: int) -> list[list[range]]:
+        """Returns the positions of windows of `rows` rows, in the one order in which they can be read."""
+        del generator
+        return [[range(start, min(start + rows, self.num_examples))] for start in range(0, self.num_examples, rows)]
+
+    def read_windows(self, windows: list[list[range]], first: int):
+        """Yields the rows [w, D] of `windows`, what `windows()` returned, from number `first` on."""
+        yield from itertools.islice(self.chunks(len(windows[0][0])), first, len(windows))
+
     def blocks_holding(self, positions: np.ndarray):
         """Returns an iterable of blocks [n, D] with the rows at `positions` (ascending) and their positions in it."""
         return self.chunks(1024), positions
@@ -129,6 +140,33 @@ class DirectorySource:
         counts = np.array([shard.num_examples for shard in shards])
         moved = (ends[needed] - counts) - (np.cumsum(counts) - counts)
         return self._blocks(shards), positions - moved[which]
+
+    def windows(self, generator, rows: int) -> list[list[range]]:
+        """Returns the positions of the rows of each window: shards in a random order, put together while they have at most `rows` rows."""
+        counts = np.array([shard.num_examples for shard in self._shards])
+        ends, windows, room = np.cumsum(counts), [], 0
+        for shard in generator.permutation(np.flatnonzero(counts)):
+            if not windows or counts[shard] > room:
+                windows.append([])
+                room = rows
+            windows[-1].append(range(int(ends[shard] - counts[shard]), int(ends[shard])))
+            room -= counts[shard]
+        return windows
+
+    def read_windows(self, windows: list[list[range]], first: int):
+        """Yields the rows [w, D] of `windows`, what `windows()` returned, from number `first` on."""
+        ends = np.cumsum([shard.num_examples for shard in self._shards])
+        shards = [self._shards[np.searchsorted(ends, part.start, side="right")] for window in windows[first:] for part in window]
+        blocks = self._blocks(shards) if shards else iter(())
+        for window in windows[first:]:
+            rows, count = np.empty([sum(map(len, window)), self.dim], self.dtype), 0
+            while count < len(rows):
+                block = next(blocks, None)
+                if block is None or count + len(block) > len(rows):
+                    raise self._damage()
+                rows[count : count + len(block)] = block
+                count += len(block)
+            yield rows
 
     def indices(self) -> np.ndarray:
         """Returns the image index of every row, in order: [N] int64."""
@@ -208,6 +246,20 @@ class ChunkReader:
         self._keep = not source.in_memory and source.num_bytes <= memory_bytes
         self._kept = None
         self.bytes_read = 0
+
+    def of_source(self, source, memory_bytes: int | None = None) -> "ChunkReader":
+        """Returns a reader of another source, otherwise like this one."""
+        return ChunkReader(source, self._rows, self.memory_bytes if memory_bytes is None else memory_bytes, self._should_stop)
+
+    @property
+    def keeps(self) -> bool:
+        """Whether the rows are in memory, or will be after the first pass."""
+        return self.source.in_memory or self._keep
+
+    def load(self):
+        """Reads what is to be kept in memory, if that has not been done."""
+        if self._keep and self._kept is None:
+            collections.deque(self, maxlen=0)
 
     def __iter__(self):
         """Yields (position of the first row, rows [n, D])."""

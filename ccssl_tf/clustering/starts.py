@@ -1,0 +1,64 @@
+"""Where k-means starts: rows drawn in one of several ways, or centroids that are given."""
+
+import os
+
+import numpy as np
+
+from ccssl_tf.clustering.initialization import kmeans_plus_plus, random_positions, sample_size
+from ccssl_tf.clustering.kmeans_parallel import kmeans_parallel
+from ccssl_tf.errors import InputError
+
+NAMES = ("k-means++", "random", "k-means||")
+
+
+def initial_centroids(reader, num_clusters: int, how, seed: int) -> np.ndarray:
+    """Returns the first centroids, [K, D] float32, and says in a line where they come from.
+
+    Args:
+      reader: ChunkReader.
+      num_clusters: K.
+      how: one of `NAMES`, an array [K, D] or the path of one (`.npy`).
+      seed: of what is drawn.
+
+    Raises:
+      InputError: an array of another shape, or not finite; not a file of an array.
+    """
+    source = reader.source
+    if not isinstance(how, str) or how not in NAMES:
+        return given_centroids(how, num_clusters, source.dim)
+    if how == "k-means||":
+        return kmeans_parallel(reader, num_clusters, seed)
+    count = num_clusters
+    if how == "k-means++":
+        count = sample_size(source.num_examples, source.dim, num_clusters, reader.memory_bytes)
+        print(f"k-means  start: greedy k-means++ on {count} of {source.num_examples} rows", flush=True)
+    positions = random_positions(source.num_examples, count, seed)
+    rows = reader.take(positions)
+    check_rows(source, positions, rows)
+    return kmeans_plus_plus(rows, num_clusters, seed, reader.check_stop) if how == "k-means++" else rows
+
+
+def given_centroids(given, num_clusters: int, dim: int) -> np.ndarray:
+    """Returns an array [K, D], or what the `.npy` at a path holds, as float32, checked."""
+    name = "initialization"
+    if isinstance(given, str | os.PathLike):
+        name = os.fspath(given)
+        try:
+            given = np.load(given, allow_pickle=False)
+        except (ValueError, EOFError) as error:
+            raise InputError(f"{name}: not an array saved by numpy.save ({error})") from error
+    centroids = np.asarray(given)
+    if not isinstance(centroids, np.ndarray) or centroids.shape != (num_clusters, dim) or centroids.dtype.kind not in "fiu":
+        raise InputError(f"{name}: an array {centroids.dtype} {list(centroids.shape)} was given, centroids are [{num_clusters}, {dim}]")
+    with np.errstate(over="ignore"):
+        centroids = centroids.astype(np.float32)
+    if not np.isfinite(centroids).all():
+        raise InputError(f"{name}: the array holds a NaN or an infinity")
+    return centroids
+
+
+def check_rows(source, positions: np.ndarray, rows: np.ndarray):
+    """Raises the source's error for the first of `rows` [n, D] that is not finite."""
+    finite = np.isfinite(rows).all(axis=-1)
+    if not finite.all():
+        raise source.not_finite(int(positions[np.argmin(finite)]))
