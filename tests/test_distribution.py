@@ -65,14 +65,22 @@ def free_ports(count):
 
 
 def test_waits_for_a_peer_and_says_so(capsys):
-    addresses = [f"localhost:{port}" for port in free_ports(2)]
-    late = threading.Timer(0.7, distribution.wait_for_peers, [addresses, 1])
-    late.start()
+    ports, seen = free_ports(2), threading.Event()
+    addresses = [f"localhost:{port}" for port in ports]
+
+    def late():
+        time.sleep(0.7)
+        distribution.wait_for_peers(addresses, 1)
+        # Where TensorFlow answers from now on.
+        with socket.create_server(("", ports[1])):
+            seen.wait(10)
+
+    thread = threading.Thread(target=late, daemon=True)
+    thread.start()
     distribution.wait_for_peers(addresses, 0, report_seconds=0.3)
-    # The other one has seen this one, or does so now: in a job TensorFlow would answer at the address.
-    with socket.create_server(("", int(addresses[0].split(":")[1]))):
-        late.join(10)
-    assert not late.is_alive()
+    seen.set()
+    thread.join(10)
+    assert not thread.is_alive()
     assert f"worker 0 of 2 waits for {addresses[1]}" in capsys.readouterr().out
 
 

@@ -14,7 +14,7 @@ from ccssl_tf.clustering import KMeans, sources
 from ccssl_tf.clustering.distributed import PartSource
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-ROWS = np.random.default_rng(0).normal(size=[603, 24]).astype(np.float32) + np.repeat(np.arange(9), 67)[:, None]
+ROWS = (np.random.default_rng(0).normal(size=[603, 24]) + np.repeat(np.arange(9), 67)[:, None]).astype(np.float32)
 
 
 @pytest.mark.parametrize("first, last", [(0, 603), (0, 300), (130, 131), (251, 603)])
