@@ -57,20 +57,15 @@ def test_interrupted_run_ends_with_the_same_weights(image_dir, tmp_path, monkeyp
     def backbone():
         return tiny_backbone(normalization)
 
-    def task():
-        task = tiny_task(image_dir)
-        task.with_norm = normalization == "batch_norm"
-        return task
-
     options = dict(name=optimizer, backbone=backbone, weight_decay=1e-3, bias_multiplier=2.0)
-    straight, straight_metrics, _ = run(task(), tmp_path / "straight", 10, **options)
+    straight, straight_metrics, _ = run(tiny_task(image_dir), tmp_path / "straight", 10, **options)
     for stop_at in (3, 8):
         counted = interrupting_after(monkeypatch, stop_at - (3 if stop_at == 8 else 0))
         with pytest.raises(Interrupted, match=f"step {stop_at};"):
-            run(task(), tmp_path / "broken", 10, **options)
+            run(tiny_task(image_dir), tmp_path / "broken", 10, **options)
         assert counted
         monkeypatch.undo()
-    resumed, resumed_metrics, _ = run(task(), tmp_path / "broken", 10, **options)
+    resumed, resumed_metrics, _ = run(tiny_task(image_dir), tmp_path / "broken", 10, **options)
     for ours, theirs in zip(straight.variables, resumed.variables, strict=True):
         np.testing.assert_array_equal(ours.numpy(), theirs.numpy(), err_msg=ours.path)
     assert straight_metrics == resumed_metrics
@@ -97,7 +92,6 @@ def test_accumulation_equals_one_large_batch_without_batch_statistics(image_dir,
     results = []
     for parts in (1, 2):
         task = tiny_task(image_dir)
-        task.with_norm = False
         options = dict(name="sgd", backbone=lambda: tiny_backbone("lrn"), accumulate_steps=parts, weight_decay=1e-2)
         results.append(run(task, tmp_path / str(parts), 3, **options)[0])
     for ours, theirs in zip(*(model.trainable_variables for model in results), strict=True):
@@ -149,7 +143,6 @@ models = {}
 for normalization in ("batch_norm", "lrn"):
     for name in ("one", "mirrored"):
         task = test_training.tiny_task(image_dir)
-        task.with_norm = normalization == "batch_norm"
         strategy = strategies[name]
         assert strategy.num_replicas_in_sync == (2 if name == "mirrored" else 1)
         models[name], metrics, _ = test_training.run(
