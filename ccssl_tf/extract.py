@@ -11,7 +11,7 @@ from ccssl_tf import runtime
 
 tf = runtime.quiet_tensorflow()
 
-from ccssl_tf import network_flags, registry, stage_flags
+from ccssl_tf import distribution, network_flags, registry, stage_flags
 from ccssl_tf.data import records
 from ccssl_tf.data.manifest import Manifest
 from ccssl_tf.errors import FlagError
@@ -27,10 +27,12 @@ def main():
     """Runs the stage."""
     if not stage_flags.DATA_DIR.value:
         raise FlagError("--data_dir: not given; name a directory written by a data_prep command")
+    strategy = distribution.make_strategy(distribution.STRATEGY.value)
     runtime.seed_everything(runtime.SEED.value)
     images = Manifest.read(stage_flags.DATA_DIR.value, "images")
     rows = images.num_examples(_SPLIT.value)
-    extractor = registry.lookup(registry.EXTRACTORS, _EXTRACTOR.value, "extractor").from_flags(registry.build_backbone)
+    with strategy.scope():
+        extractor = registry.lookup(registry.EXTRACTORS, _EXTRACTOR.value, "extractor").from_flags(registry.build_backbone)
     size = rows * extractor.dim * tf.as_dtype(_FEATURE_DTYPE.value).size
     print(
         f"extract  {rows} images, split {_SPLIT.value}, to rows of {extractor.dim} {_FEATURE_DTYPE.value}: {size / 1e9:.3g} GB in "
@@ -41,7 +43,7 @@ def main():
         print(f"would write them into {stage_flags.WORKDIR.value}")
         return
     inputs = dict(data_dir=stage_flags.DATA_DIR.value, init_backbone=network_flags.INIT_BACKBONE.value, **extractor.inputs())
-    with Workdir(stage_flags.WORKDIR.value, inputs=inputs) as workdir:
+    with Workdir(stage_flags.WORKDIR.value, inputs=inputs, writes=distribution.is_chief(strategy)) as workdir:
         if workdir.is_done:
             print(f"{workdir.path}: already complete")
             return
@@ -53,10 +55,13 @@ def main():
                 workdir.path,
                 dtype=_FEATURE_DTYPE.value,
                 should_stop=should_stop,
+                strategy=strategy,
             )
         workdir.finish(
             metrics=dict(num_examples=rows, dim=extractor.dim, num_bytes=sum(s.num_bytes for s in manifest.shards(_SPLIT.value)))
         )
+        # A worker that left earlier would look like one that died.
+        distribution.wait_for_workers(strategy)
 
 
 if __name__ == "__main__":

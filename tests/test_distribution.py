@@ -103,13 +103,12 @@ def test_one_device_is_one_worker_with_everything():
 
 
 class Job:
-    """Two workers that train."""
+    """Two workers of one command."""
 
-    def __init__(self, image_dir, workdir, *more):
+    def __init__(self, command):
         ports, self.processes = free_ports(2), []
         for index in range(2):
             environment = dict(os.environ, TF_CONFIG=config(ports, index))
-            command = train_command(image_dir, workdir, *more)
             self.processes.append(
                 subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
             )
@@ -148,10 +147,10 @@ def result(workdir, steps):
 def test_two_processes_train_as_one_and_continue_after_a_signal_and_a_kill(image_dir, tmp_path):
     steps = "--train_steps=40"
     subprocess.run(train_command(image_dir, tmp_path / "one", steps), cwd=ROOT, check=True, capture_output=True)
-    codes, lines = Job(image_dir, tmp_path / "two", steps).end()
+    codes, lines = Job(train_command(image_dir, tmp_path / "two", steps)).end()
     assert codes == [0, 0], lines
     for number, how in ((1, signal.SIGTERM), (1, signal.SIGKILL), (0, signal.SIGKILL)):
-        job = Job(image_dir, tmp_path / "broken", steps)
+        job = Job(train_command(image_dir, tmp_path / "broken", steps))
         job.wait_for("  loss ")
         time.sleep(0.5)
         job.processes[number].send_signal(how)
@@ -161,7 +160,7 @@ def test_two_processes_train_as_one_and_continue_after_a_signal_and_a_kill(image
             assert codes[number] == 75 and all("stopped by a signal at step" in line for line in lines), lines
         else:
             assert "a peer went away" in lines[1 - number], lines
-    codes, lines = Job(image_dir, tmp_path / "broken", steps).end()
+    codes, lines = Job(train_command(image_dir, tmp_path / "broken", steps)).end()
     assert codes == [0, 0], lines
     one, two, broken = (result(tmp_path / name, 40) for name in ("one", "two", "broken"))
     assert two[1] == broken[1]
@@ -170,3 +169,70 @@ def test_two_processes_train_as_one_and_continue_after_a_signal_and_a_kill(image
         np.testing.assert_allclose(value, one[0][name], rtol=1e-3, atol=1e-3, err_msg=name)
     assert {path.name for path in (tmp_path / "two").iterdir()} == {path.name for path in (tmp_path / "one").iterdir()}
     assert len(list((tmp_path / "two/tensorboard").iterdir())) == 1
+
+
+@pytest.mark.slow
+def test_two_processes_extract_and_cluster_as_one(image_dir, tmp_path):
+    def extract(name):
+        options = ["--width_multiplier=0.1", "--image_size=32", "--batch_size=8", "--endpoint=conv3", "--split=train"]
+        return [sys.executable, "-m", "ccssl_tf.extract", f"--data_dir={image_dir}", f"--workdir={tmp_path / name}", *options]
+
+    def cluster(name, features):
+        options = [f"--features_dir={tmp_path / features}", "--num_clusters=5", f"--workdir={tmp_path / name}"]
+        return [sys.executable, "-m", "ccssl_tf.cluster", *options]
+
+    for command in (extract("one"), cluster("clusters-one", "one")):
+        subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    for command in (extract("two"), cluster("clusters-two", "two")):
+        codes, lines = Job(command).end()
+        assert codes == [0, 0], lines
+    for one, two in (("one", "two"), ("clusters-one", "clusters-two")):
+        one, two = tmp_path / one, tmp_path / two
+        assert {path.name for path in one.iterdir()} == {path.name for path in two.iterdir()}
+        for path in one.glob("*.tfrecord"):
+            assert path.read_bytes() == (two / path.name).read_bytes(), path.name
+    centroids = [np.load(tmp_path / name / "centroids.npy") for name in ("clusters-one", "clusters-two")]
+    np.testing.assert_allclose(*centroids, rtol=1e-6, atol=1e-7)
+    metrics = [json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("clusters-one", "clusters-two")]
+    assert metrics[0].pop("inertia") == pytest.approx(metrics[1].pop("inertia"), rel=1e-6)
+    assert metrics[0] == metrics[1]
+
+
+MIRRORED = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import tensorflow as tf
+tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
+from ccssl_tf import distribution, extract
+from absl import flags
+import numpy as np
+flags.FLAGS(["test", "--strategy=mirrored", *sys.argv[2:]])
+extract.main()
+strategy = distribution.make_strategy("mirrored")
+assert strategy.num_replicas_in_sync == 2
+
+def batches(count):
+    rows = lambda i: dict(x=tf.range(i * 4, i * 4 + 4), weight=tf.ones([4]))
+    return tf.data.Dataset.range(count).map(lambda i: rows(tf.cast(i, tf.int32)))
+
+def seen(dataset, name):
+    return [[value.numpy().tolist() for value in strategy.experimental_local_results(batch[name])] for batch in dataset]
+
+assert seen(distribution.split_batches(batches(2), strategy), "x") == [[[0, 1], [2, 3]], [[4, 5], [6, 7]]]
+dealt = lambda: distribution.deal_batches(batches(3), strategy)
+assert seen(dealt(), "x") == [[[0, 1, 2, 3], [4, 5, 6, 7]], [[8, 9, 10, 11], [0, 1, 2, 3]]]
+assert seen(dealt(), "weight") == [[[1.0] * 4] * 2, [[1.0] * 4, [0.0] * 4]]
+print("dealt")
+"""
+
+
+@pytest.mark.slow
+def test_two_logical_devices_extract_the_same_bytes_and_are_dealt_batches(image_dir, tmp_path):
+    options = ["--width_multiplier=0.1", "--image_size=32", "--batch_size=5", "--endpoint=conv3", f"--data_dir={image_dir}"]
+    command = [sys.executable, "-m", "ccssl_tf.extract", f"--workdir={tmp_path / 'one'}", *options]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    command = [sys.executable, "-c", MIRRORED, str(ROOT), f"--workdir={tmp_path / 'two'}", *options]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1:] == ["dealt"], done.stdout + done.stderr
+    for path in (tmp_path / "one").glob("*.tfrecord"):
+        assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes(), path.name

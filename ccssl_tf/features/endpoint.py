@@ -1,10 +1,12 @@
 """An endpoint of a backbone, pooled to a grid, as a feature row: conv4 to 5x5 in the paper (section 4.2, protocols of extraction)."""
 
+import itertools
+
 import numpy as np
 import tensorflow as tf
 from absl import flags
 
-from ccssl_tf import network_flags
+from ccssl_tf import distribution, network_flags
 from ccssl_tf.data import pipeline
 from ccssl_tf.errors import InputError
 from ccssl_tf.layers.grid_pooling import grid_pool
@@ -41,7 +43,8 @@ class EndpointExtractor:
           pool_grid: cells a side; a smaller map stays as it is.
           pooling: "max" or "average".
           image_size: S, pixels a side of the square the network sees.
-          batch_size: images a step.
+          batch_size: images a step of one replica; whole batches go to the replicas of the current strategy, in whose scope the
+            backbone was built, in turn.
         """
         if endpoint not in backbone.endpoint_names:
             raise InputError(f"--endpoint={endpoint}: this backbone has {', '.join(backbone.endpoint_names)}")
@@ -50,6 +53,8 @@ class EndpointExtractor:
         self._parameters["backbone"] = backbone.get_config()
         signature = [tf.TensorSpec([None, image_size, image_size, 3], tf.uint8)]
         self._features = tf.function(self._features, input_signature=signature, autograph=False)
+        self._strategy = strategy = tf.distribute.get_strategy()
+        self._on_replicas = tf.function(lambda images: strategy.run(self._features, args=(images,)), reduce_retracing=True, autograph=False)
         self.dim = int(self._features(tf.zeros([1, image_size, image_size, 3], tf.uint8)).shape[-1])
 
     def describe(self) -> dict:
@@ -63,8 +68,14 @@ class EndpointExtractor:
     def batches(self, data_dir, split: str, shard: int):
         """Yields (index [n] int64, features [n, D] float32) for the images of one shard, in order."""
         images = pipeline.evaluation_images(data_dir, split, image_size=self._image_size, batch_size=self._batch_size, shards=[shard])
-        for batch in images:
-            yield batch["index"].numpy(), self._features(batch["image"]).numpy()
+        replicas = distribution.local_replicas(self._strategy)
+        batches = iter(images)
+        while group := list(itertools.islice(batches, replicas)):
+            pixels = [batch["image"] for batch in group]
+            pixels = distribution.to_replicas(pixels + [pixels[-1][:1]] * (replicas - len(group)), self._strategy)
+            results = self._strategy.experimental_local_results(self._on_replicas(pixels))
+            for batch, features in zip(group, results, strict=False):
+                yield batch["index"].numpy(), features.numpy()
 
     def _features(self, images):
         outputs = self._backbone(self._backbone.normalize(images), training=False)

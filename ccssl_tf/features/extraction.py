@@ -1,4 +1,7 @@
-"""Writes feature shards, one for each image shard; finished ones are kept when a killed run is started again."""
+"""Writes feature shards, one for each image shard; finished ones are kept when a killed run is started again.
+
+Of several workers each writes every n-th shard and notes it in a file of its own; the chief then writes the manifest.
+"""
 
 import json
 import pathlib
@@ -7,16 +10,19 @@ import threading
 
 import numpy as np
 
+from ccssl_tf import distribution
 from ccssl_tf.data import manifest as manifest_lib
 from ccssl_tf.data import records
 from ccssl_tf.errors import CorruptArtifactError, InputError, Interrupted
 from ccssl_tf.runtime import Progress
 
 ROWS_PER_RECORD = 128
-_FINISHED = "finished_shards.json"
+_FINISHED = "finished_shards{}.json"
 
 
-def extract_features(extractor, data_dir, split: str, directory, *, dtype: str = "float16", should_stop=None) -> manifest_lib.Manifest:
+def extract_features(
+    extractor, data_dir, split: str, directory, *, dtype: str = "float16", should_stop=None, strategy=None
+) -> manifest_lib.Manifest:
     """Extracts the features of every image of a split.
 
     Decoding and the network work ahead in threads, up to two batches into the next shard, while this thread writes.
@@ -28,6 +34,7 @@ def extract_features(extractor, data_dir, split: str, directory, *, dtype: str =
       directory: an existing directory; feature shards already finished there are kept after their digest is checked.
       dtype: what rows are stored as, "float16" or "float32".
       should_stop: asked after each batch; True ends the work with Interrupted.
+      strategy: a tf.distribute strategy whose workers share the shards, in a directory all of them see; the current one by default.
 
     Returns:
       The manifest, also written.
@@ -43,10 +50,14 @@ def extract_features(extractor, data_dir, split: str, directory, *, dtype: str =
     if not images.num_examples(split):
         raise InputError(f"{data_dir}: split {split} is empty; there is nothing to extract")
     names = [manifest_lib.shard_name(split, number, len(shards)) for number in range(len(shards))]
-    finished = _finished_shards(directory)
-    missing = [number for number, name in enumerate(names) if name not in finished]
-    done = sum(shard.num_examples for shard in finished.values())
-    progress = Progress("extract", images.num_examples(split), "images", done=done)
+    worker, workers = distribution.worker(strategy)
+    own, notes = range(worker, len(names), workers), directory / _FINISHED.format(f"-{worker}" if worker else "")
+    noted = _noted_shards(directory)
+    whole = {names[number] for number in own if _is_whole(directory, noted.get(names[number]))}
+    missing = [number for number in own if names[number] not in whole]
+    finished = {name: shard for name, shard in noted.items() if name in whole or name not in {names[number] for number in own}}
+    done = sum(finished[name].num_examples for name in whole)
+    progress = Progress("extract", sum(shards[number].num_examples for number in own), "images", done=done)
     for number, batches in _each_with_next(missing, lambda number: ReadAhead(extractor.batches(data_dir, split, number))):
         path = directory / names[number]
 
@@ -60,8 +71,13 @@ def extract_features(extractor, data_dir, split: str, directory, *, dtype: str =
                 yield index, _stored(features, dtype, path)
 
         finished[path.name] = records.write_shard(path, _blocks(rows()), num_examples=shards[number].num_examples)
-        manifest_lib.write_json(directory / _FINISHED, [vars(shard) for shard in finished.values()])
+        manifest_lib.write_json(notes, [vars(shard) for shard in finished.values()])
         done += shards[number].num_examples
+    distribution.wait_for_workers(strategy)
+    finished |= _noted_shards(directory) if workers > 1 else {}
+    unseen = sorted(set(names) - set(finished))
+    if unseen:
+        raise InputError(f"{directory}: {unseen[0]} of another worker is not there; --workdir must be storage that all workers share")
     info = dict(
         dim=extractor.dim,
         dtype=dtype,
@@ -71,8 +87,11 @@ def extract_features(extractor, data_dir, split: str, directory, *, dtype: str =
         **extractor.describe(),
     )
     manifest = manifest_lib.Manifest("features", {split: [finished[name] for name in names]}, info)
-    manifest.write(directory)
-    (directory / _FINISHED).unlink(missing_ok=True)
+    distribution.wait_for_workers(strategy)
+    if worker == 0:
+        manifest.write(directory)
+        for path in directory.glob(_FINISHED.format("*")):
+            path.unlink()
     return manifest
 
 
@@ -153,19 +172,18 @@ def _blocks(batches):
         yield records.feature_example(indices, features)
 
 
-def _finished_shards(directory):
-    """Returns name -> Shard of the shards that are there with the digest noted when they were finished."""
-    path = directory / _FINISHED
-    if not path.is_file():
-        return {}
-    try:
-        noted = [manifest_lib.Shard(**shard) for shard in json.loads(path.read_text())]
-    except (TypeError, ValueError) as error:
-        raise CorruptArtifactError(f"{path}: not a list of finished shards ({error}); remove it to extract again") from error
-    return {
-        shard.name: shard
-        for shard in noted
-        if (directory / shard.name).is_file()
-        and (directory / shard.name).stat().st_size == shard.num_bytes
-        and manifest_lib.file_sha256(directory / shard.name) == shard.sha256
-    }
+def _noted_shards(directory):
+    """Returns name -> Shard of the shards some worker has noted as finished."""
+    noted = {}
+    for path in sorted(directory.glob(_FINISHED.format("*"))):
+        try:
+            noted |= {shard["name"]: manifest_lib.Shard(**shard) for shard in json.loads(path.read_text())}
+        except (TypeError, KeyError, ValueError) as error:
+            raise CorruptArtifactError(f"{path}: not a list of finished shards ({error}); remove it to extract again") from error
+    return noted
+
+
+def _is_whole(directory, shard):
+    """Whether the shard is there with the size and digest noted when it was finished."""
+    path = shard and directory / shard.name
+    return bool(path and path.is_file() and path.stat().st_size == shard.num_bytes and manifest_lib.file_sha256(path) == shard.sha256)

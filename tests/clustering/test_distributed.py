@@ -38,8 +38,7 @@ def test_a_part_is_the_rows_of_the_whole(first, last, chunk_rows):
 FIT = """
 import sys, pathlib
 sys.path.insert(0, sys.argv[1])
-from ccssl_tf import runtime
-tf = runtime.quiet_tensorflow()
+import tensorflow as tf
 import numpy as np
 name, out = sys.argv[2:4]
 if name == "mirrored":
