@@ -13,6 +13,7 @@ import re
 import signal
 import sys
 import time
+import traceback
 
 from absl import flags
 
@@ -51,7 +52,17 @@ def launch(main, description: str):
 
     # Long loops replace this by `stop_on_signal`; here it covers what comes before and after them.
     signal.signal(signal.SIGTERM, stop)
-    sys.exit(run_command(main, description, sys.argv))
+    if "TF_CONFIG" not in os.environ:
+        sys.exit(run_command(main, description, sys.argv))
+    try:
+        code = run_command(main, description, sys.argv)
+    except Exception:
+        traceback.print_exc()
+        code = 1
+    if code:
+        # A worker that says goodbye is not missed: the others would wait for it forever.
+        sys.stdout.flush()
+        os._exit(code)
 
 
 def run_command(main, description: str, argv: list[str]) -> int:

@@ -54,7 +54,10 @@ class EndpointExtractor:
         signature = [tf.TensorSpec([None, image_size, image_size, 3], tf.uint8)]
         self._features = tf.function(self._features, input_signature=signature, autograph=False)
         self._strategy = strategy = tf.distribute.get_strategy()
-        self._on_replicas = tf.function(lambda images: strategy.run(self._features, args=(images,)), reduce_retracing=True, autograph=False)
+        # The inner function is there because a strategy does not take apart what it passes to a tf.function.
+        self._on_replicas = tf.function(
+            lambda images: strategy.run(lambda own: self._features(own), args=(images,)), reduce_retracing=True, autograph=False
+        )
         self.dim = int(self._features(tf.zeros([1, image_size, image_size, 3], tf.uint8)).shape[-1])
 
     def describe(self) -> dict:
