@@ -212,7 +212,7 @@ strategy = distribution.make_strategy("mirrored")
 assert strategy.num_replicas_in_sync == 2
 
 def batches(count):
-    rows = lambda i: dict(x=tf.range(i * 4, i * 4 + 4), weight=tf.ones([4]))
+    rows = lambda i: dict(x=tf.range(4) + i * 4, weight=tf.ones([4]))
     return tf.data.Dataset.range(count).map(lambda i: rows(tf.cast(i, tf.int32)))
 
 def seen(dataset, name):
