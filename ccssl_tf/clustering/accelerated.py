@@ -4,11 +4,17 @@ Rows are taken in the order of their clusters, similar clusters side by side, in
 centroids one of them might go to; a block computes the distances to those that any of its rows might go to, one matrix product. What
 the products leave open within their rounding is decided in float64, so the labels are those of exact arithmetic (ties: the lower number),
 whatever was skipped: they depend on rows and centroids alone, and a resumed fit needs no bounds. The sums change by the rows that moved.
+Blocks are worked on in as many threads as there are cores; they share nothing that they write.
 """
 
+import concurrent.futures
+import functools
 import hashlib
+import os
+import threading
 
 import numpy as np
+import threadpoolctl
 
 from ccssl_tf.clustering import distances, windows
 from ccssl_tf.clustering.assignment import Assignment, check_finite
@@ -46,18 +52,36 @@ class AcceleratedAssignment:
         self._rounding = distances.rounding(reader.source.dim)
         self._shift = self._centroids = None
         self._moved = np.zeros(len(sums))
-        self._row_copies = distances.Gathered(_FULL_BLOCK_ROWS, reader.source.dim)
-        self._column_copies = distances.Gathered(len(sums), reader.source.dim)
+        self._threads = concurrent.futures.ThreadPoolExecutor(_num_cores(), initializer=self._start_thread)
+        self._memory, self._thread_pools = threading.local(), threadpoolctl.ThreadpoolController()
+        self._start_thread()
         self._rows = windows.Windows(reader.source, reader.memory_bytes, reader.check_stop)
         self._windows = {}
+
+    def _start_thread(self):
+        dim = self._reader.source.dim
+        self._memory.rows = distances.Gathered(_FULL_BLOCK_ROWS, dim)
+        self._memory.columns = distances.Gathered(len(self._sums), dim)
+
+    def _in_threads(self, function, parts):
+        """Calls function(*part) for all parts; raises the first error."""
+
+        def call(part):
+            self._reader.check_stop()
+            function(*part)
+
+        for _ in self._threads.map(call, parts):
+            pass
 
     def step(self, centroids: np.ndarray) -> Assignment:
         """Args: centroids: [K, D] float32."""
         self._set_centroids(centroids)
         self._computed, self._changed = 0, np.zeros(len(centroids), bool)
-        for start, rows in self._rows:
-            self._assign_window(self._windows.setdefault(start, _Window(start, len(rows))), rows)
-            check_finite(self._reader, self._squares, start, start + len(rows))
+        # Products of this size are fastest one to a core.
+        with self._thread_pools.limit(limits=1, user_api="blas"):
+            for start, rows in self._rows:
+                self._assign_window(self._windows.setdefault(start, _Window(start, len(rows))), rows)
+                check_finite(self._reader, self._squares, start, start + len(rows))
         counts = np.bincount(self._labels, minlength=len(centroids))
         return Assignment(
             self._labels.copy(),
@@ -95,22 +119,27 @@ class AcceleratedAssignment:
     def _assign_window(self, window, rows):
         own = slice(window.start, window.start + window.size)
         if np.isnan(self._row_norms[own]).any():
-            for at in range(0, window.size, _MEASURED_ROWS):
-                local = np.arange(at, min(at + _MEASURED_ROWS, window.size))
+
+            def measure(local):
                 self._row_norms[window.start + local] = distances.square_norms(self._take_shifted(rows, local))
+
+            self._in_threads(measure, _parts(np.arange(window.size), _MEASURED_ROWS))
         before = self._labels[own].copy()
         self._follow_own_centroids(window, rows)
         blocks = window.bounds and self._open_blocks(window)
-        if blocks is not None and sum(len(local) * len(columns) for local, _, columns in blocks) < _FULL_SHARE * window.size * len(
-            self._centroids
-        ):
-            for local, granules, columns in blocks:
-                self._reader.check_stop()
-                lower, left = self._assign_block(window, rows, local, columns, self._column_copies.take(self._shifted, columns))
-                self._store(window, local, granules, columns, lower, left)
+        needed = window.size * len(self._centroids)
+        if blocks is not None:
+            needed = sum(len(local) * len(columns) for local, _, columns in blocks)
+        if needed < _FULL_SHARE * window.size * len(self._centroids):
+            self._computed += needed
+            self._in_threads(functools.partial(self._assign_open, window, rows), blocks)
         else:
             self._assign_all(window, rows)
         self._changed[distances.move_rows(self._sums, rows, before, self._labels[own])] = True
+
+    def _assign_open(self, window, rows, local, granules, columns):
+        lower, left = self._assign_block(window, rows, local, columns, self._memory.columns.take(self._shifted, columns))
+        self._store(window, local, granules, columns, lower, left)
 
     def _follow_own_centroids(self, window, rows):
         """Computes the distance to the own centroid again where that has moved."""
@@ -120,23 +149,21 @@ class AcceleratedAssignment:
         if not len(local):
             return
         before = self._reach[ids]
-        self._measure(window, rows, local)
+        self._in_threads(functools.partial(self._measure, window, rows), _parts(local, _MEASURED_ROWS))
         if window.bounds:
             window.bounds.grow(self._reach[ids].astype(np.float64) - before)
 
     def _measure(self, window, rows, local):
         """Computes squares and reach of rows from their labels."""
-        ids = window.start + local
-        labels = self._labels[ids]
-        for at in range(0, len(local), _MEASURED_ROWS):
-            part = slice(at, at + _MEASURED_ROWS)
-            difference = self._row_copies.take(rows, local[part])
-            difference -= self._centroids[labels[part]]
-            self._squares[ids[part]] = distances.square_norms(difference)
-        self._reach[ids] = np.sqrt(self._upper(self._squares[ids]))
+        for (part,) in _parts(local, _MEASURED_ROWS):
+            ids = window.start + part
+            difference = self._memory.rows.take(rows, part)
+            difference -= self._centroids[self._labels[ids]]
+            self._squares[ids] = distances.square_norms(difference)
+            self._reach[ids] = np.sqrt(self._upper(self._squares[ids]))
 
     def _take_shifted(self, rows, local):
-        taken = self._row_copies.take(rows, local)
+        taken = self._memory.rows.take(rows, local)
         taken -= self._shift
         return taken
 
@@ -162,25 +189,32 @@ class AcceleratedAssignment:
         if self._ranks is None:
             self._ranks = neighbour_ranks(self._centroids)
         labels = self._labels[window.start + window.order]
-        if labels.min(initial=0) >= 0:
+        # The centroids move so far after the first pass that no bound of it survives.
+        is_first = labels.min(initial=0) < 0
+        if not is_first:
             window.order = window.order[np.argsort(self._ranks[labels], kind="stable")]
         window.bounds = GapBounds(window.size, len(self._centroids))
         columns = self._columns
-        shifted = self._column_copies.take(self._shifted, columns)
+        shifted = self._memory.columns.take(self._shifted, columns)
+        self._computed += window.size * len(columns)
         step = max(_SCORE_BYTES // (4 * len(columns)) // ROWS, 1) * ROWS
         for at in range(0, window.size, step):
             local = window.order[at : at + step].copy()
             lower = np.empty([len(local), len(columns)], np.float32)
-            for start in range(0, len(local), _FULL_BLOCK_ROWS):
-                self._reader.check_stop()
-                part = slice(start, start + _FULL_BLOCK_ROWS)
+
+            def assign(part, local=local, lower=lower):
                 lower[part], _ = self._assign_block(window, rows, local[part], columns, shifted)
+
+            self._in_threads(assign, _parts(np.arange(len(local)), _FULL_BLOCK_ROWS))
             sort = np.argsort(self._ranks[self._labels[window.start + local]], kind="stable")
             window.order[at : at + step] = local[sort]
-            for start in range(0, len(local), _BLOCK_ROWS):
-                some = sort[start : start + _BLOCK_ROWS]
-                granules = np.arange((at + start) // ROWS, -(-(at + start + len(some)) // ROWS))
-                self._store(window, local[some], granules, columns, lower[some], None)
+
+            def store(places, at=at, local=local, lower=lower, sort=sort):
+                granules = np.arange((at + places[0]) // ROWS, -(-(at + places[-1] + 1) // ROWS))
+                self._store(window, local[sort[places]], granules, columns, lower[sort[places]], None)
+
+            if not is_first:
+                self._in_threads(store, _parts(np.arange(len(local)), _BLOCK_ROWS))
 
     def _assign_block(self, window, rows, local, columns, shifted):
         """Assigns the rows at `local`, given that only `columns` and the own centroid can be the nearest.
@@ -191,8 +225,7 @@ class AcceleratedAssignment:
         """
         ids = window.start + local
         norms, labels, squares = self._row_norms[ids], self._labels[ids], self._squares[ids]
-        self._computed += len(local) * len(columns)
-        lower = distances.product(self._take_shifted(rows, local), shifted)
+        lower = self._take_shifted(rows, local) @ shifted.T
         lower += (norms * np.float32(1 - 2 * self._rounding))[:, None]
         lower += self._column_norms[columns] * np.float32(1 - 2 * self._rounding)
         place = np.full(len(self._centroids) + 1, -1)
@@ -260,6 +293,15 @@ class _Window:
     def __init__(self, start, size):
         self.start, self.size = start, size
         self.order, self.bounds = np.arange(size, dtype=np.int32), None
+
+
+def _num_cores():
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _parts(index, size):
+    """Returns the index [n] cut into (index [<= size],)."""
+    return [(index[at : at + size],) for at in range(0, len(index), size)]
 
 
 def _put(lower, rows, places, values):
