@@ -17,7 +17,7 @@ tf = runtime.quiet_tensorflow()
 import numpy as np
 
 from ccssl_tf import distribution, stage_flags
-from ccssl_tf.clustering import KMeans, cluster_report, image_facts, pseudo_labels, sources
+from ccssl_tf.clustering import KMeans, cluster_report, cost, image_facts, machine_speed, pseudo_labels, sources
 from ccssl_tf.clustering.kmeans import ALGORITHMS, INITIALIZATIONS
 from ccssl_tf.clustering.pass_log import print_pass, write_summaries
 from ccssl_tf.data import manifest as manifest_lib
@@ -73,8 +73,8 @@ def main():
     assigned = _assigned_sources(fitted)
     _check_num_clusters(fitted)
     images = {split: _image_directory(source) for split, source in assigned.items()}
-    _print_cost(fitted)
     if runtime.DRY_RUN.value:
+        _print_cost(fitted, assigned, strategy)
         print(f"would write the pseudo-labels of {', '.join(assigned)} into {stage_flags.WORKDIR.value}")
         return
     inputs = {f"assign_dir[{number}]" if number else "assign_dir": path for number, path in enumerate(_ASSIGN_DIR.value or [])}
@@ -83,6 +83,8 @@ def main():
         if workdir.is_done:
             print(f"{workdir.path}: already complete", flush=True)
             return
+        if distribution.is_chief(strategy):
+            _print_cost(fitted, assigned, strategy)
         with runtime.stop_on_signal() as should_stop:
             _run(workdir, fitted, assigned, images, strategy, should_stop)
             # A worker that left earlier would look like one that died.
@@ -203,14 +205,23 @@ def _image_directory(source):
     return directory
 
 
-def _print_cost(fitted):
-    size, flops = fitted.num_bytes / 1e9, 2.0 * fitted.num_examples * fitted.dim * _NUM_CLUSTERS.value
-    where = "kept in memory" if fitted.num_bytes <= _MEMORY_GB.value * 2**30 else "read again on each pass (--memory_gb)"
-    print(
-        f"k-means  {fitted.num_examples} rows x {fitted.dim}, {size:.3g} GB {where}, {_NUM_CLUSTERS.value} clusters, "
-        f"{flops / 1e12:.3g} TFLOP a pass, at most {_MAX_ITERATIONS.value + 1} passes",
-        flush=True,
+def _print_cost(fitted, assigned, strategy):
+    problem = cost.Problem(
+        num_examples=fitted.num_examples,
+        dim=fitted.dim,
+        num_clusters=_NUM_CLUSTERS.value,
+        row_bytes=fitted.num_bytes / fitted.num_examples,
+        in_memory=False,
+        memory_bytes=int(_MEMORY_GB.value * 2**30),
+        algorithm=_ALGORITHM.value,
+        initialization="given" if _INITIAL_CENTROIDS.value else _INITIALIZATION.value,
+        max_iterations=_MAX_ITERATIONS.value,
+        restarts=_RESTARTS.value,
+        minibatch_size=_MINIBATCH_SIZE.value,
+        assigned_rows=sum(source.num_examples for source in assigned.values()),
+        workers=distribution.worker(strategy)[1],
     )
+    print(cost.describe(problem, machine_speed.measure(problem, fitted)), flush=True)
 
 
 if __name__ == "__main__":

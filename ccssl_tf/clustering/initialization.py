@@ -22,6 +22,11 @@ def random_positions(num_examples: int, count: int, seed: int) -> np.ndarray:
     return np.sort(generator.choice(num_examples, count, replace=False, shuffle=False))
 
 
+def num_trials(num_clusters: int) -> int:
+    """Returns of how many rows drawn each centre of greedy k-means++ is the best."""
+    return 2 + int(math.log(num_clusters))
+
+
 def kmeans_plus_plus(rows: np.ndarray, num_clusters: int, seed: int, check_stop=lambda: None, weights=None) -> np.ndarray:
     """Greedy k-means++: each centre is the best of 2 + log K rows drawn with probability proportional to the squared distance.
 
@@ -36,13 +41,13 @@ def kmeans_plus_plus(rows: np.ndarray, num_clusters: int, seed: int, check_stop=
       [K, D] float32, rows of `rows`; all different if there are K different rows.
     """
     generator = np.random.default_rng([seed, 1])
-    trials = 2 + int(math.log(num_clusters))
+    trials = num_trials(num_clusters)
     centred = tf.constant(rows) - tf.reduce_mean(rows, axis=0)
     norms = tf.reduce_sum(centred * centred, axis=-1)
     weights = np.ones(len(rows), np.float32) if weights is None else np.asarray(weights, np.float32)
     chosen = np.empty(num_clusters, np.int64)
     chosen[0] = generator.integers(len(rows)) if (weights == 1).all() else generator.choice(len(rows), p=weights / weights.sum(dtype=float))
-    closest, _ = _closest_after(centred, norms, tf.fill([len(rows)], tf.float32.max), tf.constant(chosen[:1]), weights)
+    closest, _ = closest_after(centred, norms, tf.fill([len(rows)], tf.float32.max), tf.constant(chosen[:1]), weights)
     for number in range(1, num_clusters):
         check_stop()
         cumulated = np.cumsum(closest * weights, dtype=np.float64)
@@ -51,7 +56,7 @@ def kmeans_plus_plus(rows: np.ndarray, num_clusters: int, seed: int, check_stop=
         else:  # Fewer different rows than clusters: the rest start as copies, k-means says so.
             draws = generator.integers(len(rows), size=trials)
         candidates = np.minimum(draws, len(rows) - 1)
-        closest, best = _closest_after(centred, norms, closest, tf.constant(candidates), weights)
+        closest, best = closest_after(centred, norms, closest, tf.constant(candidates), weights)
         chosen[number] = candidates[best]
     return rows[chosen]
 
@@ -65,7 +70,7 @@ def kmeans_plus_plus(rows: np.ndarray, num_clusters: int, seed: int, check_stop=
         tf.TensorSpec([None], tf.float32),
     ]
 )
-def _closest_after(rows, norms, closest, candidates, weights):
+def closest_after(rows, norms, closest, candidates, weights):
     """Returns each row's squared distance to its closest centre [S] if the best candidate joins, and which one that is."""
     own_norms = tf.gather(norms, candidates)[:, None]
     distances = own_norms + norms - 2 * tf.matmul(tf.gather(rows, candidates), rows, transpose_b=True)

@@ -10,6 +10,12 @@ ROUNDS = 5
 _OVERSAMPLING = 2
 
 
+def num_candidates(dim: int, num_clusters: int, memory_bytes: int) -> int:
+    """Returns how many candidates a round draws on average."""
+    affordable = max(memory_bytes // (12 * dim), 2 * num_clusters)
+    return min(_OVERSAMPLING * num_clusters, affordable // ROUNDS)
+
+
 def kmeans_parallel(reader, num_clusters: int, seed: int) -> np.ndarray:
     """Draws about 2 K rows in each of 5 passes, with probability proportional to the squared distance; k-means++ takes K of them.
 
@@ -26,8 +32,7 @@ def kmeans_parallel(reader, num_clusters: int, seed: int) -> np.ndarray:
     """
     source = reader.source
     count = source.num_examples
-    affordable = max(reader.memory_bytes // (12 * source.dim), 2 * num_clusters)
-    wanted = min(_OVERSAMPLING * num_clusters, affordable // ROUNDS)
+    wanted = num_candidates(source.dim, num_clusters, reader.memory_bytes)
     closest = _Closest(reader)
     first = np.random.default_rng([seed, 4]).integers(count, size=1)
     positions, fresh = first, reader.take(first)

@@ -1,0 +1,89 @@
+import dataclasses
+
+import numpy as np
+import pytest
+from clustering.test_sources import write_features
+
+from ccssl_tf.clustering import KMeans, cost, sources
+from ccssl_tf.clustering.kmeans import ALGORITHMS, INITIALIZATIONS
+from ccssl_tf.clustering.machine_speed import Machine
+
+PROBLEM = cost.Problem(
+    num_examples=3000,
+    dim=64,
+    num_clusters=40,
+    row_bytes=256,
+    in_memory=False,
+    memory_bytes=0,
+    algorithm="lloyd",
+    initialization="k-means++",
+    max_iterations=6,
+    restarts=1,
+    minibatch_size=100,
+    assigned_rows=3000,
+)
+
+
+def total(problem, name):
+    return np.sum([getattr(step, name) for step in cost.steps(problem)], axis=0)
+
+
+def test_the_papers_problem():
+    """Section 4.2: 1.28 M rows of conv4 features, K = 2000."""
+    paper = dataclasses.replace(
+        PROBLEM, num_examples=1_281_167, dim=9600, num_clusters=2000, row_bytes=2 * 9600, memory_bytes=2**32, assigned_rows=1_281_167
+    )
+    first = next(step for step in cost.steps(paper) if step.name == "first pass")
+    np.testing.assert_allclose(first.flops, 2 * 1_281_167 * 9600 * 2000, rtol=1e-2)
+    np.testing.assert_allclose(first.bytes_read, 1_281_167 * 9600 * 2)
+    assert not paper.keeps and dataclasses.replace(paper, memory_bytes=2**35).keeps
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("keeps", [True, False])
+def test_a_fit_stays_within_what_was_said(tmp_path, algorithm, keeps):
+    rows = np.random.default_rng(0).normal(size=[3000, 64]).astype(np.float32)
+    source = sources.DirectorySource(write_features(tmp_path / "features", rows, [1000, 2000]))
+    problem = dataclasses.replace(
+        PROBLEM, algorithm=algorithm, initialization="given", memory_bytes=2**30 * keeps, row_bytes=source.num_bytes / 3000
+    )
+    passes = []
+    kmeans = KMeans(40, algorithm=algorithm, initialization=rows[:40], max_iterations=6, memory_gb=float(keeps), minibatch_size=100)
+    kmeans.fit(source, on_pass=passes.append)
+    kmeans.assign(source)
+    computed = sum(values["computed"] for values in passes) + 1
+    low, high = total(problem, "flops") / (2 * 3000 * 64 * 40)
+    assert low <= computed + 0.1 and computed <= high
+    low, high = total(problem, "passes")
+    assert low <= len(passes) + 1 + keeps <= high
+    low, high = total(problem, "bytes_read") / 1e9
+    # Kept rows are read once more, for the labels.
+    read = source.num_bytes / 1e9 * 2 if keeps else sum(values["gb_read"] for values in passes) + source.num_bytes / 1e9
+    assert low <= read * (1 + 1e-9) and read <= high * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("initialization", [*INITIALIZATIONS, "given"])
+def test_starts_restarts_and_workers(initialization):
+    problem = dataclasses.replace(PROBLEM, initialization=initialization)
+    start = cost.steps(problem)[0]
+    assert (start.passes[0] > 0) == (initialization != "given")
+    assert (start.flops[0] > 0) == initialization.startswith("k-means")
+    three = total(dataclasses.replace(problem, restarts=3), "flops") - total(problem, "flops")
+    labels = np.array(cost.steps(problem)[-1].flops)
+    np.testing.assert_allclose(three, 2 * (total(problem, "flops") - labels))
+    machine = Machine(1e-3, 1e-4, 1e-5, 1e9, 1e9)
+    for step in cost.steps(problem):
+        alone, shared = (cost.seconds(dataclasses.replace(problem, workers=workers), machine, step) for workers in (1, 4))
+        np.testing.assert_allclose(alone, np.multiply(shared, 4))
+
+
+def test_the_slower_of_reading_and_computing_counts():
+    step = cost.Step("", (1, 2), (1e6, 2e6), (1e9, 2e9), (1000, 2000))
+    assert cost.seconds(PROBLEM, Machine(1e-3, 1e-4, 1e-5, 1e10, 1e9), step) == (1.0, 2.0)
+    assert cost.seconds(PROBLEM, Machine(1e-3, 1e-4, 1e-5, 1e8, 1e9), step) == (10.0, 20.0)
+
+
+def test_the_lines_name_it_all():
+    text = cost.describe(PROBLEM, Machine(1e-3, 1e-4, 1e-5, 1e9, 1e9))
+    for words in ("3000 rows x 64", "40 clusters", "lloyd", "TFLOP", "GB read", "GFLOP/s", "GB/s", "labels", "of memory", "read again"):
+        assert words in text
