@@ -220,7 +220,8 @@ class KMeans:
         return restarts.FitResult(state.centroids, inertia, state.iteration, found.counts)
 
     def _reason_to_stop(self, state, inertia, moved):
-        if not moved:
+        # A cluster re-seeded with a row that its old centroid reaches in the same update wins nobody; others can still be split.
+        if not moved and (not state.reseeded or inertia >= state.inertia):
             return "no assignment changed"
         if not state.reseeded and state.inertia - inertia <= self._tolerance * inertia:
             return f"the inertia fell by no more than {self._tolerance:g} of it"
