@@ -8,6 +8,17 @@ from ccssl_tf.reporting.elements import figure, percent_of, table, text
 from ccssl_tf.reporting.runs import Run, RunSet
 from ccssl_tf.reporting.summary import percent
 
+_PICTURE_CAPTIONS = {
+    "puzzle": "Image, puzzle as shown (foreign tiles framed red), the network's solution (tiles in their place framed green).",
+    "context": "Image with both patches framed, the patches as the network sees them, where it puts the second (green: right, red: wrong; "
+    "orange: where it belongs).",
+    "colorization": "What the network sees, the true colours of its cells, its answer, and the image.",
+    "split_brain": "Colour from lightness, lightness from colour: what each half sees, the truth, and its answer.",
+    "inpainting": "The image with its holes, the network's answer, and the image.",
+    "rotation": "Image as shown, and turned back by what the network answers.",
+    "classification": "Image, its class, and what the network answers with which probability.",
+    "counting": "The tiles of an image, and the halved image whose counts the network finds nearest to their sum.",
+}
 _CLUSTER_NUMBERS = {"num_clusters": "clusters", "num_examples": "images", "empty_clusters": "empty"}
 _AGREEMENT = {"nmi": "NMI", "ari": "ARI", "purity": "purity"}
 
@@ -56,7 +67,8 @@ def _key_numbers(summary):
         accuracy = entry["evaluation"].get("accuracy")
         if accuracy and entry["task"] != "cluster_classification":
             chance = f" (chance {percent_of(entry['chance'])})" if entry["chance"] else ""
-            yield f"<li><strong>{percent_of(accuracy['mean'])}</strong>of held-out puzzles solved by {text(entry['network'])}{chance}</li>"
+            asked = "puzzles solved" if entry["task"].startswith("jigsaw") else f"answers right on {entry['task'].replace('_', ' ')}"
+            yield f"<li><strong>{percent_of(accuracy['mean'])}</strong>of held-out {text(asked)} by {text(entry['network'])}{chance}</li>"
     for part in summary["probes"].values():
         for entry in part["networks"]:
             best = max(part["endpoints"], key=lambda name: entry["evaluation"].get(f"accuracy/{name}", {}).get("mean", -1), default=None)
@@ -160,10 +172,10 @@ def _training(runs, summary, drawings):
         if task in drawings["curves"]:
             parts.append(figure(drawings["curves"][task], "Training batches (line) and held-out images (dots).", f"Curves of {task}"))
         parts.append(_how(runs, entries, "share of held-out examples whose target gets the greatest logit"))
-        puzzle = next((run for run in runs.finished if run.task == task and run.picture("puzzle")), None)
-        if puzzle:
-            caption = "Image, puzzle as shown (foreign tiles framed red), the network's solution (tiles in their place framed green)."
-            parts.append(figure(puzzle.picture("puzzle"), f"{caption} Run {text(puzzle.name)}.", "Puzzles and solutions", "pixels"))
+        drawn = next((run for run in runs.finished if run.task == task and run.pictures), None)
+        for name, picture in drawn.pictures.items() if drawn else ():
+            caption = _PICTURE_CAPTIONS.get(name, "What goes in, what is asked, what the model answers.")
+            parts.append(figure(picture, f"{caption} Run {text(drawn.name)}.", f"Examples of {task}", "pixels"))
     return "".join(parts)
 
 

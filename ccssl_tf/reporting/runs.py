@@ -10,7 +10,8 @@ from ccssl_tf import workdir as workdir_lib
 from ccssl_tf.data import manifest as manifest_lib
 from ccssl_tf.errors import CorruptArtifactError, InputError
 
-_TASK_NAMES = {"jigsaw_pp": "Jigsaw++", "jigsaw": "Jigsaw", "context": "Context", "rotation": "Rotation"}
+# Of the others, the task's name with a capital.
+_TASK_NAMES = {"jigsaw_pp": "Jigsaw++", "split_brain": "Split-brain"}
 _EXTRACTOR_NAMES = {"hog": "HOG", "external": "external features"}
 _SET_ASIDE = re.compile(r"\.old-\d+$")
 # Two runs that differ in nothing else are seeds of one experiment.
@@ -73,6 +74,12 @@ class Run:
         chance = self.metrics.get("facts", {}).get("chance")
         return chance.get("val", chance.get("train")) if isinstance(chance, dict) else chance
 
+    @property
+    def pictures(self) -> dict[str, pathlib.Path]:
+        """What the task drew, by name: what goes in, what is asked, what the model answers."""
+        found = sorted((self.path / "pictures").glob("*.png"))
+        return {path.stem: path for path in found if path.stem != "conv1_filters"}
+
     def picture(self, name: str) -> pathlib.Path | None:
         """Returns the path of `pictures/<name>.png`, None where there is none."""
         path = self.path / "pictures" / f"{name}.png"
@@ -132,12 +139,12 @@ class RunSet:
 
     def network(self, run: Run) -> str:
         """Returns what the paper would call the network of `run`: random, Jigsaw++, vgg-Jigsaw++, CC+Jigsaw++, CC+HOG, ..."""
-        if run.task is None or run.task.endswith("_probe") or not (run.task in _TASK_NAMES or run.task == "cluster_classification"):
+        if run.task is None or run.task.endswith("_probe"):
             return self._network_read(run, "init_backbone")
         prefix = "vgg-" if run.flags.get("backbone") == "vgg16" else ""
-        if run.task in _TASK_NAMES:
-            return prefix + _TASK_NAMES[run.task]
-        return f"{prefix}CC+{self.clustered(self.source(run, 'pseudo_labels'))}"
+        if run.task == "cluster_classification":
+            return f"{prefix}CC+{self.clustered(self.source(run, 'pseudo_labels'))}"
+        return prefix + _TASK_NAMES.get(run.task, run.task.replace("_", " ").capitalize())
 
     def clustered(self, cluster_run: Run | None) -> str:
         """Returns the name of the network (or HOG) whose features `cluster_run` clustered."""

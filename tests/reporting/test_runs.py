@@ -35,6 +35,15 @@ def test_a_deep_teacher_shows_in_the_name(runs):
     assert found["jigsaw_pp"] == "vgg-Jigsaw++" and found["probe_cc"] == "CC+vgg-Jigsaw++"
 
 
+def test_every_task_names_its_network(runs):
+    for task in ("context_encoder", "split_brain", "supervised", "my_own"):
+        runs.add(task, f"ccssl_tf.train --task={task} --backbone=alexnet", output="backbone.json")
+    runs.add("deep", "ccssl_tf.train --task=context --backbone=vgg16", output="backbone.json")
+    assert networks(runs.root) == dict(
+        context_encoder="Context encoder", split_brain="Split-brain", supervised="Supervised", my_own="My own", deep="vgg-Context"
+    )
+
+
 def test_clusters_of_hog_and_of_a_random_network(runs):
     for extractor, name in (("hog", "CC+HOG"), ("endpoint", "CC+random")):
         runs.add(f"{extractor}/features", f"ccssl_tf.extract --extractor={extractor}", output="manifest.json")
