@@ -6,7 +6,6 @@ import html.parser
 import re
 
 import pytest
-from PIL import Image
 
 from ccssl_tf.reporting import figures, page
 from ccssl_tf.reporting.runs import RunSet
@@ -105,10 +104,8 @@ def test_sections_without_runs_are_left_out_and_unfinished_runs_named(runs):
 
 def test_what_any_task_drew_is_shown_once(runs):
     for seed in (0, 1):
-        runs.add(f"own{seed}", f"ccssl_tf.train --task=my_own --backbone=alexnet --seed={seed}", output="backbone.json")
-        directory = runs.root / f"own{seed}" / "pictures"
-        directory.mkdir(exist_ok=True)
-        Image.new("RGB", (5 + seed, 4)).save(directory / "riddle.png")
+        command = f"ccssl_tf.train --task=my_own --backbone=alexnet --seed={seed}"
+        runs.add(f"own{seed}", command, output="backbone.json", pictures=["riddle"], metrics=dict(evaluation=dict(accuracy=0.5)))
     made, _ = make_page(runs.root)
     assert made.count('alt="Examples of my_own"') == 1
     assert "What goes in, what is asked, what the model answers. Run own0." in made
