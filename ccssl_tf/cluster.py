@@ -2,8 +2,8 @@
 
   python -m ccssl_tf.cluster --features_dir=DIR --num_clusters=2000 --workdir=DIR [--assign_dir=DIR ...]
 
-Writes centroids.npy, pseudo-label records with their manifest, nearest.json and pictures/nearest_images.png (Figure 5). A killed run
-continues at the pass it was in, to the same centroids.
+Writes centroids.npy (with --pca_dim, --whiten, --l2_normalize also preprocessing.npz), pseudo-label records with their manifest,
+nearest.json and pictures/nearest_images.png (Figure 5). A killed run continues at the pass it was in, to the same centroids.
 """
 
 import pathlib
@@ -17,7 +17,7 @@ tf = runtime.quiet_tensorflow()
 import numpy as np
 
 from ccssl_tf import distribution, stage_flags
-from ccssl_tf.clustering import KMeans, cluster_report, cost, image_facts, machine_speed, pseudo_labels, sources
+from ccssl_tf.clustering import KMeans, cluster_report, cost, image_facts, machine_speed, preprocessing, pseudo_labels, sources
 from ccssl_tf.clustering.kmeans import ALGORITHMS, INITIALIZATIONS
 from ccssl_tf.clustering.pass_log import print_pass, write_summaries
 from ccssl_tf.data import manifest as manifest_lib
@@ -61,6 +61,11 @@ _MAX_ITERATIONS = flags.DEFINE_integer("max_iterations", 100, "Most updates of t
 _TOLERANCE = flags.DEFINE_float(
     "tolerance", 1e-4, "Stop when a pass lowers the inertia by less than this share of it; 0: when no assignment changes.", lower_bound=0
 )
+_PCA_DIM = flags.DEFINE_integer(
+    "pca_dim", 0, "First project the features on as many principal axes; 0, as in the paper: do not.", lower_bound=0
+)
+_WHITEN = flags.DEFINE_bool("whiten", False, "First whiten the features: variance 1 along the principal axes, of which --pca_dim are kept.")
+_L2_NORMALIZE = flags.DEFINE_bool("l2_normalize", False, "First divide every row by its length, after PCA and whitening.")
 _MEMORY_GB = flags.DEFINE_float("memory_gb", 4.0, "Features up to this size (GiB) are read once; larger ones on each pass.", lower_bound=0)
 
 
@@ -72,9 +77,11 @@ def main():
     fitted = sources.DirectorySource(_FEATURES_DIR.value)
     assigned = _assigned_sources(fitted)
     _check_num_clusters(fitted)
+    options = preprocessing.Options(_PCA_DIM.value, _WHITEN.value, _L2_NORMALIZE.value)
+    options.check(fitted.num_examples, fitted.dim)
     images = {split: _image_directory(source) for split, source in assigned.items()}
     if runtime.DRY_RUN.value:
-        _print_cost(fitted, assigned, strategy)
+        _print_cost(fitted, assigned, options, strategy)
         print(f"would write the pseudo-labels of {', '.join(assigned)} into {stage_flags.WORKDIR.value}")
         return
     inputs = {f"assign_dir[{number}]" if number else "assign_dir": path for number, path in enumerate(_ASSIGN_DIR.value or [])}
@@ -84,7 +91,7 @@ def main():
             print(f"{workdir.path}: already complete", flush=True)
             return
         if distribution.is_chief(strategy):
-            _print_cost(fitted, assigned, strategy)
+            _print_cost(fitted, assigned, options, strategy)
         with runtime.stop_on_signal() as should_stop:
             _run(workdir, fitted, assigned, images, strategy, should_stop)
             # A worker that left earlier would look like one that died.
@@ -106,6 +113,9 @@ def _run(workdir, fitted, assigned, images, strategy, should_stop):
         tolerance=_TOLERANCE.value,
         seed=runtime.SEED.value,
         memory_gb=_MEMORY_GB.value,
+        pca_dim=_PCA_DIM.value,
+        whiten=_WHITEN.value,
+        l2_normalize=_L2_NORMALIZE.value,
         strategy=strategy,
     )
     summaries = tf.summary.create_file_writer(str(workdir.path / "tensorboard")) if chief else tf.summary.create_noop_writer()
@@ -119,6 +129,8 @@ def _run(workdir, fitted, assigned, images, strategy, should_stop):
     if chief:
         with manifest_lib.atomic_file(workdir.path / "centroids.npy") as temporary:
             np.save(temporary, kmeans.centroids)
+        if kmeans.preprocessing:
+            kmeans.preprocessing.save(workdir.path / "preprocessing.npz")
     splits, metrics, nearest_tables, picture = {}, {}, {}, None
     for split, source in assigned.items():
         labels, distances = kmeans.assign(source, should_stop=should_stop)
@@ -150,6 +162,7 @@ def _run(workdir, fitted, assigned, images, strategy, should_stop):
         num_clusters=kmeans.num_clusters,
         info=dict(
             centroids_sha256=manifest_lib.file_sha256(workdir.path / "centroids.npy"),
+            preprocessing=kmeans.preprocessing and kmeans.preprocessing.fingerprint(),
             fitted_features_fingerprint=fitted.fingerprint(),
             features_fingerprint={split: source.fingerprint() for split, source in assigned.items()},
             extractor=fitted.manifest.info["extractor"],
@@ -205,10 +218,12 @@ def _image_directory(source):
     return directory
 
 
-def _print_cost(fitted, assigned, strategy):
+def _print_cost(fitted, assigned, options, strategy):
     problem = cost.Problem(
         num_examples=fitted.num_examples,
-        dim=fitted.dim,
+        stored_dim=fitted.dim,
+        dim=options.pca_dim or fitted.dim,
+        projects=options.projects,
         num_clusters=_NUM_CLUSTERS.value,
         row_bytes=fitted.num_bytes / fitted.num_examples,
         in_memory=False,

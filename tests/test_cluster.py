@@ -8,6 +8,7 @@ from PIL import Image
 
 from ccssl_tf import cluster
 from ccssl_tf.clustering import read_pseudo_labels
+from ccssl_tf.clustering.preprocessing import Preprocessing
 from ccssl_tf.data import manifest as manifest_lib
 from ccssl_tf.data import pipeline, records
 from ccssl_tf.errors import FlagError, InputError
@@ -114,6 +115,30 @@ def test_a_dry_run_writes_nothing(features, tmp_path, capsys):
     command(features_dir=features["train"], num_clusters=5, workdir=tmp_path / "out", dry_run=True)
     assert not list(tmp_path.iterdir())
     assert "48 rows x 48" in capsys.readouterr().out
+
+
+def test_features_are_preprocessed_alike_for_every_split(features, tmp_path, image_dir):
+    command(
+        features_dir=features["train"],
+        assign_dir=[features["val"]],
+        num_clusters=4,
+        pca_dim=5,
+        whiten=True,
+        l2_normalize=True,
+        workdir=tmp_path / "out",
+    )
+    centroids = np.load(tmp_path / "out" / "centroids.npy", allow_pickle=False)
+    preprocessing = Preprocessing.load(tmp_path / "out" / "preprocessing.npz")
+    assert centroids.shape == (4, 5) and preprocessing.projection.shape == (5, 48) and preprocessing.l2_normalize
+    thumbnails = np.empty([16, 48])
+    for batch in pipeline.evaluation_images(image_dir, "val", image_size=4, batch_size=16).as_numpy_iterator():
+        thumbnails[batch["index"]] = batch["image"].reshape([-1, 48])
+    distances = np.linalg.norm(preprocessing.transform(thumbnails)[:, None] - centroids, axis=-1)
+    images = manifest_lib.Manifest.read(image_dir, "images").fingerprint("val")
+    np.testing.assert_array_equal(read_pseudo_labels(tmp_path / "out", "val", images), distances.argmin(axis=1))
+    with pytest.raises(InputError, match="pca_dim=49"):
+        command(features_dir=features["train"], num_clusters=4, pca_dim=49, workdir=tmp_path / "other")
+    assert not (tmp_path / "other").exists() and not list((tmp_path / "out").glob("checkpoint*"))
 
 
 def test_without_the_images_there_are_labels_without_names(image_dir, tmp_path, capsys):

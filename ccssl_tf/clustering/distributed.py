@@ -48,7 +48,9 @@ class PartSource:
         self._source, self._rows = source, rows
         self.in_memory, self.dim, self.dtype = source.in_memory, source.dim, source.dtype
         self.num_examples = rows.stop - rows.start
-        self.num_bytes = source.num_bytes * self.num_examples // source.num_examples
+        self.num_bytes, self.bytes_per_pass = (
+            size * self.num_examples // source.num_examples for size in (source.num_bytes, source.bytes_per_pass)
+        )
 
     def chunks(self, rows: int):
         """Yields the rows in order as [<= rows, D]."""
@@ -116,7 +118,7 @@ class ReplicaAssignment:
         """Args: centroids: [K, D] float32."""
         source = self._reader.source
         labels, squares = np.empty(source.num_examples, np.int32), np.empty(source.num_examples, np.float32)
-        bytes_read = 0 if source.in_memory or self._kept else source.num_bytes
+        bytes_read = 0 if self._kept else source.bytes_per_pass
         shift = centroids.mean(axis=0, dtype=np.float64).astype(np.float32)
         norms = np.square(centroids - shift, dtype=np.float64).sum(axis=1).astype(np.float32)
         everywhere = [self._on_each(value) for value in (centroids, shift, norms)]

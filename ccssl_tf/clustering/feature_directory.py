@@ -27,7 +27,7 @@ class DirectorySource:
         self._shards = self.manifest.shards(self.split)
         self.num_examples = self.manifest.num_examples(self.split)
         self.dim, self.dtype = int(self.manifest.info["dim"]), np.dtype(self.manifest.info["dtype"])
-        self.num_bytes = sum(shard.num_bytes for shard in self._shards)
+        self.num_bytes = self.bytes_per_pass = sum(shard.num_bytes for shard in self._shards)
         if not self.num_examples:
             raise InputError(f"{directory}: holds no features; there is nothing to cluster")
 

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from ccssl_tf import distribution
-from ccssl_tf.clustering import assignment, checkpoint, distributed, minibatch_fit, restarts, sources, starts
+from ccssl_tf.clustering import assignment, checkpoint, distributed, minibatch_fit, preprocessing, restarts, sources, starts
 from ccssl_tf.clustering.accelerated import AcceleratedAssignment
 from ccssl_tf.clustering.pass_log import PassLog, print_pass
 from ccssl_tf.data.manifest import file_sha256, fingerprint_of
@@ -33,6 +33,7 @@ class KMeans:
       inertia: float, sum over rows of the squared distance to the nearest of `centroids`.
       iterations: int, passes that updated the centroids; with "minibatch" those begun.
       cluster_sizes: [K] int64, rows nearest to each centroid.
+      preprocessing: what is done to rows first, also by `assign`, `preprocessing.Preprocessing`; None: nothing.
       empty_clusters: int, how many of them are 0: there are fewer than K different rows, or the fit was stopped early.
     """
 
@@ -51,6 +52,9 @@ class KMeans:
         max_no_improvement: int = 10,
         reassignment_ratio: float = 0.01,
         checkpoint_seconds: float = 60.0,
+        pca_dim: int = 0,
+        whiten: bool = False,
+        l2_normalize: bool = False,
         strategy=None,
     ):
         """Sets what is to be computed; `fit` computes it.
@@ -69,6 +73,7 @@ class KMeans:
           minibatch_size, max_no_improvement, reassignment_ratio: of "minibatch": rows a batch; batches without a lower smoothed inertia
             after which it stops, 0: never; clusters with fewer rows than this share of the largest one's get rows of others.
           checkpoint_seconds: least time between two checkpoints inside a pass.
+          pca_dim, whiten, l2_normalize: done first, see `preprocessing`; centroids and distances are those of the rows this gives.
           strategy: a tf.distribute strategy whose replicas share the rows; by default the current one. All workers must call the same
             methods with the same rows; the chief alone writes checkpoints, in storage that all of them share.
 
@@ -102,7 +107,8 @@ class KMeans:
         self._memory_bytes = int(memory_gb * 2**30)
         self._restarts, self._checkpoint_seconds = restarts, checkpoint_seconds
         self._minibatch = dict(batch_rows=minibatch_size, max_no_improvement=max_no_improvement, reassignment_ratio=reassignment_ratio)
-        self.centroids = self.inertia = self.iterations = self.cluster_sizes = self.empty_clusters = None
+        self._options = preprocessing.Options(pca_dim, whiten, l2_normalize)
+        self.preprocessing = self.centroids = self.inertia = self.iterations = self.cluster_sizes = self.empty_clusters = None
 
     def fit(self, features, *, checkpoint_path=None, on_pass=None, should_stop=None) -> "KMeans":
         """Finds the centroids.
@@ -123,6 +129,10 @@ class KMeans:
         source = sources.open_source(features, self._memory_bytes)
         if self.num_clusters > source.num_examples:
             raise InputError(f"num_clusters={self.num_clusters}: more clusters than the {source.num_examples} rows there are")
+        if self._options:
+            path = checkpoint_path and f"{checkpoint_path}.preprocessing"
+            self.preprocessing = preprocessing.fit_or_load(source, self._options, path, strategy=self._strategy, should_stop=should_stop)
+            source = self.preprocessing.applied_to(source)
         chunk_rows = assignment.chunk_rows(source.dim, self.num_clusters)
         reader = sources.ChunkReader(source, chunk_rows, self._memory_bytes, should_stop)
         identity = self._identity(source) if checkpoint_path else None
@@ -151,6 +161,8 @@ class KMeans:
         if self.centroids is None:
             raise InputError("this KMeans has no centroids yet; call fit first")
         source = sources.open_source(features, self._memory_bytes)
+        if self.preprocessing:
+            source = self.preprocessing.applied_to(source)
         if source.dim != self.centroids.shape[1]:
             raise InputError(f"features of dimension {source.dim}, but the centroids have {self.centroids.shape[1]}; extract both alike")
         reader = sources.ChunkReader(source, assignment.chunk_rows(source.dim, self.num_clusters), 0, should_stop)

@@ -74,7 +74,7 @@ def fit(
                     split=state.reassigned,
                     computed=done * num_clusters,
                     seconds=seconds,
-                    bytes_read=0 if reader.keeps else reader.source.num_bytes,
+                    bytes_read=0 if reader.keeps else reader.source.bytes_per_pass,
                 )
                 reason = reason or _reason_to_stop(state, passes, max_passes, tolerance)
                 state.pass_before, state.moved, state.reassigned = state.smoothed, 0, 0

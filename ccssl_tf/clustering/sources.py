@@ -23,7 +23,7 @@ def open_source(features, memory_bytes: int):
     Raises:
       InputError: no rows, not two-dimensional, or not numbers.
     """
-    if isinstance(features, ArraySource | DatasetSource | DirectorySource):
+    if hasattr(features, "blocks_holding"):
         return features
     if isinstance(features, str | os.PathLike):
         return DirectorySource(features)
@@ -46,7 +46,7 @@ class ArraySource:
             raise InputError(f"features: shape {list(array.shape)} holds no features; there is nothing to cluster")
         self._array = array
         self.num_examples, self.dim = array.shape
-        self.num_bytes, self.dtype = array.nbytes, array.dtype
+        self.num_bytes, self.bytes_per_pass, self.dtype = array.nbytes, 0, array.dtype
 
     def fingerprint(self) -> str:
         """Returns a digest of the rows."""
@@ -74,7 +74,7 @@ class DatasetSource:
     def __init__(self, dataset: tf.data.Dataset, num_examples: int, dim: int):
         self._dataset = dataset
         self.num_examples, self.dim, self.dtype = num_examples, dim, np.dtype(dataset.element_spec.dtype.as_numpy_dtype)
-        self.num_bytes = num_examples * dim * dataset.element_spec.dtype.size
+        self.num_bytes = self.bytes_per_pass = num_examples * dim * dataset.element_spec.dtype.size
 
     def fingerprint(self) -> str:
         """Returns a digest of the shape: the rows of a tf.data have no cheaper one."""
@@ -136,7 +136,7 @@ class ChunkReader:
     def __iter__(self):
         """Yields (position of the first row, rows [n, D])."""
         start, kept = 0, []
-        self.bytes_read = 0 if self.source.in_memory or self._kept else self.source.num_bytes
+        self.bytes_read = 0 if self._kept else self.source.bytes_per_pass
         for chunk in self._interruptible(self._kept or self.source.chunks(self._rows)):
             if self._keep and self._kept is None:
                 kept.append(chunk.astype(self.source.dtype, copy=False))

@@ -33,7 +33,7 @@ class Windows:
         Raises:
           InputError: there are more or fewer rows than the source said.
         """
-        self.bytes_read = 0 if self._source.in_memory or self._kept is not None else self._source.num_bytes
+        self.bytes_read = 0 if self._kept is not None else self._source.bytes_per_pass
         if self._keep:
             self._check_stop()
             self._kept = self._all_rows() if self._kept is None else self._kept

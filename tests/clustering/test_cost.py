@@ -87,3 +87,19 @@ def test_the_lines_name_it_all():
     text = cost.describe(PROBLEM, Machine(1e-3, 1e-4, 1e-5, 1e9, 1e9))
     for words in ("3000 rows x 64", "40 clusters", "lloyd", "TFLOP", "GB read", "GFLOP/s", "GB/s", "labels", "of memory", "read again"):
         assert words in text
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_pca_costs_a_pass_and_its_products(keeps):
+    plain = dataclasses.replace(PROBLEM, dim=8, memory_bytes=2**30 * keeps)
+    projected = dataclasses.replace(plain, stored_dim=64, projects=True)
+    first = cost.steps(projected)[0]
+    assert first.name == "PCA" and first.passes == (1, 1)
+    np.testing.assert_allclose(first.flops, 3000 * 64**2 + 9 * 64**3)
+    more = total(projected, "flops") - total(plain, "flops") - first.flops
+    # Kept rows are projected once, and once more for the labels; others on each pass.
+    visits = np.array([2, 2]) if keeps else total(plain, "passes")
+    np.testing.assert_allclose(more, visits * 3000 * 2 * 64 * 8)
+    assert dataclasses.replace(projected, memory_bytes=3000 * 8 * 4).keeps
+    assert cost.memory(projected) > 2 * 8 * 64**2
+    assert "3000 rows x 64 to 8 by PCA" in cost.describe(projected, Machine(1e-3, 1e-4, 1e-5, 1e9, 1e9))

@@ -32,7 +32,7 @@ def test_the_same_windows_on_every_pass(tmp_path, kind, memory_gb):
 @pytest.mark.parametrize("count", [10, 30])
 def test_other_rows_on_a_later_pass_are_refused(count):
     class Source:
-        in_memory, num_examples, dim, dtype, num_bytes = False, 20, 3, np.dtype("float32"), 240
+        in_memory, num_examples, dim, dtype, num_bytes, bytes_per_pass = False, 20, 3, np.dtype("float32"), 240, 240
 
         def chunks(self, rows):
             yield np.zeros([count, 3], np.float32)
