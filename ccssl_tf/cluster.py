@@ -224,6 +224,7 @@ def _print_cost(fitted, assigned, options, strategy):
         stored_dim=fitted.dim,
         dim=options.pca_dim or fitted.dim,
         projects=options.projects,
+        normalizes=options.l2_normalize,
         num_clusters=_NUM_CLUSTERS.value,
         row_bytes=fitted.num_bytes / fitted.num_examples,
         in_memory=False,

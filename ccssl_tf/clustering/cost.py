@@ -30,6 +30,7 @@ class Problem:
       workers: processes that share the rows.
       stored_dim: D of the rows as they are stored; None: the same.
       projects: whether PCA or whitening comes first.
+      normalizes: whether L2 normalisation does.
     """
 
     num_examples: int
@@ -47,11 +48,12 @@ class Problem:
     workers: int = 1
     stored_dim: int | None = None
     projects: bool = False
+    normalizes: bool = False
 
     @property
     def kept_bytes(self) -> float:
         """Of all rows, as they would be kept."""
-        return self.num_examples * (4 * self.dim if self.projects else self.row_bytes)
+        return self.num_examples * (4 * self.dim if self.projects or self.normalizes else self.row_bytes)
 
     @property
     def keeps(self) -> bool:
@@ -126,9 +128,9 @@ def steps(problem: Problem) -> list[Step]:
         passes("first pass", 1, 1)
         passes("later passes", 1, problem.max_iterations, problem.algorithm != "lloyd")
     rows = problem.assigned_rows
-    projecting = rows * problem.projecting
-    flops, read = rows * (all_distances + own_distance) + projecting, 0 if problem.in_memory else rows * problem.row_bytes
-    found.append(Step("labels", (1, 1), (flops, flops), (read, read), (rows, rows), other_flops=(projecting, projecting)))
+    other, read = rows * problem.projecting, 0 if problem.in_memory else rows * problem.row_bytes
+    flops = rows * (all_distances + own_distance) + other
+    found.append(Step("labels", (1, 1), (flops, flops), (read, read), (rows, rows), other_flops=(other, other)))
     return found
 
 

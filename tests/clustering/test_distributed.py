@@ -63,6 +63,9 @@ for algorithm in ("lloyd", "lloyd_plain"):
                 f"{out}.{algorithm}.{memory_gb}.{given}.{distribution.worker(strategy)[0]}.npz",
                 centroids=kmeans.centroids, inertia=kmeans.inertia, iterations=kmeans.iterations, labels=labels, distances=distances,
             )
+with strategy.scope():
+    kmeans = KMeans(12, pca_dim=5, whiten=True, l2_normalize=True, initialization="random", max_iterations=3, memory_gb=0.0).fit(rows)
+    np.savez(f"{out}.preprocessed.{distribution.worker(strategy)[0]}.npz", centroids=kmeans.centroids, axes=kmeans.preprocessing.projection)
 distribution.wait_for_workers(strategy)
 """
 
@@ -110,3 +113,8 @@ def test_two_replicas_find_the_centroids_of_one(tmp_path, name):
                     np.testing.assert_allclose(two["distances"], distances, rtol=1e-5)
                     assert int(two["iterations"]) == one.iterations
                     assert float(two["inertia"]) == pytest.approx(one.inertia, rel=1e-6)
+    one = KMeans(12, pca_dim=5, whiten=True, l2_normalize=True, initialization="random", max_iterations=3, memory_gb=0.0).fit(ROWS)
+    for number in range(len(processes)):
+        with np.load(tmp_path / f"rows.preprocessed.{number}.npz") as two:
+            np.testing.assert_allclose(two["axes"], one.preprocessing.projection, rtol=1e-5, atol=1e-6)
+            np.testing.assert_allclose(two["centroids"], one.centroids, rtol=1e-4, atol=1e-5)
