@@ -17,6 +17,7 @@ _BLOCK_ROWS = 1024
 _SAMPLE_BYTES = 48 << 20
 _CENTROID_BYTES = 256 << 20
 _READ_BYTES = 16 << 20
+_LONG_CHUNKS = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,9 +119,12 @@ def _seconds_per_row(compute, limit):
 
 def _read_rate(source, problem):
     rows = int(np.clip(_READ_BYTES // problem.row_bytes, 1, 8192))
-    started, done = time.perf_counter(), 0
+    started, read = time.perf_counter(), []
     for chunk in source.chunks(rows):
-        done += len(chunk)
-        if time.perf_counter() - started > _SECONDS:
+        read.append((time.perf_counter(), len(chunk) * problem.row_bytes))
+        if read[-1][0] - started > _SECONDS:
             break
-    return done * problem.row_bytes / max(time.perf_counter() - started, 1e-9)
+    # A long pass does not notice how long its first chunk takes; a short one is little else.
+    if len(read) >= _LONG_CHUNKS:
+        (started, _), *read = read
+    return sum(size for _, size in read) / max(read[-1][0] - started, 1e-9)
