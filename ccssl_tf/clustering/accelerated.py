@@ -1,7 +1,8 @@
 """Lloyd's passes that compute only the distances that can matter (exact: Elkan 2003; Ding and others 2015, "Yinyang").
 
 Rows are taken in the order of their clusters, similar clusters side by side, in blocks of 128. `GapBounds` says, for every 16 rows, which
-centroids one of them might go to; a block computes the distances to those that any of its rows might go to, one matrix product. What
+centroids one of them might go to; a block computes the distances to those that any of its rows might go to, one matrix product. Where the
+bounds are too weak for that, as at the start, `screening` makes new ones of all distances in few dimensions. What
 the products leave open within their rounding is decided in float64, so the labels are those of exact arithmetic (ties: the lower number),
 whatever was skipped: they depend on rows and centroids alone, and a resumed fit needs no bounds. The sums change by the rows that moved.
 Blocks are worked on in as many threads as there are cores; they share nothing that they write.
@@ -16,7 +17,7 @@ import threading
 import numpy as np
 import threadpoolctl
 
-from ccssl_tf.clustering import distances, windows
+from ccssl_tf.clustering import distances, screening, windows
 from ccssl_tf.clustering.assignment import Assignment, check_finite
 from ccssl_tf.clustering.centroid_order import neighbour_ranks
 from ccssl_tf.clustering.gap_bounds import ROWS, GapBounds
@@ -27,6 +28,10 @@ _MEASURED_ROWS = 128
 _SCORE_BYTES = 256 << 20
 # A pass that must compute this share of all distances computes all of them, and sorts the rows anew.
 _FULL_SHARE = 0.5
+# From this share on, new bounds cost less than what they save.
+_SCREENED_SHARE = 0.3
+# Of the memory, for rows in few dimensions; else they are made whenever they are needed.
+_REDUCED_SHARE = 4
 
 
 class AcceleratedAssignment:
@@ -55,6 +60,9 @@ class AcceleratedAssignment:
         self._threads = concurrent.futures.ThreadPoolExecutor(_num_cores(), initializer=self._start_thread)
         self._memory, self._thread_pools = threading.local(), threadpoolctl.ThreadpoolController()
         self._start_thread()
+        directions = screening.num_directions(reader.source.dim)
+        self._can_screen, self._reduction = bool(directions), None
+        self._keep_reduced = reader.source.in_memory or 4 * count * (directions + 1) <= reader.memory_bytes // _REDUCED_SHARE
         self._rows = windows.Windows(reader.source, reader.memory_bytes, reader.check_stop)
         self._windows = {}
 
@@ -114,7 +122,7 @@ class AcceleratedAssignment:
         # Of equal centroids only the first can be anybody's nearest.
         self._columns = np.sort(np.unique(self._contents, return_index=True)[1])
         self._is_column = np.isin(np.arange(len(centroids)), self._columns)
-        self._ranks = None
+        self._ranks = self._reduced_centroids = None
 
     def _assign_window(self, window, rows):
         own = slice(window.start, window.start + window.size)
@@ -124,13 +132,17 @@ class AcceleratedAssignment:
                 self._row_norms[window.start + local] = distances.square_norms(self._take_shifted(rows, local))
 
             self._in_threads(measure, _parts(np.arange(window.size), _MEASURED_ROWS))
+            check_finite(self._reader, self._row_norms, window.start, window.start + window.size)
         before = self._labels[own].copy()
         self._follow_own_centroids(window, rows)
-        blocks = window.bounds and self._open_blocks(window)
-        needed = window.size * len(self._centroids)
-        if blocks is not None:
-            needed = sum(len(local) * len(columns) for local, _, columns in blocks)
-        if needed < _FULL_SHARE * window.size * len(self._centroids):
+        every = window.size * len(self._centroids)
+        blocks, needed = self._open_blocks(window)
+        if self._can_screen and needed > _SCREENED_SHARE * every:
+            self._screen(window, rows)
+            blocks, needed = self._open_blocks(window)
+            # Rows without a common direction, which no projection tells apart, are not tried again.
+            self._can_screen = needed < _FULL_SHARE * every
+        if needed < _FULL_SHARE * every:
             self._computed += needed
             self._in_threads(functools.partial(self._assign_open, window, rows), blocks)
         else:
@@ -138,7 +150,9 @@ class AcceleratedAssignment:
         self._changed[distances.move_rows(self._sums, rows, before, self._labels[own])] = True
 
     def _assign_open(self, window, rows, local, granules, columns):
-        lower, left = self._assign_block(window, rows, local, columns, self._memory.columns.take(self._shifted, columns))
+        every = len(columns) == len(self._shifted)
+        shifted = self._shifted if every else self._memory.columns.take(self._shifted, columns)
+        lower, left = self._assign_block(window, rows, local, columns, shifted)
         self._store(window, local, granules, columns, lower, left)
 
     def _follow_own_centroids(self, window, rows):
@@ -171,7 +185,9 @@ class AcceleratedAssignment:
         return squares * np.float32(1 + self._rounding)
 
     def _open_blocks(self, window):
-        """Returns the blocks that have something to compute: positions of rows, their granules, the centroids."""
+        """Returns the blocks that have something to compute (positions of rows, granules, centroids), and how many distances that is."""
+        if window.bounds is None:
+            return [], window.size * len(self._centroids)
         blocks, per_block = [], _BLOCK_ROWS // ROWS
         count = -(-window.size // ROWS)
         for first in range(0, count, per_block):
@@ -182,17 +198,71 @@ class AcceleratedAssignment:
                 granules = first + np.flatnonzero(pairs.any(axis=1))
                 places = (granules[:, None] * ROWS + np.arange(ROWS)).ravel()
                 blocks.append((window.order[places[places < window.size]], granules, columns))
-        return blocks
+        return blocks, sum(len(local) * len(columns) for local, _, columns in blocks)
 
-    def _assign_all(self, window, rows):
-        """Computes all distances; sorts the rows by their new labels."""
+    def _screen(self, window, rows):
+        """Makes new bounds, from few dimensions; rows that have no label yet get that of the centroid that looks nearest there."""
+        if self._reduction is None:
+            directions = screening.num_directions(rows.shape[1])
+            sample = screening.Reduction.sample(window.size, directions)
+            with self._thread_pools.limit(limits=_num_cores(), user_api="blas"):
+                self._reduction = screening.Reduction(rows[sample].astype(np.float32) - self._shift, directions)
+        if self._reduced_centroids is None:
+            self._reduced_centroids = screening.ReducedCentroids(*self._reduction.reduce(-0.5 * self._shifted[self._columns]))
+        reduced, slack = window.reduced or self._reduce(window, rows)
+        if self._keep_reduced:
+            window.reduced = reduced, slack
+        everything = _parts(np.arange(window.size), _BLOCK_ROWS)
+        if self._labels[window.start] < 0:
+
+            def guess(local):
+                lower = self._reduced_centroids.lower_bounds(reduced[local], slack[local])
+                self._labels[window.start + local] = self._columns[lower.argmin(axis=1)]
+                self._measure(window, rows, local)
+
+            self._in_threads(guess, everything)
+        self._sort(window)
+        window.bounds = GapBounds(window.size, len(self._centroids))
+        place = self._places(self._columns)
+
+        def bound(places):
+            local = window.order[places]
+            ids = window.start + local
+            lower = self._reduced_centroids.lower_bounds(reduced[local], slack[local])
+            _put(lower, np.arange(len(local)), place[self._labels[ids]], np.inf)
+            granules = np.arange(places[0] // ROWS, places[-1] // ROWS + 1)
+            window.bounds.store(granules, self._columns, lower, self._reach[ids], self._moved)
+
+        self._in_threads(bound, everything)
+        self._computed += window.size * len(self._columns) * self._reduction.dim // rows.shape[1]
+
+    def _reduce(self, window, rows):
+        reduced, slack = np.empty([window.size, self._reduction.dim], np.float32), np.empty(window.size, np.float32)
+
+        def reduce(local):
+            reduced[local], slack[local] = self._reduction.reduce(self._take_shifted(rows, local))
+
+        self._in_threads(reduce, _parts(np.arange(window.size), _BLOCK_ROWS))
+        return reduced, slack
+
+    def _sort(self, window):
+        """Puts rows with the same label, and those with similar centroids, side by side."""
         if self._ranks is None:
             self._ranks = neighbour_ranks(self._centroids)
         labels = self._labels[window.start + window.order]
+        window.order = window.order[np.argsort(self._ranks[labels], kind="stable")]
+
+    def _places(self, columns):
+        """Returns [K + 1] int: where a centroid is in `columns`, -1 if it is not; also for the label -1."""
+        place = np.full(len(self._centroids) + 1, -1)
+        place[columns] = np.arange(len(columns))
+        return place
+
+    def _assign_all(self, window, rows):
+        """Computes all distances; sorts the rows by their new labels."""
         # The centroids move so far after the first pass that no bound of it survives.
-        is_first = labels.min(initial=0) < 0
-        if not is_first:
-            window.order = window.order[np.argsort(self._ranks[labels], kind="stable")]
+        is_first = self._labels[window.start] < 0
+        self._sort(window)
         window.bounds = GapBounds(window.size, len(self._centroids))
         columns = self._columns
         shifted = self._memory.columns.take(self._shifted, columns)
@@ -228,8 +298,7 @@ class AcceleratedAssignment:
         lower = self._take_shifted(rows, local) @ shifted.T
         lower += (norms * np.float32(1 - 2 * self._rounding))[:, None]
         lower += self._column_norms[columns] * np.float32(1 - 2 * self._rounding)
-        place = np.full(len(self._centroids) + 1, -1)
-        place[columns] = np.arange(len(columns))
+        place = self._places(columns)
         _put(lower, np.arange(len(local)), place[labels], np.inf)
         best = lower.argmin(axis=1)
         least, upper = lower[np.arange(len(local)), best], self._upper(squares)
@@ -288,11 +357,12 @@ class _Window:
       start: the first of them.
       order: [size] int32, positions in the window, sorted by cluster.
       bounds: GapBounds of the rows in that order; None before the first pass.
+      reduced: the rows in few dimensions and their slack, where they are kept.
     """
 
     def __init__(self, start, size):
         self.start, self.size = start, size
-        self.order, self.bounds = np.arange(size, dtype=np.int32), None
+        self.order, self.bounds, self.reduced = np.arange(size, dtype=np.int32), None, None
 
 
 def _num_cores():

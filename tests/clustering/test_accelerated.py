@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from clustering.test_kmeans import blobs
 
-from ccssl_tf.clustering import KMeans, sources
+from ccssl_tf.clustering import KMeans, screening, sources
 from ccssl_tf.clustering.accelerated import AcceleratedAssignment
 from ccssl_tf.errors import InputError
 
@@ -52,9 +52,12 @@ def data(kind, count, dim, seed):
 KINDS = ["blobs", "noise", "far from the origin", "grid", "sparse float16", "copies", "outliers", "near copies", "constant"]
 
 
+@pytest.mark.parametrize("screened", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("seed", range(3))
-def test_every_label_of_every_pass_is_the_exact_one(kind, seed):
+def test_every_label_of_every_pass_is_the_exact_one(kind, seed, screened, monkeypatch):
+    if screened:
+        monkeypatch.setattr(screening, "num_directions", lambda dim: max(dim // 4, 1))
     generator = np.random.default_rng(seed)
     rows = data(kind, int(generator.integers(100, 1500)), int(generator.integers(1, 60)), seed)
     clusters = int(generator.integers(1, min(60, len(rows) // 2)))
