@@ -30,6 +30,10 @@ def small_flags(image_dir, tmp_path_factory):
     return settings
 
 
+# Of each kind of task one: resuming all of them takes two minutes.
+_OFTEN_RESUMED = ("jigsaw_pp", "cluster_classification", "linear_probe", "context_encoder")
+
+
 @pytest.mark.parametrize("backbone", registry.BACKBONES)
 @pytest.mark.parametrize("name", registry.TASKS)
 def test_two_steps_and_the_contract(name, backbone, small_flags, tmp_path):
@@ -56,7 +60,7 @@ def test_two_steps_and_the_contract(name, backbone, small_flags, tmp_path):
 
 
 @pytest.mark.parametrize("cache", [False, True])
-@pytest.mark.parametrize("name", registry.TASKS)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[] if name in _OFTEN_RESUMED else pytest.mark.slow) for name in registry.TASKS])
 def test_a_resumed_run_has_the_variables_and_metrics_of_a_straight_one(name, cache, small_flags, tmp_path):
     if cache and name != "linear_probe":
         pytest.skip("only the linear probe caches features")
