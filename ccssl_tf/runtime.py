@@ -142,6 +142,11 @@ def _help(description, program):
     return "\n".join(lines)
 
 
+def num_cores() -> int:
+    """Returns the cores this process may use; not every system tells these, then all there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class Progress:
     """Prints `label  done/total unit  values  rate  ETA` at most every `interval` seconds, and at the end."""
 

@@ -17,6 +17,8 @@ class Task(abc.ABC):
       colors: what the backbone is to see, "rgb", "gray" or "lab_halves"; None: what the one it starts from saw, RGB if it is new.
       trains_backbone: False for evaluations of a frozen backbone, whose weights are then not saved again.
       saves_classifier: whether the trained model maps images to `logits` by itself and is kept as `classifier.keras`.
+      eval_split: the held-out split; None where there is none.
+      eval_batch_size: images a batch of it.
       batch_multiple: what the batch of one replica (and accumulation step) must be a multiple of.
     """
 
@@ -25,6 +27,8 @@ class Task(abc.ABC):
     colors = None
     trains_backbone = True
     saves_classifier = False
+    eval_split = None
+    eval_batch_size = 64
 
     @classmethod
     @abc.abstractmethod
@@ -45,7 +49,7 @@ class Task(abc.ABC):
 
     def evaluate(self, model) -> dict[str, float]:
         """Returns the mean loss and metrics over the held-out split, every example counted once; {} where there is none."""
-        return {}
+        return self.mean_over_split(model, self.eval_split, self.eval_batch_size) if self.eval_split else {}
 
     def pictures(self, model) -> dict:
         """Returns name -> [H, W, 3] uint8: what goes in, what is asked, what the model answers."""

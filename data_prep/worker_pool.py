@@ -3,12 +3,12 @@
 import concurrent.futures
 import contextlib
 import multiprocessing
-import os
 from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 
 from absl import flags
 
+from ccssl_tf import runtime
 from ccssl_tf.errors import Interrupted
 from data_prep import shard_worker
 
@@ -16,9 +16,8 @@ NUM_WORKERS = flags.DEFINE_integer("num_workers", 0, "Processes; 0 is one per co
 
 
 def num_workers() -> int:
-    """Returns `--num_workers`, or the cores this process may use; not every system tells these, then all there are."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return NUM_WORKERS.value or cores
+    """Returns `--num_workers`, or the cores this process may use."""
+    return NUM_WORKERS.value or runtime.num_cores()
 
 
 @contextlib.contextmanager

@@ -8,17 +8,14 @@ whatever was skipped: they depend on rows and centroids alone, and a resumed fit
 Blocks are worked on in as many threads as there are cores; they share nothing that they write.
 """
 
-import concurrent.futures
 import functools
 import hashlib
-import os
-import threading
 
 import numpy as np
-import threadpoolctl
 
 from ccssl_tf.clustering import distances, screening, windows
 from ccssl_tf.clustering.assignment import Assignment, check_finite
+from ccssl_tf.clustering.block_threads import BlockThreads, parts
 from ccssl_tf.clustering.centroid_order import neighbour_ranks
 from ccssl_tf.clustering.gap_bounds import ROWS, GapBounds
 
@@ -37,7 +34,7 @@ _REDUCED_SHARE = 4
 class AcceleratedAssignment:
     """See the module; the contract is that of `assignment`.
 
-    Memory beside the rows: K / 4 + 20 bytes a row, the sums, and 256 MB.
+    Memory beside the rows: K / 4 + 20 bytes a row, the sums, 256 MB, and a copy of the centroids for each core.
     """
 
     def __init__(self, reader, labels, sums):
@@ -57,36 +54,18 @@ class AcceleratedAssignment:
         self._rounding = distances.rounding(reader.source.dim)
         self._shift = self._centroids = None
         self._moved = np.zeros(len(sums))
-        self._threads = concurrent.futures.ThreadPoolExecutor(_num_cores(), initializer=self._start_thread)
-        self._memory, self._thread_pools = threading.local(), threadpoolctl.ThreadpoolController()
-        self._start_thread()
+        self._threads = BlockThreads(_FULL_BLOCK_ROWS, len(sums), reader.source.dim, reader.check_stop)
         directions = screening.num_directions(reader.source.dim)
         self._can_screen, self._reduction = bool(directions), None
         self._keep_reduced = reader.source.in_memory or 4 * count * (directions + 1) <= reader.memory_bytes // _REDUCED_SHARE
         self._rows = windows.Windows(reader.source, reader.memory_bytes, reader.check_stop)
         self._windows = {}
 
-    def _start_thread(self):
-        dim = self._reader.source.dim
-        self._memory.rows = distances.Gathered(_FULL_BLOCK_ROWS, dim)
-        self._memory.columns = distances.Gathered(len(self._sums), dim)
-
-    def _in_threads(self, function, parts):
-        """Calls function(*part) for all parts; raises the first error."""
-
-        def call(part):
-            self._reader.check_stop()
-            function(*part)
-
-        for _ in self._threads.map(call, parts):
-            pass
-
     def step(self, centroids: np.ndarray) -> Assignment:
         """Args: centroids: [K, D] float32."""
         self._set_centroids(centroids)
         self._computed, self._changed = 0, np.zeros(len(centroids), bool)
-        # Products of this size are fastest one to a core.
-        with self._thread_pools.limit(limits=1, user_api="blas"):
+        with self._threads.one_product_each():
             for start, rows in self._rows:
                 self._assign_window(self._windows.setdefault(start, _Window(start, len(rows))), rows)
                 check_finite(self._reader, self._squares, start, start + len(rows))
@@ -131,7 +110,7 @@ class AcceleratedAssignment:
             def measure(local):
                 self._row_norms[window.start + local] = distances.square_norms(self._take_shifted(rows, local))
 
-            self._in_threads(measure, _parts(np.arange(window.size), _MEASURED_ROWS))
+            self._threads.run(measure, parts(np.arange(window.size), _MEASURED_ROWS))
             check_finite(self._reader, self._row_norms, window.start, window.start + window.size)
         before = self._labels[own].copy()
         self._follow_own_centroids(window, rows)
@@ -144,14 +123,14 @@ class AcceleratedAssignment:
             self._can_screen = needed < _FULL_SHARE * every
         if needed < _FULL_SHARE * every:
             self._computed += needed
-            self._in_threads(functools.partial(self._assign_open, window, rows), blocks)
+            self._threads.run(functools.partial(self._assign_open, window, rows), blocks)
         else:
             self._assign_all(window, rows)
         self._changed[distances.move_rows(self._sums, rows, before, self._labels[own])] = True
 
     def _assign_open(self, window, rows, local, granules, columns):
         every = len(columns) == len(self._shifted)
-        shifted = self._shifted if every else self._memory.columns.take(self._shifted, columns)
+        shifted = self._shifted if every else self._threads.centroids.take(self._shifted, columns)
         lower, left = self._assign_block(window, rows, local, columns, shifted)
         self._store(window, local, granules, columns, lower, left)
 
@@ -163,21 +142,21 @@ class AcceleratedAssignment:
         if not len(local):
             return
         before = self._reach[ids]
-        self._in_threads(functools.partial(self._measure, window, rows), _parts(local, _MEASURED_ROWS))
+        self._threads.run(functools.partial(self._measure, window, rows), parts(local, _MEASURED_ROWS))
         if window.bounds:
             window.bounds.grow(self._reach[ids].astype(np.float64) - before)
 
     def _measure(self, window, rows, local):
         """Computes squares and reach of rows from their labels."""
-        for (part,) in _parts(local, _MEASURED_ROWS):
+        for (part,) in parts(local, _MEASURED_ROWS):
             ids = window.start + part
-            difference = self._memory.rows.take(rows, part)
+            difference = self._threads.rows.take(rows, part)
             difference -= self._centroids[self._labels[ids]]
             self._squares[ids] = distances.square_norms(difference)
             self._reach[ids] = np.sqrt(self._upper(self._squares[ids]))
 
     def _take_shifted(self, rows, local):
-        taken = self._memory.rows.take(rows, local)
+        taken = self._threads.rows.take(rows, local)
         taken -= self._shift
         return taken
 
@@ -205,14 +184,14 @@ class AcceleratedAssignment:
         if self._reduction is None:
             directions = screening.num_directions(rows.shape[1])
             sample = screening.Reduction.sample(window.size, directions)
-            with self._thread_pools.limit(limits=_num_cores(), user_api="blas"):
+            with self._threads.one_product_at_a_time():
                 self._reduction = screening.Reduction(rows[sample].astype(np.float32) - self._shift, directions)
         if self._reduced_centroids is None:
             self._reduced_centroids = screening.ReducedCentroids(*self._reduction.reduce(-0.5 * self._shifted[self._columns]))
         reduced, slack = window.reduced or self._reduce(window, rows)
         if self._keep_reduced:
             window.reduced = reduced, slack
-        everything = _parts(np.arange(window.size), _BLOCK_ROWS)
+        everything = parts(np.arange(window.size), _BLOCK_ROWS)
         if self._labels[window.start] < 0:
 
             def guess(local):
@@ -220,7 +199,7 @@ class AcceleratedAssignment:
                 self._labels[window.start + local] = self._columns[lower.argmin(axis=1)]
                 self._measure(window, rows, local)
 
-            self._in_threads(guess, everything)
+            self._threads.run(guess, everything)
         self._sort(window)
         window.bounds = GapBounds(window.size, len(self._centroids))
         place = self._places(self._columns)
@@ -233,7 +212,7 @@ class AcceleratedAssignment:
             granules = np.arange(places[0] // ROWS, places[-1] // ROWS + 1)
             window.bounds.store(granules, self._columns, lower, self._reach[ids], self._moved)
 
-        self._in_threads(bound, everything)
+        self._threads.run(bound, everything)
         self._computed += window.size * len(self._columns) * self._reduction.dim // rows.shape[1]
 
     def _reduce(self, window, rows):
@@ -242,7 +221,7 @@ class AcceleratedAssignment:
         def reduce(local):
             reduced[local], slack[local] = self._reduction.reduce(self._take_shifted(rows, local))
 
-        self._in_threads(reduce, _parts(np.arange(window.size), _BLOCK_ROWS))
+        self._threads.run(reduce, parts(np.arange(window.size), _BLOCK_ROWS))
         return reduced, slack
 
     def _sort(self, window):
@@ -265,7 +244,7 @@ class AcceleratedAssignment:
         self._sort(window)
         window.bounds = GapBounds(window.size, len(self._centroids))
         columns = self._columns
-        shifted = self._memory.columns.take(self._shifted, columns)
+        shifted = self._threads.centroids.take(self._shifted, columns)
         self._computed += window.size * len(columns)
         step = max(_SCORE_BYTES // (4 * len(columns)) // ROWS, 1) * ROWS
         for at in range(0, window.size, step):
@@ -275,7 +254,7 @@ class AcceleratedAssignment:
             def assign(part, local=local, lower=lower):
                 lower[part], _ = self._assign_block(window, rows, local[part], columns, shifted)
 
-            self._in_threads(assign, _parts(np.arange(len(local)), _FULL_BLOCK_ROWS))
+            self._threads.run(assign, parts(np.arange(len(local)), _FULL_BLOCK_ROWS))
             sort = np.argsort(self._ranks[self._labels[window.start + local]], kind="stable")
             window.order[at : at + step] = local[sort]
 
@@ -284,7 +263,7 @@ class AcceleratedAssignment:
                 self._store(window, local[sort[places]], granules, columns, lower[sort[places]], None)
 
             if not is_first:
-                self._in_threads(store, _parts(np.arange(len(local)), _BLOCK_ROWS))
+                self._threads.run(store, parts(np.arange(len(local)), _BLOCK_ROWS))
 
     def _assign_block(self, window, rows, local, columns, shifted):
         """Assigns the rows at `local`, given that only `columns` and the own centroid can be the nearest.
@@ -363,15 +342,6 @@ class _Window:
     def __init__(self, start, size):
         self.start, self.size = start, size
         self.order, self.bounds, self.reduced = np.arange(size, dtype=np.int32), None, None
-
-
-def _num_cores():
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _parts(index, size):
-    """Returns the index [n] cut into (index [<= size],)."""
-    return [(index[at : at + size],) for at in range(0, len(index), size)]
 
 
 def _put(lower, rows, places, values):

@@ -125,6 +125,33 @@ def batches(directory, split, *, batch_size, training, epoch_seed, load, first_b
     return evaluation_batches(directory, split, batch_size=batch_size, load=load)
 
 
+def augmented_images(directory, split, *, image_size, **options) -> tf.data.Dataset:
+    """Returns `batches` of `image` [B, S, S, 3] uint8: random mirrored crops in training, the centre otherwise."""
+
+    def load(parsed):
+        if options["training"]:
+            return dict(image=image_ops.augmented_crop(parsed["encoded"], image_size, parsed["seed"]))
+        return dict(image=image_ops.evaluation_crop(parsed["encoded"], image_size))
+
+    return batches(directory, split, load=load, **options)
+
+
+def cropped_images(directory, split, *, crop_size, short_side, **options) -> tf.data.Dataset:
+    """Returns `batches` of `image` [B, crop_size, crop_size, 3] uint8: random crops in training, the centre otherwise."""
+
+    def load(parsed):
+        if options["training"]:
+            return dict(image=image_ops.random_crop(parsed["encoded"], crop_size, short_side, parsed["seed"]))
+        return dict(image=image_ops.center_crop(parsed["encoded"], crop_size, short_side))
+
+    return batches(directory, split, load=load, **options)
+
+
+def held_out_split(directory) -> str | None:
+    """Returns "val" where the directory has that split, else None."""
+    return "val" if "val" in Manifest.read(directory, "images").splits else None
+
+
 def evaluation_images(directory, split, *, image_size, batch_size, shards=None) -> tf.data.Dataset:
     """Returns whole images in file order, the last batch partial.
 

@@ -29,6 +29,7 @@ class LinearProbe(Task):
     """One linear classifier on each layer of a frozen backbone: batch normalisation without scale and shift, then classes."""
 
     trains_backbone = False
+    eval_split = "val"
 
     def __init__(self, *, data_dir, image_size, endpoints, grids, cache_features, eval_batch_size=64):
         """Checks that the images have labels.
@@ -143,10 +144,6 @@ class LinearProbe(Task):
             losses += tf.nn.sparse_softmax_cross_entropy_with_logits(batch["label"], logits)
             metrics[f"accuracy/{layer}"] = tf.cast(tf.equal(tf.argmax(logits, -1), batch["label"]), tf.float32)
         return losses, metrics
-
-    def evaluate(self, model):
-        """Top-1 accuracy of each layer on the val split."""
-        return self.mean_over_split(model, "val", self.eval_batch_size)
 
     def facts(self):
         """What was probed and how the accuracy is computed."""

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 from scipy.spatial import cKDTree
 
-from ccssl_tf.data import image_ops, pipeline
+from ccssl_tf.data import pipeline
 from ccssl_tf.ops import color
 
 GRID = 10
@@ -105,15 +105,3 @@ def empirical_distribution(data_dir, image_size: int, classes, num_classes: int)
         if seen >= MAX_COUNTED_IMAGES:
             break
     return counts / counts.sum()
-
-
-def augmented_images(data_dir, split, image_size, batch_size, training, epoch_seed, first_batch):
-    """Batches of `image` [B, S, S, 3] uint8: random mirrored crops in training, the centre otherwise."""
-
-    def load(parsed):
-        if training:
-            return dict(image=image_ops.augmented_crop(parsed["encoded"], image_size, parsed["seed"]))
-        return dict(image=image_ops.evaluation_crop(parsed["encoded"], image_size))
-
-    options = dict(batch_size=batch_size, training=training, epoch_seed=epoch_seed, first_batch=first_batch)
-    return pipeline.batches(data_dir, split, load=load, **options)

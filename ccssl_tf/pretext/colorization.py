@@ -6,8 +6,7 @@ import tensorflow as tf
 from absl import flags
 
 from ccssl_tf import network_flags, stage_flags
-from ccssl_tf.data import SMALL_IMAGE_SIZE
-from ccssl_tf.data.manifest import Manifest
+from ccssl_tf.data import SMALL_IMAGE_SIZE, pipeline
 from ccssl_tf.layers.per_example_dropout import per_example_seeds
 from ccssl_tf.ops import color
 from ccssl_tf.pretext import ab_bins
@@ -44,7 +43,7 @@ class Colorization(Task):
         """Args are those of the flags."""
         self.data_dir, self.image_size, self.eval_batch_size = data_dir, image_size, eval_batch_size
         self.rebalancing, self.head_units = rebalancing, head_units
-        self.splits = Manifest.read(data_dir, "images").splits
+        self.eval_split = pipeline.held_out_split(data_dir)
         self._cells = None
 
     @classmethod
@@ -59,7 +58,8 @@ class Colorization(Task):
 
     def dataset(self, split, batch_size, training, epoch_seed, first_batch=0):
         """Batches of `image` [B, S, S, 3] uint8: random mirrored crops in training, the centre otherwise."""
-        return ab_bins.augmented_images(self.data_dir, split, self.image_size, batch_size, training, epoch_seed, first_batch)
+        options = dict(batch_size=batch_size, training=training, epoch_seed=epoch_seed, first_batch=first_batch)
+        return pipeline.augmented_images(self.data_dir, split, image_size=self.image_size, **options)
 
     def build_model(self, backbone):
         """Logits [B, h, w, 313] over the last convolution; also measures how common the colours are at this map's size."""
@@ -100,10 +100,6 @@ class Colorization(Task):
             logits = model(model.backbone.normalize(batch["image"]), training=training)["ab"]
         return ab_losses(logits, ab, tf.constant(self.weights))
 
-    def evaluate(self, model):
-        """Loss and metrics on held-out images."""
-        return self.mean_over_split(model, "val", self.eval_batch_size) if "val" in self.splits else {}
-
     def facts(self):
         """What always answering one colour scores, and how the numbers are computed."""
         return dict(
@@ -119,8 +115,7 @@ class Colorization(Task):
         """`colorization`: what the network sees, the true colours at the map's size, its answer, and the true picture."""
         from ccssl_tf.pretext.captioned_picture import PLAIN, draw_columns
 
-        split = "val" if "val" in self.splits else "train"
-        images = next(iter(self.dataset(split, 8, training=False, epoch_seed=(0, 0))))["image"]
+        images = next(iter(self.dataset(self.eval_split or "train", 8, training=False, epoch_seed=(0, 0))))["image"]
         logits = model(model.backbone.normalize(images), training=False)["ab"]
         lightness, asked = color.rgb_to_lab(images)[..., :1], self.mean_colors(images)[..., 1:]
         rows = {

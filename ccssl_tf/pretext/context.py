@@ -11,7 +11,6 @@ from absl import flags
 
 from ccssl_tf import network_flags, stage_flags
 from ccssl_tf.data import pipeline
-from ccssl_tf.data.manifest import Manifest
 from ccssl_tf.pretext import context_patches as patches_lib
 from ccssl_tf.pretext import siamese
 from ccssl_tf.pretext import tiles as tiles_lib
@@ -46,7 +45,7 @@ class Context(Task):
         self.data_dir, self.color, self.pairs_per_image = data_dir, color, pairs_per_image
         self.downsample_probability, self.patch_units, self.pair_units = downsample_probability, patch_units, pair_units
         self.eval_batch_size = eval_batch_size
-        self.splits = Manifest.read(data_dir, "images").splits
+        self.eval_split = pipeline.held_out_split(data_dir)
 
     @classmethod
     def from_flags(cls):
@@ -96,10 +95,6 @@ class Context(Task):
         order, relation = patches_lib.draw_pairs(batch["seed"], self.pairs_per_image)
         return siamese.classification_loss(model, self.patches(batch), order, relation, batch["seed"], training)
 
-    def evaluate(self, model):
-        """Loss and the share of relations recognised on held-out images."""
-        return self.mean_over_split(model, "val", self.eval_batch_size) if "val" in self.splits else {}
-
     def facts(self):
         """Chance level and how the accuracy is computed."""
         return dict(
@@ -113,8 +108,7 @@ class Context(Task):
         """`context`: rows of the crop, the pair as the network sees it, and where the model puts the second patch, for each relation."""
         from ccssl_tf.pretext.context_picture import draw_context
 
-        split = "val" if "val" in self.splits else "train"
-        batch = next(iter(self.dataset(split, _NUM_PICTURES, training=False, epoch_seed=(0, 0))))
+        batch = next(iter(self.dataset(self.eval_split or "train", _NUM_PICTURES, training=False, epoch_seed=(0, 0))))
         patches, corners = self.patches(batch), patches_lib.patch_corners(batch["seed"], self.geometry)
         orders, relations = patches_lib.draw_pairs(batch["seed"], _NUM_PICTURES)
         # Of the first image the first relation is asked, and so on.

@@ -5,13 +5,11 @@ import tensorflow as tf
 from absl import flags
 
 from ccssl_tf import network_flags, stage_flags
-from ccssl_tf.data import SMALL_IMAGE_SIZE
-from ccssl_tf.data.manifest import Manifest
+from ccssl_tf.data import SMALL_IMAGE_SIZE, pipeline
 from ccssl_tf.errors import InputError
 from ccssl_tf.layers.per_example_dropout import PerExampleDropout, per_example_seeds
 from ccssl_tf.models.backbone import batch_normalization
 from ccssl_tf.ops import per_example_random as random
-from ccssl_tf.pretext.ab_bins import augmented_images
 from ccssl_tf.pretext.pixel_prediction import area_average
 from ccssl_tf.task import Task
 
@@ -46,7 +44,7 @@ class ContextEncoder(Task):
         if image_size < _MIN_IMAGE_SIZE:
             raise InputError(f"--image_size={image_size}: too small to cut blocks of a quarter from; use {_MIN_IMAGE_SIZE} or more")
         self.data_dir, self.image_size, self.mask, self.eval_batch_size = data_dir, image_size, mask, eval_batch_size
-        self.splits = Manifest.read(data_dir, "images").splits
+        self.eval_split = pipeline.held_out_split(data_dir)
         self._chance = None
 
     @classmethod
@@ -56,7 +54,8 @@ class ContextEncoder(Task):
 
     def dataset(self, split, batch_size, training, epoch_seed, first_batch=0):
         """Batches of `image` [B, S, S, 3] uint8: random mirrored crops in training, the centre otherwise."""
-        return augmented_images(self.data_dir, split, self.image_size, batch_size, training, epoch_seed, first_batch)
+        options = dict(batch_size=batch_size, training=training, epoch_seed=epoch_seed, first_batch=first_batch)
+        return pipeline.augmented_images(self.data_dir, split, image_size=self.image_size, **options)
 
     def build_model(self, backbone):
         """Pictures [B, D, D, 3] in [-1, 1] over the last map; D is the map's size times a power of two, at most S."""
@@ -115,10 +114,8 @@ class ContextEncoder(Task):
 
     def evaluate(self, model):
         """Both errors on held-out images, holes drawn once and for all."""
-        if "val" not in self.splits:
-            return {}
-        record = self.mean_over_split(model, "val", self.eval_batch_size)
-        self._chance = record["mean_color_error"]
+        record = super().evaluate(model)
+        self._chance = record.get("mean_color_error")
         return record
 
     def facts(self):
@@ -134,8 +131,7 @@ class ContextEncoder(Task):
         """`inpainting`: the picture with holes, the model's answer in its place, and the true picture."""
         from ccssl_tf.pretext.captioned_picture import PLAIN, draw_columns
 
-        split = "val" if "val" in self.splits else "train"
-        batch = next(iter(self.dataset(split, 8, training=False, epoch_seed=(0, 0))))
+        batch = next(iter(self.dataset(self.eval_split or "train", 8, training=False, epoch_seed=(0, 0))))
         images, holes = tf.cast(batch["image"], tf.float32), self.holes(batch["seed"])
         answer = model(self.shown(model.backbone, images, holes), training=False)["picture"]
         answer = tf.clip_by_value((tf.image.resize(answer, images.shape[1:3]) + 1) * 127.5, 0, 255)

@@ -19,8 +19,7 @@ import tensorflow as tf
 from absl import flags
 
 from ccssl_tf import network_flags, stage_flags
-from ccssl_tf.data import SMALL_IMAGE_SIZE, image_ops, pipeline
-from ccssl_tf.data.manifest import Manifest
+from ccssl_tf.data import SMALL_IMAGE_SIZE, pipeline
 from ccssl_tf.errors import InputError
 from ccssl_tf.models.backbone import batch_normalization
 from ccssl_tf.ops import per_example_random as random
@@ -56,7 +55,7 @@ class Counting(Task):
             raise InputError(f"--image_size={image_size}: too small for a 2x2 grid of {_MIN_TILE}-pixel tiles; use 19 or more")
         self.data_dir, self.margin, self.gray_probability = data_dir, margin, gray_probability
         self.fc_units, self.num_counts, self.eval_batch_size = fc_units, num_counts, eval_batch_size
-        self.splits = Manifest.read(data_dir, "images").splits
+        self.eval_split = pipeline.held_out_split(data_dir)
 
     @classmethod
     def from_flags(cls):
@@ -72,14 +71,8 @@ class Counting(Task):
 
     def dataset(self, split, batch_size, training, epoch_seed, first_batch=0):
         """Batches of `image` [B, crop, crop, 3] uint8: random crops in training, the centre otherwise."""
-
-        def load(parsed):
-            if training:
-                return dict(image=image_ops.random_crop(parsed["encoded"], self.crop, self.short_side, parsed["seed"]))
-            return dict(image=image_ops.center_crop(parsed["encoded"], self.crop, self.short_side))
-
         options = dict(batch_size=batch_size, training=training, epoch_seed=epoch_seed, first_batch=first_batch)
-        return pipeline.batches(self.data_dir, split, load=load, **options)
+        return pipeline.cropped_images(self.data_dir, split, crop_size=self.crop, short_side=self.short_side, **options)
 
     def build_model(self, backbone):
         """The backbone, fc6, fc7 and the counting vector."""
@@ -120,10 +113,6 @@ class Counting(Task):
         metrics = dict(accuracy=tf.cast(own < nearest_other, tf.float32), own_distance=own, other_distance=mean_of_others(distances))
         return tf.reshape(losses, [-1]), {name: tf.reshape(value, [-1]) for name, value in metrics.items()}
 
-    def evaluate(self, model):
-        """Means of the loss and metrics over the held-out images."""
-        return self.mean_over_split(model, "val", self.eval_batch_size) if "val" in self.splits else {}
-
     def facts(self):
         """What the accuracy is, for counting itself has no chance level."""
         return dict(
@@ -140,8 +129,7 @@ class Counting(Task):
         from ccssl_tf.pretext.captioned_picture import PLAIN, draw_columns, verdict
         from ccssl_tf.pretext.puzzle_picture import lay_out
 
-        split = "val" if "val" in self.splits else "train"
-        batch = next(iter(self.dataset(split, GROUP, training=False, epoch_seed=(0, 0))))
+        batch = next(iter(self.dataset(self.eval_split or "train", GROUP, training=False, epoch_seed=(0, 0))))
         views = self.views(batch).numpy()
         low, high = views.min((1, 2, 3, 4), keepdims=True), views.max((1, 2, 3, 4), keepdims=True)
         visible = ((views - low) / np.maximum(high - low, 1e-6) * 255).astype(np.uint8)

@@ -54,10 +54,6 @@ class ImageClassification(Task):
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(batch["target"], logits)
         return losses, dict(accuracy=tf.cast(tf.equal(tf.argmax(logits, -1, tf.int32), batch["target"]), tf.float32))
 
-    def evaluate(self, model):
-        """Loss and accuracy on the held-out images, where there are any."""
-        return self.mean_over_split(model, self.eval_split, self.eval_batch_size) if self.eval_split else {}
-
     def pictures(self, model):
         """`classification`: eight images, the class asked for and the one the model answers."""
         from ccssl_tf.pretext.captioned_picture import PLAIN, draw_columns, verdict

@@ -9,8 +9,7 @@ import tensorflow as tf
 from absl import flags
 
 from ccssl_tf import network_flags, stage_flags
-from ccssl_tf.data import image_ops, pipeline
-from ccssl_tf.data.manifest import Manifest
+from ccssl_tf.data import pipeline
 from ccssl_tf.ops import per_example_random as random
 from ccssl_tf.pretext import siamese
 from ccssl_tf.pretext import tiles as tiles_lib
@@ -57,7 +56,7 @@ class Jigsaw(Task):
         self.data_dir, self.permutations, self.permutations_per_image = data_dir, permutations, permutations_per_image
         self.gray_probability, self.tile_units, self.head_units = gray_probability, tile_units, head_units
         self.eval_batch_size = eval_batch_size
-        self.splits = Manifest.read(data_dir, "images").splits
+        self.eval_split = pipeline.held_out_split(data_dir)
 
     @classmethod
     def from_flags(cls):
@@ -77,15 +76,8 @@ class Jigsaw(Task):
 
     def dataset(self, split, batch_size, training, epoch_seed, first_batch=0):
         """Batches of `image` [B, crop, crop, 3] uint8: random crops in training, the centre otherwise."""
-        sizes = self.geometry.crop, self.geometry.short_side
-
-        def load(parsed):
-            if training:
-                return dict(image=image_ops.random_crop(parsed["encoded"], *sizes, parsed["seed"]))
-            return dict(image=image_ops.center_crop(parsed["encoded"], *sizes))
-
         options = dict(batch_size=batch_size, training=training, epoch_seed=epoch_seed, first_batch=first_batch)
-        return pipeline.batches(self.data_dir, split, load=load, **options)
+        return pipeline.cropped_images(self.data_dir, split, crop_size=self.geometry.crop, short_side=self.geometry.short_side, **options)
 
     def build_model(self, backbone):
         """The shared column over tiles: backbone, fc6 on each tile; then fc7 and the classes over nine concatenated features."""
@@ -125,10 +117,6 @@ class Jigsaw(Task):
         index = self.permutation_indices(batch["seed"])
         return siamese.classification_loss(model, tiles, self.orders(index), index, batch["seed"], training)
 
-    def evaluate(self, model):
-        """Loss and the share of held-out puzzles solved."""
-        return self.mean_over_split(model, "val", self.eval_batch_size) if "val" in self.splits else {}
-
     def inputs(self):
         """The permutation set, where it is not our own."""
         return dict(permutations_file=self.permutations_file)
@@ -147,8 +135,7 @@ class Jigsaw(Task):
         """`puzzle`: rows of the crop, the puzzle as shown, and the model's solution, for eight images."""
         from ccssl_tf.pretext.puzzle_picture import draw_puzzles
 
-        split = "val" if "val" in self.splits else "train"
-        batch = next(iter(self.dataset(split, _NUM_PICTURES, training=False, epoch_seed=(0, 0))))
+        batch = next(iter(self.dataset(self.eval_split or "train", _NUM_PICTURES, training=False, epoch_seed=(0, 0))))
         tiles, occluded = self.puzzles(batch)
         index = self.permutation_indices(batch["seed"])[:, :1]
         answer = siamese.answers(model, tiles, self.orders(index))[:, 0].numpy()

@@ -9,8 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from ccssl_tf import network_flags, stage_flags
-from ccssl_tf.data import image_ops, pipeline
-from ccssl_tf.data.manifest import Manifest
+from ccssl_tf.data import pipeline
 from ccssl_tf.layers.per_example_dropout import per_example_seeds
 from ccssl_tf.models.heads import build_classifier
 from ccssl_tf.task import Task
@@ -26,7 +25,7 @@ class Rotation(Task):
     def __init__(self, *, data_dir, image_size, eval_batch_size=64):
         """Args: data_dir: image shards; image_size: S, pixels; eval_batch_size: images, each shown four times."""
         self.data_dir, self.image_size, self.eval_batch_size = data_dir, image_size, eval_batch_size
-        self.splits = Manifest.read(data_dir, "images").splits
+        self.eval_split = pipeline.held_out_split(data_dir)
 
     @classmethod
     def from_flags(cls):
@@ -35,14 +34,8 @@ class Rotation(Task):
 
     def dataset(self, split, batch_size, training, epoch_seed, first_batch=0):
         """Batches of upright `image` [B, S, S, 3] uint8: random mirrored crops in training, the centre otherwise."""
-
-        def load(parsed):
-            if training:
-                return dict(image=image_ops.augmented_crop(parsed["encoded"], self.image_size, parsed["seed"]))
-            return dict(image=image_ops.evaluation_crop(parsed["encoded"], self.image_size))
-
         options = dict(batch_size=batch_size, training=training, epoch_seed=epoch_seed, first_batch=first_batch)
-        return pipeline.batches(self.data_dir, split, load=load, **options)
+        return pipeline.augmented_images(self.data_dir, split, image_size=self.image_size, **options)
 
     def build_model(self, backbone):
         """A classifier of the four rotations over `backbone`."""
@@ -59,10 +52,6 @@ class Rotation(Task):
         right = tf.cast(tf.equal(tf.argmax(logits, -1, tf.int32), labels), tf.float32)
         return tf.reduce_mean(losses, 1), dict(accuracy=tf.reduce_mean(right, 1))
 
-    def evaluate(self, model):
-        """Loss and accuracy over all four rotations of every held-out image."""
-        return self.mean_over_split(model, "val", self.eval_batch_size) if "val" in self.splits else {}
-
     def facts(self):
         """Chance level and how the accuracy is computed."""
         return dict(
@@ -74,8 +63,7 @@ class Rotation(Task):
         """`rotation`: eight images as shown, and turned back by the model's answer."""
         from ccssl_tf.pretext.captioned_picture import PLAIN, draw_columns, verdict
 
-        split = "val" if "val" in self.splits else "train"
-        upright = next(iter(self.dataset(split, 8, training=False, epoch_seed=(0, 0))))["image"]
+        upright = next(iter(self.dataset(self.eval_split or "train", 8, training=False, epoch_seed=(0, 0))))["image"]
         asked = np.arange(len(upright)) % NUM_ROTATIONS
         shown = all_rotations(upright).numpy()[np.arange(len(upright)), asked]
         answered = np.argmax(model(model.backbone.normalize(shown), training=False)["logits"], -1)

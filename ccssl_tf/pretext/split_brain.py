@@ -77,8 +77,7 @@ class SplitBrain(Colorization):
         """`split_brain`: colour from lightness, and lightness from colour."""
         from ccssl_tf.pretext.captioned_picture import PLAIN, draw_columns
 
-        split = "val" if "val" in self.splits else "train"
-        images = next(iter(self.dataset(split, 8, training=False, epoch_seed=(0, 0))))["image"]
+        images = next(iter(self.dataset(self.eval_split or "train", 8, training=False, epoch_seed=(0, 0))))["image"]
         answer = model(model.backbone.normalize(images), training=False)
         lab, cells = color.rgb_to_lab(images), self.mean_colors(images)
         lightness = tf.image.resize(mean_lightness(answer["lightness"])[..., None], images.shape[1:3], "bilinear")

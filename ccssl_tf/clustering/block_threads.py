@@ -1,0 +1,57 @@
+"""Work on blocks of rows in as many threads as there are cores, each with memory of its own for copies."""
+
+import concurrent.futures
+import threading
+
+import threadpoolctl
+
+from ccssl_tf import runtime
+from ccssl_tf.clustering.distances import Gathered
+
+
+class BlockThreads:
+    """A pool of threads; the thread that made it has such memory, too."""
+
+    def __init__(self, block_rows: int, num_clusters: int, dim: int, check_stop):
+        """Args: block_rows: most rows of a block; num_clusters: K; dim: D; check_stop: called before each block; may raise."""
+        self._sizes, self._check_stop = (block_rows, num_clusters, dim), check_stop
+        self._memory, self._blas = threading.local(), threadpoolctl.ThreadpoolController()
+        self._pool = concurrent.futures.ThreadPoolExecutor(runtime.num_cores(), initializer=self._start_thread)
+        self._start_thread()
+
+    def _start_thread(self):
+        block_rows, num_clusters, dim = self._sizes
+        self._memory.rows, self._memory.centroids = Gathered(block_rows, dim), Gathered(num_clusters, dim)
+
+    @property
+    def rows(self) -> Gathered:
+        """This thread's memory for rows of a block."""
+        return self._memory.rows
+
+    @property
+    def centroids(self) -> Gathered:
+        """This thread's memory for centroids."""
+        return self._memory.centroids
+
+    def run(self, function, parts):
+        """Calls function(*part) for all parts; raises the first error."""
+
+        def call(part):
+            self._check_stop()
+            function(*part)
+
+        for _ in self._pool.map(call, parts):
+            pass
+
+    def one_product_each(self):
+        """A context in which a matrix product stays in its thread: the fastest way where every thread has one."""
+        return self._blas.limit(limits=1, user_api="blas")
+
+    def one_product_at_a_time(self):
+        """A context in which a matrix product takes all cores, inside the other."""
+        return self._blas.limit(limits=runtime.num_cores(), user_api="blas")
+
+
+def parts(index, size: int) -> list[tuple]:
+    """Returns the index [n] cut into (index [<= size],)."""
+    return [(index[at : at + size],) for at in range(0, len(index), size)]
