@@ -34,7 +34,7 @@ def make_task(image_dir, image_size=32, eval_split="val"):
     ],
 )
 def test_loss_against_loops_on_each_backbone_and_size(image_dir, backbone, image_size):
-    keras.utils.set_random_seed(0)  # With some weights a loss is so near 0 that float32 has none of its digits.
+    keras.utils.set_random_seed(3)  # With some weights a loss is so near 0 that float32 has none of its digits.
     task = make_task(image_dir, image_size)
     model = task.build_model(backbone())
     batch = next(iter(task.dataset("train", 4, True, (3, 1))))
