@@ -4,6 +4,7 @@ Training order: shards are permuted, then examples inside windows of whole shard
 run names its first batch, and whole windows before it are skipped by the manifest's counts without being read.
 """
 
+import itertools
 import pathlib
 
 import numpy as np
@@ -36,7 +37,9 @@ def training_windows(manifest: Manifest, split: str, epoch_seed, window_bytes: i
     return windows
 
 
-def training_batches(directory, split, *, batch_size, epoch_seed, load, first_batch=0, window_bytes=WINDOW_BYTES) -> tf.data.Dataset:
+def training_batches(
+    directory, split, *, batch_size, epoch_seed, load, first_batch=0, copies=None, window_bytes=WINDOW_BYTES
+) -> tf.data.Dataset:
     """Returns one epoch of training batches, remainder dropped.
 
     Args:
@@ -46,6 +49,8 @@ def training_batches(directory, split, *, batch_size, epoch_seed, load, first_ba
       epoch_seed: (seed, epoch), non-negative integers: everything random follows from them.
       load: maps one parsed record, with its `seed` [2] int64, to a dict of tensors of fixed shape. `seed`, `index` and `label` are added.
       first_batch: batches of this epoch to leave out, because a run being resumed has seen them.
+      copies: [N] int32, how often each image, by index, comes in this epoch; once each by default. Copies of one image differ in `seed`
+        and come within one window.
       window_bytes: shards are shuffled together up to about this size.
 
     Raises:
@@ -54,36 +59,50 @@ def training_batches(directory, split, *, batch_size, epoch_seed, load, first_ba
     directory = pathlib.Path(directory)
     manifest = Manifest.read(directory, "images")
     shards = manifest.shards(split)
-    total = manifest.num_examples(split)
+    # Images are numbered in the order of the shards. How often one comes is known without reading it, so windows can still be skipped.
+    starts = np.cumsum([0] + [shard.num_examples for shard in shards])
+    copies = np.ones(starts[-1], np.int32) if copies is None else copies
+    drawn = [int(copies[start:stop].sum()) for start, stop in itertools.pairwise(starts)]
+    total = sum(drawn)
     if total < batch_size:
         raise InputError(f"{directory}: split {split} has {total} images, fewer than one batch; use --batch_size={total} or smaller")
     seed, epoch = epoch_seed
     skip = first_batch * batch_size
     files, counts, seeds = [], [], []
     for number, window in enumerate(training_windows(manifest, split, epoch_seed, window_bytes)):
-        count = sum(shards[shard].num_examples for shard in window)
+        count = sum(drawn[shard] for shard in window)
         if not count or (not files and skip >= count):
             skip -= count
             continue
         files.append([str(directory / shards[shard].name) for shard in window])
-        counts.append(count)
+        counts.append(sum(shards[shard].num_examples for shard in window))
         seeds.append([seed, epoch * 2**20 + number])
+    copies = tf.constant(copies)
 
     @tf.autograph.experimental.do_not_convert
     def read_window(names, count, window_seed):
         # The number of files read side by side decides their order, so it is fixed.
         records_of_window = _deterministic(tf.data.TFRecordDataset(names, num_parallel_reads=8))
         serialized = records_of_window.batch(count).get_single_element()
-        return tf.gather(serialized, tf.argsort(tf.random.stateless_uniform(tf.shape(serialized)[:1], window_seed), stable=True))
+        times = tf.gather(copies, records.parse_indices(serialized))
+        rows = tf.repeat(tf.range(tf.size(times)), times)
+        copy = tf.range(tf.size(rows)) - tf.gather(tf.cumsum(times, exclusive=True), rows)
+        order = tf.argsort(tf.random.stateless_uniform(tf.shape(rows), window_seed), stable=True)
+        return serialized, tf.gather(rows, order), tf.gather(copy, order)
+
+    @tf.autograph.experimental.do_not_convert
+    def in_order(serialized, rows, copy):
+        return tf.data.Dataset.from_tensor_slices((rows, copy)).map(lambda row, number: (serialized[row], number))
 
     names = tf.ragged.constant(files, dtype=tf.string, ragged_rank=1)
     windows = tf.data.Dataset.from_tensor_slices((names, np.array(counts, np.int64), np.array(seeds, np.int64).reshape(-1, 2)))
-    serialized = windows.map(read_window).prefetch(1).unbatch().skip(skip)
+    serialized = windows.map(read_window).prefetch(1).flat_map(in_order).skip(skip)
 
     @tf.autograph.experimental.do_not_convert
-    def example(one):
+    def example(one, copy):
         parsed = records.parse_image(one)
-        parsed["seed"] = tf.stack([tf.constant(seed * 2**32 + epoch, tf.int64), parsed["index"]])
+        own = parsed["index"] + tf.cast(copy, tf.int64) * 2**32
+        parsed["seed"] = tf.stack([tf.constant(seed * 2**32 + epoch, tf.int64), own])
         return dict(load(parsed), **{name: parsed[name] for name in ("seed", "index", "label")})
 
     batches = serialized.map(example, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size, drop_remainder=True)
@@ -118,10 +137,11 @@ def evaluation_batches(directory, split, *, batch_size, load) -> tf.data.Dataset
     return _deterministic(batches.prefetch(tf.data.AUTOTUNE))
 
 
-def batches(directory, split, *, batch_size, training, epoch_seed, load, first_batch=0) -> tf.data.Dataset:
+def batches(directory, split, *, batch_size, training, epoch_seed, load, first_batch=0, copies=None) -> tf.data.Dataset:
     """Returns `training_batches` of an epoch, or, where not `training`, `evaluation_batches`: what most tasks' datasets are."""
     if training:
-        return training_batches(directory, split, batch_size=batch_size, epoch_seed=epoch_seed, load=load, first_batch=first_batch)
+        options = dict(epoch_seed=epoch_seed, first_batch=first_batch, copies=copies)
+        return training_batches(directory, split, batch_size=batch_size, load=load, **options)
     return evaluation_batches(directory, split, batch_size=batch_size, load=load)
 
 

@@ -91,6 +91,11 @@ def parse_image(serialized) -> dict[str, tf.Tensor]:
     )
 
 
+def parse_indices(serialized):
+    """Returns the `image/index` [n] int64 of serialised image records [n]."""
+    return tf.io.parse_example(serialized, {"image/index": tf.io.FixedLenFeature([], tf.int64)})["image/index"]
+
+
 def feature_example(index: np.ndarray, features: np.ndarray) -> bytes:
     """Returns a serialised block of rows.
 

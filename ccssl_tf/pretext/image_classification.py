@@ -30,6 +30,10 @@ class ImageClassification(Task):
     def class_name(self, number: int) -> str:
         """Returns what a class is called in pictures."""
 
+    def copies(self, split: str, epoch_seed):
+        """Returns how often each image of `split` comes in a training epoch, [N] int32 by index; None: once each."""
+        return None
+
     def dataset(self, split, batch_size, training, epoch_seed, first_batch=0):
         """Batches of `target` [B] int32 and `image` [B, S, S, 3] uint8: random mirrored crops in training, the centre otherwise."""
 
@@ -41,7 +45,8 @@ class ImageClassification(Task):
             return dict(image=image, target=self.target(split, parsed))
 
         options = dict(batch_size=batch_size, training=training, epoch_seed=epoch_seed, first_batch=first_batch)
-        return pipeline.batches(self.data_dir, split, load=load, **options)
+        copies = self.copies(split, epoch_seed) if training else None
+        return pipeline.batches(self.data_dir, split, load=load, copies=copies, **options)
 
     def build_model(self, backbone):
         """A classifier of the classes over `backbone`."""
@@ -54,12 +59,16 @@ class ImageClassification(Task):
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(batch["target"], logits)
         return losses, dict(accuracy=tf.cast(tf.equal(tf.argmax(logits, -1, tf.int32), batch["target"]), tf.float32))
 
+    def asked(self, batch):
+        """Returns the classes [B] int that pictures say are asked for."""
+        return batch["target"]
+
     def pictures(self, model):
         """`classification`: eight images, the class asked for and the one the model answers."""
         from ccssl_tf.pretext.captioned_picture import PLAIN, draw_columns, verdict
 
         batch = next(iter(self.dataset(self.eval_split or "train", 8, training=False, epoch_seed=(0, 0))))
-        images, asked = batch["image"].numpy(), batch["target"].numpy()
+        images, asked = batch["image"].numpy(), np.asarray(self.asked(batch))
         probabilities = tf.nn.softmax(model(model.backbone.normalize(images), training=False)["logits"]).numpy()
         columns = []
         for image, target, likely in zip(images, asked, probabilities, strict=True):

@@ -201,3 +201,44 @@ def test_images_of_chosen_shards(uneven_dir):
     for shards in ([1], [5, 2], [6, 0, 3], []):
         expected = [index for shard in shards for index in range(starts[shard], starts[shard + 1])]
         assert [index for batch in images(uneven_dir, 4, shards=shards) for index in batch["index"]] == expected
+
+
+def seeds_of(found):
+    return [tuple(seed) for batch in found for seed in batch["seed"].tolist()]
+
+
+@pytest.mark.parametrize("window_bytes", WINDOWS)
+def test_copies_of_images_come_as_often_as_asked_and_each_is_its_own(uneven_dir, window_bytes):
+    copies = (np.arange(31) * 7 % 5).astype(np.int32)
+    options = dict(batch_size=1, epoch_seed=(1, 2), window_bytes=window_bytes, copies=copies)
+    found = batches(uneven_dir, **options)
+    assert len(found) == copies.sum() == int(training_batches(uneven_dir, "train", load=load, **options).cardinality())
+    indices = [int(batch["index"][0]) for batch in found]
+    np.testing.assert_array_equal(np.bincount(indices, minlength=31), copies)
+    assert all(batch["name"][0].startswith(b"train %d-" % index) for batch, index in zip(found, indices, strict=True))
+    assert len(set(seeds_of(found))) == len(found)
+    first = {seed for seed in seeds_of(found) if seed[1] < 2**32}
+    assert first < set(seeds_of(batches(uneven_dir, batch_size=1, epoch_seed=(1, 2)))), "the first copy is seen as without copies"
+    if window_bytes == 10**9:
+        assert np.count_nonzero(np.diff(indices)) > len(indices) / 2, "copies are spread over the window"
+
+
+@pytest.mark.parametrize("window_bytes", WINDOWS)
+def test_first_batch_skips_copies_without_reading_them(uneven_dir, window_bytes):
+    copies = np.array([0] * 9 + [3] * 10 + [1] * 12, np.int32)
+    options = dict(batch_size=4, epoch_seed=(2, 5), window_bytes=window_bytes, copies=copies)
+    whole = batches(uneven_dir, **options)
+    assert len(whole) == 10
+    for first in range(11):
+        tail = batches(uneven_dir, first_batch=first, **options)
+        assert seeds_of(tail) == seeds_of(whole[first:])
+
+
+def test_one_copy_each_is_the_order_without_copies(uneven_dir):
+    one_each = batches(uneven_dir, epoch_seed=(4, 4), copies=np.ones(31, np.int32))
+    assert seeds_of(one_each) == seeds_of(batches(uneven_dir, epoch_seed=(4, 4)))
+
+
+def test_fewer_copies_than_a_batch_are_refused(uneven_dir):
+    with pytest.raises(InputError, match="has 3 images, fewer than one batch"):
+        batches(uneven_dir, copies=np.array([3] + [0] * 30, np.int32))
