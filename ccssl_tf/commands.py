@@ -52,6 +52,22 @@ class Command:
         arguments = tuple(f"--{name}={value}" if argument.startswith(f"--{name}=") else argument for argument in self.arguments)
         return dataclasses.replace(self, arguments=arguments)
 
+    def mentions(self, directory: pathlib.Path) -> bool:
+        """Whether the value of a flag is `directory` or a path below it."""
+        return any(pathlib.Path(argument.partition("=")[2]).is_relative_to(directory) for argument in self.arguments if "=" in argument)
+
+    def moved(self, moves: dict[pathlib.Path, pathlib.Path]) -> "Command":
+        """Returns the command with the values that are, or lie below, a key of `moves` changed to lie below its value."""
+
+        def moved(argument):
+            name, separator, value = argument.partition("=")
+            for old, new in moves.items():
+                if separator and pathlib.Path(value).is_relative_to(old):
+                    return f"{name}={new / pathlib.Path(value).relative_to(old)}"
+            return argument
+
+        return dataclasses.replace(self, arguments=tuple(map(moved, self.arguments)))
+
     def lacks_labels(self) -> bool:
         """Whether the command needs labels and the images in its `--data_dir` are there and have none."""
         if not self.needs_labels:
@@ -104,6 +120,41 @@ def override(commands: list[Command], settings: list[str]) -> list[Command]:
             raise InputError(f"--set={setting}: no command of this pipeline has --{name}")
         commands = [command.with_flag(name, value) for command in commands]
     return commands
+
+
+def sweep(commands: list[Command], setting: str, workdir: str) -> list[Command]:
+    """Runs what depends on a flag once for each of several values, and everything else once.
+
+    A command depends on the flag if it is written there, or if it reads or writes below the directory of one that does. Those go to
+    `workdir/<name>_<value>/`; a report looks at all of them, and so comes last.
+
+    Args:
+      commands: in order, each writing below `workdir`.
+      setting: `name=value,value,...`.
+      workdir: the root.
+
+    Raises:
+      InputError: no such flag, fewer than two different values, or a command to repeat that does not write below `workdir`.
+    """
+    name, _, text = setting.partition("=")
+    values = text.split(",")
+    if not all(values) or len(set(values)) != len(values) or len(values) < 2:
+        raise InputError(f"--sweep={setting}: write --sweep=name=value,value with different values, e.g. --sweep=num_clusters=500,1000")
+    if not any(command.flag(name) for command in commands):
+        raise InputError(f"--sweep={setting}: no command of this pipeline has --{name}")
+    own, shared, reports = [], [], []
+    for command in commands:
+        depends = command.flag(name) or any(command.mentions(other.directory) for other in own)
+        group = reports if command.module == "ccssl_tf.report" else own if depends else shared
+        group.append(command)
+        if group is own and not command.directory.is_relative_to(workdir):
+            raise InputError(f"--sweep={setting}: {command.directory} is not below {workdir}; write {{workdir}}/... in the command")
+    repeated = []
+    for value in values:
+        root = pathlib.Path(workdir) / re.sub(r"[^\w.+-]", "_", f"{name}_{value}")
+        moves = {command.directory: root / command.directory.relative_to(workdir) for command in own}
+        repeated += [command.moved(moves).with_flag(name, value) for command in own]
+    return [*shared, *repeated, *reports]
 
 
 def use_images(commands: list[Command], source: str) -> list[Command]:

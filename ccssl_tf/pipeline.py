@@ -2,6 +2,7 @@
 
 python -m ccssl_tf.pipeline --flagfile=experiments/quickstart.flags
 python -m ccssl_tf.pipeline --flagfile=experiments/quickstart.flags --images=DIR      the same on your own photos
+python -m ccssl_tf.pipeline --flagfile=experiments/quickstart.flags --sweep=num_clusters=50,100,200      some stages for several values
 """
 
 import ctypes
@@ -31,6 +32,12 @@ COMMAND = flags.DEFINE_multi_string(
 WORKDIR = workdir_lib.directory_flag("workdir", "runs/pipeline", "Directory under which every stage gets its own; {workdir} in commands.")
 IMAGES = flags.DEFINE_string("images", None, "Folder of your own images, used instead of the data set the first command makes.")
 SEEDS = flags.DEFINE_list("seeds", None, "Seeds, e.g. 0,1,2: runs the list once for each, in --workdir/seed0, ..., then reports over all.")
+SWEEP = flags.DEFINE_string(
+    "sweep",
+    None,
+    "name=value,value,...: runs the commands that depend on this flag once for each value, in --workdir/name_value, the others once; a "
+    "report compares them.",
+)
 SET = flags.DEFINE_multi_string("set", [], "name=value: changes a flag in every command in which it is written; may be repeated.")
 
 # How long to wait for a stage that is still stopping after its pipeline was killed, in seconds.
@@ -87,7 +94,16 @@ class Runner:
         return code
 
 
-def plan(templates: list[str], *, workdir: str, seed: int, seeds: list[int], images: str | None, settings: list[str]) -> list[Command]:
+def plan(
+    templates: list[str],
+    *,
+    workdir: str,
+    seed: int,
+    seeds: list[int],
+    images: str | None,
+    settings: list[str],
+    sweep: str | None = None,
+) -> list[Command]:
     """Turns the templates into the commands to run, in order.
 
     Args:
@@ -97,6 +113,7 @@ def plan(templates: list[str], *, workdir: str, seed: int, seeds: list[int], ima
       seeds: runs the list once for each, then a report over all of them.
       images: folder that replaces the data set, or None.
       settings: `name=value` overrides.
+      sweep: `name=value,value,...`, or None (see `commands.sweep`).
 
     Raises:
       InputError: a command, placeholder or setting is wrong.
@@ -109,7 +126,8 @@ def plan(templates: list[str], *, workdir: str, seed: int, seeds: list[int], ima
         commands = [commands_lib.parse(template, workdir=root, seed=number) for template in templates]
         if images:
             commands = commands_lib.use_images(commands, images)
-        result += commands_lib.override(commands, settings)
+        commands = commands_lib.override(commands, settings)
+        result += commands_lib.sweep(commands, sweep, root) if sweep else commands
     if len(seeds) > 1 and any(command.module == "ccssl_tf.report" for command in result):
         result.append(Command("ccssl_tf.report", (f"--runs={workdir}", f"--output_dir={os.path.join(workdir, 'report')}")))
     directories = [command.directory for command in result]
@@ -205,7 +223,15 @@ def main():
         raise InputError(f"--seeds={','.join(SEEDS.value)}: write whole numbers, e.g. --seeds=0,1,2") from error
     if IMAGES.value and not pathlib.Path(IMAGES.value).is_dir():
         raise InputError(f"--images={IMAGES.value}: no such directory")
-    commands = plan(COMMAND.value, workdir=WORKDIR.value, seed=runtime.SEED.value, seeds=seeds, images=IMAGES.value, settings=SET.value)
+    commands = plan(
+        COMMAND.value,
+        workdir=WORKDIR.value,
+        seed=runtime.SEED.value,
+        seeds=seeds,
+        images=IMAGES.value,
+        settings=SET.value,
+        sweep=SWEEP.value,
+    )
     print(f"{len(commands)} commands:")
     for number, command in enumerate(commands, start=1):
         print(f"{number:4}. {workdir_lib.format_command(command.line)}" + (f"  ({_describe(command)})" if runtime.DRY_RUN.value else ""))

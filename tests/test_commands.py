@@ -95,3 +95,65 @@ def test_flags_are_parsed_by_the_commands_themselves():
         with pytest.raises(InputError, match=message) as error:
             commands.check_flags([right, Command("ccssl_tf.report", arguments)])
         assert "ccssl_tf.report" in str(error.value)
+
+
+SWEPT = [
+    "data_prep.shapes --output_dir={workdir}/data",
+    "ccssl_tf.extract --data_dir={workdir}/data --workdir={workdir}/features",
+    "ccssl_tf.cluster --features_dir={workdir}/features --num_clusters=9 --workdir={workdir}/clusters",
+    "ccssl_tf.train --task=cluster_classification --data_dir={workdir}/data --pseudo_labels={workdir}/clusters --workdir={workdir}/cc",
+    "[labels] ccssl_tf.train --task=linear_probe --data_dir={workdir}/data --workdir={workdir}/probe_random",
+    "[labels] ccssl_tf.train --data_dir={workdir}/data --init_backbone={workdir}/cc/backbone.keras --workdir={workdir}/p",
+    "ccssl_tf.report --runs={workdir} --output_dir={workdir}/report",
+]
+
+
+def test_a_sweep_repeats_what_depends_on_the_flag_and_shares_the_rest():
+    found = commands.sweep([parse(template, workdir="w") for template in SWEPT], "num_clusters=5,10", "w")
+    assert [str(command.directory) for command in found] == [
+        "w/data",
+        "w/features",
+        "w/probe_random",
+        *(f"w/num_clusters_{count}/{name}" for count in (5, 10) for name in ("clusters", "cc", "p")),
+        "w/report",
+    ]
+    clusters, classifier, probe = found[6:9]
+    assert clusters.arguments == ("--features_dir=w/features", "--num_clusters=10", "--workdir=w/num_clusters_10/clusters")
+    assert classifier.flag("pseudo_labels") == "w/num_clusters_10/clusters" and classifier.flag("data_dir") == "w/data"
+    assert probe.flag("init_backbone") == "w/num_clusters_10/cc/backbone.keras" and probe.needs_labels
+    assert found[-1].flag("runs") == "w"
+
+
+def test_a_sweep_of_the_first_stage_shares_nothing():
+    found = commands.sweep([parse(template + " --seed={seed}", workdir="w") for template in SWEPT[:4]], "seed=1,2", "w")
+    assert [str(command.directory) for command in found[4:]] == [f"w/seed_2/{name}" for name in ("data", "features", "clusters", "cc")]
+    assert found[5].line == ["ccssl_tf.extract", "--data_dir=w/seed_2/data", "--workdir=w/seed_2/features", "--seed=2"]
+
+
+def test_a_directory_whose_name_only_begins_alike_is_another():
+    found = commands.sweep(
+        [parse("ccssl_tf.cluster --num_clusters=9 --workdir={workdir}/c", "w"), parse("ccssl_tf.train --data_dir=w/c2 --workdir=w/t", "w")],
+        "num_clusters=1/2,3",
+        "w",
+    )
+    assert [str(command.directory) for command in found] == ["w/t", "w/num_clusters_1_2/c", "w/num_clusters_3/c"]
+
+
+@pytest.mark.parametrize(
+    "setting, message",
+    [
+        ("num_clusters", "write --sweep=name=value,value"),
+        ("num_clusters=5", "write --sweep=name=value,value"),
+        ("num_clusters=5,,6", "write --sweep=name=value,value"),
+        ("num_clusters=5,5", "with different values"),
+        ("num_cluster=5,6", "no command of this pipeline has --num_cluster"),
+    ],
+)
+def test_wrong_sweeps_are_refused(setting, message):
+    with pytest.raises(InputError, match=message):
+        commands.sweep([parse(template, workdir="w") for template in SWEPT], setting, "w")
+
+
+def test_a_sweep_of_what_is_written_elsewhere_is_refused():
+    with pytest.raises(InputError, match="elsewhere is not below w"):
+        commands.sweep([parse("ccssl_tf.cluster --num_clusters=9 --workdir=elsewhere")], "num_clusters=5,6", "w")

@@ -126,6 +126,19 @@ def test_seeds_run_the_list_each_in_its_directory_and_report_over_all():
     assert commands[-1].line == ["ccssl_tf.report", "--runs=w", "--output_dir=w/report"]
 
 
+def test_a_sweep_runs_shared_stages_once_also_for_each_of_several_seeds(tmp_path, stages):
+    templates = [*TEMPLATES, "ccssl_tf.report --runs={workdir} --output_dir={workdir}/report"]
+    commands = make_plan("w", templates, seeds=[0, 5], sweep="task=context,rotation")
+    own = ("task_context/a", "task_context/b", "task_rotation/a", "task_rotation/b")
+    assert [str(command.directory) for command in commands] == [
+        *(f"w/seed{seed}/{name}" for seed in (0, 5) for name in ("data", *own, "report")),
+        "w/report",
+    ]
+    pipeline.run_all(make_plan(tmp_path, sweep="image_size=64,32"))
+    pipeline.run_all(make_plan(tmp_path, sweep="image_size=64,32,16"))
+    assert stages.ran == ["data", "a", "b", "a", "b", "a", "b"], "a longer list adds to what is there"
+
+
 def test_plans_that_cannot_be_right_are_refused():
     with pytest.raises(InputError, match="no commands"):
         make_plan("w", [])
