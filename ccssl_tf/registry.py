@@ -10,7 +10,10 @@ from ccssl_tf.downstream.linear_probe import LinearProbe
 from ccssl_tf.errors import InputError
 from ccssl_tf.features.endpoint import EndpointExtractor
 from ccssl_tf.features.external import ExternalExtractor
+from ccssl_tf.knowledge_transfer.attention_transfer import AttentionTransfer
 from ccssl_tf.knowledge_transfer.cluster_classification import ClusterClassification
+from ccssl_tf.knowledge_transfer.feature_regression import FeatureRegression
+from ccssl_tf.knowledge_transfer.logits_distillation import LogitsDistillation
 from ccssl_tf.models import importers
 from ccssl_tf.models.alexnet import AlexNet
 from ccssl_tf.models.backbone import copy_convolutions, load_backbone
@@ -47,8 +50,13 @@ TASKS = {
     "split_brain": SplitBrain,
     "context_encoder": ContextEncoder,
     "cluster_classification": ClusterClassification,
+    "feature_regression": FeatureRegression,
+    "attention_transfer": AttentionTransfer,
+    "logits_distillation": LogitsDistillation,
     "linear_probe": LinearProbe,
 }
+# Any of them that trains a backbone may be the base task of attention transfer.
+AttentionTransfer.base_tasks = TASKS
 
 # Flags that describe the kernels of a network -> the constructor's argument; and arguments that do not touch the kernels.
 _ARCHITECTURE_FLAGS = {"width_multiplier": "width_multiplier", "normalization": "normalization", "alexnet_order": "order"}

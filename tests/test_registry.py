@@ -10,6 +10,9 @@ from ccssl_tf import optimizers, registry, training
 from ccssl_tf.clustering.pseudo_labels import PseudoLabels, write_pseudo_labels
 from ccssl_tf.data.manifest import Manifest
 from ccssl_tf.errors import InputError
+from ccssl_tf.models import backbone as backbone_lib
+from ccssl_tf.models.alexnet import AlexNet
+from ccssl_tf.models.heads import build_classifier
 from ccssl_tf.task import Task
 
 
@@ -27,11 +30,16 @@ def small_flags(image_dir, tmp_path_factory):
     settings |= dict(patch_fc6_units=8, pair_fc_units=8)
     settings |= dict(counting_fc_units=8, counting_units=8)
     settings |= dict(pixel_head_units=8)
+    # A teacher that knows the pseudo-labels, wider than the students.
+    teacher = build_classifier(AlexNet(stem="small", normalization="batch_norm", width_multiplier=0.1, fc_units=()), 4, 32)
+    settings["teacher_backbone"] = str(tmp_path_factory.mktemp("teacher"))
+    backbone_lib.save_backbone(teacher.backbone, settings["teacher_backbone"])
+    backbone_lib.save_model(teacher, f"{settings['teacher_backbone']}/classifier.keras")
     return settings
 
 
 # Of each kind of task one: resuming all of them takes two minutes.
-_OFTEN_RESUMED = ("jigsaw_pp", "cluster_classification", "linear_probe", "context_encoder")
+_OFTEN_RESUMED = ("jigsaw_pp", "cluster_classification", "attention_transfer", "linear_probe", "context_encoder")
 
 
 @pytest.mark.parametrize("backbone", registry.BACKBONES)
