@@ -10,6 +10,7 @@ from ccssl_tf.downstream.linear_probe import LinearProbe
 from ccssl_tf.errors import InputError
 from ccssl_tf.features.endpoint import EndpointExtractor
 from ccssl_tf.features.external import ExternalExtractor
+from ccssl_tf.features.hog import HogExtractor
 from ccssl_tf.knowledge_transfer.attention_transfer import AttentionTransfer
 from ccssl_tf.knowledge_transfer.cluster_classification import ClusterClassification
 from ccssl_tf.knowledge_transfer.feature_regression import FeatureRegression
@@ -37,6 +38,7 @@ BACKBONES = {
 EXTRACTORS = {
     "endpoint": EndpointExtractor,
     "external": ExternalExtractor,
+    "hog": HogExtractor,
 }
 
 TASKS = {

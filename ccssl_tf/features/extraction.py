@@ -28,7 +28,8 @@ def extract_features(
     Decoding and the network work ahead in threads, up to two batches into the next shard, while this thread writes.
 
     Args:
-      extractor: an entry of `registry.EXTRACTORS`: `dim`, `describe()`, `inputs()`, `batches(data_dir, split, shard)`.
+      extractor: an entry of `registry.EXTRACTORS`: `dim`, `describe()`, `inputs()`, `batches(data_dir, split, shard)`; and, where it first
+        learns something that it keeps in the directory, `prepare(data_dir, split, directory, should_stop)`.
       data_dir: image shards.
       split: split name.
       directory: an existing directory; feature shards already finished there are kept after their digest is checked.
@@ -51,6 +52,7 @@ def extract_features(
         raise InputError(f"{data_dir}: split {split} is empty; there is nothing to extract")
     names = [manifest_lib.shard_name(split, number, len(shards)) for number in range(len(shards))]
     worker, workers = distribution.worker(strategy)
+    _prepare(extractor, data_dir, split, directory, should_stop, strategy)
     own, notes = range(worker, len(names), workers), directory / _FINISHED.format(f"-{worker}" if worker else "")
     noted = _noted_shards(directory)
     whole = {names[number] for number in own if _is_whole(directory, noted.get(names[number]))}
@@ -93,6 +95,16 @@ def extract_features(
         for path in directory.glob(_FINISHED.format("*")):
             path.unlink()
     return manifest
+
+
+def _prepare(extractor, data_dir, split, directory, should_stop, strategy):
+    """Lets the chief's extractor learn what it needs, then the others', which find it in the directory."""
+    if not hasattr(extractor, "prepare"):
+        return
+    for turn in (True, False):
+        if distribution.is_chief(strategy) == turn:
+            extractor.prepare(data_dir, split, directory, should_stop)
+        distribution.wait_for_workers(strategy)
 
 
 class ReadAhead:
