@@ -22,6 +22,7 @@ from ccssl_tf import workdir as workdir_lib
 from ccssl_tf.commands import Command
 from ccssl_tf.errors import CcsslError, InputError, Interrupted, ResourceError
 from ccssl_tf.reporting import summary as summary_lib
+from ccssl_tf.reporting import transfer_section
 
 COMMAND = flags.DEFINE_multi_string(
     "command",
@@ -208,11 +209,12 @@ def _describe(command):
 
 
 def _print_outcome(commands):
-    """Prints the probe table and the path of the last report."""
+    """Prints the tables of probes and students and the path of the last report."""
     reports = [command.directory for command in commands if command.module == "ccssl_tf.report"]
     if reports:
         summary = json.loads((reports[-1] / "summary.json").read_text())
-        print(f"\n{summary_lib.format_probe_tables(summary)}report: {reports[-1] / 'index.html'}", flush=True)
+        tables = summary_lib.format_probe_tables(summary) + transfer_section.format_overview(summary)
+        print(f"\n{tables}report: {reports[-1] / 'index.html'}", flush=True)
 
 
 def main():

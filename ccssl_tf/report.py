@@ -14,7 +14,7 @@ from absl import flags
 from ccssl_tf import runtime
 from ccssl_tf.data import manifest as manifest_lib
 from ccssl_tf.errors import FlagError, InputError
-from ccssl_tf.reporting import figures, page
+from ccssl_tf.reporting import figures, page, transfer_section, transfers
 from ccssl_tf.reporting import summary as summary_lib
 from ccssl_tf.reporting.runs import RunSet
 from ccssl_tf.workdir import directory_flag
@@ -42,10 +42,12 @@ def write_report(runs: RunSet, output_dir, reference: dict | None = None) -> dic
     drawings = dict(
         probes={task: figures.both_grounds(figures.draw_probes, part) for task, part in summary["probes"].items()},
         curves=_curves(runs, summary),
+        students=_students(runs, summary),
+        sizes=_sizes(runs, summary),
     )
-    for kind, by_task in drawings.items():
-        for task, pictures in by_task.items():
-            manifest_lib.write_bytes(output_dir / f"{kind}_{task}.png", pictures["light"])
+    for kind, by_subject in drawings.items():
+        for subject, pictures in by_subject.items():
+            manifest_lib.write_bytes(output_dir / f"{kind}_{subject.replace('/', '_')}.png", pictures["light"])
     filters = [(name, run.picture("conv1_filters")) for name, run in page.filter_pictures(runs)]
     if filters:
         manifest_lib.write_bytes(output_dir / "conv1_filters.png", figures.side_by_side(filters))
@@ -59,15 +61,34 @@ def write_report(runs: RunSet, output_dir, reference: dict | None = None) -> dic
 
 
 def _curves(runs, summary):
-    """Draws the curves of each task: its first run of every network."""
+    """Draws the curves of each task: its first run of every network. Students have their own."""
     by_name, curves = {run.name: run for run in runs.runs}, {}
-    for task in dict.fromkeys(entry["task"] for entry in summary["training"]):
+    students = {entry["task"] for entry in summary["transfers"]}
+    for task in dict.fromkeys(entry["task"] for entry in summary["training"] if entry["task"] not in students):
         entries = [entry for entry in summary["training"] if entry["task"] == task]
         labelled = [(entry["network"], by_name[entry["runs"][0]]) for entry in entries]
         labelled = [(label, run) for label, run in labelled if run.history.get("train")]
         if labelled:
             curves[task] = figures.both_grounds(figures.draw_curves, labelled, entries[0]["chance"])
     return curves
+
+
+def _students(runs, summary):
+    """Draws the curves of the first run of each student."""
+    by_name, curves = {run.name: run for run in runs.runs}, {}
+    chances = {entry["runs"][0]: entry["chance"] for entry in summary["training"]}
+    for entry in summary["transfers"]:
+        run = by_name[entry["runs"][0]]
+        if run.history.get("train"):
+            curves[run.name] = figures.both_grounds(figures.draw_curves, [(entry["student"], run)], chances[run.name])
+    return curves
+
+
+def _sizes(runs, summary):
+    """Draws the sizes of the clusters of the first run of each clustering."""
+    by_name = {run.name: run for run in runs.runs}
+    found = {entry["runs"][0]: transfers.cluster_sizes(by_name[entry["runs"][0]]) for entry in summary["clusters"]}
+    return {name: figures.both_grounds(figures.draw_cluster_sizes, sizes) for name, sizes in found.items() if sizes}
 
 
 def read_reference(path) -> dict | None:
@@ -111,7 +132,8 @@ def main():
         )
         return
     summary = write_report(runs, OUTPUT_DIR.value, reference)
-    print(f"{summary_lib.format_probe_tables(summary)}report: {pathlib.Path(OUTPUT_DIR.value) / 'index.html'}")
+    tables = summary_lib.format_probe_tables(summary) + transfer_section.format_overview(summary)
+    print(f"{tables}report: {pathlib.Path(OUTPUT_DIR.value) / 'index.html'}")
 
 
 if __name__ == "__main__":

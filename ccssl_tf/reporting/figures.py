@@ -96,6 +96,26 @@ def draw_curves(figure, runs: list[tuple[str, Run]], chance: float | None):
             axes.legend(fontsize=8)
 
 
+def draw_cluster_sizes(figure, sizes: dict[str, list[int]]):
+    """Draws how many clusters have how many images, a histogram for each split, and its mean.
+
+    Args:
+      figure: matplotlib figure.
+      sizes: split -> images of each cluster.
+    """
+    figure.set_size_inches(3.9 * max(len(sizes), 1), 2.6)
+    for position, (split, counts) in enumerate(sizes.items()):
+        axes = figure.add_subplot(1, len(sizes), position + 1)
+        # Whole images: no bin between two numbers.
+        width = max(1, -(-(max(counts) + 1) // 30))
+        axes.set_axisbelow(True)
+        axes.hist(counts, bins=np.arange(0, max(counts) + width + 1, width) - 0.5, color=_COLOURS[1])
+        axes.axvline(float(np.mean(counts)), linewidth=1.2, linestyle=":", color=_COLOURS[2], label=f"mean {np.mean(counts):.4g}")
+        axes.set_xlabel(f"images in a cluster, {split}")
+        axes.set_ylabel("clusters" if position == 0 else "")
+        axes.legend(fontsize=8)
+
+
 def _curve(run, part, name):
     points = [(row["step"], row[name]) for row in run.history.get(part, []) if name in row and "step" in row]
     return [step for step, _ in points], [value for _, value in points]

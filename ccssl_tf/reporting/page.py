@@ -3,6 +3,7 @@
 import importlib.resources
 
 from ccssl_tf import workdir as workdir_lib
+from ccssl_tf.reporting import cluster_section, transfer_section
 from ccssl_tf.reporting import summary as summary_lib
 from ccssl_tf.reporting.elements import figure, percent_of, table, text
 from ccssl_tf.reporting.runs import Run, RunSet
@@ -19,8 +20,6 @@ _PICTURE_CAPTIONS = {
     "classification": "Image, its class, and what the network answers with which probability.",
     "counting": "The tiles of an image, and the halved image whose counts the network finds nearest to their sum.",
 }
-_CLUSTER_NUMBERS = {"num_clusters": "clusters", "num_examples": "images", "empty_clusters": "empty"}
-_AGREEMENT = {"nmi": "NMI", "ari": "ARI", "purity": "purity"}
 
 
 def page(runs: RunSet, summary: dict, drawings: dict, reference: dict | None) -> str:
@@ -29,14 +28,16 @@ def page(runs: RunSet, summary: dict, drawings: dict, reference: dict | None) ->
     Args:
       runs: the runs reported on.
       summary: `summary.summarise(runs)`.
-      drawings: {"probes": {task: pictures}, "curves": {task: pictures}}, pictures as `figure` takes them.
+      drawings: {"probes": {task: pictures}, "curves": {task: pictures}, "students": {network: pictures}, "sizes": {run: pictures}},
+        pictures as `figure` takes them.
       reference: an earlier summary whose ranges are shown beside the numbers, or None.
     """
     sections = [
         _head(runs, summary),
         *(_probes(runs, summary, task, drawings, reference) for task in summary["probes"]),
         _training(runs, summary, drawings),
-        _clusters(runs, summary),
+        cluster_section.section(runs, summary, drawings),
+        transfer_section.section(runs, summary, drawings),
         _filters(runs),
         _stages(runs),
         _next_steps(runs),
@@ -75,11 +76,6 @@ def _key_numbers(summary):
             if best and f"accuracy/{best}" in entry["evaluation"]:
                 value = entry["evaluation"][f"accuracy/{best}"]["mean"]
                 yield f"<li><strong>{percent_of(value)}</strong>best probe of {text(entry['network'])}, on {text(best)}</li>"
-
-
-def _seeds(entries):
-    seeds = sorted({seed for entry in entries for seed in entry["seeds"]})
-    return f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {', '.join(map(str, seeds))}"
 
 
 def _probes(runs, summary, task, drawings, reference):
@@ -129,7 +125,7 @@ def _reference_ranges(task, entries, reference):
         for entry in fitting
         for name, values in entry["evaluation"].items()
     }
-    return ranges, f" After “ref.”: the range of our own runs of the same commands, {_seeds(fitting)}."
+    return ranges, f" After “ref.”: the range of our own runs of the same commands, {summary_lib.seeds_of(fitting)}."
 
 
 def _how(runs, entries, definition):
@@ -141,7 +137,7 @@ def _how(runs, entries, definition):
     settings = [f"{name} {run.flags[name]}" for name in shown if name in run.flags]
     grids = run.metrics.get("facts", {}).get("grids", {})
     settings += [f"grids {', '.join(f'{layer} {cells}x{cells}' for layer, cells in grids.items())}"] if grids else []
-    return f'<p class="note">How: {text(definition)}. Settings: {text(", ".join(settings + [_seeds(entries)]))}.</p>\n'
+    return f'<p class="note">How: {text(definition)}. Settings: {text(", ".join(settings + [summary_lib.seeds_of(entries)]))}.</p>\n'
 
 
 def _training(runs, summary, drawings):
@@ -158,14 +154,18 @@ def _training(runs, summary, drawings):
                 text(entry["backbone"]),
                 text(run.metrics.get("step", "-")),
                 f"<strong>{percent(numbers.get('accuracy'))}</strong>",
+                percent(entry["training"].get("accuracy")),
                 percent_of(entry["chance"]) if entry["chance"] else "-",
                 f"{numbers['loss']['mean']:.3f}" if "loss" in numbers else "-",
                 f"{run.metrics['num_parameters'] / 1e6:.2f} M" if "num_parameters" in run.metrics else "-",
                 f"{seconds:.0f} s" if seconds else "-",
             ]
         )
-    head = ["", "backbone", "steps", "accuracy, %", "chance", "loss", "parameters", "time"]
-    parts = ["<h2>Training</h2>\n<p>Accuracy and loss on held-out images.</p>\n", table(head, rows)]
+    head = ["", "backbone", "steps", "accuracy, %", "in training", "chance", "loss", "parameters", "time"]
+    parts = [
+        "<h2>Training</h2>\n<p>Accuracy and loss on held-out images; in training: accuracy on the last batches.</p>\n",
+        table(head, rows),
+    ]
     for task in dict.fromkeys(entry["task"] for entry in summary["training"]):
         entries = [entry for entry in summary["training"] if entry["task"] == task]
         parts.append(f"<h3>{text(task)}</h3>\n")
@@ -177,52 +177,6 @@ def _training(runs, summary, drawings):
             caption = _PICTURE_CAPTIONS.get(name, "What goes in, what is asked, what the model answers.")
             parts.append(figure(picture, f"{caption} Run {text(drawn.name)}.", f"Examples of {task}", "pixels"))
     return "".join(parts)
-
-
-def _clusters(runs, summary):
-    if not summary["clusters"]:
-        return ""
-    by_name = {run.name: run for run in runs.runs}
-    found = {name for entry in summary["clusters"] for name in entry["evaluation"]}
-    head = {name: label for name, label in _CLUSTER_NUMBERS.items() if name in found}
-    splits = sorted({name.split("/")[1] for name in found if name.startswith("num_examples/")}, key=lambda split: (split != "train", split))
-    agreements = [name for name in _AGREEMENT if any(f"{name}/{split}" in found for split in splits)]
-    rows, pictures = [], []
-    for entry in summary["clusters"]:
-        run, numbers = by_name[entry["runs"][0]], entry["evaluation"]
-        sizes = " / ".join(_number(numbers.get(f"{name}/cluster_size")) for name in ("min", "median", "max"))
-        cells = [_number(numbers.get(name)) for name in head]
-        for name in agreements:
-            keys = {split: f"{name}/{split}" for split in splits if f"{name}/{split}" in numbers}
-            cells.append("<br>".join(f"{numbers[key]['mean']:.3f} ({text(split)})" for split, key in keys.items()))
-        rows.append([text(entry["network"]), *cells, sizes])
-        if run.picture("nearest_images"):
-            caption = (
-                "Each row: the images nearest one cluster centre (Figure 5 of the paper), from the tightest of all clusters at the top "
-                f"to the loosest. Features of {text(entry['network'])}, run {text(run.name)}."
-            )
-            pictures.append(figure(run.picture("nearest_images"), caption, "Images nearest to cluster centres"))
-    agreement = (
-        " NMI: mutual information of clusters and classes over the arithmetic mean of their entropies. ARI: agreement on pairs of images, "
-        "corrected for chance. Purity: share of images that belong to the commonest class of their cluster. The clustering has not seen "
-        "the classes."
-    )
-    return (
-        "<h2>Clusters, the pseudo-labels</h2>\n"
-        + table(["features of", *head.values(), *map(_AGREEMENT.get, agreements), "size<br>min / med. / max"], rows)
-        + '<p class="note">How: k-means on pooled features, every image assigned to the nearest centre.'
-        + (agreement if agreements else "")
-        + f" {_seeds(summary['clusters']).capitalize()}.</p>\n"
-        + "".join(pictures)
-    )
-
-
-def _number(statistics):
-    """A count as it is, any other number with three digits; the mean of several seeds."""
-    if statistics is None:
-        return "-"
-    mean = statistics["mean"]
-    return f"{mean:,.0f}" if mean.is_integer() and abs(mean) >= 1 or abs(mean) >= 1000 else f"{mean:.3g}"
 
 
 def filter_pictures(runs: RunSet) -> list[tuple[str, Run]]:

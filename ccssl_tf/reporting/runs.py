@@ -13,6 +13,7 @@ from ccssl_tf.errors import CorruptArtifactError, InputError
 # Of the others, the task's name with a capital.
 _TASK_NAMES = {"jigsaw_pp": "Jigsaw++", "split_brain": "Split-brain"}
 _EXTRACTOR_NAMES = {"hog": "HOG", "external": "external features"}
+_CONTROLS = {"balanced_sampling": "balanced", "shuffle_labels": "shuffled labels"}
 _SET_ASIDE = re.compile(r"\.old-\d+$")
 # Two runs that differ in nothing else are seeds of one experiment.
 _NOT_IDENTITY = workdir_lib.FREE_FLAGS | {"seed"}
@@ -143,7 +144,8 @@ class RunSet:
             return self._network_read(run, "init_backbone")
         prefix = "vgg-" if run.flags.get("backbone") == "vgg16" else ""
         if run.task == "cluster_classification":
-            return f"{prefix}CC+{self.clustered(self.source(run, 'pseudo_labels'))}"
+            kinds = [kind for flag, kind in _CONTROLS.items() if run.flags.get(flag) == "true"]
+            return ", ".join([f"{prefix}CC+{self.clustered(self.source(run, 'pseudo_labels'))}", *kinds])
         return prefix + _TASK_NAMES.get(run.task, run.task.replace("_", " ").capitalize())
 
     def clustered(self, cluster_run: Run | None) -> str:

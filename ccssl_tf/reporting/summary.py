@@ -3,6 +3,7 @@
 import math
 import re
 
+from ccssl_tf.reporting import transfers as transfers_lib
 from ccssl_tf.reporting.runs import Run, RunSet
 
 SCHEMA_VERSION = 1
@@ -13,23 +14,28 @@ def summarise(runs: RunSet) -> dict:
     """Returns everything `summary.json` holds; fully determined by the runs, with no time, machine or absolute path in it.
 
     Returns:
-      {"runs": [one dict per run], "probes": {task: {"endpoints": [...], "networks": [...]}}, "training": [...], "clusters": [...]}.
-      Entries of `networks`, `training` and `clusters` are over the seeds of one experiment: `seeds`, `runs`, and `evaluation` with
-      {"mean", "min", "max", "std", "values"} by metric, `std` being the sample standard deviation (0 for one seed).
+      {"runs": [one dict per run], "probes": {task: {"endpoints": [...], "networks": [...]}}, "training": [...], "clusters": [...],
+      "transfers": [...]}. Entries of `networks`, `training` and `clusters` are over the seeds of one experiment: `seeds`, `runs`, and
+      `evaluation` with {"mean", "min", "max", "std", "values"} by metric, `std` being the sample standard deviation (0 for one seed);
+      those of `training` have the like of the last training batches in `training`. An entry of `transfers` names its `student`, its
+      `teacher` and the entries of the others that tell of them.
     """
     groups = {}
     for run in runs.finished:
         if _numbers(run):
             groups.setdefault(runs.identity(run), []).append(run)
-    probes, training, clusters = {}, [], []
-    for group in groups.values():
-        entry = _entry(runs, group)
+    groups = {identity: sorted(group, key=lambda run: (run.seed, run.name)) for identity, group in groups.items()}
+    probes, training, clusters, entries_of = {}, [], [], {}
+    for identity, group in groups.items():
+        entry = entries_of[identity] = _entry(runs, group)
         if group[0].task and group[0].task.endswith("_probe"):
             probes.setdefault(group[0].task, []).append(entry)
         elif group[0].task:
-            training.append(dict(entry, task=group[0].task))
+            entry |= dict(task=group[0].task, training=_shared_statistics([run.metrics.get("training", {}) for run in group]))
+            training.append(entry)
         elif group[0].module == "ccssl_tf.cluster":
-            clusters.append(dict(entry, network=runs.clustered(group[0])))
+            entry |= dict(network=runs.clustered(group[0]))
+            clusters.append(entry)
     for entries in (*probes.values(), training, clusters):
         _tell_apart(entries)
         entries.sort(key=lambda entry: _order(entry["network"]))
@@ -39,7 +45,44 @@ def summarise(runs: RunSet) -> dict:
         probes={task: dict(endpoints=_endpoints(entries), networks=entries) for task, entries in sorted(probes.items())},
         training=training,
         clusters=clusters,
+        transfers=_transfers(runs, groups, entries_of),
     )
+
+
+def _transfers(runs, groups, entries_of):
+    """The students, in order of teacher and number of clusters, each with the names of the entries that tell of it."""
+    found, probed = [], {}
+    for identity, group in groups.items():
+        if group[0].task and group[0].task.endswith("_probe"):
+            of = runs.source(group[0], "init_backbone")
+            key = runs.identity(of) if of else None if "init_backbone" in group[0].inputs else "random"
+            probed.setdefault(key, []).append((group[0].task, entries_of[identity]["network"]))
+    for identity, group in groups.items():
+        transfer = transfers_lib.transfer_of(runs, group[0]) if group[0].task and not group[0].task.endswith("_probe") else None
+        if transfer is None:
+            continue
+        clusters = entries_of.get(transfer.clusters and runs.identity(transfer.clusters))
+        who = dict(student=identity, teacher=transfer.teacher and runs.identity(transfer.teacher), random="random")
+        found.append(
+            dict(
+                student=entries_of[identity]["network"],
+                task=group[0].task,
+                runs=[run.name for run in group],
+                teacher=_teacher_name(runs, transfer),
+                images=transfers_lib.images_used(runs, transfer),
+                features=transfers_lib.describe_features(transfer) if transfer.features else None,
+                num_clusters=transfer.clusters.metrics.get("num_clusters") if transfer.clusters else None,
+                clusters=clusters["network"] if clusters else None,
+                probes={role: [list(name) for name in probed.get(key, [])] if key else [] for role, key in who.items()},
+            )
+        )
+    return sorted(found, key=lambda entry: (entry["teacher"], entry["task"], entry["num_clusters"] or 0, entry["student"]))
+
+
+def _teacher_name(runs, transfer):
+    if transfer.student and "teacher_backbone" in transfer.student.inputs:
+        return runs.network(transfer.teacher) if transfer.teacher else "unknown"
+    return runs.clustered(transfer.clusters)
 
 
 def _run_entry(runs, run):
@@ -68,10 +111,13 @@ def _numbers(run: Run) -> dict[str, float]:
     return {name: float(value) for name, value in found.items() if isinstance(value, int | float) and not isinstance(value, bool)}
 
 
-def _entry(runs, group):
-    group = sorted(group, key=lambda run: (run.seed, run.name))
-    numbers = [_numbers(run) for run in group]
+def _shared_statistics(numbers):
+    """Statistics of the metrics that all of the runs have."""
     shared = [name for name in numbers[0] if all(name in of_run for of_run in numbers)]
+    return {name: _statistics([of_run[name] for of_run in numbers]) for name in shared}
+
+
+def _entry(runs, group):
     return dict(
         network=runs.network(group[0]),
         backbone=group[0].flags.get("backbone"),
@@ -79,7 +125,8 @@ def _entry(runs, group):
         seeds=[run.seed for run in group],
         runs=[run.name for run in group],
         chance=group[0].chance,
-        evaluation={name: _statistics([of_run[name] for of_run in numbers]) for name in shared},
+        evaluation=_shared_statistics([_numbers(run) for run in group]),
+        qualifiers=transfers_lib.qualifiers(runs, group[0]),
     )
 
 
@@ -90,16 +137,21 @@ def _statistics(values):
 
 
 def _tell_apart(entries):
-    """Different experiments whose networks have one name get the name of their first run added."""
-    names = [(entry["network"], entry.get("task")) for entry in entries]
-    for entry, name in zip(entries, names, strict=True):
-        if names.count(name) > 1:
-            entry["network"] = f"{entry['network']} ({entry['runs'][0]})"
+    """Different experiments whose networks have one name get the first of their qualifiers added that tells them apart."""
+    alike = {}
+    for entry in entries:
+        alike.setdefault((entry["network"], entry.get("task")), []).append(entry)
+    for (name, _), group in alike.items():
+        choices = list(zip(*(entry.pop("qualifiers") for entry in group), strict=True))
+        chosen = next((texts for texts in choices if all(texts) and len(set(texts)) == len(group)), choices[-1])
+        for entry, text in zip(group, chosen, strict=True):
+            entry["network"] = f"{name} ({text})" if len(group) > 1 else name
 
 
 def _order(network):
     rank = 0 if network.startswith("random") else 2 if "CC+" in network else 1
-    return rank, network
+    # In numeric order: K=50 before K=400.
+    return rank, [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", network)]
 
 
 def _endpoints(entries):
@@ -118,6 +170,12 @@ def percent(statistics: dict | None, *, spread: bool = True) -> str:
     return text
 
 
+def seeds_of(entries: list[dict]) -> str:
+    """Returns e.g. `seed 0` or `seeds 0, 1, 2`: those of all the entries."""
+    seeds = sorted({seed for entry in entries for seed in entry["seeds"]})
+    return f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {', '.join(map(str, seeds))}"
+
+
 def format_probe_tables(summary: dict) -> str:
     """Returns the probe tables as text for a terminal, "" when there are no probes."""
     blocks = []
@@ -128,7 +186,7 @@ def format_probe_tables(summary: dict) -> str:
             rows.append([entry["network"], *cells])
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
         lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
-        seeds = sorted({seed for entry in table["networks"] for seed in entry["seeds"]})
-        over = f"seed {seeds[0]}" if len(seeds) == 1 else f"mean (min-max) of seeds {', '.join(map(str, seeds))}"
+        over = seeds_of(table["networks"])
+        over = f"mean (min-max) of {over}" if over.startswith("seeds") else over
         blocks.append("\n".join([f"{task}: accuracy on held-out images in %, {over}", *(f"  {line}" for line in lines), ""]))
     return "\n".join(blocks)

@@ -51,3 +51,16 @@ def test_pictures_stand_side_by_side(run_set):
     original = np.asarray(Image.open(path))
     np.testing.assert_array_equal(np.asarray(sheet)[16:76, 16:76], original)
     np.testing.assert_array_equal(np.asarray(sheet)[16:76, 92:152], original)
+
+
+def test_the_histogram_counts_every_cluster():
+    from matplotlib.figure import Figure
+
+    figure = Figure()
+    sizes = dict(train=[0, 3, 3, 700, 12], val=[1, 1, 2])
+    figures.draw_cluster_sizes(figure, sizes)
+    for axes, counts in zip(figure.axes, sizes.values(), strict=True):
+        bars = [(bar.get_x(), bar.get_x() + bar.get_width(), bar.get_height()) for bar in axes.patches]
+        assert sum(height for _, _, height in bars) == len(counts)
+        for count in counts:
+            assert any(left < count < right and height for left, right, height in bars)

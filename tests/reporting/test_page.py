@@ -80,6 +80,7 @@ def test_every_section_is_there_with_its_facts(made):
         "Linear probes",
         "Training",
         "Clusters, the pseudo-labels",
+        "Knowledge transfer",
         "First-layer filters",
         "How every stage was made",
         "Use it",

@@ -57,6 +57,18 @@ def test_clusters_of_hog_and_of_a_random_network(runs):
         assert networks(runs.root)[f"{extractor}/cc"] == name
 
 
+def test_controls_show_in_the_name(runs):
+    runs.method()
+    for name, flag in (("shuffled", "--shuffle_labels"), ("true", "--noshuffle_labels"), ("balanced", "--balanced_sampling")):
+        command = "ccssl_tf.train --task=cluster_classification --backbone=alexnet"
+        runs.add(name, command, inputs=dict(pseudo_labels="clusters"), output="backbone.json")
+        with open(runs.root / name / "flags.txt", "a") as file:
+            file.write(f"{flag}\n")
+    found = networks(runs.root)
+    assert (found["shuffled"], found["true"]) == ("CC+Jigsaw++, shuffled labels", "CC+Jigsaw++")
+    assert found["balanced"] == "CC+Jigsaw++, balanced"
+
+
 def test_moved_runs_still_know_their_sources(runs, tmp_path):
     runs.method()
     shutil.move(runs.root, tmp_path / "elsewhere")

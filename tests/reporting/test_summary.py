@@ -91,3 +91,33 @@ def test_the_table_for_terminals(runs):
 def test_runs_without_probes_make_no_table(runs):
     runs.add("data", "data_prep.shapes --output_dir=data", output="manifest.json")
     assert summary_lib.format_probe_tables(summary_lib.summarise(RunSet(runs.root))) == ""
+
+
+def test_students_that_differ_in_their_clusters_are_called_by_them(runs):
+    runs.method()
+    for count in (5, 400):
+        inputs = dict(features_dir="features")
+        runs.add(
+            f"{count}/clusters",
+            f"ccssl_tf.cluster --num_clusters={count}",
+            inputs=inputs,
+            metrics=dict(num_clusters=count),
+            output="manifest.json",
+        )
+        command = "ccssl_tf.train --task=cluster_classification --backbone=alexnet"
+        metrics = dict(evaluation=dict(accuracy=0.5), training=dict(accuracy=0.6, loss=1.5))
+        runs.add(f"{count}/cc", command, inputs=dict(pseudo_labels=f"{count}/clusters"), metrics=metrics, output="backbone.json")
+        runs.probe(f"{count}/probe", [0.3], init=f"{count}/cc")
+    summary = summary_lib.summarise(RunSet(runs.root))
+    names = ["CC+Jigsaw++ (K=5)", "CC+Jigsaw++ (K=20)", "CC+Jigsaw++ (K=400)"]
+    assert [entry["network"] for entry in summary["probes"]["linear_probe"]["networks"]] == ["random", "Jigsaw++", *names]
+    assert [entry["student"] for entry in summary["transfers"]] == names
+    assert [entry["clusters"] for entry in summary["transfers"]] == [name.removeprefix("CC+") for name in names]
+    last = summary["transfers"][2]
+    assert last["probes"] == dict(
+        student=[["linear_probe", names[2]]], teacher=[["linear_probe", "Jigsaw++"]], random=[["linear_probe", "random"]]
+    )
+    assert (last["teacher"], last["num_clusters"], last["runs"]) == ("Jigsaw++", 400, ["400/cc"])
+    training = next(entry for entry in summary["training"] if entry["network"] == names[2])
+    assert training["training"]["accuracy"]["mean"] == 0.6
+    assert not any("qualifiers" in entry for entry in (*summary["training"], *summary["clusters"]))
