@@ -6,9 +6,11 @@ INIT_BACKBONE = flags.DEFINE_string(
     "init_backbone",
     None,
     "What to start from: a training workdir or its backbone.keras, or published weights for --backbone (.npz of a caffemodel's arrays, "
-    ".h5 of keras.applications' VGG16); none: random.",
+    ".h5 of keras.applications' networks); none: random.",
 )
-BACKBONE = flags.DEFINE_string("backbone", "alexnet", "Network: alexnet or vgg16.")
+BACKBONE = flags.DEFINE_string(
+    "backbone", "alexnet", "Network: alexnet, vgg16, or any of keras.applications by its name there, e.g. ResNet50."
+)
 IMAGE_SIZE = flags.DEFINE_integer(
     "image_size", 227, "Side of an image, pixels: 255 for jigsaw tasks, 227 otherwise in the paper; 64 for small images.", lower_bound=8
 )

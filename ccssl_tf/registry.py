@@ -1,4 +1,7 @@
-"""The table of contents of the system: every backbone, extractor and task, by the name its flag takes."""
+"""The table of contents of the system: every backbone, extractor and task, by the name its flag takes.
+
+Besides the backbones listed here, `--backbone` takes any name of keras.applications.
+"""
 
 import pathlib
 
@@ -15,9 +18,9 @@ from ccssl_tf.knowledge_transfer.attention_transfer import AttentionTransfer
 from ccssl_tf.knowledge_transfer.cluster_classification import ClusterClassification
 from ccssl_tf.knowledge_transfer.feature_regression import FeatureRegression
 from ccssl_tf.knowledge_transfer.logits_distillation import LogitsDistillation
-from ccssl_tf.models import importers
+from ccssl_tf.models import applications, importers
 from ccssl_tf.models.alexnet import AlexNet
-from ccssl_tf.models.backbone import copy_convolutions, load_backbone
+from ccssl_tf.models.backbone import WIDTH_MULTIPLIER, copy_convolutions, load_backbone
 from ccssl_tf.models.folding import fold_batch_normalization
 from ccssl_tf.models.vgg16 import VGG16
 from ccssl_tf.pretext.colorization import Colorization
@@ -62,7 +65,7 @@ AttentionTransfer.base_tasks = TASKS
 
 # Flags that describe the kernels of a network -> the constructor's argument; and arguments that do not touch the kernels.
 _ARCHITECTURE_FLAGS = {"width_multiplier": "width_multiplier", "normalization": "normalization", "alexnet_order": "order"}
-_FREE_ARGUMENTS = ("conv1_stride", "image_size", "fc_units", "dropout_rate")
+_FREE_ARGUMENTS = ("conv1_stride", "image_size", "fc_units", "dropout_rate", "avg_pool")
 
 
 def lookup(table: dict, name: str, flag: str):
@@ -70,6 +73,26 @@ def lookup(table: dict, name: str, flag: str):
     if name not in table:
         raise InputError(f"--{flag}={name}: unknown; there are {', '.join(sorted(table))}")
     return table[name]
+
+
+def backbone_kind(name: str) -> tuple[type, dict]:
+    """Returns the class of the backbone called `name`, and the arguments of its `from_flags` that say which network it is.
+
+    Raises:
+      InputError: neither one of ours nor of keras.applications; the message says which there are.
+    """
+    if name in BACKBONES:
+        return BACKBONES[name], {}
+    if name not in applications.NETWORKS:
+        similar = ", ".join(applications.similar_names(name))
+        raise InputError(f"--backbone={name}: unknown; there are {', '.join(BACKBONES)} and those of keras.applications, such as {similar}")
+    return applications.Application, dict(network=name)
+
+
+def _name_of(backbone) -> str:
+    if isinstance(backbone, applications.Application):
+        return backbone.network
+    return next(name for name, kind in BACKBONES.items() if kind is type(backbone))
 
 
 def build_backbone(*, with_fc: bool = False, colors: str | None = None):
@@ -84,36 +107,40 @@ def build_backbone(*, with_fc: bool = False, colors: str | None = None):
       InputError: --backbone, --width_multiplier, --normalization or --alexnet_order is given and says otherwise than the file.
     """
     path, name = network_flags.INIT_BACKBONE.value, network_flags.BACKBONE.value
-    chosen = lookup(BACKBONES, name, "backbone")
+    chosen, which = backbone_kind(name)
     options = dict(image_size=network_flags.IMAGE_SIZE.value, with_fc=with_fc, colors=colors)
     if not path:
-        return chosen.from_flags(**options)
-    start = _start(path, chosen)
-    if flags.FLAGS["backbone"].present and type(start) is not chosen:
-        raise InputError(f"{path}: holds another architecture, {type(start).__name__}, than --backbone={name}; leave one of the flags out")
-    config, here = start.get_config(), type(start).from_flags(**options).get_config()
+        return chosen.from_flags(**which, **options)
+    start = _start(path, name)
+    found = _name_of(start)
+    if flags.FLAGS["backbone"].present and found != name:
+        raise InputError(f"{path}: holds another architecture, {found}, than --backbone={name}; leave one of the flags out")
+    kind, which = backbone_kind(found)
+    config, here = start.get_config(), kind.from_flags(**which, **options).get_config()
     for flag, argument in _ARCHITECTURE_FLAGS.items():
         if flags.FLAGS[flag].present and argument in config and config[argument] != here[argument]:
             raise InputError(
                 f"{path}: another architecture, with {flag} {config[argument]}; leave --{flag}={here[argument]} out or name another file"
             )
     # Recorded with the run: flags.txt then describes the network that ran, and is a valid flagfile for it.
-    flags.FLAGS.backbone = next(known for known, kind in BACKBONES.items() if kind is type(start))
+    flags.FLAGS.backbone = found
     for flag, argument in _ARCHITECTURE_FLAGS.items():
         if argument in config:
             setattr(flags.FLAGS, flag, config[argument])
     free = {argument: here[argument] for argument in _FREE_ARGUMENTS if argument in here}
     seen = dict(colors=colors) if colors else {}
-    network = type(start).from_config({**config, **free, **seen})
+    network = kind.from_config({**config, **free, **seen})
     copy_convolutions(start, network, path)
     network.weights_from = start.weights_from
     return network
 
 
-def _start(path, chosen):
-    """Loads --init_backbone: ours, or published weights of the `chosen` network."""
-    normalization = flags.FLAGS["normalization"]
+def _start(path, name):
+    """Loads --init_backbone: ours, or published weights of the network called `name`."""
+    normalization, (chosen, which) = flags.FLAGS["normalization"], backbone_kind(name)
     if pathlib.Path(path).suffix in importers.SUFFIXES:
+        if which:
+            return applications.import_weights(path, **which, width_multiplier=WIDTH_MULTIPLIER.value)
         # The published architecture, whatever the size of the images here: LRN in AlexNet, nothing in VGG16.
         config = chosen.from_flags(image_size=SMALL_IMAGE_SIZE).get_config()
         if config["normalization"] == "batch_norm" and not normalization.present:

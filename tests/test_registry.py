@@ -4,14 +4,17 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from absl import flags
 from absl.testing import flagsaver
 
 from ccssl_tf import optimizers, registry, training
 from ccssl_tf.clustering.pseudo_labels import PseudoLabels, write_pseudo_labels
 from ccssl_tf.data.manifest import Manifest
 from ccssl_tf.errors import InputError
+from ccssl_tf.models import Application, save_backbone
 from ccssl_tf.models import backbone as backbone_lib
 from ccssl_tf.models.alexnet import AlexNet
+from ccssl_tf.models.backbone import backbone_fingerprint
 from ccssl_tf.models.heads import build_classifier
 from ccssl_tf.task import Task
 
@@ -95,3 +98,46 @@ def test_a_resumed_run_has_the_variables_and_metrics_of_a_straight_one(name, cac
 def test_unknown_names_are_refused_with_the_choices():
     with pytest.raises(InputError, match="--task=jigsaww: unknown; there are .*jigsaw_pp, .*linear_probe"):
         registry.lookup(registry.TASKS, "jigsaww", "task")
+
+
+@pytest.mark.parametrize("name", ["cluster_classification", "rotation", "linear_probe", "colorization"])
+def test_networks_of_keras_applications_are_trained_like_ours(name, small_flags, tmp_path):
+    def run(workdir, steps):
+        keras.utils.set_random_seed(0)
+        task = registry.TASKS[name].from_flags()
+        kind, which = registry.backbone_kind("MobileNetV2")
+
+        def build():
+            return kind.from_flags(**which, image_size=32, with_fc=task.with_fc, colors=task.colors)
+
+        options = dict(train_steps=steps, batch_size=16, log_steps=1)
+        return training.train(task, build, lambda: optimizers.make_optimizer("sgd", 1e-3), workdir=workdir, **options)
+
+    with flagsaver.flagsaver(**small_flags):
+        straight, metrics, _ = run(tmp_path / "straight", 2)
+        assert all(np.isfinite(value) for value in metrics["evaluation"].values())
+        if name == "cluster_classification":
+            run(tmp_path / "resumed", 1)
+            resumed, resumed_metrics, _ = run(tmp_path / "resumed", 2)
+            for ours, theirs in zip(straight.variables, resumed.variables, strict=True):
+                np.testing.assert_array_equal(ours.numpy(), theirs.numpy(), err_msg=ours.path)
+            assert metrics["evaluation"] == resumed_metrics["evaluation"]
+
+
+def test_a_run_on_a_network_of_keras_applications_is_started_from(tmp_path):
+    backbone = Application(network="MobileNetV2", width_multiplier=0.1)
+    save_backbone(backbone, tmp_path)
+    with flagsaver.flagsaver(init_backbone=str(tmp_path), image_size=64):
+        started = registry.build_backbone(with_fc=True)
+        assert flags.FLAGS.backbone == "MobileNetV2" and flags.FLAGS.width_multiplier == 0.1
+    assert started.endpoint_names == [*backbone.endpoint_names, "avg_pool"]
+    assert started.weights_from["fingerprint"] == backbone_fingerprint(backbone) == backbone_fingerprint(started)
+
+
+def test_backbones_are_looked_up_here_and_in_keras_applications():
+    assert registry.backbone_kind("vgg16") == (registry.BACKBONES["vgg16"], {})
+    assert registry.backbone_kind("VGG16") == (Application, dict(network="VGG16"))
+    with pytest.raises(
+        InputError, match="--backbone=resnet50: unknown; there are alexnet, vgg16 and those of keras.applications, .*ResNet50"
+    ):
+        registry.backbone_kind("resnet50")

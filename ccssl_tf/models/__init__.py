@@ -1,7 +1,8 @@
 """Backbones with named endpoints, on any Keras backend."""
 
 from ccssl_tf.models.alexnet import AlexNet
+from ccssl_tf.models.applications import Application
 from ccssl_tf.models.backbone import Backbone, load_backbone, save_backbone
 from ccssl_tf.models.vgg16 import VGG16
 
-__all__ = ["VGG16", "AlexNet", "Backbone", "load_backbone", "save_backbone"]
+__all__ = ["VGG16", "AlexNet", "Application", "Backbone", "load_backbone", "save_backbone"]

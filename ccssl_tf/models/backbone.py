@@ -32,6 +32,8 @@ DROPOUT_RATE = flags.DEFINE_float(
     "dropout_rate", 0.5, "Share of units dropped after fc6 and fc7 (0.5 in the paper).", lower_bound=0, upper_bound=0.99
 )
 
+BATCH_NORM_MOMENTUM = 0.9
+
 # Mean RGB of ILSVRC2012 as Caffe's users subtract it (104, 117, 123 in BGR).
 IMAGENET_MEAN = (123.0, 117.0, 104.0)
 # What a network sees of the RGB images every stage gives it; Lab is scaled so that black to white spans 255, as in RGB.
@@ -43,7 +45,7 @@ COLORS = dict(
 _LAB_SCALE = 2.55
 FILE_NAME = "backbone.keras"
 # What Keras, zipfile and HDF5 raise on damaged and foreign files.
-_LOADING_ERRORS = (
+LOADING_ERRORS = (
     *(ValueError, TypeError, LookupError, AttributeError, EOFError, OSError, RuntimeError),
     *(zipfile.BadZipFile, zlib.error),
 )
@@ -74,7 +76,7 @@ def scaled(channels: int, width_multiplier: float) -> int:
 def batch_normalization(name: str):
     """Batch normalisation over the whole global batch, whatever the number of replicas."""
     synchronized = keras.backend.backend() == "tensorflow"
-    return keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, synchronized=synchronized, name=name)
+    return keras.layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM, epsilon=1e-5, synchronized=synchronized, name=name)
 
 
 def fully_connected(x, dense, fc_units, dropout_rate: float) -> dict:
@@ -137,9 +139,17 @@ class Backbone(keras.Model):
             return _LAB_SCALE * keras.ops.concatenate(seen, axis=-1)
         return keras.ops.cast(images, "float32") - keras.ops.convert_to_tensor(np.array(self.input_mean, "float32"))
 
+    def input_convention(self) -> dict:
+        """Returns what `backbone.json` says of the images `normalize` takes and makes."""
+        return dict(channels="RGB", range=[0, 255], mean=list(self.input_mean), scale=1.0, seen=COLORS[self.colors])
+
     def convolutions(self) -> list:
         """Returns the convolutional layers, first first."""
         return [layer for layer in self.layers if isinstance(layer, keras.layers.Conv2D)]
+
+    def transferred_layers(self) -> list:
+        """Returns the layers whose weights another network of this architecture may start from: all but fully connected ones."""
+        return [layer for layer in self.layers if isinstance(layer, keras.layers.Conv2D | keras.layers.BatchNormalization)]
 
     def architecture(self) -> dict:
         """Returns what must agree for weights to be copied: kernels, groups, normalisation, mean; not stride, padding or input size."""
@@ -177,7 +187,7 @@ def load_model(path) -> keras.Model:
     """
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
-    except _LOADING_ERRORS as error:
+    except LOADING_ERRORS as error:
         foreign = _foreign_class(path)
         if foreign:
             raise InputError(
@@ -192,7 +202,7 @@ def _foreign_class(path) -> str | None:
     try:
         with zipfile.ZipFile(path) as archive:
             pending = [json.loads(archive.read("config.json"))]
-    except _LOADING_ERRORS:
+    except LOADING_ERRORS:
         return None
     while pending:
         node = pending.pop()
@@ -218,7 +228,7 @@ def save_backbone(backbone: Backbone, directory) -> str:
         directory / "backbone.json",
         dict(
             architecture=backbone.architecture(),
-            input=dict(channels="RGB", range=[0, 255], mean=list(backbone.input_mean), scale=1.0, seen=COLORS[backbone.colors]),
+            input=backbone.input_convention(),
             endpoints=backbone.endpoint_names,
             fingerprint=fingerprint,
             weights_from=backbone.weights_from,
@@ -266,9 +276,8 @@ def copy_convolutions(source: Backbone, target: Backbone, source_name: str):
             layer = next(key for key in {**wanted, **found} if wanted.get(key) != found.get(key))
             name, found, wanted = f"kernel of {layer}", found.get(layer), wanted.get(layer)
         raise InputError(f"{source_name}: another architecture: {name} is {found}, the network being built has {wanted}")
-    for layer in target.layers:
-        if isinstance(layer, keras.layers.Conv2D | keras.layers.BatchNormalization):
-            layer.set_weights(source.get_layer(layer.name).get_weights())
+    for layer in target.transferred_layers():
+        layer.set_weights(source.get_layer(layer.name).get_weights())
 
 
 def describe(path) -> dict:

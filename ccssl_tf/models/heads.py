@@ -9,9 +9,10 @@ SMALL_HEAD_GRID = 2
 
 
 def head_features(backbone, endpoints):
-    """Returns what the classes sit on, [B, F]: fc7 where the backbone has it, else its last map, max-pooled to 2x2."""
-    if "fc7" in endpoints:
-        return endpoints["fc7"]
+    """Returns what the classes sit on, [B, F]: fc7 or avg_pool where the backbone has it, else its last map, max-pooled to 2x2."""
+    for name in ("fc7", "avg_pool"):
+        if name in endpoints:
+            return endpoints[name]
     return keras.layers.Flatten(name="pooled")(grid_pool(endpoints[backbone.endpoint_names[-1]], SMALL_HEAD_GRID))
 
 

@@ -59,7 +59,7 @@ def import_backbone(path, kind: type[Backbone], **arguments) -> Backbone:
     if arguments.get("normalization") == "batch_norm":
         raise InputError(f"{path}: published weights have no batch normalisation; leave --normalization=batch_norm out")
     if path.suffix == ".h5" and kind.__name__ != "VGG16":
-        raise InputError(f"{path}: an .h5 file holds keras.applications' VGG16; name it with --backbone=vgg16")
+        raise InputError(f"{path}: an .h5 file holds weights of keras.applications; name the network, e.g. --backbone=vgg16 or ResNet50")
     with (_CaffeArrays if path.suffix == ".npz" else _KerasVgg16)(path) as source:
         convention = source.convention(_MEANS[kind.__name__])
         backbone = kind(**{**arguments, "input_mean": convention["mean"]})
