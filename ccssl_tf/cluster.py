@@ -166,6 +166,13 @@ def _run(workdir, fitted, assigned, images, strategy, should_stop):
             fitted_features_fingerprint=fitted.fingerprint(),
             features_fingerprint={split: source.fingerprint() for split, source in assigned.items()},
             extractor=fitted.manifest.info["extractor"],
+            backbone_fingerprint=fitted.manifest.info.get("backbone_fingerprint"),
+            fitted_images=dict(
+                source=fitted.manifest.info.get("images_source"),
+                split=fitted.split,
+                fingerprint=fitted.manifest.info["images_fingerprint"],
+            ),
+            images_source={split: source.manifest.info.get("images_source") for split, source in assigned.items()},
         ),
     )
     workdir.finish(

@@ -4,6 +4,7 @@ import shutil
 import numpy as np
 import pytest
 from absl.testing import flagsaver
+from conftest import write_images
 from PIL import Image
 
 from ccssl_tf import cluster
@@ -183,3 +184,20 @@ def test_features_of_other_images_are_refused(image_dir, tmp_path):
     now = manifest_lib.Manifest.read(images, "images").fingerprint("val")
     with pytest.raises(InputError, match=f"{now}.*{before}"):
         command(features_dir=directory, num_clusters=3, workdir=tmp_path / "out")
+
+
+def test_the_manifest_tells_the_images_of_the_centroids_from_those_that_got_labels(tmp_path, image_dir):
+    """Centroids of one data set, pseudo-labels of another (Table 2 of the paper)."""
+    other = tmp_path / "other"
+    write_images(other, {"train": [12, 8]}, info=dict(class_names=None, source="places205"), first_seed=500)
+    fitted, assigned = write_features(tmp_path / "b", other, "train"), write_features(tmp_path / "c", image_dir, "train")
+    command(features_dir=fitted, assign_dir=[assigned], num_clusters=3, workdir=tmp_path / "out")
+    info = manifest_lib.Manifest.read(tmp_path / "out", "pseudo_labels").info
+    ours, theirs = (manifest_lib.Manifest.read(directory, "images") for directory in (image_dir, other))
+    assert info["fitted_images"] == dict(source="places205", split="train", fingerprint=theirs.fingerprint("train"))
+    assert info["images_source"] == dict(train=ours.info["source"])
+    assert info["images_fingerprint"] == dict(train=ours.fingerprint("train"))
+    assert info["fitted_features_fingerprint"] != info["features_fingerprint"]["train"]
+    assert len(read_pseudo_labels(tmp_path / "out", "train", ours.fingerprint("train"))) == 48
+    with pytest.raises(InputError, match="were made from images with fingerprint"):
+        read_pseudo_labels(tmp_path / "out", "train", theirs.fingerprint("train"))

@@ -84,6 +84,7 @@ def extract_features(
         dim=extractor.dim,
         dtype=dtype,
         images_fingerprint=images.fingerprint(split),
+        images_source=images.info.get("source"),
         data_dir=str(data_dir),
         split=split,
         **extractor.describe(),

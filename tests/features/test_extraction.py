@@ -55,6 +55,7 @@ def test_rows_are_those_of_the_images(tmp_path, image_dir, dtype):
         split="train",
         data_dir=str(image_dir),
         images_fingerprint=images.fingerprint("train"),
+        images_source=images.info["source"],
         extractor=dict(name="mean_colors"),
     )
     assert sorted(index) == list(range(48))
