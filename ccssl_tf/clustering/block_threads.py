@@ -34,22 +34,17 @@ class BlockThreads:
         return self._memory.centroids
 
     def run(self, function, parts):
-        """Calls function(*part) for all parts; raises the first error."""
+        """Returns [function(*part) for all parts]; raises the first error."""
 
         def call(part):
             self._check_stop()
-            function(*part)
+            return function(*part)
 
-        for _ in self._pool.map(call, parts):
-            pass
+        return list(self._pool.map(call, parts))
 
     def one_product_each(self):
         """A context in which a matrix product stays in its thread: the fastest way where every thread has one."""
         return self._blas.limit(limits=1, user_api="blas")
-
-    def one_product_at_a_time(self):
-        """A context in which a matrix product takes all cores, inside the other."""
-        return self._blas.limit(limits=runtime.num_cores(), user_api="blas")
 
 
 def parts(index, size: int) -> list[tuple]:

@@ -18,7 +18,7 @@ def rounding(dim: int) -> float:
 def shift_centroids(centroids: np.ndarray, shift: np.ndarray):
     """Returns -2 (c - shift) [K, D] float32 and |c - shift|^2 [K] float32."""
     shifted = centroids - shift
-    norms = np.einsum("ij,ij->i", shifted, shifted, dtype=np.float64).astype(np.float32)
+    norms = square_norms(shifted)
     shifted *= -2
     return shifted, norms
 
@@ -55,11 +55,23 @@ def product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 
 def square_norms(rows: np.ndarray) -> np.ndarray:
-    """Returns |x|^2 [n] float32 of rows [n, D] float32, which it overwrites.
+    """Returns |x|^2 [n] float32 of rows [n, D] float32: off by at most g times themselves; that of a row does not depend on the others."""
+    return np.vecdot(rows, rows)
 
-    They are off by at most g times themselves, and that of a row does not depend on the rows beside it.
-    """
-    return np.square(rows, out=rows).sum(axis=1)
+
+def is_first_of_equals(rows: np.ndarray, norms: np.ndarray) -> np.ndarray:
+    """Returns for rows [K, D] with `square_norms` [K] whether no row before is equal, [K] bool."""
+    order = np.argsort(norms, kind="stable")
+    is_first, start = np.ones(len(rows), bool), 0
+    for end in np.append(np.flatnonzero(np.diff(norms[order])) + 1, len(rows)):
+        if end - start > 1:
+            seen = set()
+            for number in order[start:end]:
+                content = (rows[number] + np.float32(0)).tobytes()  # -0 becomes 0.
+                is_first[number] = content not in seen
+                seen.add(content)
+        start = end
+    return is_first
 
 
 def exact_squares(rows: np.ndarray, centroids: np.ndarray) -> np.ndarray:
@@ -76,16 +88,18 @@ def add_rows(sums: np.ndarray, labels: np.ndarray, rows: np.ndarray, index: np.n
         change(sums[label], rows[number], out=sums[label])
 
 
-def move_rows(sums: np.ndarray, rows: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.ndarray:
+def move_rows(sums: np.ndarray, rows: np.ndarray, before: np.ndarray, after: np.ndarray, shares: int = 1, share: int = 0) -> np.ndarray:
     """Makes the sums follow rows [n, D] whose labels were `before` (-1: none) and are `after`, [n] int32.
 
-    In the order of the rows, so that the bits of the sums depend on the labels alone.
+    In the order of the rows, so that the bits of the sums depend on the labels alone. Of several `shares`, which may be worked on at the
+    same time, each has clusters of its own.
 
     Returns:
-      The clusters that lost or won a row, [c] ascending.
+      The clusters of this share that lost or won a row, [c] ascending.
     """
     moved = np.flatnonzero(before != after)
-    had = moved[before[moved] >= 0]
-    add_rows(sums, before[had], rows, had, -1)
-    add_rows(sums, after[moved], rows, moved)
-    return np.union1d(before[had], after[moved])
+    lost = moved[(before[moved] >= 0) & (before[moved] % shares == share)]
+    won = moved[after[moved] % shares == share]
+    add_rows(sums, before[lost], rows, lost, -1)
+    add_rows(sums, after[won], rows, won)
+    return np.union1d(before[lost], after[won])

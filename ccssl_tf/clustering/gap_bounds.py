@@ -18,7 +18,6 @@ class GapBounds:
 
     def __init__(self, num_rows: int, num_clusters: int):
         """Args: num_rows: n, in granules of 16, the last maybe smaller; num_clusters: K. No bound is known yet."""
-        self._num_rows = num_rows
         self._starts = np.arange(0, num_rows, ROWS)
         self._lost = np.zeros(len(self._starts))
         self._gaps = np.full([len(self._starts), num_clusters], -np.inf, np.float32)
@@ -46,10 +45,12 @@ class GapBounds:
           reach: [rows of these granules] float32, r.
           moved: [K] float64, as in `open_pairs`.
         """
-        sizes = np.minimum(ROWS, self._num_rows - granules * ROWS)
         lower -= reach[:, None]
-        gaps = np.minimum.reduceat(lower, np.cumsum(sizes) - sizes, axis=0).astype(np.float64)
-        largest = np.maximum.reduceat(reach, np.cumsum(sizes) - sizes)
+        missing = len(granules) * ROWS - len(reach)
+        if missing:
+            lower, reach = np.pad(lower, ((0, missing), (0, 0)), constant_values=np.inf), np.pad(reach, (0, missing))
+        gaps = lower.reshape(len(granules), ROWS, -1).min(axis=1).astype(np.float64)
+        largest = reach.reshape(len(granules), ROWS).max(axis=1)
         gaps -= _SLACK * (np.abs(np.where(np.isfinite(gaps), gaps, 0)) + largest[:, None])
         self._gaps[granules[:, None], columns] = self._stored(gaps, self._lost[granules, None] + moved[columns])
 

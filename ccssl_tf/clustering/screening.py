@@ -28,10 +28,10 @@ def num_directions(dim: int) -> int:
 
 
 class Reduction:
-    """The map from rows [n, D] to reduced rows [n, p + 1].
+    """The map from rows [n, D] to reduced rows [n, p + 1], with what makes squared distances one product of them.
 
     Attributes:
-      dim: p + 1.
+      dim: p + 3.
     """
 
     def __init__(self, rows: np.ndarray, directions: int):
@@ -46,49 +46,48 @@ class Reduction:
         largest = vectors[:, ::-1][:, : min(directions, int(np.sum(variances > 0)))]
         basis = np.linalg.qr((centred.T @ largest).astype(np.float64))[0]
         self._basis = np.ascontiguousarray(basis, dtype=np.float32)
-        self.dim = self._basis.shape[1] + 1
+        self.dim = self._basis.shape[1] + 3
 
     @staticmethod
     def sample(num_rows: int, directions: int) -> np.ndarray:
         """Returns which of `num_rows` rows are enough to find the directions: evenly spread, ascending."""
         return np.unique(np.linspace(0, num_rows - 1, min(num_rows, _SAMPLED_ROWS_A_DIRECTION * directions)).astype(np.int64))
 
-    def reduce(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the reduced rows [n, p + 1] float32 of rows [n, D] float32, and their slack [n] float32.
+    def rows(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns what `lower_bounds` takes of rows [n, D] float32: [n, p + 3] float32, and their slack [n] float32."""
+        reduced, norms, slack = self._reduce(rows)
+        return np.concatenate([reduced, np.ones_like(norms), norms], 1), slack
 
-        |x - c| is at least the distance of the reduced rows of x and c less the slack of both.
-        """
-        coordinates, squares = np.zeros([len(rows), self.dim - 1]), np.zeros(len(rows))
+    def centroids(self, centroids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the same of centroids [K, D] float32."""
+        reduced, norms, slack = self._reduce(centroids)
+        return np.concatenate([-2 * reduced, norms, np.ones_like(norms)], 1), slack
+
+    def _reduce(self, rows):
+        """Returns the reduced rows [n, p + 1], their squares [n, 1] less what rounding may do to a product, and the slack."""
+        coordinates, squares = np.zeros([len(rows), self._basis.shape[1]]), np.zeros(len(rows))
         for start in range(0, rows.shape[1], _SUMMED_DIMS):
             part = rows[:, start : start + _SUMMED_DIMS]
             coordinates += part @ self._basis[start : start + _SUMMED_DIMS]
             squares += np.einsum("ij,ij->i", part, part)
         residual_squares = np.maximum(squares - np.einsum("ij,ij->i", coordinates, coordinates), 0)
-        error = _COORDINATE_ERROR * max(self.dim - 1, 1) ** 0.5
+        error = _COORDINATE_ERROR * max(self._basis.shape[1], 1) ** 0.5
         # The root of something that is off by d is off by at most sqrt(d), and by at most d over itself.
         off = (2 * error + error**2 + 2 * _COORDINATE_ERROR) * squares
         with np.errstate(divide="ignore", invalid="ignore"):
             residual_error = np.fmin(np.sqrt(off), off / np.sqrt(residual_squares))
         slack = 1.01 * np.sqrt(error**2 * squares + residual_error**2)
-        return np.concatenate([coordinates, np.sqrt(residual_squares)[:, None]], 1).astype(np.float32), slack.astype(np.float32)
+        reduced = np.concatenate([coordinates, np.sqrt(residual_squares)[:, None]], 1).astype(np.float32)
+        norms = np.einsum("ij,ij->i", reduced, reduced) * np.float32(1 - 3 * distances.rounding(self.dim))
+        return reduced, norms[:, None], slack.astype(np.float32)
 
 
-class ReducedCentroids:
-    """What rows are compared with."""
+def lower_bounds(rows: np.ndarray, centroids: np.ndarray) -> np.ndarray:
+    """Returns [n, K] float32, of which row i is at most the distances of row i to the centroids plus the slack of both.
 
-    def __init__(self, reduced: np.ndarray, slack: np.ndarray):
-        """Args: as `Reduction.reduce` returns them for the centroids, [K, p + 1] and [K]."""
-        self._reduced, self._slack = reduced, slack
-        self._norms = np.einsum("ij,ij->i", reduced, reduced)
-        self._rounding = np.float32(2 * distances.rounding(reduced.shape[1]))
-
-    def lower_bounds(self, reduced: np.ndarray, slack: np.ndarray) -> np.ndarray:
-        """Returns at most the distances of reduced rows [n, p + 1] with slack [n] to all centroids: [n, K] float32."""
-        norms = np.einsum("ij,ij->i", reduced, reduced)
-        lower = reduced @ (-2 * self._reduced).T
-        lower += (norms * (1 - self._rounding))[:, None]
-        lower += self._norms * (1 - self._rounding)
-        np.sqrt(np.maximum(lower, 0, out=lower), out=lower)
-        lower -= slack[:, None]
-        lower -= self._slack
-        return lower
+    Args:
+      rows: [n, p + 3] of `Reduction.rows`.
+      centroids: [K, p + 3] of `Reduction.centroids`.
+    """
+    lower = rows @ centroids.T
+    return np.sqrt(np.maximum(lower, 0, out=lower), out=lower)

@@ -53,3 +53,13 @@ def test_rows_are_added_and_taken_back():
     np.testing.assert_allclose(sums, wanted, rtol=1e-12)
     distances.add_rows(sums, labels, rows, index, -1)
     np.testing.assert_allclose(sums, 0, atol=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_only_the_first_of_equal_rows_is_one(seed):
+    generator = np.random.default_rng(seed)
+    rows = generator.integers(-1, 2, size=(60, 3)).astype(np.float32)
+    rows[rows == 0] *= np.where(generator.random(np.sum(rows == 0)) < 0.5, -1, 1)
+    wanted = np.zeros(60, bool)
+    wanted[np.unique(rows + 0.0, axis=0, return_index=True)[1]] = True
+    np.testing.assert_array_equal(distances.is_first_of_equals(rows, distances.square_norms(rows)), wanted)
