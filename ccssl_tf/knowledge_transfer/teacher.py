@@ -48,14 +48,17 @@ def load_convolutions(path) -> Backbone:
       CorruptArtifactError: a damaged one.
     """
     network = backbone_lib.load_backbone(path)
-    config = dict(network.get_config(), fc_units=())
+    config = network.get_config()
+    wanted = {"fc_units": ()} if config.get("fc_units") else {}
     if config.get("stem") == "standard":
-        config["conv1_stride"] = _WHOLE_IMAGE_STRIDE
-    convolutions = type(network).from_config(config)
-    backbone_lib.copy_convolutions(network, convolutions, str(path))
-    convolutions.weights_from = network.weights_from
-    convolutions.trainable = False
-    return convolutions
+        wanted["conv1_stride"] = _WHOLE_IMAGE_STRIDE
+    if wanted:
+        convolutions = type(network).from_config({**config, **wanted})
+        backbone_lib.copy_convolutions(network, convolutions, str(path))
+        convolutions.weights_from = network.weights_from
+        network = convolutions
+    network.trainable = False
+    return network
 
 
 def load_classifier(path, image_size: int) -> keras.Model:
