@@ -13,7 +13,7 @@ import numpy as np
 
 from ccssl_tf import runtime
 from ccssl_tf.clustering import distances, screening, windows
-from ccssl_tf.clustering.assignment import Assignment, check_finite
+from ccssl_tf.clustering.assignment import Assignment, Begun, check_finite
 from ccssl_tf.clustering.block_threads import BlockThreads, parts
 from ccssl_tf.clustering.centroid_order import neighbour_ranks
 from ccssl_tf.clustering.gap_bounds import ROWS, GapBounds
@@ -58,14 +58,19 @@ class AcceleratedAssignment:
         self._rows = windows.Windows(reader.source, reader.memory_bytes, reader.check_stop)
         self._windows = {}
 
-    def step(self, centroids: np.ndarray) -> Assignment:
-        """Args: centroids: [K, D] float32."""
+    def step(self, centroids: np.ndarray, begun=None, on_rows=lambda done, labels, squares, sums: None) -> Assignment:
+        """Args: centroids: [K, D] float32; begun: `Begun`; on_rows: see `assignment`."""
+        begun = begun or Begun.nothing()
         self._computed, self._changed = 0, np.zeros(len(centroids), bool)
+        self._changed[begun.changed(self._labels)] = True
+        self._squares[: len(begun.squares)] = begun.squares
         with self._threads.one_product_each():
             self._set_centroids(centroids)
-            for start, rows in self._rows:
+            for start, rows in self._rows.from_row(len(begun.squares)):
                 self._assign_window(self._windows.setdefault(start, _Window(start, len(rows))), rows)
-                check_finite(self._reader, self._squares, start, start + len(rows))
+                end = start + len(rows)
+                check_finite(self._reader, self._squares, start, end)
+                on_rows(end, self._labels, self._squares, self._sums)
         counts = np.bincount(self._labels, minlength=len(centroids))
         return Assignment(
             self._labels.copy(),
@@ -122,7 +127,7 @@ class AcceleratedAssignment:
             self._screens = left_open <= _SCREENED_SHARE * window.size * len(self._columns)
         shares = runtime.num_cores()
         moved = functools.partial(distances.move_rows, self._sums, rows, before, self._labels[own], shares)
-        self._changed[np.concatenate(self._threads.run(moved, [(share,) for share in range(shares)]))] = True
+        self._changed[np.concatenate(self._threads.run(moved, [(share,) for share in range(shares)], can_stop=False))] = True
 
     def _meet_rows(self, window, rows):
         """Computes what is kept of rows seen for the first time; those without a label get that of the centroid that looks nearest."""

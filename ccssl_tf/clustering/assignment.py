@@ -1,7 +1,9 @@
 """One pass of Lloyd's k-means: the rows go to their nearest centroids. The contract of the ways to do it, and the plain one.
 
-A pass is an object made for one fit, `NAME(reader, labels, sums)`, with `step(centroids) -> Assignment`; labels and sums are those of the
-pass before (of a checkpoint, or -1 and nothing), and everything else it keeps between steps must not change what a step returns.
+A pass is an object made for one fit, `NAME(reader, labels, sums)`, with `step(centroids, begun, on_rows) -> Assignment`; labels and sums
+are those of the pass before (of a checkpoint, or -1 and nothing), and everything else it keeps between steps must not change what a step
+returns. An interrupted pass is continued after the rows that were done: labels and sums are theirs, `begun` is the rest there is to know of
+them. `on_rows(done, labels, squares, sums)` is called when the rows before `done` are done.
 """
 
 import dataclasses
@@ -41,6 +43,29 @@ class Assignment:
     bytes_read: int
 
 
+@dataclasses.dataclass
+class Begun:
+    """What a pass found before it was interrupted.
+
+    Attributes:
+      before: [n] int32, the labels of its first rows in the pass before.
+      squares: [n] float32, as in `Assignment`.
+    """
+
+    before: np.ndarray
+    squares: np.ndarray
+
+    @classmethod
+    def nothing(cls) -> "Begun":
+        """Returns that no row is done."""
+        return cls(np.zeros(0, np.int32), np.zeros(0, np.float32))
+
+    def changed(self, labels: np.ndarray) -> np.ndarray:
+        """Returns the clusters that lost or won a row, [c]; labels: [N] int32 of this pass."""
+        moved = self.before != labels[: len(self.before)]
+        return np.setdiff1d(np.union1d(self.before[moved], labels[: len(self.before)][moved]), [-1])
+
+
 class PlainAssignment:
     """Computes every distance: float32, |x|^2 - 2 x.c + |c|^2 of rows shifted by a common vector."""
 
@@ -48,16 +73,22 @@ class PlainAssignment:
         """Args: reader: ChunkReader; labels: [N] int32, -1: none yet; sums: [K, D] float64 of these labels."""
         self._reader, self._labels, self._sums = reader, labels, sums.copy()
 
-    def step(self, centroids: np.ndarray) -> Assignment:
-        """Args: centroids: [K, D] float32."""
-        changed = [np.zeros(0, np.int64)]
+    def step(self, centroids: np.ndarray, begun=None, on_rows=lambda done, labels, squares, sums: None) -> Assignment:
+        """Args: centroids: [K, D] float32; begun: `Begun`; on_rows: see the module."""
+        begun = begun or Begun.nothing()
+        changed, first = [begun.changed(self._labels)], len(begun.squares)
+        labels, squares = self._labels.copy(), np.empty(len(self._labels), np.float32)
+        squares[:first] = begun.squares
 
-        def follow(start, rows, labels):
-            changed.append(distances.move_rows(self._sums, rows, self._labels[start : start + len(rows)], labels))
+        def follow(start, rows):
+            own = slice(start, start + len(rows))
+            changed.append(distances.move_rows(self._sums, rows, self._labels[own], labels[own]))
+            on_rows(own.stop, labels, squares, self._sums)
 
-        self._labels, squares = nearest(self._reader, centroids, follow)
+        _nearest_from(first, self._reader, centroids, labels, squares, follow)
+        self._labels = labels
         counts = np.bincount(self._labels, minlength=len(centroids))
-        computed = len(squares) * len(centroids)
+        computed = (len(squares) - first) * len(centroids)
         return Assignment(self._labels, squares, self._sums, counts, np.unique(np.concatenate(changed)), computed, self._reader.bytes_read)
 
 
@@ -66,13 +97,12 @@ def chunk_rows(dim: int, num_clusters: int) -> int:
     return int(np.clip(_CHUNK_BYTES // (4 * num_clusters + 20 * dim), 16, _MAX_CHUNK_ROWS))
 
 
-def nearest(reader, centroids: np.ndarray, on_chunk=lambda start, rows, labels: None) -> tuple[np.ndarray, np.ndarray]:
+def nearest(reader, centroids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """One pass over the rows that computes every distance.
 
     Args:
       reader: ChunkReader.
       centroids: [K, D] float32.
-      on_chunk: called with the position of the first row, rows [n, D] and their labels [n].
 
     Returns:
       labels [N] int32, squared distances [N] float32.
@@ -80,13 +110,20 @@ def nearest(reader, centroids: np.ndarray, on_chunk=lambda start, rows, labels: 
     Raises:
       InputError, CorruptArtifactError: a row is not finite, or a pass gives more or fewer rows than there are.
     """
-    count, dim = reader.source.num_examples, reader.source.dim
+    count = reader.source.num_examples
     labels, squares = np.empty(count, np.int32), np.empty(count, np.float32)
+    _nearest_from(0, reader, centroids, labels, squares)
+    return labels, squares
+
+
+def _nearest_from(first, reader, centroids, labels, squares, on_chunk=lambda start, rows: None):
+    """Writes labels and squares of the rows from `first` on; on_chunk is called with the position of the first row and the rows [n, D]."""
+    count, dim = reader.source.num_examples, reader.source.dim
     shift = centroids.mean(axis=0, dtype=np.float64).astype(np.float32)
     shifted, norms = distances.shift_centroids(centroids, shift)
     shifted = distances.Gathered(len(centroids), dim).take(shifted, np.arange(len(centroids)))
-    copies, end = distances.Gathered(_BLOCK_ROWS, dim), 0
-    for start, chunk in reader:
+    copies, end = distances.Gathered(_BLOCK_ROWS, dim), first
+    for start, chunk in reader.from_row(first):
         end = start + len(chunk)
         if end > count:
             break
@@ -99,10 +136,9 @@ def nearest(reader, centroids: np.ndarray, on_chunk=lambda start, rows, labels: 
             labels[start + index] = scores.argmin(axis=1)
         measure(chunk, centroids, labels[start:end], squares[start:end], copies)
         check_finite(reader, squares, start, end)
-        on_chunk(start, chunk, labels[start:end])
+        on_chunk(start, chunk)
     if end != count:
         raise InputError(f"features: a pass gave {end} rows or more instead of {count}; every pass must give the same rows")
-    return labels, squares
 
 
 def measure(rows, centroids, labels, squares, copies):

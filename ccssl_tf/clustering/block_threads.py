@@ -33,11 +33,12 @@ class BlockThreads:
         """This thread's memory for centroids."""
         return self._memory.centroids
 
-    def run(self, function, parts):
+    def run(self, function, parts, *, can_stop=True):
         """Returns [function(*part) for all parts]; raises the first error."""
 
         def call(part):
-            self._check_stop()
+            if can_stop:
+                self._check_stop()
             return function(*part)
 
         return list(self._pool.map(call, parts))

@@ -13,6 +13,7 @@ import tensorflow as tf
 from ccssl_tf import distribution
 from ccssl_tf.clustering import assignment
 from ccssl_tf.clustering.assignment import Assignment
+from ccssl_tf.clustering.sources import PartSource
 from ccssl_tf.errors import InputError
 
 
@@ -41,43 +42,6 @@ def reader_of_worker(reader, strategy):
     return reader.of_source(PartSource(reader.source, distribution.part_of_worker(count, strategy)))
 
 
-class PartSource:
-    """Contiguous rows of another source; a feature directory reads no other shards than those that hold them."""
-
-    def __init__(self, source, rows: slice):
-        self._source, self._rows = source, rows
-        self.in_memory, self.dim, self.dtype = source.in_memory, source.dim, source.dtype
-        self.num_examples = rows.stop - rows.start
-        self.num_bytes, self.bytes_per_pass = (
-            size * self.num_examples // source.num_examples for size in (source.num_bytes, source.bytes_per_pass)
-        )
-
-    def chunks(self, rows: int):
-        """Yields the rows in order as [<= rows, D]."""
-        blocks, places = self._source.blocks_holding(np.arange(self._rows.start, self._rows.stop))
-        first, last = int(places[0]), int(places[-1]) + 1
-        end, waiting, count = 0, [], 0
-        for block in blocks:
-            start, end = end, end + len(block)
-            block = block[max(first - start, 0) : max(last - start, 0)]
-            while len(block):
-                waiting.append(block[: rows - count])
-                block, count = block[rows - count :], count + len(waiting[-1])
-                if count == rows:
-                    yield np.concatenate(waiting) if len(waiting) > 1 else waiting[0]
-                    waiting, count = [], 0
-        if waiting:
-            yield np.concatenate(waiting)
-
-    def blocks_holding(self, positions: np.ndarray):
-        """Returns an iterable of blocks [n, D] with the rows at `positions` (ascending) and their positions in it."""
-        return self._source.blocks_holding(positions + self._rows.start)
-
-    def not_finite(self, position: int) -> Exception:
-        """Returns the error to raise for a row that is not finite."""
-        return self._source.not_finite(position + self._rows.start)
-
-
 class WorkerAssignment:
     """Assigns this worker's rows by another `kind` of assignment, and adds up what all workers found."""
 
@@ -87,8 +51,8 @@ class WorkerAssignment:
         own = distribution.part_of_worker(len(labels), strategy)
         self._inner = kind(reader_of_worker(reader, strategy), labels[own], sums if self._chief else np.zeros_like(sums))
 
-    def step(self, centroids: np.ndarray) -> Assignment:
-        """Args: centroids: [K, D] float32, the same on all workers."""
+    def step(self, centroids: np.ndarray, begun=None, on_rows=None) -> Assignment:
+        """Args: centroids: [K, D] float32, the same on all workers; begun, on_rows: not used, a pass is continued from its start."""
         own = self._inner.step(centroids)
         sums = distribution.sum_over_workers(own.sums, self._strategy)
         # A pass may go on from the sums it returned before: let one worker hold all of them, as after a restart.
@@ -114,8 +78,8 @@ class ReplicaAssignment:
         self._reader = reader.of_source(reader.source, memory_bytes=0)
         self._assign = tf.function(lambda *args: strategy.run(_assign_and_add, args=args), reduce_retracing=True, autograph=False)
 
-    def step(self, centroids: np.ndarray) -> Assignment:
-        """Args: centroids: [K, D] float32."""
+    def step(self, centroids: np.ndarray, begun=None, on_rows=None) -> Assignment:
+        """Args: centroids: [K, D] float32; begun, on_rows: not used, a pass is continued from its start."""
         source = self._reader.source
         labels, squares = np.empty(source.num_examples, np.int32), np.empty(source.num_examples, np.float32)
         bytes_read = 0 if self._kept else source.bytes_per_pass

@@ -206,12 +206,16 @@ class KMeans:
         if state is None:
             start = starts.initial_centroids(reader, self.num_clusters, self._initialization, seed)
             state = checkpoint.FitState.start(start, reader.source.num_examples)
-        assigner = distributed.make_assignment(_ASSIGNMENTS[self._algorithm], reader, state.labels, state.sums, self._strategy)
+        done = len(state.new_labels)
+        labels = np.concatenate([state.new_labels, state.labels[done:]])
+        assigner = distributed.make_assignment(_ASSIGNMENTS[self._algorithm], reader, labels, state.sums, self._strategy)
+        begun = assignment.Begun(state.labels[:done], state.new_squares)
+        saver = checkpoint.PassSaver(path if distribution.is_chief(self._strategy) else None, identity, self._checkpoint_seconds)
         while True:
-            if path and distribution.is_chief(self._strategy):
-                checkpoint.save(path, state, identity)
             started = time.monotonic()
-            found = assigner.step(state.centroids)
+            with saver.during(state):
+                found = assigner.step(state.centroids, begun, saver.on_rows)
+            begun = None
             inertia, moved = float(found.squares.sum(dtype=np.float64)), int(np.sum(found.labels != state.labels))
             log(
                 iteration=state.iteration,

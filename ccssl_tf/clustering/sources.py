@@ -102,6 +102,43 @@ class DatasetSource:
         return InputError(f"features: row {position} of the tf.data holds a NaN or an infinity; remove it")
 
 
+class PartSource:
+    """Contiguous rows of another source; a feature directory reads no other shards than those that hold them."""
+
+    def __init__(self, source, rows: slice):
+        self._source, self._rows = source, rows
+        self.in_memory, self.dim, self.dtype = source.in_memory, source.dim, source.dtype
+        self.num_examples = rows.stop - rows.start
+        self.num_bytes, self.bytes_per_pass = (
+            size * self.num_examples // source.num_examples for size in (source.num_bytes, source.bytes_per_pass)
+        )
+
+    def chunks(self, rows: int):
+        """Yields the rows in order as [<= rows, D]."""
+        blocks, places = self._source.blocks_holding(np.arange(self._rows.start, self._rows.stop))
+        first, last = int(places[0]), int(places[-1]) + 1
+        end, waiting, count = 0, [], 0
+        for block in blocks:
+            start, end = end, end + len(block)
+            block = block[max(first - start, 0) : max(last - start, 0)]
+            while len(block):
+                waiting.append(block[: rows - count])
+                block, count = block[rows - count :], count + len(waiting[-1])
+                if count == rows:
+                    yield np.concatenate(waiting) if len(waiting) > 1 else waiting[0]
+                    waiting, count = [], 0
+        if waiting:
+            yield np.concatenate(waiting)
+
+    def blocks_holding(self, positions: np.ndarray):
+        """Returns an iterable of blocks [n, D] with the rows at `positions` (ascending) and their positions in it."""
+        return self._source.blocks_holding(positions + self._rows.start)
+
+    def not_finite(self, position: int) -> Exception:
+        """Returns the error to raise for a row that is not finite."""
+        return self._source.not_finite(position + self._rows.start)
+
+
 class ChunkReader:
     """Reads a source pass after pass in chunks of a fixed number of rows; what fits the memory is read once."""
 
@@ -144,6 +181,15 @@ class ChunkReader:
             start += len(chunk)
         if self._keep and self._kept is None:
             self._kept = kept
+
+    def from_row(self, first: int):
+        """Yields what iterating does from row `first` on, which is the first of a chunk."""
+        if not first or self.keeps:
+            yield from ((start, chunk) for start, chunk in self if start >= first)
+        elif first < self.source.num_examples:
+            rest = self.of_source(PartSource(self.source, slice(first, self.source.num_examples)), memory_bytes=0)
+            yield from ((first + start, chunk) for start, chunk in rest)
+            self.bytes_read = rest.bytes_read
 
     def take(self, positions: np.ndarray) -> np.ndarray:
         """Returns the rows at `positions` (ascending), [n, D] float32."""

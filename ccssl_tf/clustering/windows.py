@@ -2,12 +2,15 @@
 
 import numpy as np
 
+from ccssl_tf.clustering import sources
 from ccssl_tf.errors import InputError
 
 _COPY_BYTES = 64 << 20
 # A window, what is read ahead of it and the copy that is made of it share the memory with the rest.
 _SHARE = 8
 _MAX_BYTES = 512 << 20
+# Rows in memory are given out so many at a time: a pass over more can be interrupted between them and continued there.
+_KEPT_ROWS = 1 << 18
 
 
 class Windows:
@@ -27,8 +30,8 @@ class Windows:
         self._rows = int(np.clip(window // (source.dim * source.dtype.itemsize), 64, 1 << 16))
         self.bytes_read = 0
 
-    def __iter__(self):
-        """Yields (position of the first row, rows [n, D]).
+    def from_row(self, first: int):
+        """Yields (position of the first row, rows [n, D]) from row `first` on, which is 0 or the first of a window.
 
         Raises:
           InputError: there are more or fewer rows than the source said.
@@ -37,21 +40,22 @@ class Windows:
         if self._keep:
             self._check_stop()
             self._kept = self._all_rows() if self._kept is None else self._kept
-            yield 0, self._kept
-        else:
-            yield from self._read()
+            yield from ((start, self._kept[start : start + _KEPT_ROWS]) for start in range(first, len(self._kept), _KEPT_ROWS))
+        elif first < self._source.num_examples:
+            yield from self._read(first)
 
     def _all_rows(self):
         if self._source.in_memory:
             return next(iter(self._source.chunks(self._source.num_examples)))
         rows = np.empty([self._source.num_examples, self._source.dim], self._source.dtype)
-        for start, window in self._read():
+        for start, window in self._read(0):
             rows[start : start + len(window)] = window
         return rows
 
-    def _read(self):
-        count, end = self._source.num_examples, 0
-        for chunk in self._source.chunks(self._rows):
+    def _read(self, first):
+        count, end = self._source.num_examples, first
+        source = sources.PartSource(self._source, slice(first, count)) if first else self._source
+        for chunk in source.chunks(self._rows):
             self._check_stop()
             start, end = end, end + len(chunk)
             if end > count:

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 from clustering.test_kmeans import blobs
+from clustering.test_sources import write_features
 
-from ccssl_tf.clustering import KMeans
+from ccssl_tf.clustering import KMeans, assignment, windows
 from ccssl_tf.errors import CorruptArtifactError, InputError, Interrupted
 
 
@@ -39,6 +40,39 @@ def test_a_stop_inside_a_pass_interrupts(tmp_path):
 
     with pytest.raises(Interrupted):
         KMeans(3, initialization=rows[:3]).fit(rows, checkpoint_path=tmp_path / "checkpoint.npz", should_stop=should_stop)
+
+
+@pytest.mark.parametrize("algorithm", ["lloyd", "lloyd_plain"])
+@pytest.mark.parametrize("kind", ["directory", "array"])
+@pytest.mark.parametrize("seconds", [0, 1e9])
+def test_an_interrupted_pass_continues_where_it_was(tmp_path, monkeypatch, algorithm, kind, seconds):
+    """Checkpoints inside a pass, by time or when it is stopped; the rows that were done are not read again."""
+    monkeypatch.setattr(windows, "_KEPT_ROWS", 1000)
+    monkeypatch.setattr(assignment, "_MAX_CHUNK_ROWS", 1000)
+    rows = blobs(6000, 20, 30, seed=9, spread=1.5)
+    settings = dict(initialization=rows[:30], algorithm=algorithm, max_iterations=6, memory_gb=1e-4, checkpoint_seconds=seconds)
+    features = rows if kind == "array" else write_features(tmp_path / "features", rows, [900] * 6 + [600], "float32")
+    whole, whole_passes, passes, asked = KMeans(30, **settings), [], [], []
+    whole.fit(features, on_pass=whole_passes.append)
+
+    def should_stop():
+        asked.append(len(passes))
+        return asked.count(2) > (40 if algorithm == "lloyd" else 3)
+
+    path = tmp_path / "checkpoint.npz"
+    with pytest.raises(Interrupted):
+        KMeans(30, **settings).fit(features, checkpoint_path=path, on_pass=passes.append, should_stop=should_stop)
+    with np.load(path) as saved:
+        done = len(saved["new_labels"])
+    assert len(passes) == 2 and 0 < done < 6000
+    resumed = KMeans(30, **settings).fit(features, checkpoint_path=path, on_pass=passes.append)
+    np.testing.assert_array_equal(resumed.centroids, whole.centroids)
+    assert (resumed.inertia, resumed.iterations) == (whole.inertia, whole.iterations)
+    for name in ("iteration", "inertia", "moved", "empty_clusters"):
+        assert [values[name] for values in passes] == [values[name] for values in whole_passes]
+    assert passes[2]["gb_read"] <= whole_passes[2]["gb_read"]
+    if algorithm == "lloyd_plain":
+        assert passes[2]["computed"] == pytest.approx(1 - done / 6000)
 
 
 def test_a_checkpoint_of_something_else_is_refused(tmp_path):
