@@ -1,12 +1,16 @@
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from absl.testing import flagsaver
 
 from ccssl_tf import registry
+from ccssl_tf.clustering.pseudo_labels import PseudoLabels, write_pseudo_labels
+from ccssl_tf.data.manifest import Manifest
 from ccssl_tf.errors import InputError
 from ccssl_tf.knowledge_transfer.attention_transfer import AttentionTransfer, attention_maps
 from ccssl_tf.models import backbone as backbone_lib
+from ccssl_tf.models.alexnet import AlexNet
 from ccssl_tf.pretext.context_encoder import ContextEncoder
 from ccssl_tf.pretext.jigsaw_pp import JigsawPP
 from ccssl_tf.pretext.permutations import generate_permutations
@@ -145,3 +149,27 @@ def test_what_cannot_be_a_base_task_is_refused_with_the_choices(name, image_dir,
     settings = dict(base_task=name, teacher_backbone=str(alexnet_teacher), data_dir=str(image_dir), image_size=32)
     with flagsaver.flagsaver(**settings), pytest.raises(InputError, match=f"--base_task={name}: .* attention_transfer|{name}: .*jigsaw_pp"):
         registry.TASKS["attention_transfer"].from_flags()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize("name", [name for name, task in registry.TASKS.items() if task.trains_backbone and task is not AttentionTransfer])
+def test_any_task_that_trains_a_backbone_may_be_the_base(name, precision, image_dir, alexnet_teacher, tmp_path):
+    splits = {}
+    for split, size in dict(train=48, val=16).items():
+        fingerprint = Manifest.read(image_dir, "images").fingerprint(split)
+        splits[split] = PseudoLabels(fingerprint, np.arange(size), np.arange(size, dtype=np.int32) % 3, np.zeros(size, np.float32))
+    write_pseudo_labels(tmp_path, splits, num_clusters=3)
+    settings = dict(data_dir=str(image_dir), image_size=32, width_multiplier=0.05, pseudo_labels=str(tmp_path), num_permutations=6)
+    settings |= dict(tile_fc6_units=8, puzzle_fc7_units=8, patch_fc6_units=8, pair_fc_units=8, counting_fc_units=8, counting_units=8)
+    settings |= dict(pixel_head_units=8, teacher_backbone=str(alexnet_teacher), base_task=name)
+    keras.config.set_dtype_policy(precision)
+    try:
+        with flagsaver.flagsaver(**settings):
+            task = AttentionTransfer.from_flags()
+            model = task.build_model(AlexNet.from_flags(image_size=32, with_fc=task.with_fc, colors=task.colors))
+            losses, metrics = task.loss(model, next(iter(task.dataset("train", 16, True, (0, 0)))), training=True)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert losses.shape == (16,) and losses.dtype == tf.float32 and np.isfinite(losses).all()
+    assert all(value.shape == (16,) and value.dtype == tf.float32 for value in metrics.values())
