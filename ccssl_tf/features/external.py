@@ -9,6 +9,7 @@ from absl import flags
 from ccssl_tf.data import manifest as manifest_lib
 from ccssl_tf.data import records
 from ccssl_tf.errors import CorruptArtifactError, FlagError, InputError
+from ccssl_tf.features.external_model import MODEL, ExternalModelExtractor
 
 _FEATURES_FILE = flags.DEFINE_string(
     "features_file",
@@ -25,11 +26,14 @@ class ExternalExtractor:
 
     @classmethod
     def from_flags(cls, make_backbone):
-        """Reads --features_file; a backbone has no part in it."""
+        """Reads --features_file, or builds the extractor of --model in its place; our own backbones have no part in it."""
         del make_backbone
-        if not _FEATURES_FILE.value:
-            raise FlagError("--extractor=external needs --features_file=FILE, an .npy or .npz array with one row for each image")
-        return cls(_FEATURES_FILE.value)
+        if bool(_FEATURES_FILE.value) == bool(MODEL.value):
+            raise FlagError(
+                "--extractor=external needs either --features_file=FILE, an .npy or .npz array with one row for each image, or "
+                "--model=PATH_OR_NAME, a network"
+            )
+        return ExternalModelExtractor.from_flags() if MODEL.value else cls(_FEATURES_FILE.value)
 
     def __init__(self, path):
         """Opens the array.

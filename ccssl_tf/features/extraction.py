@@ -42,7 +42,7 @@ def extract_features(
 
     Raises:
       InputError: no such split, or an empty one.
-      CorruptArtifactError: NaN or infinity in the features of a shard; the message says how many.
+      CorruptArtifactError: NaN or infinity in the features of a shard; the message says how many, and the first record with some.
       Interrupted: `should_stop` said so; a later call continues with the shard it was in.
     """
     directory = pathlib.Path(directory)
@@ -68,9 +68,10 @@ def extract_features(
             for index, features in batches:
                 if should_stop and should_stop():
                     raise Interrupted("interrupted; the same command continues with the shard it was in")
+                stored = _stored(features, dtype, path, index, count)
                 count += len(index)
                 progress.update(done + count)
-                yield index, _stored(features, dtype, path)
+                yield index, stored
 
         finished[path.name] = records.write_shard(path, _blocks(rows()), num_examples=shards[number].num_examples)
         manifest_lib.write_json(notes, [vars(shard) for shard in finished.values()])
@@ -162,13 +163,27 @@ def _each_with_next(items, start):
             started.close()
 
 
-def _stored(features, dtype, path):
+def _stored(features, dtype, path, index, first_record):
+    """Returns the rows in the number format of the shard; refuses what is not finite, naming the first image's record in its shard."""
+    limit = np.finfo(dtype).max
+    # Largest and smallest, which are NaN where there is one, tell sooner than looking at every half-precision number.
+    if -limit <= features.min() and features.max() <= limit:
+        return features.astype(dtype)
+    # Largest and smallest say it a hundred times as fast as looking at every float16: a NaN is both.
+    limit = np.finfo(dtype).max
+    if -limit <= features.min() and features.max() <= limit:
+        return features.astype(dtype)
     with np.errstate(over="ignore"):
         stored = features.astype(dtype)
-    wrong = int(np.sum(~np.isfinite(stored)))
-    if wrong:
-        advice = "--feature_dtype=float32 holds larger numbers" if np.isfinite(features).all() else "the backbone or its training diverged"
-        raise CorruptArtifactError(f"{path}: {wrong} of {stored.size} features of a batch would be NaN or infinite in {dtype}: {advice}")
+    wrong = ~np.isfinite(stored)
+    if wrong.any():
+        row = int(np.argmax(wrong.any(axis=1)))
+        finite = np.isfinite(features).all()
+        advice = "--feature_dtype=float32 holds larger numbers" if finite else "the array has them, or the network or its training diverged"
+        raise CorruptArtifactError(
+            f"{path}: {wrong.sum()} of {stored.size} features of a batch would be NaN or infinite in {dtype}, the first of record "
+            f"{first_record + row} (image/index {index[row]}): {advice}"
+        )
     return stored
 
 

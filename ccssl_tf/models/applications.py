@@ -41,8 +41,8 @@ _PUBLISHED_SIZES = dict(
 _MEASURED_SIZE = 512
 _BETWEEN_STAGES = (keras.layers.ZeroPadding2D, keras.layers.Cropping2D, keras.layers.MaxPooling2D, keras.layers.AveragePooling2D)
 _DROPOUT_STREAM = 1200
-# Standard deviation of ILSVRC2012 in [0, 1], which EfficientNet's published files hold where Keras expects its square.
-_EFFICIENTNET_DEVIATION = (0.229, 0.224, 0.225)
+# Mean and standard deviation of ILSVRC2012, RGB in [0, 1].
+_MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def similar_names(network: str) -> list[str]:
@@ -174,21 +174,40 @@ class Application(Backbone):
 
 
 def import_weights(path, *, network: str, **arguments) -> Application:
-    """Builds a network and fills it from a file of keras.applications' weights (`.h5` or `.weights.h5`, with or without top).
+    """Builds a network and fills it with published weights.
+
+    Args:
+      path: `.h5` or `.weights.h5` of keras.applications' weights, with or without top; or "imagenet", which Keras downloads once.
+      network: a name of NETWORKS.
+      **arguments: of Application.
 
     Raises:
       InputError: no such file, or it holds the weights of another network or width.
       CorruptArtifactError: the file is damaged.
     """
-    path = pathlib.Path(path)
     backbone = Application(network=network, **arguments)
-    source = load_published(network, path, width_multiplier=backbone.get_config()["width_multiplier"])
+    width_multiplier = backbone.get_config()["width_multiplier"]
+    if path == "imagenet":
+        source, told = _download(network, width_multiplier), dict(file="imagenet", keras=keras.__version__)
+    else:
+        source = load_published(network, path, width_multiplier)
+        told = dict(file=str(path), sha256=manifest_lib.file_sha256(path))
     names = _published_names(source.layers)
     theirs = {names[layer]: layer for layer in source.layers}
     for layer in backbone.transferred_layers():
         layer.set_weights(theirs[layer.name].get_weights())
-    backbone.weights_from = dict(file=str(path), sha256=manifest_lib.file_sha256(path), importer=f"keras.applications.{network}")
+    backbone.weights_from = dict(told, importer=f"keras.applications.{network}")
     return backbone
+
+
+def _download(network, width_multiplier):
+    try:
+        return build_network(network, weights="imagenet", width_multiplier=width_multiplier)
+    except InputError:
+        raise
+    except Exception as error:  # Keras raises a bare Exception for whatever the network does.
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise InputError(f"--weights=imagenet: the weights of {network} cannot be had ({reason}); name a file") from error
 
 
 def load_published(network: str, path, width_multiplier=1.0) -> keras.Model:
@@ -221,20 +240,21 @@ def load_published(network: str, path, width_multiplier=1.0) -> keras.Model:
         except lib.LOADING_ERRORS:
             continue
         if not any(np.isnan(keras.ops.convert_to_numpy(weight)).any() for weight in learned):
-            return _with_published_input(model)
+            _check_input_scaling(model, path)
+            return model
     width = f" of --width_multiplier={width_multiplier:g}" if width_multiplier != 1 else ""
     raise InputError(f"{path}: not the weights of keras.applications.{network}{width}: other layers or shapes; name their network")
 
 
-def _with_published_input(model):
-    """Undoes what Keras undoes by a layer of its own when it downloads EfficientNet's weights: they hold deviations for variances."""
+def _check_input_scaling(model, name):
+    """Refuses weights whose network scales its input otherwise than all published ones of it do: ours always scales as these."""
     for layer in model.layers:
-        if isinstance(layer, keras.layers.Normalization):
-            mean, variance, *count = layer.get_weights()
-            if mean.size == 3 and abs(variance.reshape(-1) - _EFFICIENTNET_DEVIATION).max() < 1e-3:
-                layer.set_weights([mean, variance**2, *count])
-                layer.finalize_state()
-    return model
+        if isinstance(layer, keras.layers.Normalization) and layer.weights:
+            mean, variance, *_ = (np.reshape(weight, -1) for weight in layer.get_weights())
+            # The published files hold deviations where Keras expects variances, and Keras corrects that in a layer of its own.
+            known = any(np.allclose(variance, deviation, atol=1e-3) for deviation in (_DEVIATION, np.square(_DEVIATION)))
+            if not (known and np.allclose(mean, _MEAN, atol=1e-3)):
+                raise InputError(f"{name}: its first layers do not scale images by mean and deviation of ILSVRC2012, as they must")
 
 
 def _stage_ends(network) -> list:
@@ -286,6 +306,9 @@ def _cloning(template):
         if isinstance(layer, keras.layers.Dropout):
             stream, whole = _DROPOUT_STREAM + dropouts.index(layer), layer.noise_shape is not None
             return PerExampleDropout(layer.rate, stream, drops_rows=whole, name=config["name"], dtype=config["dtype"])
+        if isinstance(layer, keras.layers.Normalization) and layer.weights:
+            # EfficientNet's comes with its weights; the numbers are always the same, and it is a constant in its successors.
+            config |= dict(mean=_MEAN, variance=np.square(_DEVIATION).tolist())
         if isinstance(layer, keras.layers.BatchNormalization):
             config |= dict(momentum=lib.BATCH_NORM_MOMENTUM, synchronized=keras.backend.backend() == "tensorflow")
         return type(layer).from_config(config)

@@ -178,15 +178,15 @@ def save_model(model: keras.Model, path):
         model.save(temporary)
 
 
-def load_model(path) -> keras.Model:
-    """Loads a model of registered layers from a `.keras` file.
+def load_model(path, trust: bool = False) -> keras.Model:
+    """Loads a model of registered layers from a `.keras` file; with `trust`, one that holds a program too.
 
     Raises:
       InputError: the file holds code (a Lambda) or classes that are neither Keras's nor ours.
       CorruptArtifactError: it cannot be loaded for any other reason.
     """
     try:
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
+        return keras.saving.load_model(path, compile=False, safe_mode=not trust)
     except LOADING_ERRORS as error:
         foreign = _foreign_class(path)
         if foreign:

@@ -35,6 +35,12 @@ def test_endpoint_features_are_pooled_activations(image_dir, pooling):
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_an_unknown_endpoint_is_refused():
-    with pytest.raises(InputError, match="--endpoint=conv9: this backbone has conv1, conv2"):
-        EndpointExtractor(tiny_backbone(), endpoint="conv9", pool_grid=3, pooling="max", image_size=SIZE, batch_size=6)
+def test_any_layer_is_an_endpoint_and_unknown_ones_are_refused_with_the_choices():
+    backbone = tiny_backbone()
+    options = dict(pool_grid=1, pooling="average", image_size=SIZE, batch_size=6)
+    before_the_rectifier = EndpointExtractor(backbone, endpoint="conv3_norm", **options)
+    assert before_the_rectifier.rows(np.zeros([2, SIZE, SIZE, 3], np.uint8)).shape == (2, before_the_rectifier.dim)
+    with pytest.raises(
+        InputError, match="--endpoint=conv9: this network has conv1, conv2, .*, and the layers images, .* more .*, conv5_relu"
+    ):
+        EndpointExtractor(backbone, endpoint="conv9", **options)

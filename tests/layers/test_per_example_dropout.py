@@ -88,6 +88,16 @@ def test_without_seeds_it_is_plain_dropout():
         assert abs(np.mean(found == 0) - 0.25) < 0.02
 
 
+def test_whole_rows_are_dropped_where_asked_for():
+    layer, x = PerExampleDropout(0.3, stream=0, drops_rows=True), tf.ones([3000, 2, 3])
+    for found in (drop(layer, x, seeds(*range(3000))), layer(x, training=True).numpy()):
+        np.testing.assert_array_equal(found, np.broadcast_to(found[:, :1, :1], found.shape))
+        np.testing.assert_allclose(np.unique(found), [0, 1 / 0.7], rtol=1e-6)
+        assert abs(np.mean(found == 0) - 0.3) < 0.05
+    copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
+    assert copy.drops_rows
+
+
 def test_the_context_ends_even_by_an_error():
     layer = PerExampleDropout(0.5, stream=0)
     x, same = tf.ones([1, 1000]), seeds(0)

@@ -38,6 +38,16 @@ def fresh(network, **options):
     return getattr(keras.applications, network)(weights=None, **options)
 
 
+def with_imagenets_scaling(model):
+    """Gives EfficientNet's first layers the mean and deviation its published weights come with."""
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Normalization) and layer.weights:
+            mean, deviation = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+            layer.set_weights([mean, deviation**2, *layer.get_weights()[2:]])
+            layer.finalize_state()
+    return model
+
+
 # The layers that other projects take as the stages of these networks, where they do.
 STAGES = dict(
     MobileNetV2=["block_1_expand_relu", "block_3_expand_relu", "block_6_expand_relu", "block_13_expand_relu", "out_relu"],
@@ -52,7 +62,7 @@ OFTEN = ("MobileNetV2",)
 
 @pytest.mark.parametrize("network", [pytest.param(name, marks=[] if name in OFTEN else pytest.mark.slow) for name in STAGES])
 def test_endpoints_are_what_keras_computes_at_the_end_of_each_stage(network, tmp_path):
-    theirs = with_other_weights(fresh(network, include_top=False, input_shape=(64, 64, 3)))
+    theirs = with_imagenets_scaling(with_other_weights(fresh(network, include_top=False, input_shape=(64, 64, 3))))
     theirs.save_weights(tmp_path / "a.weights.h5")
     ours = lib.import_weights(tmp_path / "a.weights.h5", network=network)
     assert ours.endpoint_names == [f"conv{number}" for number in range(1, 6)]
@@ -131,16 +141,20 @@ def test_other_files_are_refused_in_one_line(tmp_path):
         lib.import_weights(tmp_path / "junk.h5", **TINY)
 
 
-def test_the_deviations_in_efficientnets_published_files_become_variances():
-    images = keras.Input([4, 4, 3])
-    model = keras.Model(images, keras.layers.Normalization()(keras.layers.Rescaling(1 / 255)(images)))
-    mean, deviation = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
-    layer = model.layers[-1]
-    layer.set_weights([mean, deviation, *layer.get_weights()[2:]])
-    x = pixels(4).astype("float32")
-    expected = (x / 255 - mean) / deviation
-    np.testing.assert_allclose(lib._with_published_input(model)(x), expected, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(lib._with_published_input(model)(x), expected, rtol=1e-4, atol=1e-5)
+@pytest.mark.slow
+def test_efficientnet_scales_its_input_as_published_and_refuses_other_weights(tmp_path):
+    theirs = with_other_weights(fresh("EfficientNetB0", include_top=False, input_shape=(64, 64, 3)))
+    theirs.save_weights(tmp_path / "unscaled.weights.h5")
+    with pytest.raises(InputError, match="unscaled.weights.h5: its first layers do not scale images"):
+        lib.import_weights(tmp_path / "unscaled.weights.h5", network="EfficientNetB0")
+    for deviation in ([0.229, 0.224, 0.225], np.square([0.229, 0.224, 0.225])):
+        layer = theirs.get_layer(index=2)
+        layer.set_weights([np.array([0.485, 0.456, 0.406]), np.array(deviation), *layer.get_weights()[2:]])
+        theirs.save_weights(tmp_path / "published.weights.h5")
+        ours = lib.import_weights(tmp_path / "published.weights.h5", network="EfficientNetB0")
+        first = keras.Model(ours.input, next(layer for layer in ours.layers if isinstance(layer, keras.layers.Normalization)).output)
+        expected = (pixels() / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+        np.testing.assert_allclose(first(ours.normalize(pixels())), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_batch_normalisation_is_that_of_our_networks():
