@@ -113,6 +113,7 @@ def draw_cluster_sizes(figure, sizes: dict[str, list[int]]):
         axes.axvline(float(np.mean(counts)), linewidth=1.2, linestyle=":", color=_COLOURS[2], label=f"mean {np.mean(counts):.4g}")
         axes.set_xlabel(f"images in a cluster, {split}")
         axes.set_ylabel("clusters" if position == 0 else "")
+        axes.yaxis.get_major_locator().set_params(integer=True)
         axes.legend(fontsize=8)
 
 

@@ -19,11 +19,13 @@ def section(runs: RunSet, summary: dict, drawings: dict) -> str:
     if not summary["transfers"]:
         return ""
     several = _overview(summary) if len(summary["transfers"]) > 1 else ""
+    # Clusters that several students learned are pictured with the first of them.
+    first = {entry["clusters"]: entry["student"] for entry in reversed(summary["transfers"])}
     return (
         "<h2>Knowledge transfer: what students learned from their teachers</h2>\n"
         "<p>A student gets none of the teacher's weights: it learns clusters of its features, as pseudo-labels, or its activations.</p>\n"
         + several
-        + "".join(_transfer(runs, summary, entry, drawings) for entry in summary["transfers"])
+        + "".join(_transfer(runs, summary, entry, drawings, first[entry["clusters"]]) for entry in summary["transfers"])
     )
 
 
@@ -99,7 +101,7 @@ def _agreement(clusters, name):
     return f"{found['mean']:.3f}" if found else "-"
 
 
-def _transfer(runs, summary, entry, drawings):
+def _transfer(runs, summary, entry, drawings, pictured_with):
     by_name = {run.name: run for run in runs.runs}
     training, clusters = _training(summary, entry), clusters_of(summary, entry)
     facts = dict(Teacher=text(entry["teacher"]), Images=text(transfers.describe_images(entry["images"])))
@@ -107,11 +109,13 @@ def _transfer(runs, summary, entry, drawings):
         facts["Features"] = text(entry["features"])
     if clusters:
         facts["Clusters"] = _describe_clusters(clusters)
+        if pictured_with != entry["student"]:
+            facts["Clusters"] += f"; pictures: see {text(pictured_with)}"
     facts["Student"] = _describe_student(by_name[entry["runs"][0]], training)
     parts = [
         f"<h3>{text(entry['student'])}</h3>\n<dl>{''.join(f'<dt>{name}</dt><dd>{value}</dd>' for name, value in facts.items())}</dl>\n"
     ]
-    if clusters:
+    if clusters and pictured_with == entry["student"]:
         parts.append(cluster_section.pictures(by_name[clusters["runs"][0]], entry["teacher"], drawings))
     if entry["runs"][0] in drawings.get("students", {}):
         caption = "The student: training batches (line), held-out images (dots)."

@@ -79,7 +79,9 @@ def _data_set_name(runs, record):
 
 
 def describe_images(used: dict[str, str]) -> str:
-    """Returns e.g. `pretext: imagenet, clustering: places205, pseudo-labels: imagenet`."""
+    """Returns e.g. `pretext: imagenet, clustering: places205, pseudo-labels: imagenet`; the one name where all are the same images."""
+    if len(set(used.values())) == 1:
+        return next(iter(used.values()))
     shown = {role: name for role, name in used.items() if role != "training" or name != used.get("pseudo-labels")}
     return ", ".join(f"{role}: {name}" for role, name in shown.items())
 

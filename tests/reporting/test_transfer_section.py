@@ -68,6 +68,21 @@ def test_each_student_has_its_facts_pictures_and_probes(runs):
     assert ["CC+Jigsaw++", "(K=100)", "student", "20.0", "40.0"] in rows
 
 
+def test_clusters_of_two_students_are_pictured_once(runs):
+    students(runs, counts=(100,))
+    metrics = dict(step=50, evaluation=dict(accuracy=0.1), training=dict(accuracy=0.1))
+    inputs = dict(data_dir="data", pseudo_labels="num_clusters_100/clusters")
+    command = "ccssl_tf.train --task=cluster_classification --backbone=alexnet"
+    runs.add("control", command, inputs=inputs, metrics=metrics, output="backbone.json")
+    with open(runs.root / "control/flags.txt", "a") as file:
+        file.write("--shuffle_labels\n")
+    run_set = RunSet(runs.root)
+    made = transfer_section.section(run_set, summarise(run_set), dict(sizes={"num_clusters_100/clusters": b"\x89PNG"}))
+    assert made.count("Histogram of cluster sizes") == 1
+    own = made.split("<h3>CC+Jigsaw++, shuffled labels</h3>")[1].split("<h3>")[0]
+    assert "pictures: see CC+Jigsaw++ (K=100)" in own and "<img" not in own
+
+
 def test_layers_of_other_names_get_a_table_of_their_own(runs):
     runs.method(pretext_backbone="vgg16")
     evaluation = {"accuracy/conv1_1": 0.5, "accuracy/conv4_3": 0.6}

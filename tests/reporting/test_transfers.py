@@ -50,6 +50,8 @@ def test_each_role_names_its_images(runs):
     used = transfers.images_used(run_set, transfers.transfer_of(run_set, named(run_set, "student")))
     assert used == {"pretext": "imagenet", "clustering": "places205", "pseudo-labels": "voc2007", "training": "voc2007"}
     assert transfers.describe_images(used) == "pretext: imagenet, clustering: places205, pseudo-labels: voc2007"
+    assert transfers.describe_images(dict.fromkeys(used, "imagenet")) == "imagenet"
+    assert transfers.describe_images({}) == ""
 
 
 def test_images_of_one_source_are_told_apart_by_their_directories(runs):
