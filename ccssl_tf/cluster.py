@@ -66,7 +66,13 @@ _PCA_DIM = flags.DEFINE_integer(
 )
 _WHITEN = flags.DEFINE_bool("whiten", False, "First whiten the features: variance 1 along the principal axes, of which --pca_dim are kept.")
 _L2_NORMALIZE = flags.DEFINE_bool("l2_normalize", False, "First divide every row by its length, after PCA and whitening.")
-_MEMORY_GB = flags.DEFINE_float("memory_gb", 4.0, "Features up to this size (GiB) are read once; larger ones on each pass.", lower_bound=0)
+_MEMORY_GB = flags.DEFINE_float(
+    "memory_gb",
+    4.0,
+    "Features up to this size (GiB) are read once; larger ones on each pass, in windows of an eighth of it. Bounds take up to three "
+    "eighths; centroids and sums come on top (--dry_run says how much in all).",
+    lower_bound=0,
+)
 
 
 def main():

@@ -1,7 +1,7 @@
 """Lloyd's passes that compute only the distances that can matter (exact: Elkan 2003; Ding and others 2015, "Yinyang").
 
-Rows are taken in the order of their clusters, similar clusters side by side, in blocks of 256. `GapBounds` says which centroids any of 16
-rows might go to; of these, `screening` in few dimensions leaves the few that a row of the block might go to now, and one matrix product
+Rows are taken in the order of their clusters, similar clusters side by side, in blocks of 256. `GapBounds` says which centroids any of a
+few rows might go to; of these, `screening` in few dimensions leaves the few that a row of the block might go to now, and one matrix product
 gives those distances. What it leaves open within its rounding is decided in float64, so the labels are those of exact arithmetic (ties: the
 lower number), whatever was skipped: they depend on rows and centroids alone, and a resumed fit needs no bounds. The sums change by the rows
 that moved. Blocks are worked on in as many threads as there are cores; they share nothing that they write.
@@ -16,7 +16,7 @@ from ccssl_tf.clustering import distances, screening, windows
 from ccssl_tf.clustering.assignment import Assignment, Begun, check_finite
 from ccssl_tf.clustering.block_threads import BlockThreads, parts
 from ccssl_tf.clustering.centroid_order import neighbour_ranks
-from ccssl_tf.clustering.gap_bounds import ROWS, GapBounds
+from ccssl_tf.clustering.gap_bounds import GapBounds, granule_rows
 
 _BLOCK_ROWS = 256
 _CENTROIDS_A_PART = 128
@@ -24,14 +24,15 @@ _CENTROIDS_A_PART = 128
 _SORTED_SHARE = 0.3
 # Screening that leaves more than this share of the distances to compute is given up.
 _SCREENED_SHARE = 0.5
-# Of the memory, for rows in few dimensions; else they are made whenever they are needed.
+# Of the memory: what rows in few dimensions may take, else they are made whenever they are needed, and what bounds may.
 _REDUCED_SHARE = 4
+_BOUNDS_SHARE = 8
 
 
 class AcceleratedAssignment:
     """See the module; the contract is that of `assignment`.
 
-    Memory beside the rows: K / 4 + 20 bytes a row, the sums, and a copy of the centroids for each core.
+    Memory beside the rows: 20 bytes a row, at most three eighths of the reader's, the sums, and a copy of the centroids for each core.
     """
 
     def __init__(self, reader, labels, sums):
@@ -55,6 +56,7 @@ class AcceleratedAssignment:
         directions = screening.num_directions(dim)
         self._screens, self._reduction = bool(directions), None
         self._keep_reduced = reader.source.in_memory or 4 * count * (directions + 3) <= reader.memory_bytes // _REDUCED_SHARE
+        self._granule = granule_rows(count, len(sums), _BLOCK_ROWS, reader.memory_bytes // _BOUNDS_SHARE)
         self._rows = windows.Windows(reader.source, reader.memory_bytes, reader.check_stop)
         self._windows = {}
 
@@ -67,7 +69,10 @@ class AcceleratedAssignment:
         with self._threads.one_product_each():
             self._set_centroids(centroids)
             for start, rows in self._rows.from_row(len(begun.squares)):
-                self._assign_window(self._windows.setdefault(start, _Window(start, len(rows))), rows)
+                window = self._windows.pop(start, None) or _Window(start, len(rows))
+                self._assign_window(window, rows)
+                if self._granule:
+                    self._windows[start] = window
                 end = start + len(rows)
                 check_finite(self._reader, self._squares, start, end)
                 on_rows(end, self._labels, self._squares, self._sums)
@@ -117,7 +122,7 @@ class AcceleratedAssignment:
         blocks, pairs = self._open_blocks(window)
         if pairs > _SORTED_SHARE * window.size * len(self._columns):
             self._sort(window)
-            window.bounds = GapBounds(window.size, len(self._centroids))
+            window.bounds = GapBounds(window.size, len(self._centroids), self._granule or _BLOCK_ROWS)
             blocks, pairs = self._open_blocks(window)
         left_open = sum(self._threads.run(functools.partial(self._assign_block, window, rows), blocks))
         self._computed += left_open
@@ -131,7 +136,7 @@ class AcceleratedAssignment:
 
     def _meet_rows(self, window, rows):
         """Computes what is kept of rows seen for the first time; those without a label get that of the centroid that looks nearest."""
-        window.bounds = GapBounds(window.size, len(self._centroids))
+        window.bounds = GapBounds(window.size, len(self._centroids), self._granule or _BLOCK_ROWS)
         if self._screens and self._reduction is None:
             self._find_reduction(rows)
         if self._screens and self._keep_reduced:
@@ -194,8 +199,8 @@ class AcceleratedAssignment:
 
     def _open_blocks(self, window):
         """Returns the blocks that have something to compute (granules, centroids), and how many pairs of a row and a centroid that is."""
-        blocks, pairs, per_block = [], 0, _BLOCK_ROWS // ROWS
-        count = -(-window.size // ROWS)
+        blocks, pairs, size = [], 0, window.bounds.size
+        per_block, count = _BLOCK_ROWS // size, -(-window.size // size)
         for first in range(0, count, per_block):
             last = min(first + per_block, count)
             is_open = window.bounds.open_pairs(first, last, self._moved) & self._is_column
@@ -203,7 +208,7 @@ class AcceleratedAssignment:
             if len(columns):
                 granules = first + np.flatnonzero(is_open.any(axis=1))
                 blocks.append((granules, columns))
-                pairs += min(len(granules) * ROWS, window.size) * len(columns)
+                pairs += min(len(granules) * size, window.size) * len(columns)
         return blocks, pairs
 
     def _sort(self, window):
@@ -219,7 +224,7 @@ class AcceleratedAssignment:
         Returns:
           How many distances were computed.
         """
-        places = (granules[:, None] * ROWS + np.arange(ROWS)).ravel()
+        places = (granules[:, None] * window.bounds.size + np.arange(window.bounds.size)).ravel()
         places = places[places < window.size]
         local = window.order[places]
         ids = window.start + local

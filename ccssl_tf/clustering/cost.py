@@ -156,9 +156,13 @@ def memory(problem: Problem) -> float:
     """Returns about how many bytes the fit takes: rows that are kept or read ahead, bounds, centroids, and a chunk's scores."""
     rows = 0 if problem.in_memory and not problem.projects else problem.kept_bytes if problem.keeps else problem.memory_bytes / 2
     covariance = 2 * 8 * (problem.stored_dim or problem.dim) ** 2 if problem.projects else 0
-    a_row = {"lloyd": problem.num_clusters / 4 + 20, "lloyd_plain": 12, "minibatch": 12}[problem.algorithm]
+    a_row = {"lloyd": 28, "lloyd_plain": 12, "minibatch": 12}[problem.algorithm]
+    # Rows in few dimensions, and bounds.
+    bounds = problem.algorithm == "lloyd" and min(
+        problem.memory_bytes * 3 / 8, problem.num_examples * (problem.dim + problem.num_clusters) / 4
+    )
     centroids = 4 * problem.num_clusters * problem.dim * 8
-    return max(covariance, rows + a_row * problem.num_examples + centroids) + _CHUNK_MEMORY
+    return max(covariance, rows + bounds + a_row * problem.num_examples + centroids) + _CHUNK_MEMORY
 
 
 def seconds(problem: Problem, machine: Machine, step: Step) -> tuple[float, float]:
