@@ -41,7 +41,8 @@ class NetworkExtractor:
         self._on_replicas = tf.function(
             lambda images: strategy.run(lambda own: self._features(own), args=(images,)), reduce_retracing=True, autograph=False
         )
-        self.dim = int(self._features(tf.zeros([1, image_size, image_size, 3], tf.uint8)).shape[-1])
+        black = [tf.zeros([1, image_size, image_size, 3], tf.uint8)] * distribution.local_replicas(strategy)
+        self.dim = int(self._results(black)[0].shape[-1])
 
     def rows(self, images):
         """Maps images [n, S, S, 3] uint8 to features [n, D] float32, D known when it is traced."""
@@ -54,10 +55,13 @@ class NetworkExtractor:
         batches = iter(images)
         while group := list(itertools.islice(batches, replicas)):
             pixels = [batch["image"] for batch in group]
-            pixels = distribution.to_replicas(pixels + [pixels[-1][:1]] * (replicas - len(group)), self._strategy)
-            results = self._strategy.experimental_local_results(self._on_replicas(pixels))
+            results = self._results(pixels + [pixels[-1][:1]] * (replicas - len(group)))
             for batch, features in zip(group, results, strict=False):
                 yield batch["index"].numpy(), features.numpy()
+
+    def _results(self, pixels):
+        """Returns what each replica of this process makes of one of the batches in the list `pixels`."""
+        return self._strategy.experimental_local_results(self._on_replicas(distribution.to_replicas(pixels, self._strategy)))
 
 
 class EndpointExtractor(NetworkExtractor):

@@ -106,7 +106,9 @@ class ExternalModelExtractor(NetworkExtractor):
         self._parameters |= dict(input=seen, pool_grid=pool_grid, pooling=pooling)
         try:
             # A SavedModel for images of any size does not say how large its maps are.
-            self._shape = opened.call(self._normalize(tf.zeros([1, size, size, 3]))).shape[1:]
+            strategy = tf.distribute.get_strategy()
+            outputs = strategy.run(lambda: opened.call(self._normalize(tf.zeros([1, size, size, 3]))))
+            self._shape = strategy.experimental_local_results(outputs)[0].shape[1:]
             if self._shape.rank not in (1, 2, 3):
                 found = ["n", *self._shape]
                 raise InputError(f"--output={opened.output}: is {found}; for each image a vector, tokens or a map is needed")
