@@ -1,10 +1,10 @@
 """Measures what a pass of k-means costs when the features do not fit the memory, and how its time grows.
 
-python -m tests.benchmarks.kmeans_scaling [--rows=20000] [--dim=4800] [--num_clusters=2000] [--rounds=3]
+python -m tests.benchmarks.kmeans_scaling [--parts=streaming,memory,growth] [--rows=20000] [--dim=4800] [--num_clusters=2000] [--rounds=5]
 
 Streaming: a pass of `lloyd_plain` over float16 shards eight times as large as --memory_gb allows to keep, beside the same pass from memory,
 in turns. Memory: the peak of a process of its own that clusters these shards, and ten times as many, beside one that clusters next to
-nothing. Growth: the time of a pass against N, K and D, two sizes each, as exponents of a power law.
+nothing. Growth: the least time of a pass against N, K and D, two sizes each, as exponents of a power law.
 """
 
 import json
@@ -25,7 +25,8 @@ from ccssl_tf.data import records
 ROWS = flags.DEFINE_integer("rows", 20_000, "Rows N of the smaller data set.", lower_bound=1000)
 DIM = flags.DEFINE_integer("dim", 4800, "Numbers a row, D.", lower_bound=16)
 NUM_CLUSTERS = flags.DEFINE_integer("num_clusters", 2000, "Number of clusters K.", lower_bound=2)
-ROUNDS = flags.DEFINE_integer("rounds", 3, "Times each side runs.", lower_bound=1)
+PARTS = flags.DEFINE_list("parts", ["streaming", "memory", "growth"], "What is measured.")
+ROUNDS = flags.DEFINE_integer("rounds", 5, "Times each side runs.", lower_bound=1)
 PEAK_OF = flags.DEFINE_string("peak_of", None, "Used by the benchmark itself: a feature directory to cluster, printing the peak memory.")
 MEMORY_GB = flags.DEFINE_float("memory_gb", None, "Memory for features; default: an eighth of the smaller data set.")
 
@@ -66,28 +67,27 @@ def main():
             print(json.dumps({algorithm: _peak_bytes()}), flush=True)
         return
     memory_gb = MEMORY_GB.value or ROWS.value * DIM.value * 2 / 2**30 / 8
-    start = np.random.default_rng(1).normal(size=[NUM_CLUSTERS.value, DIM.value]).astype(np.float32)
-    with tempfile.TemporaryDirectory() as root:
-        small = write_features(f"{root}/1x", ROWS.value, DIM.value)
-        ratios = []
-        for number in range(ROUNDS.value):
-            kept, streamed = (pass_seconds(small, start, memory) for memory in (1e3, memory_gb))
-            ratios.append(streamed / kept)
-            print(f"round {number + 1}  a pass from memory {kept:.2f} s, streamed {streamed:.2f} s: {ratios[-1]:.3f}", flush=True)
-        print(f"streamed over from memory: {min(ratios):.3f} / {statistics.median(ratios):.3f} / {max(ratios):.3f} (min / median / max)")
-        peaks = {}
-        tiny = write_features(f"{root}/tiny", 2 * NUM_CLUSTERS.value, DIM.value)
-        big = write_features(f"{root}/10x", 10 * ROWS.value, DIM.value)
-        for name, directory in dict(tiny=tiny, small=small, big=big).items():
-            peaks[name] = _peak_of(directory, memory_gb)
-        for algorithm, base in peaks["tiny"].items():
-            small_, big_ = (peaks[name][algorithm] / 2**20 for name in ("small", "big"))
-            print(
-                f"peak memory, {algorithm}: {base / 2**20:.0f} MB with {2 * NUM_CLUSTERS.value} rows, {small_:.0f} with {ROWS.value}, "
-                f"{big_:.0f} with {10 * ROWS.value}; memory for features {1024 * memory_gb:.0f} MB",
-                flush=True,
-            )
-    _print_growth()
+    for part in PARTS.value:
+        with tempfile.TemporaryDirectory() as root:
+            dict(streaming=_measure_streaming, memory=_measure_memory, growth=_measure_growth)[part](root, memory_gb)
+
+
+def _measure_streaming(root, memory_gb):
+    directory = write_features(f"{root}/1x", ROWS.value, DIM.value)
+    start, ratios = np.random.default_rng(1).normal(size=[NUM_CLUSTERS.value, DIM.value]).astype(np.float32), []
+    for number in range(ROUNDS.value):
+        kept, streamed = (pass_seconds(directory, start, memory) for memory in (1e3, memory_gb))
+        ratios.append(streamed / kept)
+        print(f"round {number + 1}  a pass from memory {kept:.2f} s, streamed {streamed:.2f} s: {ratios[-1]:.3f}", flush=True)
+    print(f"streamed over from memory: {min(ratios):.3f} / {statistics.median(ratios):.3f} / {max(ratios):.3f} (min / median / max)")
+
+
+def _measure_memory(root, memory_gb):
+    counts = [2 * NUM_CLUSTERS.value, ROWS.value, 10 * ROWS.value]
+    peaks = [_peak_of(write_features(f"{root}/{count}", count, DIM.value), memory_gb) for count in counts]
+    for algorithm in peaks[0]:
+        shown = ", ".join(f"{found[algorithm] / 2**20:.0f} MB with {count} rows" for count, found in zip(counts, peaks, strict=True))
+        print(f"peak memory, {algorithm}: {shown}; memory for features {1024 * memory_gb:.0f} MB", flush=True)
 
 
 def _peak_of(directory, memory_gb):
@@ -104,19 +104,18 @@ def _peak_bytes():
     return 1024 * int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1])
 
 
-def _print_growth():
-    """Fits seconds of a pass in memory ~ N^a K^b D^c from doublings of each."""
-    base = dict(rows=4000, clusters=1000, dim=2400)
-    generator = np.random.default_rng(2)
+def _measure_growth(unused_root, unused_memory_gb):
+    """Fits the seconds of a pass in memory ~ N^a K^b D^c, making each four times as large."""
+    base = dict(rows=8000, clusters=1000, dim=2400)
 
     def measure(rows, clusters, dim):
-        features = generator.normal(size=[rows, dim]).astype(np.float32)
-        return statistics.median(pass_seconds(features, features[:clusters], 1e3) for _ in range(ROUNDS.value))
+        features = np.random.default_rng(2).normal(size=[rows, dim]).astype(np.float32)
+        return min(pass_seconds(features, features[:clusters], 1e3) for _ in range(ROUNDS.value))
 
     once = measure(**base)
     for name in base:
-        exponent = np.log2(measure(**{**base, name: 4 * base[name]}) / once) / 2
-        print(f"time of a pass grows with {name} to the power {exponent:.2f}", flush=True)
+        seconds = measure(**{**base, name: 4 * base[name]})
+        print(f"a pass: {once:.2f} s, with four times the {name} {seconds:.2f} s: power {np.log2(seconds / once) / 2:.2f}", flush=True)
 
 
 if __name__ == "__main__":
