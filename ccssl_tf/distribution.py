@@ -145,13 +145,20 @@ def part_of_worker(count: int, strategy=None) -> slice:
     return slice(count * index // workers, count * (index + 1) // workers)
 
 
+def replica_devices(strategy) -> list:
+    """Returns the device of each replica this process runs, for `tf.device`; None where TensorFlow chooses."""
+    return [None] if strategy.num_replicas_in_sync == 1 else list(strategy.extended.worker_devices)
+
+
 def local_replicas(strategy) -> int:
     """Returns how many replicas this process runs."""
-    return 1 if strategy.num_replicas_in_sync == 1 else len(strategy.extended.worker_devices)
+    return len(replica_devices(strategy))
 
 
 def to_replicas(values: list, strategy):
     """Returns one value that `strategy.run` takes apart again: the i-th of `values` goes to the i-th replica of this process."""
+    if strategy.num_replicas_in_sync == 1:
+        return values[0]
     remaining = iter(values)
     return strategy.experimental_distribute_values_from_function(lambda _: next(remaining))
 

@@ -19,7 +19,8 @@ from ccssl_tf.errors import InputError
 
 def make_assignment(kind, reader, labels, sums, strategy):
     """Returns `kind(reader, labels, sums)`, or what does its work on several replicas (see `assignment` for the contract)."""
-    if distribution.local_replicas(strategy) > 1:
+    # What skips distances works in this process's memory; a GPU has computed them all by then.
+    if distribution.local_replicas(strategy) > 1 or tf.config.list_logical_devices("GPU"):
         kind = functools.partial(ReplicaAssignment, strategy=strategy)
     if distribution.worker(strategy)[1] > 1:
         return WorkerAssignment(reader, labels, sums, kind=kind, strategy=strategy)
@@ -121,7 +122,7 @@ class ReplicaAssignment:
 
     def _on_each(self, *values):
         """Returns the one value, or a value for each, on the replicas' devices."""
-        devices = self._strategy.extended.worker_devices
+        devices = distribution.replica_devices(self._strategy)
         values = values * len(devices) if len(values) == 1 else values
         placed = []
         for value, device in zip(values, devices, strict=True):

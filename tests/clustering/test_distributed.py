@@ -9,9 +9,10 @@ import sys
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from ccssl_tf.clustering import KMeans, sources
-from ccssl_tf.clustering.distributed import PartSource
+from ccssl_tf.clustering import KMeans, assignment, distributed, sources
+from ccssl_tf.clustering.sources import PartSource
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 ROWS = (np.random.default_rng(0).normal(size=[603, 24]) + np.repeat(np.arange(9), 67)[:, None]).astype(np.float32)
@@ -33,6 +34,20 @@ def test_a_part_is_the_rows_of_the_whole(first, last, chunk_rows):
         np.testing.assert_array_equal(np.concatenate(chunks), ROWS[first:last])
         assert part.num_examples == last - first and part.num_bytes == (last - first) * 24 * 4
         assert str(part.not_finite(0)) == str(source.not_finite(first))
+
+
+@pytest.mark.parametrize(
+    "strategy", [tf.distribute.get_strategy(), tf.distribute.OneDeviceStrategy("/cpu:0")], ids=["default", "one device"]
+)
+@pytest.mark.parametrize("memory_bytes", [0, 1 << 30])
+def test_one_replica_as_on_a_gpu(strategy, memory_bytes):
+    reader = sources.ChunkReader(sources.open_source(ROWS, 1 << 30), 100, memory_bytes)
+    labels, sums = np.full(len(ROWS), -1, np.int32), np.zeros([12, ROWS.shape[1]])
+    found = distributed.ReplicaAssignment(reader, labels, sums, strategy=strategy).step(ROWS[:12])
+    wanted = assignment.PlainAssignment(reader, labels, sums).step(ROWS[:12])
+    for name in ("labels", "sums", "counts"):
+        np.testing.assert_allclose(getattr(found, name), getattr(wanted, name), rtol=1e-12)
+    np.testing.assert_allclose(found.squares, wanted.squares, rtol=1e-5)
 
 
 FIT = """
