@@ -15,6 +15,13 @@ DECAY_FACTOR = flags.DEFINE_float(
     "learning_rate_factor", 0.1, "What is left of the learning rate after each drop (a tenth in the paper).", lower_bound=0, upper_bound=1
 )
 WEIGHT_DECAY = flags.DEFINE_float("weight_decay", 5e-4, "Coupled L2 decay of kernels, not of biases (5e-4 in the paper).", lower_bound=0)
+DECAY_BIASES = flags.DEFINE_bool("decay_biases", False, "Weight decay of biases, too (in VOC classification).")
+CLIP_GRADIENTS = flags.DEFINE_float(
+    "clip_gradients",
+    0,
+    "Norm of the gradient of all weights together, above which it is scaled down (10 in VOC classification); 0: never.",
+    lower_bound=0,
+)
 BIAS_MULTIPLIER = flags.DEFINE_float("bias_learning_rate_multiplier", 2.0, "Learning rate of biases under sgd, times this (2 in Caffe).")
 
 
@@ -51,10 +58,40 @@ def from_flags(train_steps: int):
     )
 
 
-def kernel_decay(variables, weight_decay: float):
-    """Returns weight_decay / 2 * sum of squares of all kernels: its gradient is Caffe's coupled decay."""
-    kernels = [tf.cast(variable, tf.float32) for variable in variables if variable.name == "kernel"]
-    return weight_decay / 2 * tf.add_n([tf.reduce_sum(tf.square(kernel)) for kernel in kernels]) if kernels else 0.0
+def add_decay(optimizer, gradients, variables, weight_decay: float, decay_biases: bool = False):
+    """Adds weight_decay * weight to the gradients of kernels, and of biases: Caffe's coupled decay, the gradient of an L2 term in the loss.
+
+    Args:
+      optimizer: which may scale the loss.
+      gradients: one a variable.
+      variables: of Keras.
+      weight_decay: of each replica a share, as of the gradients.
+      decay_biases: whether biases decay.
+    """
+    names = ("kernel", "bias") if decay_biases else ("kernel",)
+    factor = optimizer.scale_loss(tf.constant(weight_decay, tf.float32))
+    return [
+        gradient + factor * variable if weight_decay and variable.name in names else gradient
+        for gradient, variable in zip(gradients, variables, strict=True)
+    ]
+
+
+def clip_gradients(optimizer, gradients, norm: float):
+    """Scales the gradient of the whole batch down to `norm` where it is longer (Caffe's clip_gradients); to be called on a replica.
+
+    Args:
+      optimizer: which may scale the loss.
+      gradients: this replica's shares: their sum over the replicas is the gradient.
+      norm: greatest Euclidean length, over all variables together.
+
+    Returns:
+      Shares again, equal on all replicas.
+    """
+    context = tf.distribute.get_replica_context()
+    if context.num_replicas_in_sync > 1:
+        gradients = [context.all_reduce(tf.distribute.ReduceOp.SUM, gradient) for gradient in gradients]
+    clipped, _ = tf.clip_by_global_norm(gradients, optimizer.scale_loss(tf.constant(norm, tf.float32)))
+    return [gradient / context.num_replicas_in_sync for gradient in clipped]
 
 
 def scale_bias_gradients(optimizer, gradients, variables, multiplier: float):

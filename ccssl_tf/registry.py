@@ -10,6 +10,7 @@ from absl import flags
 from ccssl_tf import network_flags
 from ccssl_tf.data import SMALL_IMAGE_SIZE
 from ccssl_tf.downstream.linear_probe import LinearProbe
+from ccssl_tf.downstream.nonlinear_probe import NonlinearProbe
 from ccssl_tf.errors import InputError
 from ccssl_tf.features.endpoint import EndpointExtractor
 from ccssl_tf.features.external import ExternalExtractor
@@ -59,6 +60,7 @@ TASKS = {
     "attention_transfer": AttentionTransfer,
     "logits_distillation": LogitsDistillation,
     "linear_probe": LinearProbe,
+    "nonlinear_probe": NonlinearProbe,
 }
 # Any of them that trains a backbone may be the base task of attention transfer.
 AttentionTransfer.base_tasks = TASKS
@@ -95,11 +97,11 @@ def _name_of(backbone) -> str:
     return next(name for name, kind in BACKBONES.items() if kind is type(backbone))
 
 
-def build_backbone(*, with_fc: bool = False, colors: str | None = None):
+def build_backbone(*, with_fc: bool = False, colors: str | None = None, keep_fc: bool = False):
     """Returns the network the flags name: that of --init_backbone, with its convolutions, or a random --backbone.
 
     An --init_backbone brings its own architecture; only what does not touch the kernels follows the flags: input size, stride (2 on
-    tiles, 4 on whole images) and, with random weights, fully connected layers (`with_fc`), and
+    tiles, 4 on whole images) and fully connected layers (`with_fc`), random ones unless `keep_fc`, and
     what it sees of the images where the task says so (`colors`, see `Task`). --normalization=none merges the batch
     normalisation of a file into its kernels.
 
@@ -128,9 +130,11 @@ def build_backbone(*, with_fc: bool = False, colors: str | None = None):
         if argument in config:
             setattr(flags.FLAGS, flag, config[argument])
     free = {argument: here[argument] for argument in _FREE_ARGUMENTS if argument in here}
+    if keep_fc and free.get("fc_units"):
+        free["fc_units"] = config["fc_units"] or free["fc_units"]
     seen = dict(colors=colors) if colors else {}
     network = kind.from_config({**config, **free, **seen})
-    copy_convolutions(start, network, path)
+    copy_convolutions(start, network, path, keep_fc)
     network.weights_from = start.weights_from
     return network
 

@@ -16,7 +16,10 @@ class Task(abc.ABC):
       with_fc: whether the backbone is to be built with its fully connected layers.
       colors: what the backbone is to see, "rgb", "gray" or "lab_halves"; None: what the one it starts from saw, RGB if it is new.
       trains_backbone: False for evaluations of a frozen backbone, whose weights are then not saved again.
+      keep_fc: whether the fully connected layers, too, are those of the backbone it starts from; else they start random.
       saves_classifier: whether the trained model maps images to `logits` by itself and is kept as `classifier.keras`.
+      model_file: name of the file the whole trained model is kept in, besides its backbone; None for none.
+      train_split: the split that is trained on.
       eval_split: the held-out split; None where there is none.
       eval_batch_size: images a batch of it.
       batch_multiple: what the batch of one replica (and accumulation step) must be a multiple of.
@@ -27,6 +30,9 @@ class Task(abc.ABC):
     colors = None
     trains_backbone = True
     saves_classifier = False
+    model_file = None
+    keep_fc = False
+    train_split = "train"
     eval_split = None
     eval_batch_size = 64
 

@@ -55,18 +55,20 @@ def main():
         raise FlagError("--jit works on one device only; use --strategy=one or --nojit")
     data = Manifest.read(stage_flags.DATA_DIR.value, "images")
     training.check_batch_size(network_flags.BATCH_SIZE.value, task, strategy.num_replicas_in_sync, _ACCUMULATE.value)
-    if data.num_examples("train") < network_flags.BATCH_SIZE.value:
+    if data.num_examples(task.train_split) < network_flags.BATCH_SIZE.value:
         raise InputError(
-            f"--batch_size={network_flags.BATCH_SIZE.value}: {stage_flags.DATA_DIR.value} has {data.num_examples('train')} training images"
+            f"--batch_size={network_flags.BATCH_SIZE.value}: {stage_flags.DATA_DIR.value} has "
+            f"{data.num_examples(task.train_split)} training images"
         )
     # Built once before anything is written, so that a network that cannot be is refused first.
-    network = registry.build_backbone(with_fc=task.with_fc, colors=task.colors)
+    wanted = dict(with_fc=task.with_fc, colors=task.colors, keep_fc=task.keep_fc)
+    network = registry.build_backbone(**wanted)
     task.build_model(network)
     if _RESCALE.value:
         rescale.refuse_batch_normalization(network)
     if runtime.DRY_RUN.value:
         print(
-            f"would train {_TASK.value} on {data.num_examples('train')} images of {stage_flags.DATA_DIR.value}, "
+            f"would train {_TASK.value} on {data.num_examples(task.train_split)} images of {stage_flags.DATA_DIR.value}, "
             f"{_TRAIN_STEPS.value} steps of {network_flags.BATCH_SIZE.value}, with {network.name} "
             f"({network.count_params():,} parameters), into {stage_flags.WORKDIR.value}"
         )
@@ -79,9 +81,9 @@ def main():
             print(f"{workdir.path}: already complete")
             return
         with records.naming_damage(stage_flags.DATA_DIR.value):
-            build_backbone = functools.partial(registry.build_backbone, with_fc=task.with_fc, colors=task.colors)
+            build_backbone = functools.partial(registry.build_backbone, **wanted)
             if _RESCALE.value:
-                build_backbone = rescaled(build_backbone)
+                build_backbone = rescaled(build_backbone, task)
             model, metrics, timing = training.train(
                 task,
                 build_backbone,
@@ -93,24 +95,28 @@ def main():
                 strategy=strategy,
                 weight_decay=optimizers.WEIGHT_DECAY.value,
                 bias_multiplier=optimizers.BIAS_MULTIPLIER.value,
+                decay_biases=optimizers.DECAY_BIASES.value,
+                clip_norm=optimizers.CLIP_GRADIENTS.value,
                 accumulate_steps=_ACCUMULATE.value,
                 jit=_JIT.value,
                 log_steps=_LOG_STEPS.value,
                 eval_steps=_EVAL_STEPS.value,
                 checkpoint_steps=_CHECKPOINT_STEPS.value,
-                fingerprints=dict(task=_TASK.value, data=data.fingerprint("train")),
+                fingerprints=dict(task=_TASK.value, data=data.fingerprint(task.train_split)),
             )
         if chief and task.trains_backbone:
             backbone_lib.save_backbone(model.backbone, workdir.path)
         if chief and task.saves_classifier:
             backbone_lib.save_model(model, workdir.path / "classifier.keras")
+        if chief and task.model_file:
+            backbone_lib.save_model(model, workdir.path / task.model_file)
         workdir.finish(metrics=dict(metrics, task=_TASK.value, backbone=model.backbone.name), timing=timing)
         # A worker that left earlier would look like one that died.
         distribution.wait_for_workers(strategy)
         print(f"done  {workdir.path}", flush=True)
 
 
-def rescaled(build_backbone):
+def rescaled(build_backbone, task):
     """Returns a function that builds the same network with rescaled weights (see `ccssl_tf.models.rescale`).
 
     The rescaling is done here, once, under no strategy; the random layers are those --init_backbone does not fill.
@@ -120,9 +126,10 @@ def rescaled(build_backbone):
     network = build_backbone()
     keras.config.set_dtype_policy(policy)
     start = network_flags.INIT_BACKBONE.value
-    fresh = {layer.name for layer in network.layers if hasattr(layer, "kernel")} - {layer.name for layer in network.convolutions() if start}
+    with_kernel = {layer.name for layer in network.layers if hasattr(layer, "kernel")}
+    fresh = with_kernel - ({layer.name for layer in network.transferred_layers(task.keep_fc)} if start else set())
     images = pipeline.evaluation_images(
-        stage_flags.DATA_DIR.value, "train", image_size=network_flags.IMAGE_SIZE.value, batch_size=rescale.BATCH_SIZE
+        stage_flags.DATA_DIR.value, task.train_split, image_size=network_flags.IMAGE_SIZE.value, batch_size=rescale.BATCH_SIZE
     )
     batches = [network.normalize(batch["image"]) for batch in images.take(rescale.NUM_BATCHES)]
     scales = rescale.rescale(network, batches, fresh=fresh, seed=runtime.SEED.value)

@@ -26,6 +26,8 @@ def train(
     strategy=None,
     weight_decay: float = 0.0,
     bias_multiplier: float = 1.0,
+    decay_biases: bool = False,
+    clip_norm: float = 0.0,
     accumulate_steps: int = 1,
     jit: bool = False,
     log_steps: int = 50,
@@ -49,6 +51,8 @@ def train(
       strategy: a tf.distribute strategy; the current one by default.
       weight_decay: coupled L2 decay of kernels.
       bias_multiplier: of the biases' learning rate under SGD.
+      decay_biases: whether they decay, too.
+      clip_norm: greatest length of the gradient before the decay is added; 0 for no limit.
       accumulate_steps: parts a batch is computed in, one after the other, for memory.
       jit: compile the step with XLA (one device only).
       log_steps: steps between progress records.
@@ -74,8 +78,9 @@ def train(
     chief = distribution.is_chief(strategy)
     checkpoints = Checkpoints(workdir / "checkpoints", model, optimizer, agreed, writes=chief)
     history = checkpoints.restore() or dict(train=[], evaluation=[], pending={})
-    run_step = _step_function(task, model, optimizer, strategy, batch_size, weight_decay, bias_multiplier, accumulate_steps, jit)
-    steps_per_epoch = int(task.dataset("train", batch_size, training=True, epoch_seed=(seed, 0)).cardinality())
+    rules = dict(weight_decay=weight_decay, bias_multiplier=bias_multiplier, decay_biases=decay_biases, clip_norm=clip_norm)
+    run_step = _step_function(task, model, optimizer, strategy, batch_size, accumulate_steps, jit, **rules)
+    steps_per_epoch = int(task.dataset(task.train_split, batch_size, training=True, epoch_seed=(seed, 0)).cardinality())
     step = int(checkpoints.step.numpy())
     _refuse_different_starts(step, strategy)
     parameters = sum(math.prod(variable.shape) for variable in model.trainable_variables)
@@ -96,7 +101,7 @@ def train(
     with summaries.as_default(), runtime.stop_on_signal() as stopping:
         while step < train_steps:
             epoch, first_batch = divmod(step, steps_per_epoch)
-            for batch in distribution.split_batches(task.dataset("train", batch_size, True, (seed, epoch), first_batch), strategy):
+            for batch in distribution.split_batches(task.dataset(task.train_split, batch_size, True, (seed, epoch), first_batch), strategy):
                 sums = run_step(batch)
                 step += 1
                 pending = {name: pending[name] + value for name, value in sums.items()} if pending else sums
@@ -145,19 +150,32 @@ def check_batch_size(batch_size: int, task, replicas: int, accumulate_steps: int
         )
 
 
-def _step_function(task, model, optimizer, strategy, batch_size, weight_decay, bias_multiplier, accumulate_steps, jit):
+def _step_function(
+    task,
+    model,
+    optimizer,
+    strategy,
+    batch_size,
+    accumulate_steps,
+    jit,
+    *,
+    weight_decay,
+    bias_multiplier=1.0,
+    decay_biases=False,
+    clip_norm=0.0,
+):
     """Returns the compiled step: distributed batch -> sums of losses and metrics and the number of `images`."""
     variables = model.trainable_variables
-    parts = strategy.num_replicas_in_sync * accumulate_steps
+    replicas = strategy.num_replicas_in_sync
 
     def part_step(batch):
         with tf.GradientTape() as tape:
             losses, metrics = task.loss(model, batch, training=True)
-            objective = tf.reduce_sum(losses) / batch_size + optimizers.kernel_decay(variables, weight_decay) / parts
-            objective = optimizer.scale_loss(objective)
+            objective = optimizer.scale_loss(tf.reduce_sum(losses) / batch_size)
         sums = {name: tf.reduce_sum(value) for name, value in dict(metrics, loss=losses).items()}
         sums["images"] = tf.cast(tf.shape(losses)[0], tf.float32)
-        return tape.gradient(objective, [variable.value for variable in variables]), sums
+        values = [variable.value for variable in variables]
+        return tape.gradient(objective, values, unconnected_gradients=tf.UnconnectedGradients.ZERO), sums
 
     def replica_step(batch):
         gradients = sums = None
@@ -167,6 +185,9 @@ def _step_function(task, model, optimizer, strategy, batch_size, weight_decay, b
             part_gradients, part_sums = part_step(part)
             gradients = part_gradients if gradients is None else [a + b for a, b in zip(gradients, part_gradients, strict=True)]
             sums = part_sums if sums is None else {name: sums[name] + part_sums[name] for name in sums}
+        if clip_norm:
+            gradients = optimizers.clip_gradients(optimizer, gradients, clip_norm)
+        gradients = optimizers.add_decay(optimizer, gradients, variables, weight_decay / replicas, decay_biases)
         if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
             gradients = _agree_on_overflow(gradients)
         optimizer.apply(optimizers.scale_bias_gradients(optimizer, gradients, variables, bias_multiplier), variables)
@@ -174,7 +195,8 @@ def _step_function(task, model, optimizer, strategy, batch_size, weight_decay, b
 
     run_replica = tf.function(replica_step, jit_compile=True, autograph=False) if jit else replica_step
 
-    @tf.function(autograph=False)
+    # Batches of images of many sizes are to be traced once, not once a size.
+    @tf.function(autograph=False, reduce_retracing=True)
     def step(batch):
         sums = strategy.run(run_replica, args=(batch,))
         return {name: strategy.reduce(tf.distribute.ReduceOp.SUM, value, axis=None) for name, value in sums.items()}

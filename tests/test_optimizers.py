@@ -13,13 +13,28 @@ def dense(units=3):
     return layer
 
 
-def test_kernel_decay_has_caffes_gradient():
+@pytest.mark.parametrize("biases", [False, True])
+@pytest.mark.parametrize("scaled", [False, True])
+def test_decay_is_caffes(scaled, biases):
     layer = dense()
-    with tf.GradientTape() as tape:
-        value = optimizers.kernel_decay(layer.trainable_variables, 0.3)
-    kernel, bias = tape.gradient(value, [v.value for v in layer.trainable_variables])
-    np.testing.assert_allclose(kernel, 0.3 * layer.kernel.numpy(), rtol=1e-6)
-    assert bias is None
+    layer.bias.assign([1.0, -2.0, 3.0])
+    optimizer = optimizers.make_optimizer("sgd", 0.1)
+    optimizer = keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=8.0) if scaled else optimizer
+    gradients = [tf.ones([4, 3]), tf.ones([3])]
+    optimizer.build(layer.trainable_variables)
+    kernel, bias = optimizers.add_decay(optimizer, gradients, layer.trainable_variables, 0.3, biases)
+    scale = 8 if scaled else 1
+    np.testing.assert_allclose(kernel, 1 + 0.3 * scale * layer.kernel.numpy(), rtol=1e-6)
+    np.testing.assert_allclose(bias, 1 + 0.3 * scale * layer.bias.numpy() * biases, rtol=1e-6)
+
+
+def test_gradients_are_clipped_by_their_common_length():
+    optimizer = optimizers.make_optimizer("sgd", 0.1)
+    gradients = [tf.constant([3.0, 0.0]), tf.constant([[4.0]])]
+    for norm, factor in ((10.0, 1.0), (5.0, 1.0), (1.0, 0.2)):
+        clipped = optimizers.clip_gradients(optimizer, gradients, norm)
+        np.testing.assert_allclose(clipped[0], [3 * factor, 0], rtol=1e-6)
+        np.testing.assert_allclose(clipped[1], [[4 * factor]], rtol=1e-6)
 
 
 def test_momentum_zero_is_plain_descent():

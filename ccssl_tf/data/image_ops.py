@@ -5,18 +5,26 @@ import tensorflow as tf
 from ccssl_tf.data import SMALL_IMAGE_SIZE
 
 
+def decoded(encoded):
+    """Returns the pixels of RGB JPEG bytes, [h, w, 3] uint8."""
+    # The accurate transform costs no more and gives the very pixels of other libraries.
+    return tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
+
+
+def resized(image, size):
+    """Resizes [h, w, 3] uint8 to `size` [2] int32 with antialiasing, to whole grey levels."""
+    return tf.saturate_cast(tf.round(tf.image.resize(image, size, antialias=True)), tf.uint8)
+
+
 def _resized(encoded, short_side: int):
     """Decodes RGB JPEG bytes so that the shorter side has `short_side` pixels: [h, w, 3] uint8."""
-    # The accurate transform costs no more and gives the very pixels of other libraries.
-    image = tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
+    image = decoded(encoded)
     size = tf.shape(image)[:2]
     shortest = tf.reduce_min(size)
 
     def resize():
         scale = tf.cast(short_side, tf.float32) / tf.cast(shortest, tf.float32)
-        target = tf.maximum(short_side, tf.cast(tf.round(tf.cast(size, tf.float32) * scale), tf.int32))
-        resized = tf.image.resize(image, target, antialias=True)
-        return tf.saturate_cast(tf.round(resized), tf.uint8)
+        return resized(image, tf.maximum(short_side, tf.cast(tf.round(tf.cast(size, tf.float32) * scale), tf.int32)))
 
     image = tf.cond(tf.equal(shortest, short_side), lambda: image, resize)
     image.set_shape([None, None, 3])
@@ -64,6 +72,59 @@ def augmented_crop(encoded, image_size: int, seed):
 def evaluation_crop(encoded, image_size: int):
     """Returns the central crop that goes with `augmented_crop`: [S, S, 3] uint8."""
     return center_crop(encoded, image_size, image_size if image_size < SMALL_IMAGE_SIZE else round(image_size * 256 / 227))
+
+
+def evaluation_crops(encoded, image_size: int, num_crops: int):
+    """Returns the crops an answer is averaged over: [num_crops, S, S, 3] uint8.
+
+    Of 10 crops, as Krizhevsky et al. 2012 and Caffe's `oversample`: the four corners of the central square (left above, right
+    above, left below, right below) and its centre, then these mirrored. The square is what `augmented_crop` cuts from: 256 pixels for
+    crops of 227, in proportion, or a small image with its reflected margins.
+
+    Args:
+      encoded: RGB JPEG bytes.
+      image_size: S, pixels.
+      num_crops: 1 (the centre) or 10.
+    """
+    if num_crops == 1:
+        return evaluation_crop(encoded, image_size)[None]
+    if image_size < SMALL_IMAGE_SIZE:
+        padding = image_size // 16
+        square = tf.pad(center_crop(encoded, image_size, image_size), [[padding, padding], [padding, padding], [0, 0]], mode="REFLECT")
+        side = image_size + 2 * padding
+    else:
+        side = round(image_size * 256 / 227)
+        square = center_crop(encoded, side, side)
+    last, middle = side - image_size, (side - image_size) // 2
+    corners = [(0, 0), (0, last), (last, 0), (last, last), (middle, middle)]
+    crops = tf.stack([square[y : y + image_size, x : x + image_size] for y, x in corners])
+    return tf.concat([crops, crops[:, :, ::-1]], axis=0)
+
+
+def random_scale_crop(encoded, image_size: int, min_scale: float, max_scale: float, seed):
+    """Returns a random crop of the photo at a random scale, mirrored half the time: [S, S, 3] uint8; seed [2] int64.
+
+    A square of 227 / scale pixels of the photo, or of its shorter side if that is less, anywhere in it, is resized to S. So a scale is
+    one of the photo's own pixels, as a network for 227 pixels sees them, whatever S is.
+
+    Args:
+      encoded: RGB JPEG bytes, the photo in its own size.
+      image_size: S, pixels.
+      min_scale, max_scale: the scale is uniform between them.
+      seed: of scale, place and mirroring.
+    """
+    draws = tf.random.stateless_uniform([4], seed)
+    size = tf.io.extract_jpeg_shape(encoded)[:2]
+    scale = min_scale + draws[0] * (max_scale - min_scale)
+    side = tf.minimum(tf.reduce_min(size), tf.cast(tf.round(227 / scale), tf.int32))
+    offset = tf.cast(tf.floor(draws[1:3] * tf.cast(size - side + 1, tf.float32)), tf.int32)
+    # Decodes the crop alone, to the very pixels it has in the whole photo.
+    window = tf.concat([offset, [side, side]], axis=0)
+    image = tf.image.decode_and_crop_jpeg(encoded, window, channels=3, dct_method="INTEGER_ACCURATE")
+    image = tf.image.resize(image, [image_size, image_size], antialias=True)
+    image = tf.saturate_cast(tf.round(image), tf.uint8)
+    image.set_shape([image_size, image_size, 3])
+    return tf.cond(draws[3] < 0.5, lambda: image[:, ::-1], lambda: image)
 
 
 def _cut(image, offset, size):

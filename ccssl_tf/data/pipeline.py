@@ -4,6 +4,7 @@ Training order: shards are permuted, then examples inside windows of whole shard
 run names its first batch, and whole windows before it are skipped by the manifest's counts without being read.
 """
 
+import functools
 import itertools
 import pathlib
 
@@ -38,7 +39,17 @@ def training_windows(manifest: Manifest, split: str, epoch_seed, window_bytes: i
 
 
 def training_batches(
-    directory, split, *, batch_size, epoch_seed, load, first_batch=0, copies=None, window_bytes=WINDOW_BYTES
+    directory,
+    split,
+    *,
+    batch_size,
+    epoch_seed,
+    load,
+    parse=records.parse_image,
+    first_batch=0,
+    copies=None,
+    padding=None,
+    window_bytes=WINDOW_BYTES,
 ) -> tf.data.Dataset:
     """Returns one epoch of training batches, remainder dropped.
 
@@ -51,6 +62,8 @@ def training_batches(
       first_batch: batches of this epoch to leave out, because a run being resumed has seen them.
       copies: [N] int32, how often each image, by index, comes in this epoch; once each by default. Copies of one image differ in `seed`
         and come within one window.
+      padding: name -> value, for tensors whose shapes differ: each is continued by its value to the batch's greatest size.
+      parse: maps a serialised record to what `load` takes, with at least `index` and `label`; `voc_records.parse_voc_image` for VOC's.
       window_bytes: shards are shuffled together up to about this size.
 
     Raises:
@@ -100,17 +113,17 @@ def training_batches(
 
     @tf.autograph.experimental.do_not_convert
     def example(one, copy):
-        parsed = records.parse_image(one)
+        parsed = parse(one)
         own = parsed["index"] + tf.cast(copy, tf.int64) * 2**32
         parsed["seed"] = tf.stack([tf.constant(seed * 2**32 + epoch, tf.int64), own])
         return dict(load(parsed), **{name: parsed[name] for name in ("seed", "index", "label")})
 
-    batches = serialized.map(example, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size, drop_remainder=True)
+    batches = _batched(serialized.map(example, num_parallel_calls=tf.data.AUTOTUNE), batch_size, padding)
     batches = batches.apply(tf.data.experimental.assert_cardinality(total // batch_size - first_batch))
     return _deterministic(batches.prefetch(tf.data.AUTOTUNE))
 
 
-def evaluation_batches(directory, split, *, batch_size, load) -> tf.data.Dataset:
+def evaluation_batches(directory, split, *, batch_size, load, parse=records.parse_image, padding=None) -> tf.data.Dataset:
     """Returns every example once, in file order, with fixed seeds.
 
     The last batch is filled up to `batch_size` by repeating its own or the first examples; `weight` [B] float32 is 0 for those.
@@ -126,23 +139,32 @@ def evaluation_batches(directory, split, *, batch_size, load) -> tf.data.Dataset
 
     @tf.autograph.experimental.do_not_convert
     def example(position, one):
-        parsed = records.parse_image(one)
+        parsed = parse(one)
         parsed["seed"] = tf.stack([tf.constant(-1, tf.int64), parsed["index"]])
         weight = tf.cast(position < total, tf.float32)
         return dict(load(parsed), weight=weight, **{name: parsed[name] for name in ("seed", "index", "label")})
 
     serialized = tf.data.TFRecordDataset(files).apply(tf.data.experimental.assert_cardinality(total))
     numbered = serialized.repeat().take(padded).enumerate()
-    batches = numbered.map(example, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size, drop_remainder=True)
+    batches = _batched(numbered.map(example, num_parallel_calls=tf.data.AUTOTUNE), batch_size, padding)
     return _deterministic(batches.prefetch(tf.data.AUTOTUNE))
 
 
-def batches(directory, split, *, batch_size, training, epoch_seed, load, first_batch=0, copies=None) -> tf.data.Dataset:
+def _batched(examples, batch_size, padding):
+    if not padding:
+        return examples.batch(batch_size, drop_remainder=True)
+    values = {name: tf.constant(padding.get(name, 0), spec.dtype) for name, spec in examples.element_spec.items()}
+    return examples.padded_batch(batch_size, padding_values=values, drop_remainder=True)
+
+
+def batches(
+    directory, split, *, batch_size, training, epoch_seed, load, parse=records.parse_image, first_batch=0, copies=None, padding=None
+) -> tf.data.Dataset:
     """Returns `training_batches` of an epoch, or, where not `training`, `evaluation_batches`: what most tasks' datasets are."""
     if training:
-        options = dict(epoch_seed=epoch_seed, first_batch=first_batch, copies=copies)
-        return training_batches(directory, split, batch_size=batch_size, load=load, **options)
-    return evaluation_batches(directory, split, batch_size=batch_size, load=load)
+        options = dict(epoch_seed=epoch_seed, first_batch=first_batch, copies=copies, padding=padding)
+        return training_batches(directory, split, batch_size=batch_size, load=load, parse=parse, **options)
+    return evaluation_batches(directory, split, batch_size=batch_size, load=load, parse=parse, padding=padding)
 
 
 def augmented_images(directory, split, *, image_size, **options) -> tf.data.Dataset:
@@ -189,12 +211,18 @@ def evaluation_images(directory, split, *, image_size, batch_size, shards=None) 
     all_shards = Manifest.read(directory, "images").shards(split)
     chosen = all_shards if shards is None else [all_shards[number] for number in shards]
 
-    @tf.autograph.experimental.do_not_convert
+    serialized = tf.data.TFRecordDataset([str(directory / shard.name) for shard in chosen])
+    serialized = serialized.apply(tf.data.experimental.assert_cardinality(sum(shard.num_examples for shard in chosen)))
+    batches = serialized.map(_whole_image_example(image_size), num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size)
+    return _deterministic(batches.prefetch(tf.data.AUTOTUNE))
+
+
+@functools.cache
+def _whole_image_example(image_size):
+    """Returns the function of one serialised image, traced once: extraction makes a dataset for every shard."""
+
     def example(one):
         parsed = records.parse_image(one)
         return dict(parsed, image=image_ops.whole_image(parsed.pop("encoded"), image_size))
 
-    serialized = tf.data.TFRecordDataset([str(directory / shard.name) for shard in chosen])
-    serialized = serialized.apply(tf.data.experimental.assert_cardinality(sum(shard.num_examples for shard in chosen)))
-    batches = serialized.map(example, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size)
-    return _deterministic(batches.prefetch(tf.data.AUTOTUNE))
+    return tf.function(example, input_signature=[tf.TensorSpec([], tf.string)], autograph=False)

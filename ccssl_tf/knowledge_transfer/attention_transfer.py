@@ -26,7 +26,7 @@ _WEIGHT = flags.DEFINE_float("attention_weight", 1000.0, "beta, weight of the at
 
 _ENDPOINTS = ["conv3", "conv4", "conv5"]
 # What the training loop asks of a task besides its methods.
-_ATTRIBUTES = ("with_fc", "colors", "saves_classifier", "eval_split", "eval_batch_size", "batch_multiple")
+_ATTRIBUTES = ("with_fc", "colors", "saves_classifier", "train_split", "eval_split", "eval_batch_size", "batch_multiple")
 
 
 class AttentionTransfer(Task):

@@ -160,7 +160,7 @@ class Application(Backbone):
         seen = "RGB" if self.colors == "rgb" else "2.55 L of Lab in all three channels"
         return dict(channels="RGB", range=[0, 255], seen=f"{seen}, through keras.applications' preprocess_input of {self.network}")
 
-    def transferred_layers(self) -> list:
+    def transferred_layers(self, keep_fc: bool = False) -> list:
         """Returns all layers with weights: there is nothing else than the convolutional part."""
         return [layer for layer in self.layers if layer.weights]
 

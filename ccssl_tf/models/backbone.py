@@ -147,9 +147,10 @@ class Backbone(keras.Model):
         """Returns the convolutional layers, first first."""
         return [layer for layer in self.layers if isinstance(layer, keras.layers.Conv2D)]
 
-    def transferred_layers(self) -> list:
-        """Returns the layers whose weights another network of this architecture may start from: all but fully connected ones."""
-        return [layer for layer in self.layers if isinstance(layer, keras.layers.Conv2D | keras.layers.BatchNormalization)]
+    def transferred_layers(self, keep_fc: bool = False) -> list:
+        """Returns the layers whose weights another network of this architecture starts from: fully connected ones with `keep_fc` only."""
+        kinds = (keras.layers.Conv2D, keras.layers.BatchNormalization, *([keras.layers.Dense] if keep_fc else []))
+        return [layer for layer in self.layers if isinstance(layer, kinds)]
 
     def architecture(self) -> dict:
         """Returns what must agree for weights to be copied: kernels, groups, normalisation, mean; not stride, padding or input size."""
@@ -260,13 +261,13 @@ def load_backbone(path) -> Backbone:
     return model
 
 
-def copy_convolutions(source: Backbone, target: Backbone, source_name: str):
+def copy_convolutions(source: Backbone, target: Backbone, source_name: str, keep_fc: bool = False):
     """Copies the convolutional part (kernels, biases, normalisation) of `source` into `target`.
 
-    Fully connected layers keep their random start, as in every evaluation of the paper (section 5).
+    Fully connected layers keep their random start, as in the evaluations of the paper (section 5), unless `keep_fc`.
 
     Raises:
-      InputError: the architectures differ; the message names `source_name` and the first difference.
+      InputError: the architectures differ, or the fully connected layers do; the message names `source_name` and the first difference.
     """
     theirs, ours = source.architecture(), target.architecture()
     if theirs != ours:
@@ -276,8 +277,20 @@ def copy_convolutions(source: Backbone, target: Backbone, source_name: str):
             layer = next(key for key in {**wanted, **found} if wanted.get(key) != found.get(key))
             name, found, wanted = f"kernel of {layer}", found.get(layer), wanted.get(layer)
         raise InputError(f"{source_name}: another architecture: {name} is {found}, the network being built has {wanted}")
-    for layer in target.transferred_layers():
+    for layer in target.transferred_layers(keep_fc):
+        if isinstance(layer, keras.layers.Dense):
+            _check_same_shape(layer, source, source_name)
         layer.set_weights(source.get_layer(layer.name).get_weights())
+
+
+def _check_same_shape(layer, source, source_name):
+    theirs = next((tuple(other.kernel.shape) for other in source.layers if other.name == layer.name), None)
+    if theirs is None:
+        raise InputError(f"{source_name}: has no {layer.name} to keep; name a network that was trained with fully connected layers")
+    if theirs != tuple(layer.kernel.shape):
+        raise InputError(
+            f"{source_name}: its {layer.name} is {theirs}, the network being built has {tuple(layer.kernel.shape)}; keep its --image_size"
+        )
 
 
 def describe(path) -> dict:

@@ -94,7 +94,7 @@ def measure_puzzles(image_size):
     optimizer = keras.optimizers.Adam(1e-3)
     optimizer.build(model.trainable_variables)
     batch = next(iter(task.dataset("train", batch_size, True, (0, 0))))
-    step = training._step_function(task, model, optimizer, tf.distribute.get_strategy(), batch_size, 0.0, 1.0, 1, False)
+    step = training._step_function(task, model, optimizer, tf.distribute.get_strategy(), batch_size, 1, False, weight_decay=0.0)
     puzzles = tf.function(lambda: tf.reduce_sum(task.puzzles(batch)[0]), autograph=False)
     found = alternate(dict(puzzles=lambda: puzzles().numpy(), step=lambda: step(batch)["loss"].numpy()))
     rates = [batch_size / seconds for seconds in found["step"]]
