@@ -169,10 +169,6 @@ def _stored(features, dtype, path, index, first_record):
     # Largest and smallest, which are NaN where there is one, tell sooner than looking at every half-precision number.
     if -limit <= features.min() and features.max() <= limit:
         return features.astype(dtype)
-    # Largest and smallest say it a hundred times as fast as looking at every float16: a NaN is both.
-    limit = np.finfo(dtype).max
-    if -limit <= features.min() and features.max() <= limit:
-        return features.astype(dtype)
     with np.errstate(over="ignore"):
         stored = features.astype(dtype)
     wrong = ~np.isfinite(stored)
