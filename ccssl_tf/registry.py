@@ -11,6 +11,7 @@ from ccssl_tf import network_flags
 from ccssl_tf.data import SMALL_IMAGE_SIZE
 from ccssl_tf.downstream.linear_probe import LinearProbe
 from ccssl_tf.downstream.nonlinear_probe import NonlinearProbe
+from ccssl_tf.downstream.voc07_classification import Voc07Classification
 from ccssl_tf.errors import InputError
 from ccssl_tf.features.endpoint import EndpointExtractor
 from ccssl_tf.features.external import ExternalExtractor
@@ -61,6 +62,7 @@ TASKS = {
     "logits_distillation": LogitsDistillation,
     "linear_probe": LinearProbe,
     "nonlinear_probe": NonlinearProbe,
+    "voc07_classification": Voc07Classification,
 }
 # Any of them that trains a backbone may be the base task of attention transfer.
 AttentionTransfer.base_tasks = TASKS

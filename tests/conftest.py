@@ -78,6 +78,32 @@ def image_dir(tmp_path_factory):
     return directory
 
 
+@pytest.fixture(scope="session")
+def voc_dir(tmp_path_factory):
+    """48 photos of trainval and 10 of test, 4 classes: the last is shown nowhere, others in some only as difficult objects."""
+    from ccssl_tf.data import records, voc_records
+
+    directory, splits = tmp_path_factory.mktemp("voc"), {}
+    for split, size in dict(trainval=48, test=10).items():
+        examples = []
+        for index in range(size):
+            presence = [1 if (index + number) % 3 == 0 else 0 if (index + number) % 5 == 0 else -1 for number in range(3)]
+            height, width = 60 + index % 7, 90 - index % 5
+            examples.append(
+                records.image_example(
+                    encoded=jpeg_of(smooth_picture([len(split), index], height, width)),
+                    filename=f"{index:06d}.jpg".encode(),
+                    height=height,
+                    width=width,
+                    index=index,
+                    extra=voc_records.presence_features([*presence, -1]),
+                )
+            )
+        splits[split] = [records.write_shard(directory / shard_name(split, 0, 1), examples)]
+    Manifest("images", splits, dict(class_names=list("abcd"), source="generated")).write(directory)
+    return directory
+
+
 class RunMaker:
     """Writes run directories under `root`."""
 

@@ -41,14 +41,20 @@ def small_flags(image_dir, tmp_path_factory):
     return settings
 
 
+@pytest.fixture(scope="module")
+def own_flags(voc_dir):
+    """What a task needs besides, by its name."""
+    return dict(voc07_classification=dict(data_dir=str(voc_dir), random_crops=2), nonlinear_probe=dict(frozen_until="conv3"))
+
+
 # Of each kind of task one: resuming all of them takes two minutes.
 _OFTEN_RESUMED = ("jigsaw_pp", "cluster_classification", "attention_transfer", "linear_probe", "context_encoder")
 
 
 @pytest.mark.parametrize("backbone", registry.BACKBONES)
 @pytest.mark.parametrize("name", registry.TASKS)
-def test_two_steps_and_the_contract(name, backbone, small_flags, tmp_path):
-    with flagsaver.flagsaver(**small_flags):
+def test_two_steps_and_the_contract(name, backbone, small_flags, own_flags, tmp_path):
+    with flagsaver.flagsaver(**small_flags | own_flags.get(name, {})):
         task = registry.TASKS[name].from_flags()
         assert isinstance(task, Task)
 
@@ -60,7 +66,7 @@ def test_two_steps_and_the_contract(name, backbone, small_flags, tmp_path):
         assert metrics["step"] == 2 and len(metrics["history"]["train"]) == 2
         assert all(np.isfinite(value) for value in metrics["evaluation"].values())
         assert "chance" in metrics["facts"] and "definition" in metrics["facts"]
-        first, again, later = (next(iter(task.dataset("train", 16, True, (0, epoch)))) for epoch in (0, 0, 1))
+        first, again, later = (next(iter(task.dataset(task.train_split, 16, True, (0, epoch)))) for epoch in (0, 0, 1))
         assert first["seed"].shape == (16, 2) if "seed" in first else not task.trains_backbone
         for key in first:
             np.testing.assert_array_equal(first[key], again[key], err_msg=key)
@@ -72,7 +78,7 @@ def test_two_steps_and_the_contract(name, backbone, small_flags, tmp_path):
 
 @pytest.mark.parametrize("cache", [False, True])
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[] if name in _OFTEN_RESUMED else pytest.mark.slow) for name in registry.TASKS])
-def test_a_resumed_run_has_the_variables_and_metrics_of_a_straight_one(name, cache, small_flags, tmp_path):
+def test_a_resumed_run_has_the_variables_and_metrics_of_a_straight_one(name, cache, small_flags, own_flags, tmp_path):
     if cache and name != "linear_probe":
         pytest.skip("only the linear probe caches features")
 
@@ -86,7 +92,7 @@ def test_a_resumed_run_has_the_variables_and_metrics_of_a_straight_one(name, cac
 
         return training.train(task, build, lambda: optimizers.make_optimizer("adam", 1e-3), workdir=workdir, **options)
 
-    with flagsaver.flagsaver(**small_flags, cache_features=cache):
+    with flagsaver.flagsaver(**small_flags | own_flags.get(name, {}), cache_features=cache):
         straight, straight_metrics, _ = run(tmp_path / "straight", 5)
         run(tmp_path / "resumed", 3)
         resumed, resumed_metrics, _ = run(tmp_path / "resumed", 5)
