@@ -1,15 +1,20 @@
 """Linear probe (paper Tables 4 and 5; Zhang et al. 2016): linear classifiers on frozen layers, all layers at once."""
 
+import pathlib
+
 import keras
 import numpy as np
 import tensorflow as tf
 from absl import flags
 
-from ccssl_tf import network_flags, runtime, stage_flags
-from ccssl_tf.data import image_ops, labels, pipeline
-from ccssl_tf.data.manifest import Manifest
+from ccssl_tf import network_flags, stage_flags
+from ccssl_tf.data import labels, pipeline
+from ccssl_tf.downstream.confusion_picture import confusion_pictures
+from ccssl_tf.downstream.feature_cache import FeatureCache
 from ccssl_tf.errors import FlagError, InputError
 from ccssl_tf.layers.grid_pooling import grid_pool
+from ccssl_tf.metrics.top_k import in_top_k
+from ccssl_tf.models.backbone import backbone_fingerprint
 from ccssl_tf.task import Task
 
 _ENDPOINTS = flags.DEFINE_list("probe_endpoints", None, "Layers to probe; by default the last convolution of each of the five stages.")
@@ -19,10 +24,11 @@ _GRIDS = flags.DEFINE_list(
     "Cells a side each layer is max-pooled to (in the paper 9216 or 9600 numbers a layer).",
 )
 _CACHE = flags.DEFINE_bool(
-    "cache_features", False, "Compute the frozen features once, of central crops, and keep them in memory (no augmentation)."
+    "cache_features", False, "Compute the frozen features once, of central crops, in memory or on disk under --workdir (no augmentation)."
 )
-
-MAX_CACHE_BYTES = 4 * 2**30
+_CACHE_MEMORY = flags.DEFINE_float(
+    "cache_memory_gb", 4.0, "Gigabytes of features a split may take in memory; more are written in shards and read again.", lower_bound=0
+)
 
 
 class LinearProbe(Task):
@@ -31,7 +37,7 @@ class LinearProbe(Task):
     trains_backbone = False
     eval_split = "val"
 
-    def __init__(self, *, data_dir, image_size, endpoints, grids, cache_features, eval_batch_size=64):
+    def __init__(self, *, data_dir, image_size, endpoints, grids, cache_features, cache_memory_gb=4.0, cache_dir=None, eval_batch_size=64):
         """Checks that the images have labels.
 
         Args:
@@ -39,16 +45,18 @@ class LinearProbe(Task):
           image_size: S, pixels.
           endpoints: layer names; None for the last convolution of each stage.
           grids: cells a side, one a layer.
-          cache_features: compute features once, in memory, from central crops.
+          cache_features: compute features once, from central crops.
+          cache_memory_gb: gigabytes of a split's features that are kept in memory; more are written to `cache_dir`.
+          cache_dir: None to refuse what does not fit in memory.
           eval_batch_size: images.
         """
         self.data_dir, self.image_size, self.eval_batch_size = data_dir, image_size, eval_batch_size
         self.endpoints, self.grids, self.cache_features = endpoints, grids, cache_features
         self.class_names = labels.class_names(data_dir, splits=("train", "val"))
-        self._manifest = Manifest.read(data_dir, "images")
+        self.cache_memory_gb, self.cache_dir = cache_memory_gb, cache_dir
         if min(grids, default=0) < 1:
             raise FlagError(f"--probe_grids={','.join(map(str, grids))}: cells a side must be 1 or more")
-        self._backbone, self._cache = None, {}
+        self._backbone = self._cache = None
 
     @classmethod
     def from_flags(cls):
@@ -63,6 +71,8 @@ class LinearProbe(Task):
             endpoints=_ENDPOINTS.value,
             grids=grids,
             cache_features=_CACHE.value,
+            cache_memory_gb=_CACHE_MEMORY.value,
+            cache_dir=pathlib.Path(stage_flags.WORKDIR.value) / "features" if stage_flags.WORKDIR.value else None,
         )
 
     def build_model(self, backbone):
@@ -76,74 +86,54 @@ class LinearProbe(Task):
         if len(self.grids) != len(endpoints):
             raise FlagError(f"--probe_grids has {len(self.grids)} numbers for {len(endpoints)} layers; give one each")
         self.probed = dict(zip(endpoints, self.grids, strict=True))
-        return LinearClassifiers(backbone, self.probed, len(self.class_names), self.image_size)
+        model = LinearClassifiers(backbone, self.probed, len(self.class_names), self.image_size)
+        if self.cache_features:
+            self._cache = FeatureCache(
+                self._features,
+                dim=sum(model.sizes.values()),
+                describe=dict(backbone_fingerprint=backbone_fingerprint(backbone), grids=self.probed, image_size=self.image_size),
+                data_dir=self.data_dir,
+                image_size=self.image_size,
+                directory=self.cache_dir,
+                memory_bytes=int(self.cache_memory_gb * 2**30),
+                batch_size=self.eval_batch_size,
+                strategy=tf.distribute.get_strategy(),
+            )
+        return model
 
     def dataset(self, split, batch_size, training, epoch_seed, first_batch=0):
         """Batches of `image`, or of `features` from the cache."""
         if self.cache_features:
-            return self._cached_dataset(split, batch_size, training, epoch_seed, first_batch)
-        return self._image_batches(split, batch_size, training, epoch_seed, first_batch)
-
-    def _image_batches(self, split, batch_size, training=False, epoch_seed=(0, 0), first_batch=0):
-        def load(parsed):
-            if training:
-                return dict(image=image_ops.augmented_crop(parsed["encoded"], self.image_size, parsed["seed"]))
-            return dict(image=image_ops.evaluation_crop(parsed["encoded"], self.image_size))
-
+            return self._cache.batches(split, batch_size, training, epoch_seed, first_batch)
         options = dict(batch_size=batch_size, training=training, epoch_seed=epoch_seed, first_batch=first_batch)
-        return pipeline.batches(self.data_dir, split, load=load, **options)
+        return pipeline.augmented_images(self.data_dir, split, image_size=self.image_size, **options)
 
-    def _cached_dataset(self, split, batch_size, training, epoch_seed, first_batch):
-        if split not in self._cache:
-            self._cache[split] = self._compute_features(split)
-        features, classes = self._cache[split]
-        order = np.random.default_rng(list(epoch_seed)).permutation(len(classes)) if training else np.arange(len(classes))
-        if training and len(order) < batch_size:
-            raise InputError(f"{self.data_dir}: split {split} has {len(order)} images, fewer than one batch; use a smaller --batch_size")
-        count = len(order) // batch_size if training else -(-len(order) // batch_size)
-        weight = np.arange(count * batch_size) < len(order)
-        order = np.resize(order, count * batch_size)
-        batches = tf.data.Dataset.from_tensor_slices((order.reshape(count, -1), weight.reshape(count, -1).astype(np.float32)))
-
-        def gather(rows, row_weight):
-            return dict(features=tf.gather(features, rows), label=tf.gather(classes, rows), index=rows, weight=row_weight)
-
-        return batches.skip(first_batch).map(gather).prefetch(2)
-
-    def _compute_features(self, split):
-        total, dim = self._manifest.num_examples(split), self._model_dim()
-        if total * dim * 2 > MAX_CACHE_BYTES:
-            raise InputError(
-                f"--cache_features: {total} images x {dim} numbers need {total * dim * 2 / 2**30:.1f} GB, more than "
-                f"{MAX_CACHE_BYTES / 2**30:.0f}; use --nocache_features or smaller --probe_grids"
-            )
-        features, classes = np.empty([total, dim], np.float16), np.empty([total], np.int64)
-        compute = tf.function(lambda images: pooled_features(self._backbone, self.probed, images), autograph=False)
-        progress, done = runtime.Progress(f"features of {split}", total, "images"), 0
-        for batch in self._image_batches(split, self.eval_batch_size):
-            rows = min(self.eval_batch_size, total - done)
-            # float16 holds what linear classifiers need; large values are clipped to its range.
-            block = np.clip(compute(batch["image"]).numpy()[:rows], -65504, 65504)
-            features[done : done + rows], classes[done : done + rows] = block, batch["label"].numpy()[:rows]
-            done += rows
-            progress.update(done)
-        return tf.constant(features), tf.constant(classes)
-
-    def _model_dim(self):
-        image = tf.zeros([1, self.image_size, self.image_size, 3], tf.uint8)
-        return int(pooled_features(self._backbone, self.probed, image).shape[1])
+    def _features(self, images):
+        return pooled_features(self._backbone, self.probed, images)
 
     def loss(self, model, batch, training):
-        """Sum of the layers' cross-entropies, and `accuracy/<layer>`."""
+        """Sum of the layers' cross-entropies, `accuracy/<layer>` and, of more than five classes, `top5/<layer>`."""
         if "features" in batch:
             features = tf.cast(batch["features"], tf.float32)
         else:
-            features = tf.stop_gradient(pooled_features(model.backbone, self.probed, batch["image"]))
+            features = tf.stop_gradient(self._features(batch["image"]))
         losses, metrics = 0.0, {}
         for layer, logits in model.classify(features, training=training).items():
             losses += tf.nn.sparse_softmax_cross_entropy_with_logits(batch["label"], logits)
-            metrics[f"accuracy/{layer}"] = tf.cast(tf.equal(tf.argmax(logits, -1), batch["label"]), tf.float32)
+            metrics[f"accuracy/{layer}"] = in_top_k(logits, batch["label"], 1)
+            if len(self.class_names) > 5:
+                metrics[f"top5/{layer}"] = in_top_k(logits, batch["label"], 5)
         return losses, metrics
+
+    def pictures(self, model):
+        """`confusion`: which classes are taken for which by the classifier that is right most often, where there are few."""
+
+        @tf.function(autograph=False)
+        def answers(batch):
+            features = tf.cast(batch["features"], tf.float32) if "features" in batch else self._features(batch["image"])
+            return {layer: tf.argmax(logits, -1) for layer, logits in model.classify(features, training=False).items()}
+
+        return confusion_pictures(self, self.class_names, answers)
 
     def facts(self):
         """What was probed and how the accuracy is computed."""

@@ -100,13 +100,12 @@ def test_each_layer_learns_on_its_own(image_dir):
     np.testing.assert_allclose(together, tape.gradient(alone, kernel.value), rtol=1e-4, atol=1e-5)
 
 
-def test_refusals(image_dir, tmp_path, monkeypatch):
+def test_refusals(image_dir, tmp_path):
     with pytest.raises(InputError, match="no endpoint conv9"):
         make_task(image_dir, endpoints=["conv9"], grids=[2]).build_model(backbone())
     with pytest.raises(FlagError, match="--probe_grids has 2 numbers for 5 layers"):
         make_task(image_dir, grids=[2, 2]).build_model(backbone())
-    monkeypatch.setattr(lib, "MAX_CACHE_BYTES", 1000)
-    task = make_task(image_dir, cache_features=True)
+    task = make_task(image_dir, cache_features=True, cache_memory_gb=1e-6)
     task.build_model(backbone())
     with pytest.raises(InputError, match="--nocache_features"):
         task.dataset("train", 16, True, (0, 0))
