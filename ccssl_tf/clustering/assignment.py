@@ -7,16 +7,18 @@ them. `on_rows(done, labels, squares, sums)` is called when the rows before `don
 """
 
 import dataclasses
+import functools
 
 import numpy as np
 
 from ccssl_tf.clustering import distances
+from ccssl_tf.clustering.block_threads import BlockThreads, parts
 from ccssl_tf.errors import InputError
 
 _CHUNK_BYTES = 256 << 20
 _MAX_CHUNK_ROWS = 8192
 # Rows whose product is computed together, and rows of which what is computed one by one stays in the processor's cache.
-_BLOCK_ROWS = 1024
+_BLOCK_ROWS = 512
 _MEASURED_ROWS = 128
 
 
@@ -121,22 +123,25 @@ def _nearest_from(first, reader, centroids, labels, squares, on_chunk=lambda sta
     count, dim = reader.source.num_examples, reader.source.dim
     shift = centroids.mean(axis=0, dtype=np.float64).astype(np.float32)
     shifted, norms = distances.shift_centroids(centroids, shift)
-    shifted = distances.Gathered(len(centroids), dim).take(shifted, np.arange(len(centroids)))
-    copies, end = distances.Gathered(_BLOCK_ROWS, dim), first
-    for start, chunk in reader.from_row(first):
-        end = start + len(chunk)
-        if end > count:
-            break
-        for at in range(0, len(chunk), _BLOCK_ROWS):
-            index = np.arange(at, min(at + _BLOCK_ROWS, len(chunk)))
-            rows = copies.take(chunk, index)
-            rows -= shift
-            scores = distances.product(rows, shifted)
-            scores += norms
-            labels[start + index] = scores.argmin(axis=1)
-        measure(chunk, centroids, labels[start:end], squares[start:end], copies)
-        check_finite(reader, squares, start, end)
-        on_chunk(start, chunk)
+    threads, end = BlockThreads(_BLOCK_ROWS, 1, dim, reader.check_stop), first
+
+    def assign(start, chunk, index):
+        rows = threads.rows.take(chunk, index)
+        rows -= shift
+        scores = rows @ shifted.T
+        scores += norms
+        labels[start + index] = scores.argmin(axis=1)
+        own = slice(start + index[0], start + index[-1] + 1)
+        measure(chunk[index[0] : index[-1] + 1], centroids, labels[own], squares[own], threads.rows)
+
+    with threads.one_product_each():
+        for start, chunk in reader.from_row(first):
+            end = start + len(chunk)
+            if end > count:
+                break
+            threads.run(functools.partial(assign, start, chunk), parts(np.arange(len(chunk)), _BLOCK_ROWS))
+            check_finite(reader, squares, start, end)
+            on_chunk(start, chunk)
     if end != count:
         raise InputError(f"features: a pass gave {end} rows or more instead of {count}; every pass must give the same rows")
 

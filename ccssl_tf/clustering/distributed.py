@@ -19,8 +19,7 @@ from ccssl_tf.errors import InputError
 
 def make_assignment(kind, reader, labels, sums, strategy):
     """Returns `kind(reader, labels, sums)`, or what does its work on several replicas (see `assignment` for the contract)."""
-    # What skips distances works in this process's memory; a GPU has computed them all by then.
-    if distribution.local_replicas(strategy) > 1 or tf.config.list_logical_devices("GPU"):
+    if _on_replicas(strategy):
         kind = functools.partial(ReplicaAssignment, strategy=strategy)
     if distribution.worker(strategy)[1] > 1:
         return WorkerAssignment(reader, labels, sums, kind=kind, strategy=strategy)
@@ -29,8 +28,18 @@ def make_assignment(kind, reader, labels, sums, strategy):
 
 def nearest(reader, centroids: np.ndarray, strategy) -> tuple[np.ndarray, np.ndarray]:
     """Returns labels [N] int32 and squared distances [N] float32 as `assignment.nearest`, each worker computing its part."""
-    found = assignment.nearest(reader_of_worker(reader, strategy), centroids)
+    reader = reader_of_worker(reader, strategy)
+    if _on_replicas(strategy):
+        pass_ = ReplicaAssignment(reader, None, None, strategy=strategy).step(centroids)
+        found = pass_.labels, pass_.squares
+    else:
+        found = assignment.nearest(reader, centroids)
     return tuple(distribution.concatenate_over_workers(values, strategy) for values in found)
+
+
+def _on_replicas(strategy):
+    """Whether the devices compute every distance: what skips some works on CPUs, and a GPU has computed them all by then."""
+    return distribution.local_replicas(strategy) > 1 or bool(tf.config.list_logical_devices("GPU"))
 
 
 def reader_of_worker(reader, strategy):
