@@ -42,7 +42,7 @@ def main():
     if runtime.DRY_RUN.value:
         print(f"would write them into {stage_flags.WORKDIR.value}")
         return
-    inputs = dict(data_dir=stage_flags.DATA_DIR.value, init_backbone=network_flags.INIT_BACKBONE.value, **extractor.inputs())
+    inputs = dict(data_dir=stage_flags.DATA_DIR.value, init_backbone=network_flags.init_backbone(), **extractor.inputs())
     with Workdir(stage_flags.WORKDIR.value, inputs=inputs, writes=distribution.is_chief(strategy)) as workdir:
         if workdir.is_done:
             print(f"{workdir.path}: already complete")

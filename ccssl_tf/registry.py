@@ -69,7 +69,7 @@ AttentionTransfer.base_tasks = TASKS
 
 # Flags that describe the kernels of a network -> the constructor's argument; and arguments that do not touch the kernels.
 _ARCHITECTURE_FLAGS = {"width_multiplier": "width_multiplier", "normalization": "normalization", "alexnet_order": "order"}
-_FREE_ARGUMENTS = ("conv1_stride", "image_size", "fc_units", "dropout_rate", "avg_pool")
+_FREE_ARGUMENTS = ("conv1_stride", "is_padded", "image_size", "fc_units", "dropout_rate", "avg_pool")
 
 
 def lookup(table: dict, name: str, flag: str):
@@ -110,7 +110,7 @@ def build_backbone(*, with_fc: bool = False, colors: str | None = None, keep_fc:
     Raises:
       InputError: --backbone, --width_multiplier, --normalization or --alexnet_order is given and says otherwise than the file.
     """
-    path, name = network_flags.INIT_BACKBONE.value, network_flags.BACKBONE.value
+    path, name = network_flags.init_backbone(), network_flags.BACKBONE.value
     chosen, which = backbone_kind(name)
     options = dict(image_size=network_flags.IMAGE_SIZE.value, with_fc=with_fc, colors=colors)
     if not path:

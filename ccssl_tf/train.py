@@ -74,7 +74,7 @@ def main():
         )
         return
     runtime.seed_everything(runtime.SEED.value)
-    inputs = dict(data_dir=stage_flags.DATA_DIR.value, init_backbone=network_flags.INIT_BACKBONE.value, **task.inputs())
+    inputs = dict(data_dir=stage_flags.DATA_DIR.value, init_backbone=network_flags.init_backbone(), **task.inputs())
     chief = distribution.is_chief(strategy)
     with Workdir(stage_flags.WORKDIR.value, inputs=inputs, writes=chief) as workdir:
         if workdir.is_done:
@@ -125,7 +125,7 @@ def rescaled(build_backbone, task):
     keras.config.set_dtype_policy("float32")
     network = build_backbone()
     keras.config.set_dtype_policy(policy)
-    start = network_flags.INIT_BACKBONE.value
+    start = network_flags.init_backbone()
     with_kernel = {layer.name for layer in network.layers if hasattr(layer, "kernel")}
     fresh = with_kernel - ({layer.name for layer in network.transferred_layers(task.keep_fc)} if start else set())
     images = pipeline.evaluation_images(

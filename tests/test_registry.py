@@ -147,3 +147,17 @@ def test_backbones_are_looked_up_here_and_in_keras_applications():
         InputError, match="--backbone=resnet50: unknown; there are alexnet, vgg16 and those of keras.applications, .*ResNet50"
     ):
         registry.backbone_kind("resnet50")
+
+
+def test_the_word_random_is_no_file():
+    with flagsaver.flagsaver(init_backbone="random", image_size=64, width_multiplier=0.1):
+        assert registry.build_backbone().weights_from is None
+
+
+@pytest.mark.slow
+def test_frozen_fully_connected_layers_come_from_the_file(tmp_path):
+    source = AlexNet(width_multiplier=0.1, fc_units=(24, 16), image_size=128)
+    save_backbone(source, tmp_path)
+    with flagsaver.flagsaver(init_backbone=str(tmp_path), image_size=128):
+        kept = registry.build_backbone(with_fc=True, keep_fc=True)
+        np.testing.assert_array_equal(kept.get_layer("fc7").kernel, source.get_layer("fc7").kernel)

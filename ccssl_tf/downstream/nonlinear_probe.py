@@ -114,8 +114,8 @@ class NonlinearProbe(Task):
             frozen_until=self.frozen_until,
             frozen_layers=self.frozen,
             num_crops=self.num_crops,
-            definition=f"top-1 on the val split, {crops}, after the last step; layers up to {self.frozen_until} frozen, the others "
-            "trained from scratch",
+            definition=f"top-1 on the val split, {crops}, after the last step; layers up to the one named frozen, the others trained "
+            "from scratch",
         )
 
 

@@ -6,7 +6,7 @@ from ccssl_tf import workdir as workdir_lib
 from ccssl_tf.reporting import cluster_section, transfer_section
 from ccssl_tf.reporting import summary as summary_lib
 from ccssl_tf.reporting.elements import figure, percent_of, table, text
-from ccssl_tf.reporting.runs import Run, RunSet
+from ccssl_tf.reporting.runs import EVALUATIONS, Run, RunSet
 from ccssl_tf.reporting.summary import percent
 
 _PICTURE_CAPTIONS = {
@@ -18,7 +18,15 @@ _PICTURE_CAPTIONS = {
     "inpainting": "The image with its holes, the network's answer, and the image.",
     "rotation": "Image as shown, and turned back by what the network answers.",
     "classification": "Image, its class, and what the network answers with which probability.",
+    "confusion": "How often each class (row) is taken for which (column).",
+    "ranking": "For each class the photos the network is surest of (frame green: it is there, red: it is not, grey: difficult).",
     "counting": "The tiles of an image, and the halved image whose counts the network finds nearest to their sum.",
+}
+
+
+_PROBED = {
+    "linear_probe": "The network is frozen, and a classifier is trained with labels on each of its layers.",
+    "nonlinear_probe": "The network is frozen up to a layer, and what is behind it is trained from scratch with labels.",
 }
 
 
@@ -35,6 +43,7 @@ def page(runs: RunSet, summary: dict, drawings: dict, reference: dict | None) ->
     sections = [
         _head(runs, summary),
         *(_probes(runs, summary, task, drawings, reference) for task in summary["probes"]),
+        *(_evaluation(runs, summary, task) for task in summary["evaluations"]),
         _training(runs, summary, drawings),
         cluster_section.section(runs, summary, drawings),
         transfer_section.section(runs, summary, drawings),
@@ -103,12 +112,45 @@ def _probes(runs, summary, task, drawings, reference):
     small = " Small print: least and greatest of the seeds." if several else ""
     return (
         f"<h2>{text(task.replace('_', ' ').capitalize())}s: what each layer knows</h2>\n"
-        "<p>The network is frozen, and a classifier is trained with labels on each of its layers. Accuracy on held-out images, in %. "
+        f"<p>{_PROBED.get(task, _PROBED['linear_probe'])} Accuracy on held-out images, in %. "
         f"Bold: the best network for that layer.{small}{remark}</p>\n"
         + table(["", *map(text, endpoints)], rows)
         + figure(drawings["probes"][task], "Accuracy by layer." + (" Bars: range over seeds." if several else ""), "Accuracy by layer")
         + _how(runs, entries, summary_lib.PROBE_DEFINITION)
+        + _pictures(runs, entries)
     )
+
+
+def _evaluation(runs, summary, task):
+    """The networks under one evaluation: its main number first, then whatever else is a mean; pictures of the best."""
+    main, title = EVALUATIONS[task]
+    entries = summary["evaluations"][task]["networks"]
+    names = {name: None for entry in entries for name in entry["evaluation"] if "/" not in name and name not in (main, "loss")}
+    columns = [main, *names]
+    rows = []
+    for entry in entries:
+        steps = {run.name: run.metrics.get("step", "-") for run in runs.runs}[entry["runs"][0]]
+        chance = percent_of(entry["chance"]) if entry["chance"] else "-"
+        rows.append([text(entry["network"]), *(percent(entry["evaluation"].get(name)) for name in columns), chance, text(steps)])
+    head = ["", *(text(name.replace("_", " ")) for name in columns), "chance", "steps"]
+    best = sorted(entries, key=lambda entry: -entry["evaluation"].get(main, {}).get("mean", -1))
+    return (
+        f"<h2>{text(title)}</h2>\n<p>The network is fine-tuned; numbers in %, least and greatest of several seeds in brackets.</p>\n"
+        + table(head, rows)
+        + _how(runs, entries, main.replace("_", " "))
+        + _pictures(runs, best)
+    )
+
+
+def _pictures(runs, entries):
+    """What the first run of the first of the entries that drew something has drawn."""
+    by_name = {run.name: run for run in runs.runs}
+    drawn = next((by_name[name] for entry in entries for name in entry["runs"] if by_name[name].pictures), None)
+    parts = []
+    for name, picture in drawn.pictures.items() if drawn else ():
+        caption = _PICTURE_CAPTIONS.get(name, "What goes in, what is asked, what the model answers.")
+        parts.append(figure(picture, f"{caption} Run {text(drawn.name)}.", f"{name} of {drawn.name}", "pixels"))
+    return "".join(parts)
 
 
 def _reference_ranges(task, entries, reference):
@@ -184,7 +226,7 @@ def filter_pictures(runs: RunSet) -> list[tuple[str, Run]]:
     found = {}
     for run in runs.finished:
         name = runs.network(run)
-        if run.task and run.picture("conv1_filters") and (name == "random" or not run.task.endswith("_probe")):
+        if run.task and run.picture("conv1_filters") and (name == "random" or not run.is_evaluation):
             found.setdefault(name, run)
     return sorted(found.items(), key=lambda item: (item[0] != "random", "CC+" in item[0], item[0]))
 
@@ -221,7 +263,7 @@ def _stages(runs):
 
 def _next_steps(runs):
     exports = [run for run in runs.finished if run.module == "ccssl_tf.export"]
-    trained = [run for run in runs.finished if run.task and (run.path / "backbone.keras").is_file() and not run.task.endswith("_probe")]
+    trained = [run for run in runs.finished if run.task and (run.path / "backbone.keras").is_file() and not run.is_evaluation]
     if not exports and not trained:
         return ""
     parts = ["<h2>Use it</h2>\n"]

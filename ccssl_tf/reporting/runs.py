@@ -14,6 +14,12 @@ from ccssl_tf.errors import CorruptArtifactError, InputError
 _TASK_NAMES = {"jigsaw_pp": "Jigsaw++", "split_brain": "Split-brain"}
 _EXTRACTOR_NAMES = {"hog": "HOG", "external": "external features"}
 _CONTROLS = {"balanced_sampling": "balanced", "shuffle_labels": "shuffled labels"}
+# Evaluations but the probes -> their main number and how it is called.
+EVALUATIONS = {
+    "voc07_classification": ("mean_average_precision", "VOC 2007 classification: mean average precision"),
+    "fast_rcnn": ("mean_average_precision", "VOC 2007 detection: mean average precision"),
+    "fcn": ("mean_iou", "Segmentation: mean intersection over union"),
+}
 _SET_ASIDE = re.compile(r"\.old-\d+$")
 # Two runs that differ in nothing else are seeds of one experiment.
 _NOT_IDENTITY = workdir_lib.FREE_FLAGS | {"seed"}
@@ -53,6 +59,11 @@ class Run:
     def task(self) -> str | None:
         """The training task, None for other commands."""
         return self.flags.get("task") if self.module == "ccssl_tf.train" else None
+
+    @property
+    def is_evaluation(self) -> bool:
+        """Whether it tells how good another network is."""
+        return bool(self.task) and (self.task.endswith("_probe") or self.task in EVALUATIONS)
 
     @property
     def seed(self) -> int:
@@ -140,7 +151,7 @@ class RunSet:
 
     def network(self, run: Run) -> str:
         """Returns what the paper would call the network of `run`: random, Jigsaw++, vgg-Jigsaw++, CC+Jigsaw++, CC+HOG, ..."""
-        if run.task is None or run.task.endswith("_probe"):
+        if run.task is None or run.is_evaluation:
             return self._network_read(run, "init_backbone")
         prefix = "vgg-" if run.flags.get("backbone") == "vgg16" else ""
         if run.task == "cluster_classification":
@@ -163,8 +174,12 @@ class RunSet:
         return self.network(source) if source else f"from {pathlib.Path(run.inputs[flag]['path']).name}"
 
     def identity(self, run: Run) -> str:
-        """Returns a digest of everything that decides the result of `run`, and of what it was made from, but the seeds."""
-        own = {name: value for name, value in run.flags.items() if name not in _NOT_IDENTITY and name not in run.inputs}
+        """Returns a digest of everything that decides the result of `run`, and of what it was made from, but the seeds.
+
+        The nonlinear probes of the layers of a network are one experiment, as the layers of a linear probe are.
+        """
+        free = _NOT_IDENTITY | ({"frozen_until"} if run.task == "nonlinear_probe" else set())
+        own = {name: value for name, value in run.flags.items() if name not in free and name not in run.inputs}
         inputs = {}
         for flag, record in run.inputs.items():
             source = self.source(run, flag)

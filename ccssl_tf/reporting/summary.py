@@ -4,7 +4,7 @@ import math
 import re
 
 from ccssl_tf.reporting import transfers as transfers_lib
-from ccssl_tf.reporting.runs import Run, RunSet
+from ccssl_tf.reporting.runs import EVALUATIONS, Run, RunSet
 
 SCHEMA_VERSION = 1
 PROBE_DEFINITION = "share of held-out images whose class gets the greatest logit of a linear classifier on the frozen layer"
@@ -14,35 +14,38 @@ def summarise(runs: RunSet) -> dict:
     """Returns everything `summary.json` holds; fully determined by the runs, with no time, machine or absolute path in it.
 
     Returns:
-      {"runs": [one dict per run], "probes": {task: {"endpoints": [...], "networks": [...]}}, "training": [...], "clusters": [...],
-      "transfers": [...]}. Entries of `networks`, `training` and `clusters` are over the seeds of one experiment: `seeds`, `runs`, and
-      `evaluation` with {"mean", "min", "max", "std", "values"} by metric, `std` being the sample standard deviation (0 for one seed);
-      those of `training` have the like of the last training batches in `training`. An entry of `transfers` names its `student`, its
-      `teacher` and the entries of the others that tell of them.
+      {"runs": [one dict per run], "probes": {task: {"endpoints": [...], "networks": [...]}}, "evaluations": {task: {"metric": name,
+      "networks": [...]}}, "training": [...], "clusters": [...], "transfers": [...]}. Entries of `networks`, `training` and `clusters` are
+      over the seeds of one experiment: `seeds`, `runs`, and `evaluation` with {"mean", "min", "max", "std", "values"} by metric, `std`
+      being the sample standard deviation (0 for one seed); those of `training` have the like of the last training batches in `training`.
+      An entry of `transfers` names its `student`, its `teacher` and the entries of the others that tell of them.
     """
     groups = {}
     for run in runs.finished:
         if _numbers(run):
             groups.setdefault(runs.identity(run), []).append(run)
     groups = {identity: sorted(group, key=lambda run: (run.seed, run.name)) for identity, group in groups.items()}
-    probes, training, clusters, entries_of = {}, [], [], {}
+    probes, evaluations, training, clusters, entries_of = {}, {}, [], [], {}
     for identity, group in groups.items():
         entry = entries_of[identity] = _entry(runs, group)
         if group[0].task and group[0].task.endswith("_probe"):
             probes.setdefault(group[0].task, []).append(entry)
+        elif group[0].is_evaluation:
+            evaluations.setdefault(group[0].task, []).append(entry)
         elif group[0].task:
             entry |= dict(task=group[0].task, training=_shared_statistics([run.metrics.get("training", {}) for run in group]))
             training.append(entry)
         elif group[0].module == "ccssl_tf.cluster":
             entry |= dict(network=runs.clustered(group[0]))
             clusters.append(entry)
-    for entries in (*probes.values(), training, clusters):
+    for entries in (*probes.values(), *evaluations.values(), training, clusters):
         _tell_apart(entries)
         entries.sort(key=lambda entry: _order(entry["network"]))
     return dict(
         schema_version=SCHEMA_VERSION,
         runs=[_run_entry(runs, run) for run in runs.runs],
         probes={task: dict(endpoints=_endpoints(entries), networks=entries) for task, entries in sorted(probes.items())},
+        evaluations={task: dict(metric=EVALUATIONS[task][0], networks=entries) for task, entries in sorted(evaluations.items())},
         training=training,
         clusters=clusters,
         transfers=_transfers(runs, groups, entries_of),
@@ -58,7 +61,7 @@ def _transfers(runs, groups, entries_of):
             key = runs.identity(of) if of else None if "init_backbone" in group[0].inputs else "random"
             probed.setdefault(key, []).append((group[0].task, entries_of[identity]["network"]))
     for identity, group in groups.items():
-        transfer = transfers_lib.transfer_of(runs, group[0]) if group[0].task and not group[0].task.endswith("_probe") else None
+        transfer = transfers_lib.transfer_of(runs, group[0]) if group[0].task and not group[0].is_evaluation else None
         if transfer is None:
             continue
         clusters = entries_of.get(transfer.clusters and runs.identity(transfer.clusters))
@@ -118,14 +121,18 @@ def _shared_statistics(numbers):
 
 
 def _entry(runs, group):
+    numbers = [_numbers(run) for run in group]
+    # Each run of a nonlinear probe has the numbers of one layer.
+    names = {name for of_run in numbers for name in of_run if "/" in name} if group[0].task == "nonlinear_probe" else set()
+    of_layers = {name: _statistics([of_run[name] for of_run in numbers if name in of_run]) for name in sorted(names)}
     return dict(
         network=runs.network(group[0]),
         backbone=group[0].flags.get("backbone"),
         data=runs.data(group[0]),
-        seeds=[run.seed for run in group],
+        seeds=list(dict.fromkeys(run.seed for run in group)),
         runs=[run.name for run in group],
         chance=group[0].chance,
-        evaluation=_shared_statistics([_numbers(run) for run in group]),
+        evaluation=_shared_statistics(numbers) | of_layers,
         qualifiers=transfers_lib.qualifiers(runs, group[0]),
     )
 
@@ -177,16 +184,26 @@ def seeds_of(entries: list[dict]) -> str:
 
 
 def format_probe_tables(summary: dict) -> str:
-    """Returns the probe tables as text for a terminal, "" when there are no probes."""
+    """Returns the tables of probes and other evaluations as text for a terminal, "" when there are none."""
     blocks = []
     for task, table in summary["probes"].items():
         rows = [["", *table["endpoints"]]]
         for entry in table["networks"]:
             cells = [percent(entry["evaluation"].get(f"accuracy/{endpoint}")) for endpoint in table["endpoints"]]
             rows.append([entry["network"], *cells])
-        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-        lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
-        over = seeds_of(table["networks"])
-        over = f"mean (min-max) of {over}" if over.startswith("seeds") else over
-        blocks.append("\n".join([f"{task}: accuracy on held-out images in %, {over}", *(f"  {line}" for line in lines), ""]))
+        blocks.append(_block(f"{task}: accuracy on held-out images", rows, table["networks"]))
+    for task, table in summary["evaluations"].items():
+        names = {name: None for entry in table["networks"] for name in entry["evaluation"] if "/" not in name and name != "loss"}
+        columns = [table["metric"], *(name for name in names if name.startswith("mean_") and name != table["metric"])][:4]
+        rows = [["", *(name.replace("mean_average_precision", "mAP").replace("_", " ") for name in columns)]]
+        rows += [[entry["network"], *(percent(entry["evaluation"].get(name)) for name in columns)] for entry in table["networks"]]
+        blocks.append(_block(f"{task}: {table['metric'].replace('_', ' ')}", rows, table["networks"]))
     return "\n".join(blocks)
+
+
+def _block(title, rows, entries):
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
+    over = seeds_of(entries)
+    over = f"mean (min-max) of {over}" if over.startswith("seeds") else over
+    return "\n".join([f"{title} in %, {over}", *(f"  {line}" for line in lines), ""])

@@ -35,7 +35,7 @@ class Transfer:
 
 def transfer_of(runs: RunSet, run: Run | None) -> Transfer | None:
     """Returns the transfer that `run` ends: of a student, a probe of one, or a clustering; None if it is none of these."""
-    if run is not None and run.task and run.task.endswith("_probe"):
+    if run is not None and run.is_evaluation:
         run = runs.source(run, "init_backbone")
     if run is None or run.module != "ccssl_tf.cluster" and not any(flag in run.inputs for flag in _TAUGHT_BY):
         return None

@@ -169,3 +169,45 @@ def test_crops_have_static_shapes_inside_a_pipeline():
     ):
         shape = dataset.map(function).element_spec.shape
         assert shape == [shape[0], shape[0], 3] and shape[0] in (32, 128)
+
+
+@pytest.mark.parametrize("size", [32, 128])
+def test_ten_crops_are_corners_and_centre_and_their_mirrors(size):
+    encoded = jpeg_of(smooth_picture(5, 200, 170))
+    crops = image_ops.evaluation_crops(encoded, size, 10).numpy()
+    assert crops.shape == (10, size, size, 3) and crops.dtype == np.uint8
+    if size < 128:
+        side, margin = size + 4, 2
+        square = np.pad(image_ops.center_crop(encoded, size, size).numpy(), [(margin, margin), (margin, margin), (0, 0)], mode="reflect")
+    else:
+        side = round(size * 256 / 227)
+        square = image_ops.center_crop(encoded, side, side).numpy()
+    last, middle = side - size, (side - size) // 2
+    for number, (top, left) in enumerate([(0, 0), (0, last), (last, 0), (last, last), (middle, middle)]):
+        np.testing.assert_array_equal(crops[number], square[top : top + size, left : left + size])
+        np.testing.assert_array_equal(crops[5 + number], crops[number][:, ::-1])
+    np.testing.assert_array_equal(crops[4], image_ops.evaluation_crop(encoded, size))
+    np.testing.assert_array_equal(image_ops.evaluation_crops(encoded, size, 1)[0], crops[4])
+
+
+def test_crops_of_a_random_scale_are_parts_of_the_photo():
+    encoded = jpeg_of(smooth_picture(6, 500, 375))
+    photo = np.asarray(Image.open(io.BytesIO(encoded)))
+    sides, mirrored = [], 0
+    for number in range(30):
+        seed = tf.constant([3, number], tf.int64)
+        crop = image_ops.random_scale_crop(encoded, 48, 0.5, 2.0, seed).numpy()
+        draws = tf.random.stateless_uniform([4], seed).numpy()
+        side = min(375, round(227 / (0.5 + draws[0] * 1.5)))
+        top, left = int(draws[1] * (501 - side)), int(draws[2] * (376 - side))
+        expected = np.asarray(Image.fromarray(photo[top : top + side, left : left + side]).resize((48, 48), Image.Resampling.BILINEAR))
+        expected = expected[:, ::-1] if draws[3] < 0.5 else expected
+        assert np.abs(crop.astype(int) - expected).max() <= 4
+        sides.append(side)
+        mirrored += draws[3] < 0.5
+    assert 113 <= min(sides) < 160 and 300 < max(sides) <= 375 and 5 < mirrored < 25
+
+
+def test_a_small_photo_is_cropped_to_its_shorter_side():
+    crop = image_ops.random_scale_crop(jpeg_of(smooth_picture(7, 40, 60)), 32, 0.5, 2.0, tf.constant([0, 0], tf.int64))
+    assert crop.shape == (32, 32, 3)

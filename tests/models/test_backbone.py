@@ -242,3 +242,20 @@ def test_weights_that_are_not_those_recorded_are_refused(tmp_path):
     AlexNet(**SMALL).save(tmp_path / "backbone.keras")
     with pytest.raises(CorruptArtifactError, match="backbone.keras: .*fingerprint"):
         load_backbone(tmp_path)
+
+
+def test_fully_connected_layers_are_copied_only_on_demand():
+    def network(size=32, units=(6, 5)):
+        return AlexNet(stem="small", width_multiplier=0.05, fc_units=units, image_size=size)
+
+    source = network()
+    for keep_fc in (False, True):
+        target = network()
+        copy_convolutions(source, target, "file", keep_fc)
+        np.testing.assert_array_equal(target.get_layer("conv5").kernel, source.get_layer("conv5").kernel)
+        for name in ("fc6", "fc7"):
+            assert np.array_equal(target.get_layer(name).kernel, source.get_layer(name).kernel) == keep_fc
+    with pytest.raises(InputError, match="file: its fc6 is .*, the network being built has .*; keep its --image_size"):
+        copy_convolutions(network(64), network(), "file", keep_fc=True)
+    with pytest.raises(InputError, match="file: has no fc6 to keep"):
+        copy_convolutions(network(units=()), network(), "file", keep_fc=True)

@@ -121,3 +121,40 @@ def test_students_that_differ_in_their_clusters_are_called_by_them(runs):
     training = next(entry for entry in summary["training"] if entry["network"] == names[2])
     assert training["training"]["accuracy"]["mean"] == 0.6
     assert not any("qualifiers" in entry for entry in (*summary["training"], *summary["clusters"]))
+
+
+def test_the_layers_of_nonlinear_probes_are_one_row(runs):
+    runs.method()
+    for seed in (0, 1):
+        for place, layer in enumerate(("conv1", "conv3")):
+            runs.add(
+                f"frozen{seed}_{layer}",
+                f"ccssl_tf.train --task=nonlinear_probe --frozen_until={layer}",
+                inputs=dict(data_dir="data", init_backbone="cc"),
+                flags=dict(seed=str(seed)),
+                metrics=dict(evaluation={f"accuracy/{layer}": 0.5 - 0.1 * place + 0.02 * seed, "loss": 1.0}),
+            )
+    summary = summary_lib.summarise(RunSet(runs.root))
+    table = summary["probes"]["nonlinear_probe"]
+    assert table["endpoints"] == ["conv1", "conv3"]
+    (entry,) = table["networks"]
+    assert entry["network"] == "CC+Jigsaw++" and entry["seeds"] == [0, 1] and len(entry["runs"]) == 4
+    assert entry["evaluation"]["accuracy/conv1"]["values"] == [0.5, 0.52]
+    assert entry["evaluation"]["accuracy/conv3"]["mean"] == pytest.approx(0.41)
+    assert "nonlinear_probe: accuracy" in summary_lib.format_probe_tables(summary)
+
+
+def test_other_evaluations_have_tables_of_their_own(runs):
+    runs.method()
+    for name, init, value in (("voc_random", None, 0.4), ("voc_cc", "cc", 0.6)):
+        evaluation = dict(mean_average_precision=value, mean_average_precision_step=value - 0.01)
+        inputs = dict(data_dir="data") | (dict(init_backbone=init) if init else {})
+        command = f"ccssl_tf.train --task=voc07_classification --workdir={name}"
+        runs.add(name, command, inputs=inputs, metrics=dict(evaluation=evaluation | {"average_precision/cat": 0.1}), output="backbone.json")
+    summary = summary_lib.summarise(RunSet(runs.root))
+    table = summary["evaluations"]["voc07_classification"]
+    assert [entry["network"] for entry in table["networks"]] == ["random", "CC+Jigsaw++"]
+    assert not any(entry["task"] == "voc07_classification" for entry in summary["training"])
+    lines = summary_lib.format_probe_tables(summary).split("voc07_classification")[1].splitlines()
+    assert lines[0] == ": mean average precision in %, seed 0"
+    assert lines[1].split() == ["mAP", "mAP", "step"] and lines[3].split() == ["CC+Jigsaw++", "60.0", "59.0"]
