@@ -7,7 +7,6 @@ them. `on_rows(done, labels, squares, sums)` is called when the rows before `don
 """
 
 import dataclasses
-import functools
 
 import numpy as np
 
@@ -18,7 +17,7 @@ from ccssl_tf.errors import InputError
 _CHUNK_BYTES = 256 << 20
 _MAX_CHUNK_ROWS = 8192
 # Rows whose product is computed together, and rows of which what is computed one by one stays in the processor's cache.
-_BLOCK_ROWS = 512
+_BLOCK_ROWS = 1024
 _MEASURED_ROWS = 128
 
 
@@ -123,36 +122,41 @@ def _nearest_from(first, reader, centroids, labels, squares, on_chunk=lambda sta
     count, dim = reader.source.num_examples, reader.source.dim
     shift = centroids.mean(axis=0, dtype=np.float64).astype(np.float32)
     shifted, norms = distances.shift_centroids(centroids, shift)
-    threads, end = BlockThreads(_BLOCK_ROWS, 1, dim, reader.check_stop), first
-
-    def assign(start, chunk, index):
-        rows = threads.rows.take(chunk, index)
-        rows -= shift
-        scores = rows @ shifted.T
-        scores += norms
-        labels[start + index] = scores.argmin(axis=1)
-        own = slice(start + index[0], start + index[-1] + 1)
-        measure(chunk[index[0] : index[-1] + 1], centroids, labels[own], squares[own], threads.rows)
-
-    with threads.one_product_each():
-        for start, chunk in reader.from_row(first):
-            end = start + len(chunk)
-            if end > count:
-                break
-            threads.run(functools.partial(assign, start, chunk), parts(np.arange(len(chunk)), _BLOCK_ROWS))
-            check_finite(reader, squares, start, end)
-            on_chunk(start, chunk)
+    shifted = distances.Gathered(len(centroids), dim).take(shifted, np.arange(len(centroids)))
+    copies, end = distances.Gathered(_BLOCK_ROWS, dim), first
+    threads = measuring_threads(dim, reader.check_stop)
+    for start, chunk in reader.from_row(first):
+        end = start + len(chunk)
+        if end > count:
+            break
+        for at in range(0, len(chunk), _BLOCK_ROWS):
+            index = np.arange(at, min(at + _BLOCK_ROWS, len(chunk)))
+            rows = copies.take(chunk, index)
+            rows -= shift
+            scores = distances.product(rows, shifted)
+            scores += norms
+            labels[start + index] = scores.argmin(axis=1)
+        measure(chunk, centroids, labels[start:end], squares[start:end], threads)
+        check_finite(reader, squares, start, end)
+        on_chunk(start, chunk)
     if end != count:
         raise InputError(f"features: a pass gave {end} rows or more instead of {count}; every pass must give the same rows")
 
 
-def measure(rows, centroids, labels, squares, copies):
+def measuring_threads(dim: int, check_stop=lambda: None) -> BlockThreads:
+    """Returns what `measure` works with for rows of D numbers."""
+    return BlockThreads(_MEASURED_ROWS, _MEASURED_ROWS, dim, check_stop)
+
+
+def measure(rows, centroids, labels, squares, threads):
     """Writes the squared distances of the rows [n, D] to the centroids of their labels [n] into squares [n] float32."""
-    for at in range(0, len(rows), _MEASURED_ROWS):
-        part = slice(at, at + _MEASURED_ROWS)
-        difference = copies.take(rows, np.arange(at, min(at + _MEASURED_ROWS, len(rows))))
-        difference -= centroids[labels[part]]
+
+    def measure_part(part):
+        difference = threads.rows.take(rows, part)
+        difference -= threads.centroids.take(centroids, labels[part])
         squares[part] = distances.square_norms(difference)
+
+    threads.run(measure_part, parts(np.arange(len(rows)), _MEASURED_ROWS))
 
 
 def check_finite(reader, squares: np.ndarray, start: int, end: int):

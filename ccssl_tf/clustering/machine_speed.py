@@ -6,7 +6,7 @@ import time
 import numpy as np
 import tensorflow as tf
 
-from ccssl_tf.clustering import assignment, distances, sources
+from ccssl_tf.clustering import assignment, sources
 from ccssl_tf.clustering.initialization import closest_after, num_trials
 from ccssl_tf.clustering.minibatch import MinibatchState, MinibatchSteps
 
@@ -73,10 +73,10 @@ def _full_pass(problem, centroids, rows):
 
 def _own_distances(centroids, rows):
     labels, squares = np.arange(len(rows)) % len(centroids), np.empty(len(rows), np.float32)
-    copies = distances.Gathered(_BLOCK_ROWS, rows.shape[1])
+    threads = assignment.measuring_threads(rows.shape[1])
 
     def compute():
-        assignment.measure(rows, centroids, labels, squares, copies)
+        assignment.measure(rows, centroids, labels, squares, threads)
         return len(rows)
 
     return compute
