@@ -9,6 +9,7 @@ from absl import flags
 
 from ccssl_tf import network_flags
 from ccssl_tf.data import SMALL_IMAGE_SIZE
+from ccssl_tf.downstream.fcn import FCN
 from ccssl_tf.downstream.linear_probe import LinearProbe
 from ccssl_tf.downstream.nonlinear_probe import NonlinearProbe
 from ccssl_tf.downstream.voc07_classification import Voc07Classification
@@ -61,6 +62,7 @@ TASKS = {
     "attention_transfer": AttentionTransfer,
     "logits_distillation": LogitsDistillation,
     "linear_probe": LinearProbe,
+    "fcn": FCN,
     "nonlinear_probe": NonlinearProbe,
     "voc07_classification": Voc07Classification,
 }

@@ -104,6 +104,38 @@ def voc_dir(tmp_path_factory):
     return directory
 
 
+def write_masked_images(directory, splits: dict[str, int], *, info=None, side=48):
+    """Writes photos of about `side` pixels, all of other sizes, with a rectangle of one of 3 classes, framed by void, and its mask."""
+    import tensorflow as tf
+
+    from ccssl_tf.data import records, voc_records
+
+    shards = {}
+    for split, size in splits.items():
+        examples = []
+        for index in range(size):
+            height, width = side + 3 * (index % 4), side + 16 - 5 * (index % 3)
+            photo, mask = smooth_picture([len(split), index], height, width) // 2 + 60, np.zeros([height, width], np.uint8)
+            top, left, label = height // 4 + index % 5, width // 5 + index % 7, 1 + index % 3
+            place = slice(top, top + height // 2), slice(left, left + width // 2)
+            mask[place] = 255
+            mask[top + 2 : place[0].stop - 2, left + 2 : place[1].stop - 2] = label
+            photo[place] = np.eye(3)[label - 1] * 200 + 25
+            png = tf.io.encode_png(mask[..., None]).numpy()
+            record = dict(encoded=jpeg_of(photo), filename=f"{split}_{index:03d}.jpg".encode(), height=height, width=width, index=index)
+            examples.append(records.image_example(**record, extra=voc_records.mask_features(png)))
+        shards[split] = [records.write_shard(directory / shard_name(split, 0, 1), examples)]
+    Manifest("images", shards, info or dict(class_names=["red", "green", "blue"], source="generated")).write(directory)
+
+
+@pytest.fixture(scope="session")
+def mask_dir(tmp_path_factory):
+    """32 training photos and 5 of validation with masks of 3 classes. Not to be written to."""
+    directory = tmp_path_factory.mktemp("masks")
+    write_masked_images(directory, dict(train=32, val=5))
+    return directory
+
+
 class RunMaker:
     """Writes run directories under `root`."""
 

@@ -42,9 +42,13 @@ def small_flags(image_dir, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def own_flags(voc_dir):
+def own_flags(voc_dir, mask_dir):
     """What a task needs besides, by its name."""
-    return dict(voc07_classification=dict(data_dir=str(voc_dir), random_crops=2), nonlinear_probe=dict(frozen_until="conv3"))
+    return dict(
+        voc07_classification=dict(data_dir=str(voc_dir), random_crops=2),
+        nonlinear_probe=dict(frozen_until="conv3"),
+        fcn=dict(data_dir=str(mask_dir), fc_units=["8", "8"]),
+    )
 
 
 # Of each kind of task one: resuming all of them takes two minutes.

@@ -118,7 +118,7 @@ def random_scale_crop(encoded, image_size: int, min_scale: float, max_scale: flo
     scale = min_scale + draws[0] * (max_scale - min_scale)
     side = tf.minimum(tf.reduce_min(size), tf.cast(tf.round(227 / scale), tf.int32))
     offset = tf.cast(tf.floor(draws[1:3] * tf.cast(size - side + 1, tf.float32)), tf.int32)
-    # Decodes the crop alone, to the very pixels it has in the whole photo.
+    # The crop alone is decoded; at its border pixels may be some grey levels off those of the whole photo.
     window = tf.concat([offset, [side, side]], axis=0)
     image = tf.image.decode_and_crop_jpeg(encoded, window, channels=3, dct_method="INTEGER_ACCURATE")
     image = tf.image.resize(image, [image_size, image_size], antialias=True)

@@ -48,7 +48,7 @@ def distinct_integers(seed, count: int, stream: int, maximum: int):
 
 def uniform_like(seed, x, stream: int):
     """Returns uniforms of x's shape [B * m, ...]: each example's m rows come from its own seed (m = rows of x / rows of seed)."""
-    per_row = math.prod(x.shape[1:])
+    per_row = tf.reduce_prod(tf.shape(x)[1:]) if None in x.shape[1:] else math.prod(x.shape[1:])
     if x.shape[0] is not None and seed.shape[0] is not None:
         per_example = x.shape[0] // seed.shape[0] * per_row
     else:

@@ -1,0 +1,78 @@
+"""Data sets with a class for every pixel: that they have masks, what their images are called, lists of these."""
+
+import pathlib
+
+import numpy as np
+import tensorflow as tf
+
+from ccssl_tf.data import records, voc_records
+from ccssl_tf.data.manifest import Manifest
+from ccssl_tf.errors import InputError
+
+VOID = 255
+_SHOWN = 5
+# Masks of each split that are looked at before anything is trained on them.
+_CHECKED = 8
+
+
+def mask_classes(data_dir, splits) -> list[str]:
+    """Returns the names of the classes in the masks, "background" (0) first.
+
+    Args:
+      data_dir: image shards.
+      splits: splits that are needed; the first masks of each are looked at.
+
+    Raises:
+      InputError: there is no such split, or there are no masks, or they have other classes than the data set names.
+    """
+    manifest = Manifest.read(data_dir, "images")
+    names = manifest.info.get("class_names")
+    for split in splits:
+        if split not in manifest.splits:
+            raise InputError(f"{data_dir}: no split {split}, but {', '.join(manifest.splits)}; convert it with data_prep.voc")
+        for number, serialized in zip(range(_CHECKED), _serialized(data_dir, manifest, split), strict=False):
+            mask = voc_records.parse_voc_image(serialized)["mask"].numpy()
+            if not mask or not names:
+                raise InputError(f"{data_dir}: the images of split {split} have no masks; convert with data_prep.voc --task=segmentation")
+            mask = voc_records.decode_mask(mask).numpy()
+            greatest = mask[mask != VOID].max(initial=0)
+            if greatest > len(names):
+                raise InputError(
+                    f"{data_dir}: mask {number} of split {split} has class {greatest}, and there are {len(names)} classes besides the "
+                    "background; convert it again with the names of all"
+                )
+    return ["background", *names]
+
+
+def _serialized(data_dir, manifest, split):
+    for shard in manifest.shards(split):
+        yield from records.read_shard(pathlib.Path(data_dir) / shard.name)
+
+
+def image_ids(data_dir, split: str) -> list[str]:
+    """Returns the names of the images of a split without directory and suffix, by index: 2007_000033 for VOC's."""
+    manifest = Manifest.read(data_dir, "images")
+    files = [str(pathlib.Path(data_dir) / shard.name) for shard in manifest.shards(split)]
+    ids = [""] * manifest.num_examples(split)
+    for parsed in tf.data.TFRecordDataset(files).map(records.parse_image).as_numpy_iterator():
+        ids[parsed["index"]] = pathlib.PurePosixPath(parsed["filename"].decode(errors="replace")).stem
+    return ids
+
+
+def listed_indices(data_dir, split: str, path) -> np.ndarray:
+    """Returns the sorted indices [n] int64 of the images of `split` that a file of ids names, one a line.
+
+    Raises:
+      InputError: no such file, it names no image, or images that are not in the split (the first of them are named).
+    """
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; name a list of image ids, one a line")
+    listed = [line.split()[0] for line in path.read_text(errors="replace").splitlines() if line.strip()]
+    place = {image_id: index for index, image_id in enumerate(image_ids(data_dir, split))}
+    if missing := [image_id for image_id in listed if image_id not in place]:
+        shown = ", ".join(missing[:_SHOWN]) + (" ..." if len(missing) > _SHOWN else "")
+        raise InputError(f"{path}: {len(missing)} of {len(listed)} images are not in split {split} of {data_dir}: {shown}")
+    if not listed:
+        raise InputError(f"{path}: names no image; it must have one id a line")
+    return np.unique([place[image_id] for image_id in listed]).astype(np.int64)
