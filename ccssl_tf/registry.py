@@ -47,6 +47,13 @@ EXTRACTORS = {
     "hog": HogExtractor,
 }
 
+EVALUATIONS = {
+    "linear_probe": LinearProbe,
+    "nonlinear_probe": NonlinearProbe,
+    "voc07_classification": Voc07Classification,
+    "fcn": FCN,
+}
+
 TASKS = {
     "jigsaw": Jigsaw,
     "jigsaw_pp": JigsawPP,
@@ -61,13 +68,10 @@ TASKS = {
     "feature_regression": FeatureRegression,
     "attention_transfer": AttentionTransfer,
     "logits_distillation": LogitsDistillation,
-    "linear_probe": LinearProbe,
-    "fcn": FCN,
-    "nonlinear_probe": NonlinearProbe,
-    "voc07_classification": Voc07Classification,
+    **EVALUATIONS,
 }
-# Any of them that trains a backbone may be the base task of attention transfer.
-AttentionTransfer.base_tasks = TASKS
+# Any that trains a backbone may be the base task of attention transfer; evaluations have images and batches of their own.
+AttentionTransfer.base_tasks = {name: task for name, task in TASKS.items() if name not in EVALUATIONS}
 
 # Flags that describe the kernels of a network -> the constructor's argument; and arguments that do not touch the kernels.
 _ARCHITECTURE_FLAGS = {"width_multiplier": "width_multiplier", "normalization": "normalization", "alexnet_order": "order"}

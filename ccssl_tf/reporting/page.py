@@ -104,6 +104,8 @@ def _probes(runs, summary, task, drawings, reference):
             cell = f"<strong>{cell}</strong>" if statistics and statistics["mean"] == best[name] else cell
             if statistics and len(statistics["values"]) > 1:
                 cell += f"<small>{100 * statistics['min']:.1f}–{100 * statistics['max']:.1f}</small>"
+            top5 = entry["evaluation"].get(name.replace("accuracy/", "top5/"))
+            cell += f"<small>top-5 {percent(top5, spread=False)}</small>" if top5 else ""
             if (entry["network"], name) in ranges:
                 cell += f"<small>ref. {ranges[entry['network'], name]}</small>"
             cells.append(cell)

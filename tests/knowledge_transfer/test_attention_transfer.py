@@ -153,7 +153,7 @@ def test_what_cannot_be_a_base_task_is_refused_with_the_choices(name, image_dir,
 
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
-@pytest.mark.parametrize("name", [name for name, task in registry.TASKS.items() if task.trains_backbone and task is not AttentionTransfer])
+@pytest.mark.parametrize("name", [n for n, task in AttentionTransfer.base_tasks.items() if task is not AttentionTransfer])
 def test_any_task_that_trains_a_backbone_may_be_the_base(name, precision, image_dir, alexnet_teacher, tmp_path):
     splits = {}
     for split, size in dict(train=48, val=16).items():

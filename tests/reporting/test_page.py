@@ -137,3 +137,17 @@ def test_names_cannot_break_the_page(runs):
     made, _ = make_page(runs.root)
     Reader(made)
     assert "<b>" not in made
+
+
+def test_evaluations_have_a_section_with_what_the_best_network_drew(runs):
+    runs.method()
+    for name, init, value in (("voc_random", None, 0.412), ("voc_cc", "cc", 0.634)):
+        inputs = dict(data_dir="data") | (dict(init_backbone=init) if init else {})
+        metrics = dict(step=80, evaluation=dict(mean_average_precision=value, loss=1.0), facts=dict(chance=0.07, definition="mAP of ours"))
+        command = f"ccssl_tf.train --task=voc07_classification --workdir={name}"
+        runs.add(name, command, inputs=inputs, metrics=metrics, output="backbone.json", pictures=["conv1_filters", "ranking"])
+    made, _ = make_page(runs.root)
+    reader = Reader(made)
+    assert "VOC 2007 classification: mean average precision" in reader.headings
+    assert ["random", "41.2", "7.0%", "80"] in reader.rows and ["CC+Jigsaw++", "63.4", "7.0%", "80"] in reader.rows
+    assert "mAP of ours" in made and "Run voc_cc." in made and "Run voc_random." not in made
