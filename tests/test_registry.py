@@ -110,8 +110,8 @@ def test_unknown_names_are_refused_with_the_choices():
         registry.lookup(registry.TASKS, "jigsaww", "task")
 
 
-@pytest.mark.parametrize("name", ["cluster_classification", "rotation", "linear_probe", "colorization"])
-def test_networks_of_keras_applications_are_trained_like_ours(name, small_flags, tmp_path):
+@pytest.mark.parametrize("name", ["cluster_classification", "rotation", "linear_probe", "nonlinear_probe", "colorization"])
+def test_networks_of_keras_applications_are_trained_like_ours(name, small_flags, own_flags, tmp_path):
     def run(workdir, steps):
         keras.utils.set_random_seed(0)
         task = registry.TASKS[name].from_flags()
@@ -123,7 +123,7 @@ def test_networks_of_keras_applications_are_trained_like_ours(name, small_flags,
         options = dict(train_steps=steps, batch_size=16, log_steps=1)
         return training.train(task, build, lambda: optimizers.make_optimizer("sgd", 1e-3), workdir=workdir, **options)
 
-    with flagsaver.flagsaver(**small_flags):
+    with flagsaver.flagsaver(**small_flags | own_flags.get(name, {})):
         straight, metrics, _ = run(tmp_path / "straight", 2)
         assert all(np.isfinite(value) for value in metrics["evaluation"].values())
         if name == "cluster_classification":
