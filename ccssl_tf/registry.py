@@ -9,6 +9,7 @@ from absl import flags
 
 from ccssl_tf import network_flags
 from ccssl_tf.data import SMALL_IMAGE_SIZE
+from ccssl_tf.downstream.fast_rcnn import FastRCNN
 from ccssl_tf.downstream.fcn import FCN
 from ccssl_tf.downstream.linear_probe import LinearProbe
 from ccssl_tf.downstream.nonlinear_probe import NonlinearProbe
@@ -52,6 +53,7 @@ EVALUATIONS = {
     "nonlinear_probe": NonlinearProbe,
     "voc07_classification": Voc07Classification,
     "fcn": FCN,
+    "fast_rcnn": FastRCNN,
 }
 
 TASKS = {

@@ -136,6 +136,54 @@ def mask_dir(tmp_path_factory):
     return directory
 
 
+def write_objects(directory, splits: dict[str, int], *, proposals_dir, side=48, num_proposals=30):
+    """Writes photos of about `side` pixels with one or two rectangles, their colour their class, and proposals near and far from them."""
+    from ccssl_tf.data import proposal_records, records, voc_records
+
+    shards, proposal_shards = {}, {}
+    for split, size in splits.items():
+        examples, proposals = [], []
+        for index in range(size):
+            random = np.random.default_rng([len(split), index])
+            height, width = side + 3 * (index % 4), side + 16 - 5 * (index % 3)
+            photo, boxes, labels = smooth_picture([len(split), index], height, width) // 3 + 40, [], []
+            for number in range(1 + index % 2):
+                w, h = random.integers(width // 4, width // 2), random.integers(height // 3, height // 2)
+                x, y = random.integers(0, width - w), random.integers(0, height - h)
+                label = (index + number) % 3
+                photo[y : y + h, x : x + w] = np.eye(3)[label] * 200 + 25
+                boxes.append([x + 1, y + 1, x + w, y + h])
+                labels.append(label)
+            moved = np.array(boxes)[random.integers(0, len(boxes), num_proposals)] + random.integers(-9, 10, [num_proposals, 4])
+            corners = np.clip(moved, 1, [width, height, width, height])
+            corners = np.hstack([np.minimum(corners[:, :2], corners[:, 2:]), np.maximum(corners[:, :2], corners[:, 2:])])
+            name = f"{split}_{index:03d}.jpg".encode()
+            record = dict(encoded=jpeg_of(photo), filename=name, height=height, width=width, index=index)
+            texts = [b"rgb"[label : label + 1] for label in labels]
+            difficult = [number > 0 and index % 4 == 1 for number in range(len(boxes))]
+            objects = voc_records.object_features(
+                np.array(boxes), labels, texts, difficult=difficult, truncated=[False] * len(boxes), height=height, width=width
+            )
+            examples.append(records.image_example(**record, extra=objects))
+            proposals.append(proposal_records.proposal_example(index, name, corners))
+        shards[split] = [records.write_shard(directory / shard_name(split, 0, 1), examples)]
+        proposal_shards[split] = [records.write_shard(proposals_dir / shard_name(split, 0, 1), proposals)]
+    images = Manifest("images", shards, dict(class_names=["red", "green", "blue"], source="generated"))
+    images.write(directory)
+    made_from = {split: images.fingerprint(split) for split in splits}
+    Manifest("proposals", proposal_shards, dict(method="generated", images_fingerprint=made_from)).write(proposals_dir)
+
+
+@pytest.fixture(scope="session")
+def objects_dir(tmp_path_factory):
+    """`images`, 32 photos of trainval and 6 of test with objects of 3 classes, and `proposals` for them. Not to be written to."""
+    directory = tmp_path_factory.mktemp("objects")
+    for name in ("images", "proposals"):
+        (directory / name).mkdir()
+    write_objects(directory / "images", dict(trainval=32, test=6), proposals_dir=directory / "proposals")
+    return directory
+
+
 class RunMaker:
     """Writes run directories under `root`."""
 

@@ -42,12 +42,20 @@ def small_flags(image_dir, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def own_flags(voc_dir, mask_dir):
+def own_flags(voc_dir, mask_dir, objects_dir):
     """What a task needs besides, by its name."""
     return dict(
         voc07_classification=dict(data_dir=str(voc_dir), random_crops=2),
         nonlinear_probe=dict(frozen_until="conv3"),
         fcn=dict(data_dir=str(mask_dir), fc_units=["8", "8"]),
+        fast_rcnn=dict(
+            data_dir=str(objects_dir / "images"),
+            proposals_dir=str(objects_dir / "proposals"),
+            detection_scales=["48", "64"],
+            detection_test_scale=48,
+            regions_per_image=8,
+            fc_units=["160", "160"],
+        ),
     )
 
 

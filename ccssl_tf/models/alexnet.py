@@ -41,6 +41,7 @@ class AlexNet(Backbone):
         order="caffenet",
         normalization="lrn",
         conv1_stride=4,
+        is_padded=False,
         width_multiplier=1.0,
         fc_units=(4096, 4096),
         image_size=227,
@@ -56,6 +57,7 @@ class AlexNet(Backbone):
           order: "caffenet" (pool, then LRN) or "bvlc" (LRN, then pool).
           normalization: "lrn", "batch_norm" (before every rectifier, in place of LRN) or "none".
           conv1_stride: 4 or 2; of the standard stem.
+          is_padded: whether the standard stem pads conv1 by 5 and pool1 and pool2 by 1, as for detection (protocols 2.7).
           width_multiplier: scales the channels of the convolutions.
           fc_units: sizes of fc6 and fc7; () leaves them out, and the input size free.
           image_size: pixels; used only when there are fully connected layers.
@@ -75,6 +77,7 @@ class AlexNet(Backbone):
             order=order,
             normalization=normalization,
             conv1_stride=conv1_stride,
+            is_padded=is_padded,
             width_multiplier=width_multiplier,
             fc_units=list(fc_units),
             image_size=image_size,
@@ -85,7 +88,8 @@ class AlexNet(Backbone):
         side = image_size if fc_units else None
         images = keras.Input([side, side, 3], name="images")
         endpoints = {}
-        x = images
+        is_padded = is_padded and stem == "standard"
+        x = keras.layers.ZeroPadding2D(5, name="pad1")(images) if is_padded else images
         raised = 1.0 if order == "caffenet" else 0.1
         for layer, filters, size, groups, is_raised in _CONVOLUTIONS:
             strides = 1
@@ -108,7 +112,7 @@ class AlexNet(Backbone):
             if with_norm:
                 x = batch_normalization(f"{layer}_norm")(x)
             x = endpoints[layer] = keras.layers.ReLU(name=f"{layer}_relu")(x)
-            x = self._after(layer, x, stem, order, normalization)
+            x = self._after(layer, x, stem, order, normalization, is_padded)
         if stem == "standard":
             endpoints["pool5"] = x
         if fc_units:
@@ -122,15 +126,18 @@ class AlexNet(Backbone):
         super().__init__(inputs=images, outputs=endpoints, name=name, input_mean=input_mean, colors=colors)
 
     @staticmethod
-    def _after(layer, x, stem, order, normalization):
+    def _after(layer, x, stem, order, normalization, is_padded):
         """Pooling and LRN behind a convolution."""
         window, pooled = (2, ("conv1", "conv2")) if stem == "small" else (3, ("conv1", "conv2", "conv5"))
         if layer not in pooled:
             return x
         number = layer[-1]
         stages = [CeilMaxPooling2D(window, 2, name=f"pool{number}")]
+        if is_padded and layer != "conv5":
+            # Nothing is below zero here, so zeros take no part in the maxima.
+            stages.insert(0, keras.layers.ZeroPadding2D(1, name=f"pool{number}_padding"))
         if normalization == "lrn" and layer != "conv5":
-            stages.insert(1 if order == "caffenet" else 0, LocalResponseNormalization(name=f"norm{number}"))
+            stages.insert(len(stages) if order == "caffenet" else 0, LocalResponseNormalization(name=f"norm{number}"))
         for stage in stages:
             x = stage(x)
         return x

@@ -1,5 +1,7 @@
 """AlexNet's sizes are those of BVLC's published prototxts, its values those of the same network written down in NumPy."""
 
+import math
+
 import keras
 import numpy as np
 import pytest
@@ -187,3 +189,18 @@ def test_values_are_those_of_the_network_in_numpy(order):
 def test_channels_scale_by_eights():
     network = AlexNet(width_multiplier=0.3, fc_units=())
     assert [layer.filters for layer in network.convolutions()] == [32, 80, 112, 112, 80]
+
+
+@pytest.mark.parametrize("order", ["caffenet", "bvlc"])
+def test_padded_maps_lie_over_the_image_as_in_fast_rcnn(order):
+    """conv1 pad 5, pools pad 1: cell i of conv5 is centred at pixel 16 i, and there are Caffe's numbers of them."""
+    padded = AlexNet(order=order, is_padded=True, width_multiplier=0.05, fc_units=())
+    plain = AlexNet(order=order, width_multiplier=0.05, fc_units=())
+    assert padded.architecture() == plain.architecture()
+    for side in (600, 375, 500, 801):
+        conv1 = (side + 10 - 11) // 4 + 1
+        pool1 = math.ceil((conv1 + 2 - 3) / 2) + 1
+        pool2 = math.ceil((pool1 + 2 - 3) / 2) + 1
+        shapes = padded.compute_output_shape([1, side, side, 3])
+        assert [shapes[name][1] for name in ("conv1", "conv2", "conv5")] == [conv1, pool1, pool2]
+    assert AlexNet.from_config(padded.get_config()).get_config()["is_padded"]
