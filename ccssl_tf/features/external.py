@@ -56,9 +56,8 @@ class ExternalExtractor:
         self.dim = self._features.shape[1]
 
     def describe(self) -> dict:
-        """Returns what the manifest says of the features."""
-        digest = manifest_lib.file_sha256(self.path)
-        return dict(extractor=dict(name="external", file=self.path.name), backbone_fingerprint=digest)
+        """Returns what the manifest says of the features; the file apart from the extractor, as each split has an array of its own."""
+        return dict(extractor=dict(name="external"), features_file=dict(name=self.path.name, sha256=manifest_lib.file_sha256(self.path)))
 
     def inputs(self) -> dict[str, str]:
         """Returns flag name -> path of what is read besides the images: the array."""

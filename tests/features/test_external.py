@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
+from absl.testing import flagsaver
 
-from ccssl_tf.data.manifest import Manifest
+from ccssl_tf import cluster
+from ccssl_tf.data.manifest import Manifest, file_sha256
 from ccssl_tf.errors import CorruptArtifactError, InputError
 from ccssl_tf.features import extract_features
 from ccssl_tf.features.external import ExternalExtractor
@@ -30,6 +32,18 @@ def test_row_i_goes_to_image_i(image_dir, tmp_path, count, dtype):
     index, rows = _rows(tmp_path / "out")
     assert sorted(index) == list(range(count))
     np.testing.assert_array_equal(rows, array[index].astype(np.float32))
+
+
+def test_rows_of_one_split_are_clustered_and_label_another(image_dir, tmp_path, count):
+    for split, size in dict(train=count, val=16).items():
+        np.save(tmp_path / f"{split}.npy", np.random.default_rng(size).normal(size=(size, 3)))
+        (tmp_path / split).mkdir()
+        manifest = extract_features(ExternalExtractor(tmp_path / f"{split}.npy"), image_dir, split, tmp_path / split)
+        assert manifest.info["features_file"] == dict(name=f"{split}.npy", sha256=file_sha256(tmp_path / f"{split}.npy"))
+    settings = dict(features_dir=str(tmp_path / "train"), assign_dir=[str(tmp_path / split) for split in ("train", "val")], num_clusters=3)
+    with flagsaver.flagsaver(**settings, workdir=str(tmp_path / "clusters")):
+        cluster.main()
+    assert Manifest.read(tmp_path / "clusters", "pseudo_labels").num_examples("val") == 16
 
 
 def test_file_names_hold_the_order(image_dir, tmp_path, count):
