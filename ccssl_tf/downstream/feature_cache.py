@@ -14,7 +14,7 @@ from ccssl_tf import runtime
 from ccssl_tf.clustering.feature_directory import DirectorySource
 from ccssl_tf.clustering.image_facts import read_image_facts
 from ccssl_tf.data import image_ops, records
-from ccssl_tf.data.manifest import Manifest
+from ccssl_tf.data.manifest import Manifest, atomic_file
 from ccssl_tf.errors import CorruptArtifactError, InputError, ResourceError
 from ccssl_tf.features import extract_features
 
@@ -136,8 +136,23 @@ class FeatureCache:
         different = [name for name, value in wanted.items() if found.info.get(name) != value]
         if different:
             raise InputError(f"{directory}: features made with another {different[0]}; name another --workdir")
-        labels = read_image_facts(self._data_dir, split, self._manifest.fingerprint(split)).labels
-        return _Shards(directory, labels)
+        return _Shards(directory, *self._rows_of(split, directory / "rows.npy", total))
+
+    def _rows_of(self, split, path, total):
+        """Returns index and label of every row of the shards, [N] int64 each; kept in a file, so that images are read for them once."""
+        if not path.is_file():
+            facts = read_image_facts(self._data_dir, split, self._manifest.fingerprint(split))
+            # Rows are in the order of the image records.
+            index = np.lexsort((facts.places[:, 1], facts.places[:, 0]))
+            with atomic_file(path) as temporary:
+                np.save(temporary, np.stack([index, facts.labels[index]]))
+        try:
+            rows = np.load(path, allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise CorruptArtifactError(f"{path}: cannot be read ({error}); remove it to have it written again") from error
+        if rows.shape != (2, total):
+            raise CorruptArtifactError(f"{path}: of {rows.shape[-1]} rows instead of {total}; remove it to have it written again")
+        return rows
 
 
 class _Extractor:
@@ -179,9 +194,9 @@ class _Memory:
 class _Shards:
     """Rows on disk."""
 
-    def __init__(self, directory, labels):
-        self._source, self._labels = DirectorySource(directory), labels
-        self._indices = self._source.indices()
+    def __init__(self, directory, indices, labels):
+        """Args: indices, labels: [N], in the order of the rows."""
+        self._source, self._indices, self._labels = DirectorySource(directory), indices, labels
 
     def rows(self, batch_size, epoch_seed, first_batch):
         """As that of `_Memory`; in training order inside windows of shards."""
@@ -205,8 +220,8 @@ class _Shards:
             yield index[order], features[order], label[order]
 
     def _block(self, parts, features):
-        index = np.concatenate([self._indices[part.start : part.stop] for part in parts])
-        return index, features, self._labels[index]
+        index, label = (np.concatenate([values[part.start : part.stop] for part in parts]) for values in (self._indices, self._labels))
+        return index, features, label
 
     @staticmethod
     def _skipped(chunks, count):

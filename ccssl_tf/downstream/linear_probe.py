@@ -143,7 +143,7 @@ class LinearProbe(Task):
             num_classes=len(self.class_names),
             grids=self.probed,
             definition=f"top-1 on the val split, one central crop, after the last step; {crops}; "
-            "each layer max-pooled to its grid, batch normalisation without scale and shift, one linear layer",
+            "each layer max-pooled to its grid, batch normalisation without scale and shift, one linear layer; top5: among five answers",
         )
 
 

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from ccssl_tf.data import pipeline
 from ccssl_tf.downstream import feature_cache as lib
-from ccssl_tf.errors import InputError, ResourceError
+from ccssl_tf.errors import CorruptArtifactError, InputError, ResourceError
 
 DIM = 12
 
@@ -76,3 +76,14 @@ def test_what_does_not_fit_is_refused(image_dir, tmp_path, monkeypatch):
     monkeypatch.setattr(lib.shutil, "disk_usage", lambda path: type("Usage", (), dict(free=10)))
     with pytest.raises(ResourceError, match="the features of split train need"):
         make(image_dir, tmp_path, memory_bytes=0).batches("train", 8, True, (0, 0))
+
+
+def test_a_damaged_file_of_rows_is_refused(image_dir, tmp_path):
+    list(make(image_dir, tmp_path, memory_bytes=0).batches("val", 8, False, (0, 0)))
+    path = tmp_path / "val" / "rows.npy"
+    np.save(path, np.zeros([2, 3], np.int64))
+    with pytest.raises(CorruptArtifactError, match="of 3 rows instead of 16"):
+        make(image_dir, tmp_path, memory_bytes=0).batches("val", 8, False, (0, 0))
+    path.write_bytes(b"no array")
+    with pytest.raises(CorruptArtifactError, match="rows.npy: cannot be read"):
+        make(image_dir, tmp_path, memory_bytes=0).batches("val", 8, False, (0, 0))
