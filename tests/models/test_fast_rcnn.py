@@ -1,0 +1,75 @@
+"""The detector: its outputs, what is locked, strides, and that it survives a file."""
+
+import keras
+import numpy as np
+import pytest
+
+from ccssl_tf.errors import InputError
+from ccssl_tf.models import VGG16, AlexNet
+from ccssl_tf.models.backbone import load_model, save_model
+from ccssl_tf.models.fast_rcnn import build_fast_rcnn, endpoint_stride
+
+MEANS, DEVIATIONS = np.arange(12).reshape(3, 4) / 10, np.full([3, 4], 0.2)
+
+
+def detector(backbone, **options):
+    settings = dict(fc_units=(160, 160), dropout_rate=0.5, code_means=MEANS, code_deviations=DEVIATIONS)
+    return build_fast_rcnn(backbone, **settings | options)
+
+
+def alexnet(**options):
+    return AlexNet(width_multiplier=0.05, fc_units=(), **options)
+
+
+NETWORKS = dict(
+    alexnet=alexnet,
+    small_alexnet=lambda: alexnet(stem="small", normalization="batch_norm"),
+    vgg16=lambda: VGG16(width_multiplier=0.05, fc_units=()),
+)
+
+
+@pytest.mark.parametrize("name, stride", [("alexnet", 16), ("small_alexnet", 8), ("vgg16", 16)])
+def test_regions_are_pooled_at_the_maps_stride(name, stride):
+    model = detector(NETWORKS[name]())
+    assert model.get_layer("roi_pool").spatial_scale == 1 / stride
+    assert model.backbone.get_config().get("is_padded", True)
+    rois = np.float32([[0, 0, 0, 30, 40], [1, 5, 5, 90, 60]])
+    outputs = model([np.zeros([2, 96, 120, 3], np.float32), rois])
+    assert outputs["logits"].shape == (2, 4) and outputs["codes"].shape == (2, 12)
+    # The last layers are nearly 0 at first: every code is its mean.
+    np.testing.assert_allclose(np.reshape(outputs["codes"][0], [3, 4]), MEANS, atol=0.05)
+
+
+def test_first_stages_and_trained_statistics_are_locked():
+    def trained(model):
+        return {layer.name for layer in model.backbone.layers if layer.trainable_weights}
+
+    assert trained(detector(NETWORKS["alexnet"]())) == {"conv2", "conv3", "conv4", "conv5"}
+    assert min(trained(detector(NETWORKS["vgg16"]()))) == "conv3_1"
+    assert "conv1" in trained(detector(NETWORKS["alexnet"](), locked_stages=0))
+    started = NETWORKS["small_alexnet"]()
+    assert "conv1_norm" in trained(detector(started))
+    started.weights_from = dict(file="x")
+    assert trained(detector(started)) == {"conv2", "conv3", "conv4", "conv5"}
+
+
+def test_convolutions_are_the_backbones():
+    backbone = AlexNet(width_multiplier=0.05, fc_units=(8, 8), image_size=131)
+    model = detector(backbone)
+    for ours, theirs in zip(model.backbone.convolutions(), backbone.convolutions(), strict=True):
+        np.testing.assert_array_equal(ours.kernel, theirs.kernel)
+
+
+def test_a_file_holds_the_whole_detector(tmp_path):
+    model = detector(NETWORKS["alexnet"]())
+    save_model(model, tmp_path / "detector.keras")
+    inputs = [np.random.default_rng(0).normal(size=[1, 80, 96, 3]).astype("float32"), np.float32([[0, 3, 4, 70, 60]])]
+    again = load_model(tmp_path / "detector.keras")
+    for name, value in model(inputs).items():
+        np.testing.assert_allclose(again(inputs)[name], value, rtol=1e-6)
+
+
+def test_a_network_of_one_size_is_refused():
+    with pytest.raises(InputError, match="images of 131 pixels only"):
+        endpoint_stride(AlexNet(width_multiplier=0.05, fc_units=(8, 8), image_size=131), "conv5")
+    assert isinstance(detector(NETWORKS["vgg16"]()), keras.Model)
