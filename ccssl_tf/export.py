@@ -4,6 +4,7 @@
 
 Writes DIR/saved_model and DIR/export.json (signatures, shapes, input convention, provenance). Signatures take RGB images in [0, 255]:
 `serve` (images of any size where the network allows), `serve_jpeg` (JPEG bytes), and for classifiers `backbone` (any size, no logits).
+A segmenter gives `logits` and `classes` of every pixel, instead of layers.
 Batch normalisation is merged into the kernels (--nofold_batch_norm keeps it, e.g. to fine-tune with it).
 """
 
@@ -24,6 +25,7 @@ from ccssl_tf.data import image_ops
 from ccssl_tf.data import manifest as manifest_lib
 from ccssl_tf.errors import CorruptArtifactError, FlagError, InputError
 from ccssl_tf.models import backbone as backbone_lib
+from ccssl_tf.models import fcn
 from ccssl_tf.models.folding import fold_batch_normalization
 from ccssl_tf.models.heads import build_classifier, head_features
 
@@ -49,9 +51,7 @@ class Exported:
           InputError: not a finished run with a backbone.
           CorruptArtifactError: its files are damaged, or merging changes its outputs.
         """
-        run = pathlib.Path(run)
-        if not (run / "DONE").is_file():
-            raise InputError(f"--run={run}: no finished run there; name the --workdir of a ccssl_tf.train that has ended")
+        run = _finished(run)
         self.backbone, self.classifier = backbone_lib.load_backbone(run), None
         if (run / "classifier.keras").is_file():
             self.classifier = backbone_lib.load_model(run / "classifier.keras")
@@ -138,6 +138,57 @@ class Exported:
         )
 
 
+class ExportedSegmenter(Exported):
+    """A segmenter as functions of images in [0, 255]; batch normalisation stays as it is."""
+
+    def __init__(self, run):
+        """Loads the segmenter of the finished run in directory `run`; raises CorruptArtifactError when it is damaged."""
+        run = _finished(run)
+        self.classifier = backbone_lib.load_model(run / fcn.FILE_NAME)
+        self.backbone = next(layer for layer in self.classifier.layers if isinstance(layer, backbone_lib.Backbone))
+        self.side, self.is_folded = None, False
+        flags_of_run = workdir_lib.read_flags(run)
+        self.long_side = int(flags_of_run.get("fcn_long_side", 0))
+        # For checking alone.
+        self.image_size = self.long_side or int(flags_of_run.get("image_size", 227))
+
+    def serve(self, images) -> dict:
+        """Maps images [B, H, W, 3] uint8 or float32 to `logits` [B, H, W, C] and `classes` [B, H, W] int32."""
+        logits = self.classifier(self.backbone.normalize(images), training=False)["logits"]
+        return dict(logits=logits, classes=tf.argmax(logits, -1, tf.int32))
+
+    def serve_jpeg(self, encoded) -> dict:
+        """Maps JPEG bytes [B], of images of one size, to the outputs of `serve`, at the size the network was trained at."""
+
+        def decode(one):
+            image = image_ops.decoded(one)
+            return image_ops.resized_long_side(image, self.long_side) if self.long_side else image
+
+        return self.serve(tf.map_fn(decode, encoded, fn_output_signature=tf.TensorSpec([None, None, 3], tf.uint8)))
+
+    def describe(self) -> dict:
+        """As of a backbone; sizes are free."""
+        facts = super().describe()
+        outputs = dict(logits=[None, None, None, facts["outputs"]["logits"][-1]], classes=[None, None, None])
+        return dict(facts, outputs=outputs, input=dict(facts["input"], image_size=None, long_side=self.long_side or None))
+
+
+def load_run(run, fold: bool = True) -> Exported:
+    """Returns what the finished run in directory `run` trained; see `Exported`.
+
+    Raises:
+      InputError: not a finished run with a backbone.
+    """
+    return ExportedSegmenter(run) if (pathlib.Path(run) / fcn.FILE_NAME).is_file() else Exported(run, fold)
+
+
+def _finished(run):
+    run = pathlib.Path(run)
+    if not (run / "DONE").is_file():
+        raise InputError(f"--run={run}: no finished run there; name the --workdir of a ccssl_tf.train that has ended")
+    return run
+
+
 def _traced(function, side):
     """Returns a tf.function of `images`, traced for float32 (the signature) and uint8."""
     traced = tf.function(function, autograph=False)
@@ -148,6 +199,9 @@ def _traced(function, side):
 
 def _compare(found, expected, what):
     for name, value in expected.items():
+        if value.dtype.is_integer:
+            # Classes, which follow from scores that are compared.
+            continue
         scale = max(float(tf.reduce_max(tf.abs(value))), 1e-6)
         difference = float(tf.reduce_max(tf.abs(found[name] - value))) / scale
         if not difference <= _TOLERANCE:
@@ -166,7 +220,7 @@ def export(run, output_dir, fold: bool = True):
       InputError: not a finished run with a backbone, or `output_dir` holds something else.
       CorruptArtifactError: damaged files, or the exported model does not reproduce the network.
     """
-    exported = Exported(run, fold)
+    exported = load_run(run, fold)
     with workdir_lib.Workdir(output_dir, inputs=dict(run=str(run))) as workdir:
         if workdir.is_done:
             print(f"{workdir.path}: already complete")
@@ -187,7 +241,7 @@ def main():
     if not RUN.value or not OUTPUT_DIR.value:
         raise FlagError("set --run and --output_dir")
     if runtime.DRY_RUN.value:
-        facts = Exported(RUN.value, FOLD.value).describe()
+        facts = load_run(RUN.value, FOLD.value).describe()
         megabytes = 4 * facts["num_parameters"] / 1e6
         print(f"would export {', '.join(facts['outputs'])} of {RUN.value}, about {megabytes:.0f} MB, into {OUTPUT_DIR.value}")
         return

@@ -12,6 +12,7 @@ from PIL import Image
 from ccssl_tf import export as export_cli
 from ccssl_tf import workdir as workdir_lib
 from ccssl_tf.errors import CorruptArtifactError, InputError
+from ccssl_tf.models import fcn
 from ccssl_tf.models.alexnet import AlexNet
 from ccssl_tf.models.backbone import save_backbone, save_model
 from ccssl_tf.models.heads import build_classifier
@@ -171,3 +172,26 @@ def test_paper_size_networks_keep_their_size(tmp_path):
     facts = export_cli.Exported(path).describe()
     assert facts["input"]["shape"] == [None, 99, 99, 3]
     assert {"pool5", "fc6", "fc7"} <= set(facts["outputs"])
+
+
+@pytest.mark.parametrize("long_side", [0, 40])
+def test_a_segmenter_gives_the_class_of_every_pixel(tmp_path, long_side):
+    backbone, _ = make_run(tmp_path / "run")
+    segmenter = fcn.build_fcn(backbone, 5, fc_units=(8, 8))
+    for weight in segmenter.get_layer("score").weights:
+        weight.assign(np.random.default_rng(0).normal(size=weight.shape))
+    save_model(segmenter, tmp_path / "run" / fcn.FILE_NAME)
+    (tmp_path / "run" / "flags.txt").write_text(f"--image_size=64\n--fcn_long_side={long_side}\n")
+    export_cli.export(tmp_path / "run", tmp_path / "out")
+    loaded = tf.saved_model.load(str(tmp_path / "out" / "saved_model"))
+    images = np.random.default_rng(1).integers(0, 256, [2, 41, 59, 3], np.uint8)
+    logits = segmenter(backbone.normalize(images), training=False)["logits"].numpy()
+    found = loaded.serve(tf.constant(images))
+    assert set(found) == {"logits", "classes"} and found["classes"].shape == (2, 41, 59)
+    np.testing.assert_allclose(found["logits"], logits, rtol=1e-3, atol=1e-3 * np.abs(logits).max())
+    assert (found["classes"].numpy() == logits.argmax(-1)).mean() > 0.999
+    encoded = tf.constant([tf.io.encode_jpeg(image).numpy() for image in images])
+    assert loaded.serve_jpeg(encoded)["classes"].shape == ((2, 28, 40) if long_side else (2, 41, 59))
+    told = json.loads((tmp_path / "out" / "export.json").read_text())
+    assert told["outputs"] == dict(logits=[None, None, None, 5], classes=[None, None, None])
+    assert told["input"]["long_side"] == (long_side or None)

@@ -16,6 +16,15 @@ def resized(image, size):
     return tf.saturate_cast(tf.round(tf.image.resize(image, size, antialias=True)), tf.uint8)
 
 
+def resized_long_side(image, long_side: int):
+    """Resizes [h, w, 3] uint8 so that the longer side has `long_side` pixels."""
+    size = tf.cast(tf.shape(image)[:2], tf.float32)
+    target = tf.maximum(1, tf.cast(tf.round(size * (long_side / tf.reduce_max(size))), tf.int32))
+    image = resized(image, target)
+    image.set_shape([None, None, 3])
+    return image
+
+
 def _resized(encoded, short_side: int):
     """Decodes RGB JPEG bytes so that the shorter side has `short_side` pixels: [h, w, 3] uint8."""
     image = decoded(encoded)

@@ -121,7 +121,8 @@ class FCN(Task):
         """
 
         def load(parsed):
-            image = self._resized(image_ops.decoded(parsed["encoded"]))
+            image = image_ops.decoded(parsed["encoded"])
+            image = image_ops.resized_long_side(image, self.long_side) if self.long_side else image
             mask = voc_records.decode_mask(parsed["mask"])
             size = tf.shape(image)[:2]
             if training:
@@ -133,15 +134,6 @@ class FCN(Task):
 
         options = dict(training=training, epoch_seed=epoch_seed, first_batch=first_batch, padding=dict(mask=VOID))
         return pipeline.batches(self.data_dir, split, batch_size=batch_size, load=load, parse=voc_records.parse_voc_image, **options)
-
-    def _resized(self, image):
-        if not self.long_side:
-            return image
-        size = tf.cast(tf.shape(image)[:2], tf.float32)
-        target = tf.maximum(1, tf.cast(tf.round(size * (self.long_side / tf.reduce_max(size))), tf.int32))
-        image = image_ops.resized(image, target)
-        image.set_shape([None, None, 3])
-        return image
 
     def loss(self, model, batch, training):
         """Mean cross-entropy over the pixels of each image that are not void, and `pixel_accuracy`.

@@ -211,3 +211,13 @@ def test_crops_of_a_random_scale_are_parts_of_the_photo():
 def test_a_small_photo_is_cropped_to_its_shorter_side():
     crop = image_ops.random_scale_crop(jpeg_of(smooth_picture(7, 40, 60)), 32, 0.5, 2.0, tf.constant([0, 0], tf.int64))
     assert crop.shape == (32, 32, 3)
+
+
+@pytest.mark.parametrize(("height", "width", "expected"), [(60, 80, (30, 40)), (80, 60, (40, 30)), (40, 40, (40, 40)), (1, 400, (1, 40))])
+def test_the_longer_side_decides(height, width, expected):
+    image = smooth_picture(3, height, width)
+    resized = image_ops.resized_long_side(tf.constant(image), 40).numpy()
+    assert resized.shape == (*expected, 3) and resized.dtype == np.uint8
+    if (height, width) == expected:
+        np.testing.assert_array_equal(resized, image)
+    np.testing.assert_array_equal(image_ops.decoded(tf.io.encode_jpeg(image, quality=100)).shape, image.shape)
