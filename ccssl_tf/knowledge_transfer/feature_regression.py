@@ -6,8 +6,8 @@ answering the mean is 1. With t the teacher's map [h, w, C'] and s the student's
 
     mean over h, w, C' of (A s + b - (t - mean) / deviation)^2,    averaged over the pairs of layers,
 
-with A, b a learnt 1x1 convolution where C and C' differ; where they are equal the student's own channels are compared, normalised
-as the teacher's are.
+with A, b a learnt 1x1 convolution, also where C = C': the student's rectified channels are then free to lie as they like, and a channel
+that the teacher hardly ever uses, so that its deviation is small, does not rule what the student's may be.
 """
 
 import keras
@@ -60,12 +60,10 @@ class FeatureRegression(Task):
         if self._statistics is None:
             self._statistics = {ours: self._measure(theirs) for ours, theirs in self.pairs.items()}
         images = keras.Input([self.image_size, self.image_size, 3], name="images")
-        endpoints, outputs, self.mapped = backbone(images), {}, set()
+        endpoints, outputs = backbone(images), {}
         for ours in self.pairs:
-            outputs[ours], channels = endpoints[ours], len(self._statistics[ours][0])
-            if outputs[ours].shape[-1] != channels:
-                self.mapped.add(ours)
-                outputs[ours] = keras.layers.Conv2D(channels, 1, dtype="float32", name=f"{ours}_to_teacher")(outputs[ours])
+            channels = len(self._statistics[ours][0])
+            outputs[ours] = keras.layers.Conv2D(channels, 1, dtype="float32", name=f"{ours}_to_teacher")(endpoints[ours])
         model = keras.Model(images, outputs, name="feature_regression")
         model.backbone = backbone
         return model
@@ -99,8 +97,6 @@ class FeatureRegression(Task):
         for ours, theirs in self.pairs.items():
             mean, deviation = self._statistics[ours]
             answer, target = paired_maps.to_one_size(answers[ours], targets[theirs])
-            if ours not in self.mapped:
-                answer = (answer - mean) / deviation
             errors[f"error/{ours}"] = tf.reduce_mean(tf.square(answer - (target - mean) / deviation), [1, 2, 3])
         return tf.add_n(list(errors.values())) / len(errors), errors
 
@@ -114,7 +110,6 @@ class FeatureRegression(Task):
             teacher.facts(self._teacher),
             chance=1.0,
             pairs=self.pairs,
-            mapped=sorted(self.mapped),
             definition="mean squared error of the teacher's channels, each in units of its standard deviation over training images, "
             "central crops; chance: answering every channel's mean; batch statistics not used",
         )
