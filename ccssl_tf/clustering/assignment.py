@@ -7,6 +7,7 @@ them. `on_rows(done, labels, squares, sums)` is called when the rows before `don
 """
 
 import dataclasses
+import functools
 
 import numpy as np
 
@@ -131,9 +132,8 @@ def _nearest_from(first, reader, centroids, labels, squares, on_chunk=lambda sta
             break
         for at in range(0, len(chunk), _BLOCK_ROWS):
             index = np.arange(at, min(at + _BLOCK_ROWS, len(chunk)))
-            rows = copies.take(chunk, index)
-            rows -= shift
-            scores = distances.product(rows, shifted)
+            threads.run(functools.partial(_shift, copies, chunk, shift, at), parts(index, _MEASURED_ROWS))
+            scores = distances.product(copies.first(len(index)), shifted)
             scores += norms
             labels[start + index] = scores.argmin(axis=1)
         measure(chunk, centroids, labels[start:end], squares[start:end], threads)
@@ -141,6 +141,11 @@ def _nearest_from(first, reader, centroids, labels, squares, on_chunk=lambda sta
         on_chunk(start, chunk)
     if end != count:
         raise InputError(f"features: a pass gave {end} rows or more instead of {count}; every pass must give the same rows")
+
+
+def _shift(copies, rows, shift, start, part):
+    """Puts the rows [n, D] at `part`, less the shift, where they belong among the copies of those from `start` on."""
+    copies.take(rows, part, at=part[0] - start)[...] -= shift
 
 
 def measuring_threads(dim: int, check_stop=lambda: None) -> BlockThreads:

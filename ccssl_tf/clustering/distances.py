@@ -36,9 +36,13 @@ class Gathered:
         skip = (-memory.ctypes.data // 4) % 16
         self._memory = memory[skip : skip + num_rows * dim].reshape(num_rows, dim)
 
-    def take(self, rows: np.ndarray, index: np.ndarray) -> np.ndarray:
-        """Returns the rows [W, D] at `index` [n] as [n, D] float32; overwritten by the next call."""
-        out = self._memory[: len(index)]
+    def first(self, count: int) -> np.ndarray:
+        """Returns the memory of the first `count` rows, [count, D]."""
+        return self._memory[:count]
+
+    def take(self, rows: np.ndarray, index: np.ndarray, at: int = 0) -> np.ndarray:
+        """Returns the rows [W, D] at `index` [n] as [n, D] float32, kept from place `at` on; overwritten by the next call."""
+        out = self._memory[at : at + len(index)]
         if rows.dtype == np.float32:
             # The mode without a check of the indices is the one that needs no copy of its own.
             return np.take(rows, index, axis=0, out=out, mode="clip")

@@ -57,7 +57,7 @@ def test_an_interrupted_pass_continues_where_it_was(tmp_path, monkeypatch, algor
 
     def should_stop():
         asked.append(len(passes))
-        return asked.count(2) > (40 if algorithm == "lloyd" else 3)
+        return asked.count(2) > 40
 
     path = tmp_path / "checkpoint.npz"
     with pytest.raises(Interrupted):
