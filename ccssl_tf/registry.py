@@ -22,7 +22,7 @@ from ccssl_tf.knowledge_transfer.attention_transfer import AttentionTransfer
 from ccssl_tf.knowledge_transfer.cluster_classification import ClusterClassification
 from ccssl_tf.knowledge_transfer.feature_regression import FeatureRegression
 from ccssl_tf.knowledge_transfer.logits_distillation import LogitsDistillation
-from ccssl_tf.models import applications, importers
+from ccssl_tf.models import application_weights, applications, importers
 from ccssl_tf.models.alexnet import AlexNet
 from ccssl_tf.models.backbone import WIDTH_MULTIPLIER, copy_convolutions, load_backbone
 from ccssl_tf.models.folding import fold_batch_normalization
@@ -154,7 +154,7 @@ def _start(path, name):
     normalization, (chosen, which) = flags.FLAGS["normalization"], backbone_kind(name)
     if pathlib.Path(path).suffix in importers.SUFFIXES:
         if which:
-            return applications.import_weights(path, **which, width_multiplier=WIDTH_MULTIPLIER.value)
+            return application_weights.import_weights(path, **which, width_multiplier=WIDTH_MULTIPLIER.value)
         # The published architecture, whatever the size of the images here: LRN in AlexNet, nothing in VGG16.
         config = chosen.from_flags(image_size=SMALL_IMAGE_SIZE).get_config()
         if config["normalization"] == "batch_norm" and not normalization.present:

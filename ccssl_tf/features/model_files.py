@@ -18,6 +18,7 @@ from ccssl_tf.errors import CorruptArtifactError, InputError
 from ccssl_tf.features.endpoint import network_until, shortened
 from ccssl_tf.models import applications
 from ccssl_tf.models import backbone as backbone_lib
+from ccssl_tf.models.application_weights import import_weights
 
 _TRUST = "a SavedModel is a program, which can read and write files as you can; give --trust_model if you trust who made it"
 _SIGNATURE = "serving_default"
@@ -84,7 +85,7 @@ def _application(name, output, weights, width_multiplier):
     if weights == "random":
         network = applications.Application(network=name, width_multiplier=width_multiplier)
     else:
-        network = applications.import_weights(weights, network=name, width_multiplier=width_multiplier)
+        network = import_weights(weights, network=name, width_multiplier=width_multiplier)
     output = output or network.endpoint_names[-1]
     return OpenedModel(
         kind="keras.applications",

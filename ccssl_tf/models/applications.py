@@ -9,19 +9,15 @@ hundred steps evaluate with its first statistics), and dropout, of units or of w
 
 import contextlib
 import difflib
-import functools
 import inspect
 import math
-import pathlib
 import re
 import sys
-import warnings
 
 import keras
 import numpy as np
 
-from ccssl_tf.data import manifest as manifest_lib
-from ccssl_tf.errors import CorruptArtifactError, InputError
+from ccssl_tf.errors import InputError
 from ccssl_tf.layers import PerExampleDropout
 from ccssl_tf.models import backbone as lib
 from ccssl_tf.models.backbone import Backbone
@@ -42,7 +38,7 @@ _MEASURED_SIZE = 512
 _BETWEEN_STAGES = (keras.layers.ZeroPadding2D, keras.layers.Cropping2D, keras.layers.MaxPooling2D, keras.layers.AveragePooling2D)
 _DROPOUT_STREAM = 1200
 # Mean and standard deviation of ILSVRC2012, RGB in [0, 1].
-_MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def similar_names(network: str) -> list[str]:
@@ -173,90 +169,6 @@ class Application(Backbone):
         return dict(type=self.network, kernels=kernels, **facts)
 
 
-def import_weights(path, *, network: str, **arguments) -> Application:
-    """Builds a network and fills it with published weights.
-
-    Args:
-      path: `.h5` or `.weights.h5` of keras.applications' weights, with or without top; or "imagenet", which Keras downloads once.
-      network: a name of NETWORKS.
-      **arguments: of Application.
-
-    Raises:
-      InputError: no such file, or it holds the weights of another network or width.
-      CorruptArtifactError: the file is damaged.
-    """
-    backbone = Application(network=network, **arguments)
-    width_multiplier = backbone.get_config()["width_multiplier"]
-    if path == "imagenet":
-        source, told = _download(network, width_multiplier), dict(file="imagenet", keras=keras.__version__)
-    else:
-        source = load_published(network, path, width_multiplier)
-        told = dict(file=str(path), sha256=manifest_lib.file_sha256(path))
-    names = _published_names(source.layers)
-    theirs = {names[layer]: layer for layer in source.layers}
-    for layer in backbone.transferred_layers():
-        layer.set_weights(theirs[layer.name].get_weights())
-    backbone.weights_from = dict(told, importer=f"keras.applications.{network}")
-    return backbone
-
-
-def _download(network, width_multiplier):
-    try:
-        return build_network(network, weights="imagenet", width_multiplier=width_multiplier)
-    except InputError:
-        raise
-    except Exception as error:  # Keras raises a bare Exception for whatever the network does.
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        raise InputError(f"--weights=imagenet: the weights of {network} cannot be had ({reason}); name a file") from error
-
-
-def load_published(network: str, path, width_multiplier=1.0) -> keras.Model:
-    """Returns keras.applications' own network, with or without classifier, with the weights of a file.
-
-    Raises:
-      InputError: no such file, or not this network's weights.
-      CorruptArtifactError: not a readable HDF5 file.
-    """
-    import h5py
-
-    path = pathlib.Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    try:
-        with h5py.File(path, "r"):
-            pass
-    except OSError as error:
-        raise CorruptArtifactError(f"{path}: damaged, or not an HDF5 file of weights ({error}); get it again") from error
-    build = functools.partial(build_network, network, width_multiplier=width_multiplier)
-    for include_top in (False, True):
-        model = build(include_top=include_top)
-        # Keras leaves weights that a file lacks as they are, with a warning at most.
-        learned = [weight for weight in model.weights if keras.backend.is_float_dtype(weight.dtype)]
-        for weight in learned:
-            weight.assign(np.full(weight.shape, np.nan))
-        try:
-            with warnings.catch_warnings(action="ignore"):
-                model.load_weights(path)
-        except lib.LOADING_ERRORS:
-            continue
-        if not any(np.isnan(keras.ops.convert_to_numpy(weight)).any() for weight in learned):
-            _check_input_scaling(model, path)
-            return model
-    width = f" of --width_multiplier={width_multiplier:g}" if width_multiplier != 1 else ""
-    raise InputError(f"{path}: not the weights of keras.applications.{network}{width}: other layers or shapes; name their network")
-
-
-def _check_input_scaling(model, name):
-    """Refuses weights whose network scales its input otherwise than all published ones of it do: ours always scales as these."""
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.Normalization) and layer.weights:
-            mean, variance, *_ = (np.reshape(weight, -1) for weight in layer.get_weights())
-            # The published files hold deviations where Keras expects variances, and Keras corrects that in a layer of its own.
-            known = any(np.allclose(variance, deviation, atol=1e-3) for deviation in (_DEVIATION, np.square(_DEVIATION)))
-            if not (known and np.allclose(mean, _MEAN, atol=1e-3)):
-                raise InputError(f"{name}: its first layers do not scale images by mean and deviation of ILSVRC2012, as they must")
-
-
 def _stage_ends(network) -> list:
     """Returns the operation at the end of each stage: the last of its resolution that all later ones read from."""
     operations = [op for op in network.operations if not isinstance(op, keras.layers.InputLayer)]
@@ -280,7 +192,7 @@ def _stage_ends(network) -> list:
     return [next(stage[kind] for kind in ("bottleneck", "joint", "other") if kind in stage) for _, stage in sorted(stages.items())]
 
 
-def _published_names(layers) -> dict:
+def published_names(layers) -> dict:
     """Maps layers to their names; those Keras numbers by what a process built before get the numbers of a fresh process."""
     names, numbered = {}, {}
     for layer in layers:
@@ -296,7 +208,7 @@ def _published_names(layers) -> dict:
 
 def _cloning(template):
     """Returns what makes our copy of one layer of `template`."""
-    names = _published_names(template.layers)
+    names = published_names(template.layers)
     dropouts = [layer for layer in template.layers if isinstance(layer, keras.layers.Dropout)]
 
     def clone(layer):
@@ -308,7 +220,7 @@ def _cloning(template):
             return PerExampleDropout(layer.rate, stream, drops_rows=whole, name=config["name"], dtype=config["dtype"])
         if isinstance(layer, keras.layers.Normalization) and layer.weights:
             # EfficientNet's comes with its weights; the numbers are always the same, and it is a constant in its successors.
-            config |= dict(mean=_MEAN, variance=np.square(_DEVIATION).tolist())
+            config |= dict(mean=IMAGENET_MEAN, variance=np.square(IMAGENET_DEVIATION).tolist())
         if isinstance(layer, keras.layers.BatchNormalization):
             config |= dict(momentum=lib.BATCH_NORM_MOMENTUM, synchronized=keras.backend.backend() == "tensorflow")
         return type(layer).from_config(config)

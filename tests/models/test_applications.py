@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ccssl_tf.data.manifest import file_sha256
-from ccssl_tf.errors import CorruptArtifactError, InputError
+from ccssl_tf.errors import InputError
 from ccssl_tf.layers import PerExampleDropout
 from ccssl_tf.layers.per_example_dropout import per_example_seeds
 from ccssl_tf.models import Application, load_backbone, save_backbone
 from ccssl_tf.models import applications as lib
+from ccssl_tf.models.application_weights import import_weights
 from ccssl_tf.models.backbone import backbone_fingerprint, copy_convolutions
 from ccssl_tf.models.heads import build_classifier
 
@@ -64,7 +64,7 @@ OFTEN = ("MobileNetV2",)
 def test_endpoints_are_what_keras_computes_at_the_end_of_each_stage(network, tmp_path):
     theirs = with_imagenets_scaling(with_other_weights(fresh(network, include_top=False, input_shape=(64, 64, 3))))
     theirs.save_weights(tmp_path / "a.weights.h5")
-    ours = lib.import_weights(tmp_path / "a.weights.h5", network=network)
+    ours = import_weights(tmp_path / "a.weights.h5", network=network)
     assert ours.endpoint_names == [f"conv{number}" for number in range(1, 6)]
     probe = keras.Model(theirs.input, [theirs.get_layer(name).output for name in STAGES[network]])
     module = sys.modules[getattr(keras.applications, network).__module__]
@@ -118,43 +118,6 @@ def test_weights_are_copied_to_a_network_of_the_same_name_and_width_only(tmp_pat
         np.testing.assert_array_equal(target(target.normalize(pixels()))[name], value)
     with pytest.raises(InputError, match="a: another architecture: kernel of .* is .*, the network being built has"):
         copy_convolutions(source, Application(**dict(TINY, width_multiplier=0.5)), "a")
-
-
-def test_published_files_with_and_without_top(tmp_path):
-    theirs = with_other_weights(fresh("MobileNetV2", alpha=0.1, input_shape=(32, 32, 3), classes=1000))
-    theirs.save_weights(tmp_path / "top.weights.h5")
-    backbone = lib.import_weights(tmp_path / "top.weights.h5", **TINY)
-    np.testing.assert_array_equal(backbone.get_layer("Conv_1").get_weights()[0], theirs.get_layer("Conv_1").get_weights()[0])
-    told = dict(file=str(tmp_path / "top.weights.h5"), sha256=file_sha256(tmp_path / "top.weights.h5"))
-    assert backbone.weights_from == dict(told, importer="keras.applications.MobileNetV2")
-
-
-def test_other_files_are_refused_in_one_line(tmp_path):
-    fresh("MobileNetV2", alpha=0.1, include_top=False, input_shape=(32, 32, 3)).save_weights(tmp_path / "narrow.weights.h5")
-    with pytest.raises(InputError, match="narrow.weights.h5: not the weights of keras.applications.MobileNetV2") as error:
-        lib.import_weights(tmp_path / "narrow.weights.h5", network="MobileNetV2", width_multiplier=0.5)
-    assert "\n" not in str(error.value)
-    with pytest.raises(InputError, match="none.h5: no such file"):
-        lib.import_weights(tmp_path / "none.h5", **TINY)
-    (tmp_path / "junk.h5").write_bytes(b"nothing")
-    with pytest.raises(CorruptArtifactError, match="junk.h5: damaged, or not an HDF5 file"):
-        lib.import_weights(tmp_path / "junk.h5", **TINY)
-
-
-@pytest.mark.slow
-def test_efficientnet_scales_its_input_as_published_and_refuses_other_weights(tmp_path):
-    theirs = with_other_weights(fresh("EfficientNetB0", include_top=False, input_shape=(64, 64, 3)))
-    theirs.save_weights(tmp_path / "unscaled.weights.h5")
-    with pytest.raises(InputError, match="unscaled.weights.h5: its first layers do not scale images"):
-        lib.import_weights(tmp_path / "unscaled.weights.h5", network="EfficientNetB0")
-    for deviation in ([0.229, 0.224, 0.225], np.square([0.229, 0.224, 0.225])):
-        layer = theirs.get_layer(index=2)
-        layer.set_weights([np.array([0.485, 0.456, 0.406]), np.array(deviation), *layer.get_weights()[2:]])
-        theirs.save_weights(tmp_path / "published.weights.h5")
-        ours = lib.import_weights(tmp_path / "published.weights.h5", network="EfficientNetB0")
-        first = keras.Model(ours.input, next(layer for layer in ours.layers if isinstance(layer, keras.layers.Normalization)).output)
-        expected = (pixels() / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
-        np.testing.assert_allclose(first(ours.normalize(pixels())), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_batch_normalisation_is_that_of_our_networks():
@@ -217,3 +180,36 @@ def test_unknown_names_widths_and_colours_are_refused():
     with pytest.raises(InputError, match="--backbone=VGG19: cannot be split"):
         Application(network="VGG19", colors="lab_halves")
     assert lib.similar_names("zzz") == ["MobileNetV2", "ResNet50", "EfficientNetB0"]
+
+
+ON_TWO_DEVICES = """
+import sys
+import keras
+import numpy as np
+import tensorflow as tf
+tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
+from ccssl_tf import distribution, optimizers, training
+from ccssl_tf.models import Application
+from ccssl_tf.pretext.supervised import Supervised
+models = []
+for name in ("one", "mirrored"):
+    keras.utils.set_random_seed(0)
+    model, _, _ = training.train(
+        Supervised(data_dir=sys.argv[1], image_size=32),
+        lambda: Application(network="MobileNetV2", width_multiplier=0.05, avg_pool=True),
+        lambda: optimizers.make_optimizer("sgd", 1e-2),
+        workdir=f"{sys.argv[2]}/{name}", train_steps=2, batch_size=16, strategy=distribution.make_strategy(name),
+    )
+    models.append(model)
+assert len(models[0].variables) > 200
+for one, two in zip(models[0].variables, models[1].variables, strict=True):
+    np.testing.assert_allclose(one.numpy(), two.numpy(), rtol=1e-4, atol=1e-4, err_msg=one.path)
+"""
+
+
+@pytest.mark.slow
+def test_two_logical_devices_end_with_the_weights_of_one(image_dir, tmp_path):
+    """Batch normalisation sees the whole batch, and its moving averages are those of one device."""
+    arguments = [sys.executable, "-c", ON_TWO_DEVICES, str(image_dir), str(tmp_path)]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr[-3000:]
