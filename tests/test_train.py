@@ -43,7 +43,7 @@ def test_the_flags_of_a_run_from_a_backbone_file_are_a_flagfile_for_it(image_dir
     again = command(f"--flagfile={out / 'flags.txt'}", f"--workdir={out}")
     assert again.returncode == 0 and "already complete" in again.stdout, again.stderr
     other = command(f"--flagfile={out / 'flags.txt'}", "--backbone=alexnet")
-    assert other.returncode == 2 and "another architecture, VGG16, than --backbone=alexnet" in other.stderr
+    assert other.returncode == 2 and "another architecture, vgg16, than --backbone=alexnet" in other.stderr
 
 
 def test_rescaling_what_a_pretext_task_learned_before_fine_tuning(image_dir, tmp_path):
