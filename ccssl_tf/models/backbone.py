@@ -7,6 +7,7 @@ endpoints, fingerprint, where its first weights came from).
 import hashlib
 import json
 import pathlib
+import re
 import zipfile
 import zlib
 
@@ -168,7 +169,8 @@ def backbone_fingerprint(backbone: Backbone) -> str:
     for weight in backbone.weights:
         if "seed_generator" in weight.path:
             continue
-        digest.update(weight.path.split("/", 1)[-1].encode())
+        # A weight without a name is numbered by what the process made before.
+        digest.update(re.sub(r"/variable_\d+$", "/variable", weight.path).split("/", 1)[-1].encode())
         digest.update(np.ascontiguousarray(keras.ops.convert_to_numpy(weight)).tobytes())
     return digest.hexdigest()
 

@@ -195,15 +195,17 @@ models = []
 for name in ("one", "mirrored"):
     keras.utils.set_random_seed(0)
     model, _, _ = training.train(
-        Supervised(data_dir=sys.argv[1], image_size=32),
+        Supervised(data_dir=sys.argv[1], image_size=64),
         lambda: Application(network="MobileNetV2", width_multiplier=0.05, avg_pool=True),
         lambda: optimizers.make_optimizer("sgd", 1e-2),
-        workdir=f"{sys.argv[2]}/{name}", train_steps=2, batch_size=16, strategy=distribution.make_strategy(name),
+        workdir=f"{sys.argv[2]}/{name}", train_steps=1, batch_size=16, strategy=distribution.make_strategy(name),
     )
     models.append(model)
 assert len(models[0].variables) > 200
 for one, two in zip(models[0].variables, models[1].variables, strict=True):
-    np.testing.assert_allclose(one.numpy(), two.numpy(), rtol=1e-4, atol=1e-4, err_msg=one.path)
+    # A rectifier's input that is 0 but for rounding has one gradient or another, and kernels below it differ by some thousandths.
+    atol = 2e-4 if one.trainable else 1e-5
+    np.testing.assert_allclose(one.numpy(), two.numpy(), rtol=1e-4, atol=atol, err_msg=one.path)
 """
 
 
