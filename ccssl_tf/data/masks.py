@@ -44,6 +44,24 @@ def mask_classes(data_dir, splits) -> list[str]:
     return ["background", *names]
 
 
+def decoded_mask(parsed, data_dir, split: str, num_classes: int):
+    """Returns the classes of an image's pixels, [H, W] uint8, in a graph that ends with an InputError (see `records.required`) where they
+    are not below `num_classes`, nor void, or where the mask is not of the photo's size.
+
+    Args:
+      parsed: of `voc_records.parse_voc_image`.
+      data_dir, split: for the message.
+      num_classes: background included.
+    """
+    mask, where = voc_records.decode_mask(parsed["mask"]), f"{data_dir}: split {split}"
+    greatest = tf.reduce_max(tf.where(mask == VOID, tf.zeros_like(mask), mask))
+    message = f"has class {{}} in its mask, and the {num_classes} classes are numbered from 0; convert it again with the names of all"
+    mask = records.required(mask, tf.cast(greatest, tf.int32) < num_classes, where, parsed, message, greatest)
+    size, of_photo = tf.shape(mask), tf.io.extract_jpeg_shape(parsed["encoded"])[:2]
+    message = "is of size {}, its mask of {}; convert it again"
+    return records.required(mask, tf.reduce_all(size == of_photo), where, parsed, message, of_photo, size)
+
+
 def _serialized(data_dir, manifest, split):
     for shard in manifest.shards(split):
         yield from records.read_shard(pathlib.Path(data_dir) / shard.name)

@@ -10,9 +10,10 @@ import numpy as np
 import tensorflow as tf
 
 from ccssl_tf.data import manifest as manifest_lib
-from ccssl_tf.errors import CorruptArtifactError
+from ccssl_tf.errors import CorruptArtifactError, InputError
 
 UNLABELLED = -1
+_REFUSED = "refused record: "
 
 
 def _serialize(features: dict[str, bytes | int | list[bytes] | np.ndarray]) -> bytes:
@@ -171,17 +172,43 @@ def read_shard(path):
         raise CorruptArtifactError(f"{path}: damaged after record {count} ({error.message}); write it again") from error
 
 
+def required(value, condition, where: str, parsed: dict, message: str, *found):
+    """Returns `value`, in a graph that parses records; where `condition` is false, reading ends with an error that names the image.
+
+    Inside `naming_damage` it is an InputError.
+
+    Args:
+      value: any tensor.
+      condition: scalar bool.
+      where: data directory and split, for the message.
+      parsed: of `parse_image`, for the image's name.
+      message: what is wrong and what to do, with a {} for each of `found`.
+      *found: scalar tensors.
+    """
+    filename = tf.strings.unicode_transcode(parsed["filename"], "UTF-8", "UTF-8", replace_control_characters=True)
+    which = [f"{_REFUSED}{where}: image ", tf.strings.as_string(parsed["index"]), " (", filename, ") "]
+    text = tf.strings.join([*which, tf.strings.format(message, found)])
+    with tf.control_dependencies([tf.debugging.Assert(condition, [text])]):
+        return tf.identity(value)
+
+
 @contextlib.contextmanager
 def naming_damage(directory):
-    """Turns TensorFlow's error about damaged records, which names no file, into one that names shard and record.
+    """Turns TensorFlow's errors about damaged and refused records into ours, which name shard or image.
 
     The shards of `directory` are read one after the other only when such an error has come.
 
     Raises:
       CorruptArtifactError: in place of DataLossError.
+      InputError: a record is not what `required` asks for.
     """
     try:
         yield
+    except tf.errors.InvalidArgumentError as error:
+        _, refused, message = error.message.partition(_REFUSED)
+        if not refused:
+            raise
+        raise InputError(message.splitlines()[0].removesuffix("]")) from error
     except tf.errors.DataLossError as error:
         for path in sorted(pathlib.Path(directory).glob("*.tfrecord")):
             for _ in read_shard(path):

@@ -11,7 +11,7 @@ from ccssl_tf import distribution, stage_flags
 from ccssl_tf.data import image_ops, masks, pipeline, voc_records
 from ccssl_tf.data.manifest import Manifest, write_bytes
 from ccssl_tf.downstream import segmentation_picture
-from ccssl_tf.errors import FlagError, InputError
+from ccssl_tf.errors import FlagError
 from ccssl_tf.layers.per_example_dropout import per_example_seeds
 from ccssl_tf.metrics.segmentation import VOID, ConfusionMatrix
 from ccssl_tf.models import backbone as backbone_lib
@@ -123,7 +123,7 @@ class FCN(Task):
         def load(parsed):
             image = image_ops.decoded(parsed["encoded"])
             image = image_ops.resized_long_side(image, self.long_side) if self.long_side else image
-            mask = voc_records.decode_mask(parsed["mask"])
+            mask = masks.decoded_mask(parsed, self.data_dir, split, len(self.class_names))
             size = tf.shape(image)[:2]
             if training:
                 mask = tf.squeeze(tf.image.resize(mask[..., None], size, method="nearest"), -1) if self.long_side else mask
@@ -168,7 +168,7 @@ class FCN(Task):
                 one = {name: value.numpy() for name, value in zip(scored, one, strict=True)}
                 if not one["weight"][0]:
                     continue
-                self._count(confusion, one["mask"][0], one["classes"][0])
+                confusion.update(one["mask"][0], one["classes"][0])
                 loss += float(one["loss"][0])
                 if self.predictions_dir:
                     name = self._image_ids[int(one["index"][0])]
@@ -177,12 +177,6 @@ class FCN(Task):
         loss = float(distribution.sum_over_workers(np.array([loss]), strategy)[0])
         self._confusion = confusion
         return dict(confusion.results(), loss=loss / self._num_evaluated)
-
-    def _count(self, confusion, mask, classes):
-        try:
-            confusion.update(mask, classes)
-        except ValueError as error:
-            raise InputError(f"{self.data_dir}: split {self.eval_split}: {error}; convert it again") from error
 
     def _evaluation_dataset(self):
         images = self.dataset(self.eval_split, 1, training=False, epoch_seed=(0, 0))

@@ -13,7 +13,7 @@ import tensorflow as tf
 from ccssl_tf import runtime
 from ccssl_tf.clustering.feature_directory import DirectorySource
 from ccssl_tf.clustering.image_facts import read_image_facts
-from ccssl_tf.data import image_ops, records
+from ccssl_tf.data import image_ops, labels
 from ccssl_tf.data.manifest import Manifest, atomic_file
 from ccssl_tf.errors import CorruptArtifactError, InputError, ResourceError
 from ccssl_tf.features import extract_features
@@ -27,7 +27,7 @@ _LARGEST = 65504
 class FeatureCache:
     """The features of every split asked for, as batches of `features`, `label`, `index` and `weight`."""
 
-    def __init__(self, compute, *, dim, describe, data_dir, image_size, directory, memory_bytes, batch_size, strategy):
+    def __init__(self, compute, *, dim, describe, data_dir, image_size, num_classes, directory, memory_bytes, batch_size, strategy):
         """Sets up; nothing is computed yet.
 
         Args:
@@ -36,13 +36,15 @@ class FeatureCache:
           describe: JSON object that says which features these are: others found in the directory are refused.
           data_dir: image shards.
           image_size: S, pixels.
+          num_classes: labels outside of [0, num_classes) are refused.
           directory: where shards are written; None to refuse what does not fit in memory.
           memory_bytes: up to which a split is kept in memory.
           batch_size: images computed at a time.
           strategy: whose workers share the shards.
         """
         self._compute, self.dim, self._description = tf.function(compute, autograph=False), dim, describe
-        self._data_dir, self._image_size, self._directory = data_dir, image_size, directory and pathlib.Path(directory)
+        self._data_dir, self._image_size, self._num_classes = data_dir, image_size, num_classes
+        self._directory = directory and pathlib.Path(directory)
         self._memory_bytes, self._batch_size, self._strategy = memory_bytes, batch_size, strategy
         self._manifest = Manifest.read(data_dir, "images")
         self._splits = {}
@@ -84,9 +86,12 @@ class FeatureCache:
         batches = tf.data.Dataset.from_generator(filled, output_signature=signature)
         return batches.apply(tf.data.experimental.assert_cardinality(count - first_batch)).prefetch(2)
 
-    def _crops(self, paths):
+    def _crops(self, split, paths):
+        parse = labels.parse_labelled(self._data_dir, split, self._num_classes)
+
+        @tf.autograph.experimental.do_not_convert
         def example(one):
-            parsed = records.parse_image(one)
+            parsed = parse(one)
             return dict(image=image_ops.evaluation_crop(parsed["encoded"], self._image_size), index=parsed["index"], label=parsed["label"])
 
         images = tf.data.TFRecordDataset([str(path) for path in paths]).map(example, num_parallel_calls=tf.data.AUTOTUNE)
@@ -99,7 +104,7 @@ class FeatureCache:
         total = self._manifest.num_examples(split)
         features, index, label = np.empty([total, self.dim], np.float16), np.empty(total, np.int64), np.empty(total, np.int64)
         progress, done = runtime.Progress(f"features of {split}", total, "images"), 0
-        for batch in self._crops(self._shard_paths(split)):
+        for batch in self._crops(split, self._shard_paths(split)):
             rows = slice(done, done + len(batch["index"]))
             features[rows] = self._stored(batch["image"])
             index[rows], label[rows] = batch["index"], batch["label"]
@@ -168,7 +173,7 @@ class _Extractor:
         return {}
 
     def batches(self, unused_data_dir, split, shard):
-        for batch in self._cache._crops([self._cache._shard_paths(split)[shard]]):
+        for batch in self._cache._crops(split, [self._cache._shard_paths(split)[shard]]):
             yield batch["index"].numpy(), self._cache._stored(batch["image"])
 
 

@@ -94,6 +94,7 @@ class LinearProbe(Task):
                 describe=dict(backbone_fingerprint=backbone_fingerprint(backbone), grids=self.probed, image_size=self.image_size),
                 data_dir=self.data_dir,
                 image_size=self.image_size,
+                num_classes=len(self.class_names),
                 directory=self.cache_dir,
                 memory_bytes=int(self.cache_memory_gb * 2**30),
                 batch_size=self.eval_batch_size,
@@ -106,6 +107,7 @@ class LinearProbe(Task):
         if self.cache_features:
             return self._cache.batches(split, batch_size, training, epoch_seed, first_batch)
         options = dict(batch_size=batch_size, training=training, epoch_seed=epoch_seed, first_batch=first_batch)
+        options["parse"] = labels.parse_labelled(self.data_dir, split, len(self.class_names))
         return pipeline.augmented_images(self.data_dir, split, image_size=self.image_size, **options)
 
     def _features(self, images):

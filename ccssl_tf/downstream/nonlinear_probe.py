@@ -71,7 +71,8 @@ class NonlinearProbe(Task):
             return dict(image=image_ops.evaluation_crops(parsed["encoded"], self.image_size, self.num_crops))
 
         options = dict(batch_size=batch_size, training=training, epoch_seed=epoch_seed, first_batch=first_batch)
-        return pipeline.batches(self.data_dir, split, load=load, **options)
+        parse = labels.parse_labelled(self.data_dir, split, len(self.class_names))
+        return pipeline.batches(self.data_dir, split, load=load, parse=parse, **options)
 
     def build_model(self, backbone):
         """A classifier over a network that has the frozen layers of `backbone` and is random behind them."""

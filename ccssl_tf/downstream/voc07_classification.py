@@ -94,7 +94,7 @@ class Voc07Classification(Task):
             return image_ops.random_scale_crop(parsed["encoded"], self.image_size, *self.crop_scales, seed)
 
         def load(parsed):
-            presence = tf.ensure_shape(parsed["presence"], [len(self.class_names)])
+            presence = self._presence(split, parsed)
             if training:
                 return dict(image=crop(parsed, parsed["seed"]), presence=presence)
             seeds = [parsed["seed"] - [number, 0] for number in range(self.random_crops)]
@@ -102,6 +102,13 @@ class Voc07Classification(Task):
 
         options = dict(batch_size=batch_size, training=training, epoch_seed=epoch_seed, first_batch=first_batch)
         return pipeline.batches(self.data_dir, split, load=load, parse=voc_records.parse_voc_image, **options)
+
+    def _presence(self, split, parsed):
+        presence, count = parsed["presence"], len(self.class_names)
+        where, message = f"{self.data_dir}: split {split}", f"tells of {{}} classes instead of {count}; convert it again"
+        presence = records.required(presence, tf.size(presence) == count, where, parsed, message, tf.size(presence))
+        states, message = tf.abs(presence), "has class states {}, which must be 1, 0 or -1; convert it again"
+        return tf.ensure_shape(records.required(presence, tf.reduce_all(states <= 1), where, parsed, message, presence), [count])
 
     def build_model(self, backbone):
         """A classifier; fully connected layers as the protocol starts them, unless they are kept or were rescaled on the data."""
@@ -217,6 +224,8 @@ def _start(layer):
 def _checked_classes(data_dir, manifest, splits):
     names = manifest.info.get("class_names") or []
     for split in splits:
+        if split not in manifest.splits:
+            raise InputError(f"{data_dir}: no split {split}, but {', '.join(manifest.splits)}")
         path = next((shard.name for shard in manifest.shards(split) if shard.num_examples), None)
         if path is None:
             raise InputError(f"{data_dir}: split {split} is empty")

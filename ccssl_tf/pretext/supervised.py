@@ -39,7 +39,7 @@ class Supervised(ImageClassification):
 
     def target(self, split, parsed):
         """The label."""
-        return tf.cast(parsed["label"], tf.int32)
+        return tf.cast(labels.checked_label(parsed, self.data_dir, split, self.num_classes), tf.int32)
 
     def class_name(self, number):
         """The label's name."""

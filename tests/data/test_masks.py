@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
-from conftest import write_masked_images
+import tensorflow as tf
+from conftest import jpeg_of, write_masked_images
 
-from ccssl_tf.data import masks
+from ccssl_tf.data import masks, records, voc_records
+from ccssl_tf.data.manifest import Manifest
 from ccssl_tf.errors import InputError
 
 
@@ -35,3 +37,25 @@ def test_lists_of_images(mask_dir, tmp_path):
         masks.listed_indices(mask_dir, "val", path)
     with pytest.raises(InputError, match="no such file"):
         masks.listed_indices(mask_dir, "val", tmp_path / "none.txt")
+
+
+def test_masks_that_cannot_be_are_named_while_reading(mask_dir, tmp_path):
+    def read(directory, num_classes):
+        def load(serialized):
+            return masks.decoded_mask(voc_records.parse_voc_image(serialized), directory, "val", num_classes)
+
+        shards = Manifest.read(directory, "images").shards("val")
+        with records.naming_damage(directory):
+            return list(tf.data.TFRecordDataset([str(directory / shard.name) for shard in shards]).map(load).as_numpy_iterator())
+
+    assert {int(value) for mask in read(mask_dir, 4) for value in np.unique(mask)} == {0, 1, 2, 3, masks.VOID}
+    with pytest.raises(InputError, match="split val: image 2 .val_002.jpg. has class 3 in its mask, and the 3 classes are numbered from 0"):
+        read(mask_dir, 3)
+    png = tf.io.encode_png(np.zeros([5, 7, 1], np.uint8)).numpy()
+    photo = dict(encoded=jpeg_of(np.zeros([7, 5, 3], np.uint8)), filename=b"turned.jpg", height=7, width=5, index=0)
+    shard = records.write_shard(
+        tmp_path / "val-00000-of-00001.tfrecord", [records.image_example(**photo, extra=voc_records.mask_features(png))]
+    )
+    Manifest("images", dict(val=[shard]), dict(class_names=["a"])).write(tmp_path)
+    with pytest.raises(InputError, match=r"turned.jpg. is of size \[7 5\], its mask of \[5 7\]"):
+        read(tmp_path, 2)

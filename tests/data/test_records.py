@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from ccssl_tf.data import records
 from ccssl_tf.data.manifest import Shard
-from ccssl_tf.errors import CorruptArtifactError
+from ccssl_tf.errors import CorruptArtifactError, InputError
 
 ODD_NAMES = [b"plain.jpg", "Prüfung/日本 1.JPEG".encode(), b"\xff\xfe\x00 \n.jpg", b""]
 
@@ -134,4 +134,24 @@ def test_damage_met_in_a_pipeline_is_named(tmp_path):
     path.write_bytes(content)
     dataset = tf.data.TFRecordDataset([str(file) for file in sorted(tmp_path.iterdir())]).map(tf.identity)
     with pytest.raises(CorruptArtifactError, match=f"{path.name}: damaged after record 1 "), records.naming_damage(tmp_path):
+        list(dataset)
+
+
+@pytest.mark.parametrize("filename", ODD_NAMES)
+def test_a_record_that_is_not_as_required_is_named_in_one_line(tmp_path, filename):
+    def label(number):
+        parsed = records.parse_image(records.image_example(encoded=b"", filename=filename, height=1, width=1, index=3))
+        return records.required(number, number < 2, "data: split val", parsed, "has label {} [sic]", number)
+
+    dataset = tf.data.Dataset.range(4).map(label)
+    assert list(dataset.take(2).as_numpy_iterator()) == [0, 1]
+    with pytest.raises(InputError) as raised, records.naming_damage(tmp_path):
+        list(dataset)
+    message = str(raised.value)
+    assert message.startswith("data: split val: image 3 (") and message.endswith(") has label 2 [sic]") and message.isprintable()
+
+
+def test_other_errors_pass(tmp_path):
+    dataset = tf.data.Dataset.range(1).map(lambda number: tf.ensure_shape(tf.range(number), [5]))
+    with pytest.raises(tf.errors.InvalidArgumentError), records.naming_damage(tmp_path):
         list(dataset)

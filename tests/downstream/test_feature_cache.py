@@ -17,7 +17,7 @@ def compute(images):
 
 
 def make(image_dir, directory=None, memory_bytes=2**20, **changes):
-    settings = dict(dim=DIM, describe=dict(backbone_fingerprint="x"), data_dir=image_dir, image_size=32, batch_size=8)
+    settings = dict(dim=DIM, describe=dict(backbone_fingerprint="x"), data_dir=image_dir, image_size=32, num_classes=3, batch_size=8)
     settings |= dict(strategy=tf.distribute.get_strategy())
     return lib.FeatureCache(compute, directory=directory, memory_bytes=memory_bytes, **settings | changes)
 

@@ -110,7 +110,7 @@ def test_fully_connected_layers_start_as_in_the_protocol(voc_dir):
 
 
 def test_refusals(voc_dir, image_dir):
-    with pytest.raises(InputError, match="no split 'trainval'"):
+    with pytest.raises(InputError, match="no split trainval, but train, val"):
         make_task(image_dir)
     with pytest.raises(InputError, match="split train does not say which classes"):
         make_task(image_dir, train_split="train", eval_split="val")
@@ -127,3 +127,22 @@ def test_another_number_of_classes_is_refused(voc_dir, tmp_path):
     Manifest("images", manifest.splits, dict(class_names=["a", "b"])).write(tmp_path)
     with pytest.raises(InputError, match="tells of 4 classes, the data set names 2"):
         make_task(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "states, said",
+    [([1, -1], "tells of 2 classes instead of 4"), ([1, 3, -1, 0], r"has class states \[1 3 -1 0\], which must be 1, 0 or -1")],
+)
+def test_states_of_classes_that_cannot_be_are_named_while_reading(voc_dir, tmp_path, states, said):
+    from ccssl_tf.data import records, voc_records
+    from ccssl_tf.data.manifest import Manifest
+
+    first = next(iter(records.read_shard(voc_dir / "test-00000-of-00001.tfrecord")))
+    encoded = records.parse_image(first)["encoded"].numpy()
+    bad = dict(encoded=encoded, filename=b"odd.jpg", height=60, width=90, index=1)
+    examples = [first, records.image_example(**bad, extra=voc_records.presence_features(states))]
+    shard = records.write_shard(tmp_path / "test-00000-of-00001.tfrecord", examples)
+    Manifest("images", dict(test=[shard]), dict(class_names=list("abcd"))).write(tmp_path)
+    task = make_task(tmp_path, train_split="test")
+    with pytest.raises(InputError, match=f"split test: image 1 .odd.jpg. {said}"), records.naming_damage(tmp_path):
+        list(task.dataset("test", 2, False, (0, 0)))
