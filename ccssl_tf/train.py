@@ -113,6 +113,8 @@ def main():
         workdir.finish(metrics=dict(metrics, task=_TASK.value, backbone=model.backbone.name), timing=timing)
         # A worker that left earlier would look like one that died.
         distribution.wait_for_workers(strategy)
+        if chief and (definition := metrics["facts"].get("definition")):
+            print(f"definition  {definition}")
         print(f"done  {workdir.path}", flush=True)
 
 

@@ -163,6 +163,18 @@ class Backbone(keras.Model):
         return dict(type=type(self).__name__, kernels=kernels, **facts)
 
 
+def said_of_random(backbone: Backbone) -> str:
+    """Returns what the definition of a result on frozen layers adds if they are random, which includes what their normalisation does.
+
+    The baseline of the paper's tables, `random`, is the network as it is initialised and nothing else: no statistics of images go into
+    it. Batch normalisation then has mean 0, variance 1, scale 1 and shift 0: frozen, it passes its input on (divided by 1 + 5e-6).
+    """
+    if backbone.weights_from is not None:
+        return ""
+    normalized = any(isinstance(layer, keras.layers.BatchNormalization) for layer in backbone.layers)
+    return "; frozen layers random" + (", their batch normalisation with mean 0 and variance 1" if normalized else "")
+
+
 def backbone_fingerprint(backbone: Backbone) -> str:
     """Returns a SHA-256 (hex) of the architecture and every weight."""
     digest = hashlib.sha256(manifest_lib.fingerprint_of(backbone.architecture()).encode())
