@@ -36,6 +36,7 @@ ALLOWED = {
     "optimizers": {"errors"},
     "checkpointing": {"errors", "data"},
     "training_log": {"data", "models"},
+    "exported": {"errors", "workdir", "data", "models", "downstream"},
     "training": {"errors", "runtime", "data", "optimizers", "checkpointing", "distribution", "training_log"},
 }
 DATA_PREP_MAY = _FOUNDATION | {"data", "workdir"}

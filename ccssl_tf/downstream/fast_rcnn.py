@@ -22,12 +22,12 @@ from ccssl_tf.data.manifest import Manifest
 from ccssl_tf.downstream import detections as detections_lib
 from ccssl_tf.downstream.detection_images import code_statistics, read_detection_images
 from ccssl_tf.downstream.detection_picture import draw_detections
-from ccssl_tf.downstream.region_sampling import FOREGROUND_OVERLAP, NO_REGION, RegionTables, resized_photo, training_example
+from ccssl_tf.downstream.detector import Detector
+from ccssl_tf.downstream.region_sampling import FOREGROUND_OVERLAP, NO_REGION, RegionTables, training_example
 from ccssl_tf.errors import FlagError
 from ccssl_tf.layers.per_example_dropout import per_example_seeds
 from ccssl_tf.models import backbone as backbone_lib
-from ccssl_tf.models.fast_rcnn import build_fast_rcnn
-from ccssl_tf.ops import boxes as box_ops
+from ccssl_tf.models.fast_rcnn import FILE_NAME, build_fast_rcnn
 from ccssl_tf.task import Task
 
 _PROPOSALS = flags.DEFINE_string("proposals_dir", None, "Directory of object proposals, made by data_prep.proposals from --data_dir.")
@@ -46,12 +46,12 @@ _LOCKED = flags.DEFINE_integer(
 _MIRROR = flags.DEFINE_bool("detection_mirror", True, "Mirror training photos half the time.")
 
 _SHOWN = 8
-# Area of a region, in pixels, that is best for a network pre-trained on crops of 224.
-_BEST_AREA = 224.0**2
 
 
 class FastRCNN(Task):
     """Where in the photo is which object?"""
+
+    model_file = FILE_NAME
 
     def __init__(
         self,
@@ -174,31 +174,6 @@ class FastRCNN(Task):
         metrics = dict(class_loss=class_loss, box_loss=box_loss, accuracy=tf.reduce_sum(right, 1) / some, foreground=foreground)
         return class_loss + box_loss, metrics
 
-    def detect(self, model, image, regions, scales, most):
-        """Returns scores [R, C] and boxes [R, C, 4], pixels from 0, of the regions of one photo.
-
-        Each region is looked at in the scale in which its area is nearest 224 x 224.
-
-        Args:
-          model: the detector.
-          image: [h, w, 3] uint8.
-          regions: [R, 4] int32, pixels from 0.
-          scales: shorter sides, pixels.
-          most: pixels of the longer side.
-        """
-        if self._detector is None or self._detector[0] is not model:
-            self._detector = model, _outputs(model)
-        sides = np.minimum(np.array(scales) / min(image.shape[:2]), most / max(image.shape[:2]))
-        areas = np.prod(regions[:, 2:] - regions[:, :2] + 1, axis=1, dtype=np.float64)
-        chosen = np.argmin(np.abs(areas[:, None] * sides[None] ** 2 - _BEST_AREA), axis=1)
-        scores, boxes = np.zeros([len(regions), len(self.class_names)], np.float32), np.zeros([len(regions), len(self.class_names), 4], "f")
-        for number, scale in enumerate(scales):
-            rows = np.flatnonzero(chosen == number)
-            if len(rows):
-                found = self._detector[1](image, regions[rows], tf.constant(scale), tf.constant(float(most)))
-                scores[rows], boxes[rows] = (value.numpy() for value in found)
-        return scores, boxes
-
     def evaluate(self, model):
         """Mean average precision at a single scale, and at several together where training has them; writes the devkit's files."""
         schemes = {"": ([self.test_scale], self.test_max_side)}
@@ -219,12 +194,14 @@ class FastRCNN(Task):
 
     def _detections(self, model, scales, most):
         """The detections of the evaluation split; each worker looks at its share of the images."""
+        if self._detector is None or self._detector.model is not model:
+            self._detector = Detector(model)
         images, (worker, workers) = self._images[self.eval_split], distribution.worker()
         photos = pipeline.evaluation_batches(self.data_dir, self.eval_split, batch_size=1, load=_photo)
         found, candidates, progress = [], [], runtime.Progress(f"detect at {','.join(map(str, scales))}", len(images), "images")
         for done, batch in enumerate(photos.shard(workers, worker), 1):
             index = int(batch["index"][0])
-            scores, boxes = self.detect(model, batch["image"][0].numpy(), images.proposals[index], scales, most)
+            scores, boxes = self._detector(batch["image"][0].numpy(), images.proposals[index], scales, most)
             own, before = detections_lib.detections_of_image(index, scores, boxes)
             found.append(own)
             candidates.append(before)
@@ -260,6 +237,7 @@ class FastRCNN(Task):
             self._by_class,
             chance=0.0,
             num_classes=len(self.class_names),
+            class_names=self.class_names,
             proposals=dict(method=source.get("method"), mode=source.get("mode"), per_image=round(float(counted), 1)),
             definition="mean over the classes with an object that is not difficult of VOC 2007's 11-point average precision (area: under "
             f"VOC 2010's monotone envelope), overlap 0.5, split {self.eval_split}, after the last step; photos of {self.test_scale} "
@@ -275,26 +253,3 @@ def _smooth_l1(x):
     """Half the square below 1, else less a half (Girshick 2015, equation 3)."""
     size = tf.abs(x)
     return tf.where(size < 1, 0.5 * tf.square(x), size - 0.5)
-
-
-def _outputs(model):
-    """Returns the function of photo [h, w, 3] uint8, regions [R, 4] int32, shorter and longest side -> scores [R, C], boxes [R, C, 4]."""
-
-    @tf.function(
-        autograph=False,
-        input_signature=[
-            tf.TensorSpec([None, None, 3], tf.uint8),
-            tf.TensorSpec([None, 4], tf.int32),
-            tf.TensorSpec([], tf.int32),
-            tf.TensorSpec([], tf.float32),
-        ],
-    )
-    def outputs(image, regions, short_side, most):
-        resized, scale = resized_photo(image, short_side, most)
-        rois = tf.pad(tf.cast(regions, tf.float32) * scale, [[0, 0], [1, 0]])
-        found = model([model.backbone.normalize(resized[None]), rois], training=False)
-        scores = tf.nn.softmax(found["logits"])[:, 1:]
-        boxes = box_ops.decode(regions[:, None], tf.reshape(found["codes"], [-1, scores.shape[1], 4]))
-        return scores, box_ops.clip(boxes, tf.shape(image)[0], tf.shape(image)[1])
-
-    return outputs

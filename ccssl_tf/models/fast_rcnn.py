@@ -9,6 +9,7 @@ from ccssl_tf.layers import PerExampleDropout, RoIPool
 from ccssl_tf.models.backbone import Backbone, copy_convolutions, scaled
 
 POOLED_SIZE = 6
+FILE_NAME = "detector.keras"
 # Stages of convolutions that the released networks do not train.
 _LOCKED_STAGES = dict(AlexNet=1, VGG16=2)
 

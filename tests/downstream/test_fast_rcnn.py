@@ -47,18 +47,6 @@ def test_the_loss_is_fast_rcnns(objects_dir):
     np.testing.assert_allclose(metrics["class_loss"] + metrics["box_loss"], losses, rtol=1e-6)
 
 
-def test_two_scales_look_at_each_region_once(objects_dir):
-    task = make_task(objects_dir, scales=[40, 80])
-    model = task.build_model(alexnet())
-    photo = np.random.default_rng(0).integers(0, 256, [50, 60, 3], np.uint8)
-    regions = np.int32([[0, 0, 59, 49], [5, 5, 12, 14], [20, 10, 50, 40]])
-    alone = [task.detect(model, photo, regions, [scale], 400) for scale in (40, 80)]
-    scores, boxes = task.detect(model, photo, regions, [40, 80], 400)
-    # All are smaller than 224 pixels at both scales, so the larger one is nearer.
-    np.testing.assert_array_equal(scores, alone[1][0])
-    assert boxes.shape == (3, 3, 4) and boxes.min() >= 0 and (boxes.max((0, 1))[2:] <= [59, 49]).all()
-
-
 def test_flags(objects_dir):
     settings = dict(data_dir=str(objects_dir / "images"), proposals_dir=str(objects_dir / "proposals"))
     with flagsaver.flagsaver(**settings, detection_scales=["480", "576"]):
