@@ -104,8 +104,11 @@ def voc_dir(tmp_path_factory):
     return directory
 
 
-def write_masked_images(directory, splits: dict[str, int], *, info=None, side=48):
-    """Writes photos of about `side` pixels, all of other sizes, with a rectangle of one of 3 classes, framed by void, and its mask."""
+def write_masked_images(directory, splits: dict[str, int], *, info=None, side=48, last_class=None):
+    """Writes photos of about `side` pixels, all of other sizes, with a rectangle of one of 3 classes, framed by void, and its mask.
+
+    The mask of the last image of each split has, with `last_class`, one pixel of it.
+    """
     import tensorflow as tf
 
     from ccssl_tf.data import records, voc_records
@@ -121,6 +124,8 @@ def write_masked_images(directory, splits: dict[str, int], *, info=None, side=48
             mask[place] = 255
             mask[top + 2 : place[0].stop - 2, left + 2 : place[1].stop - 2] = label
             photo[place] = np.eye(3)[label - 1] * 200 + 25
+            if last_class is not None and index == size - 1:
+                mask[0, 0] = last_class
             png = tf.io.encode_png(mask[..., None]).numpy()
             record = dict(encoded=jpeg_of(photo), filename=f"{split}_{index:03d}.jpg".encode(), height=height, width=width, index=index)
             examples.append(records.image_example(**record, extra=voc_records.mask_features(png)))

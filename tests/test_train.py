@@ -7,6 +7,7 @@ import sys
 import keras
 import numpy as np
 import pytest
+from conftest import write_images, write_masked_images
 
 from ccssl_tf.models import VGG16, AlexNet, save_backbone
 
@@ -114,3 +115,50 @@ def test_refusals_are_one_line(image_dir, tmp_path, arguments, code, message):
     done = command(*filled)
     assert done.returncode == code, done.stderr
     assert message in done.stderr and done.stderr.count("\n") == 1 and "Traceback" not in done.stderr
+
+
+@pytest.fixture(scope="module")
+def bad_records(tmp_path_factory):
+    """Data sets with labels and with masks of a class more than they name, not in the first records; one without a split val."""
+    directory = tmp_path_factory.mktemp("bad")
+    write_images(directory / "labels", {"train": [16, 16], "val": [16]}, info=dict(class_names=["circle", "square"]))
+    names = [f"class {number}" for number in range(9)]
+    (directory / "masks").mkdir()
+    write_masked_images(directory / "masks", dict(train=20, val=10), info=dict(class_names=names), last_class=10)
+    write_images(directory / "unsplit", {"train": [16]})
+    return directory
+
+
+_BAD_LABEL = "has label 2, and the 2 classes are numbered from 0"
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--task=linear_probe", "--data_dir={bad}/labels", "--probe_grids=2,2,2,2,2"], _BAD_LABEL),
+        pytest.param(
+            ["--task=linear_probe", "--data_dir={bad}/labels", "--probe_grids=2,2,2,2,2", "--cache_features"],
+            _BAD_LABEL,
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(["--task=nonlinear_probe", "--data_dir={bad}/labels", "--frozen_until=conv3"], _BAD_LABEL, marks=pytest.mark.slow),
+        pytest.param(["--task=supervised", "--data_dir={bad}/labels"], _BAD_LABEL, marks=pytest.mark.slow),
+        pytest.param(
+            ["--task=fcn", "--data_dir={bad}/masks", "--fc_units=8,8"],
+            "split train: image 19 (train_019.jpg) has class 10 in its mask, and the 10 classes are numbered from 0",
+            marks=pytest.mark.slow,
+        ),
+        (["--task=linear_probe", "--data_dir={bad}/unsplit"], "unsplit: no split val, but train"),
+        pytest.param(["--task=nonlinear_probe", "--data_dir={bad}/unsplit"], "unsplit: no split val, but train", marks=pytest.mark.slow),
+        pytest.param(["--task=voc07_classification", "--data_dir={bad}/unsplit"], "unsplit: no split trainval", marks=pytest.mark.slow),
+        pytest.param(["--task=fcn", "--data_dir={bad}/unsplit"], "the images of split train have no masks", marks=pytest.mark.slow),
+        pytest.param(["--task=fcn", "--data_dir={bad}/labels"], "the images of split train have no masks", marks=pytest.mark.slow),
+    ],
+)
+def test_records_and_splits_an_evaluation_cannot_use_are_named_in_one_line(bad_records, tmp_path, arguments, message):
+    filled = [argument.format(bad=bad_records) for argument in arguments]
+    sizes = ["--image_size=32", "--width_multiplier=0.05", "--batch_size=16", "--train_steps=4", "--learning_rate=0.001"]
+    done = command(*filled, *sizes, f"--workdir={tmp_path / 'run'}")
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr and done.stderr.count("\n") == 1 and "Traceback" not in done.stderr
+    assert not (tmp_path / "run" / "DONE").exists()

@@ -1,5 +1,6 @@
 """Data sets with a class for every pixel: that they have masks, what their images are called, lists of these."""
 
+import itertools
 import pathlib
 
 import numpy as np
@@ -30,17 +31,19 @@ def mask_classes(data_dir, splits) -> list[str]:
     for split in splits:
         if split not in manifest.splits:
             raise InputError(f"{data_dir}: no split {split}, but {', '.join(manifest.splits)}; convert it with data_prep.voc")
-        for number, serialized in zip(range(_CHECKED), _serialized(data_dir, manifest, split), strict=False):
-            mask = voc_records.parse_voc_image(serialized)["mask"].numpy()
-            if not mask or not names:
-                raise InputError(f"{data_dir}: the images of split {split} have no masks; convert with data_prep.voc --task=segmentation")
-            mask = voc_records.decode_mask(mask).numpy()
-            greatest = mask[mask != VOID].max(initial=0)
-            if greatest > len(names):
-                raise InputError(
-                    f"{data_dir}: mask {number} of split {split} has class {greatest}, and there are {len(names)} classes besides the "
-                    "background; convert it again with the names of all"
-                )
+        first = list(itertools.islice(_serialized(data_dir, manifest, split), _CHECKED))
+        if not first:
+            raise InputError(f"{data_dir}: split {split} is empty")
+        if not names or not all(len(voc_records.parse_voc_image(one)["mask"].numpy()) for one in first):
+            raise InputError(f"{data_dir}: the images of split {split} have no masks; convert with data_prep.voc --task=segmentation")
+
+        @tf.autograph.experimental.do_not_convert
+        def mask_of(one, split=split):
+            return decoded_mask(voc_records.parse_voc_image(one), data_dir, split, 1 + len(names))
+
+        with records.naming_damage(data_dir):
+            for _ in tf.data.Dataset.from_tensor_slices(first).map(mask_of):
+                pass
     return ["background", *names]
 
 

@@ -20,7 +20,7 @@ def test_refusals_of_data_sets(mask_dir, image_dir, tmp_path):
     with pytest.raises(InputError, match="split val have no masks; convert with data_prep.voc --task=segmentation"):
         masks.mask_classes(image_dir, ("val",))
     write_masked_images(tmp_path, dict(train=4), info=dict(class_names=["red", "green"]))
-    with pytest.raises(InputError, match="mask 2 of split train has class 3, and there are 2 classes besides the background"):
+    with pytest.raises(InputError, match="split train: image 2 .train_002.jpg. has class 3 in its mask, and the 3 classes"):
         masks.mask_classes(tmp_path, ("train",))
 
 
