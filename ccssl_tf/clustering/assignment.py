@@ -8,16 +8,20 @@ them. `on_rows(done, labels, squares, sums)` is called when the rows before `don
 
 import dataclasses
 import functools
+import itertools
 
 import numpy as np
 
+from ccssl_tf import runtime
 from ccssl_tf.clustering import distances
-from ccssl_tf.clustering.block_threads import BlockThreads, parts
+from ccssl_tf.clustering.block_threads import BlockThreads
 from ccssl_tf.errors import InputError
 
-_CHUNK_BYTES = 256 << 20
-_MAX_CHUNK_ROWS = 8192
-# Rows whose product is computed together, and rows of which what is computed one by one stays in the processor's cache.
+_CHUNK_BYTES_A_CORE = 32 << 20
+_CHUNK_ROWS_A_CORE = 4096
+# What a pass holds besides the rows that are kept, a core: three chunks, and a block with its scores.
+WORK_BYTES_A_CORE = 4 * _CHUNK_BYTES_A_CORE
+# Rows whose products one thread computes together, and rows of which what is computed one by one stays in the processor's cache.
 _BLOCK_ROWS = 1024
 _MEASURED_ROWS = 128
 
@@ -74,6 +78,7 @@ class PlainAssignment:
     def __init__(self, reader, labels, sums):
         """Args: reader: ChunkReader; labels: [N] int32, -1: none yet; sums: [K, D] float64 of these labels."""
         self._reader, self._labels, self._sums = reader, labels, sums.copy()
+        self._threads = measuring_threads(reader)
 
     def step(self, centroids: np.ndarray, begun=None, on_rows=lambda done, labels, squares, sums: None) -> Assignment:
         """Args: centroids: [K, D] float32; begun: `Begun`; on_rows: see the module."""
@@ -82,12 +87,11 @@ class PlainAssignment:
         labels, squares = self._labels.copy(), np.empty(len(self._labels), np.float32)
         squares[:first] = begun.squares
 
-        def follow(start, rows):
-            own = slice(start, start + len(rows))
+        def follow(own, rows):
             changed.append(distances.move_rows(self._sums, rows, self._labels[own], labels[own]))
             on_rows(own.stop, labels, squares, self._sums)
 
-        _nearest_from(first, self._reader, centroids, labels, squares, follow)
+        _nearest_from(first, self._reader, centroids, labels, squares, self._threads, follow)
         self._labels = labels
         counts = np.bincount(self._labels, minlength=len(centroids))
         computed = (len(squares) - first) * len(centroids)
@@ -95,8 +99,9 @@ class PlainAssignment:
 
 
 def chunk_rows(dim: int, num_clusters: int) -> int:
-    """Returns how many rows are worked on together: their scores, and the rows in float32 and float64, take about 256 MB."""
-    return int(np.clip(_CHUNK_BYTES // (4 * num_clusters + 20 * dim), 16, _MAX_CHUNK_ROWS))
+    """Returns how many rows are read together: neither they nor their scores take more than 32 MB of float32 a core."""
+    cores = runtime.num_cores()
+    return int(np.clip(cores * _CHUNK_BYTES_A_CORE // (4 * max(dim, num_clusters)), 16, cores * _CHUNK_ROWS_A_CORE))
 
 
 def nearest(reader, centroids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -114,54 +119,61 @@ def nearest(reader, centroids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     count = reader.source.num_examples
     labels, squares = np.empty(count, np.int32), np.empty(count, np.float32)
-    _nearest_from(0, reader, centroids, labels, squares)
+    _nearest_from(0, reader, centroids, labels, squares, measuring_threads(reader))
     return labels, squares
 
 
-def _nearest_from(first, reader, centroids, labels, squares, on_chunk=lambda start, rows: None):
-    """Writes labels and squares of the rows from `first` on; on_chunk is called with the position of the first row and the rows [n, D]."""
-    count, dim = reader.source.num_examples, reader.source.dim
+def _nearest_from(first, reader, centroids, labels, squares, threads, on_chunk=lambda own, rows: None):
+    """Writes labels and squares of the rows from `first` on; on_chunk is called with positions (slice) and rows [n, D]."""
+    count = reader.source.num_examples
     shift = centroids.mean(axis=0, dtype=np.float64).astype(np.float32)
     shifted, norms = distances.shift_centroids(centroids, shift)
-    shifted = distances.Gathered(len(centroids), dim).take(shifted, np.arange(len(centroids)))
-    copies, end = distances.Gathered(_BLOCK_ROWS, dim), first
-    threads = measuring_threads(dim, reader.check_stop)
-    for start, chunk in reader.from_row(first):
-        end = start + len(chunk)
-        if end > count:
-            break
-        for at in range(0, len(chunk), _BLOCK_ROWS):
-            index = np.arange(at, min(at + _BLOCK_ROWS, len(chunk)))
-            threads.run(functools.partial(_shift, copies, chunk, shift, at), parts(index, _MEASURED_ROWS))
-            scores = distances.product(copies.first(len(index)), shifted)
-            scores += norms
-            labels[start + index] = scores.argmin(axis=1)
-        measure(chunk, centroids, labels[start:end], squares[start:end], threads)
-        check_finite(reader, squares, start, end)
-        on_chunk(start, chunk)
-    if end != count:
-        raise InputError(f"features: a pass gave {end} rows or more instead of {count}; every pass must give the same rows")
+
+    def assign(rows, labels, squares, block):
+        scores = np.subtract(rows[block], shift, out=threads.rows.first(block.stop - block.start)) @ shifted.T
+        scores += norms
+        labels[block] = scores.argmin(axis=1)
+        measure(rows, centroids, labels, squares, threads, block)
+
+    def started():
+        end = first
+        for start, chunk in reader.from_row(first):
+            end = start + len(chunk)
+            if end > count:
+                break
+            own = slice(start, end)
+            yield own, chunk, threads.start(functools.partial(assign, chunk, labels[own], squares[own]), blocks(len(chunk)))
+        if end != count:
+            raise InputError(f"features: a pass gave {end} rows or more instead of {count}; every pass must give the same rows")
+
+    with threads.one_product_each():
+        # Of two chunks at a time: where one ends, no thread waits for the others.
+        for (own, chunk, finish), _ in itertools.pairwise(itertools.chain(started(), [None])):
+            finish()
+            check_finite(reader, squares, own.start, own.stop)
+            on_chunk(own, chunk)
 
 
-def _shift(copies, rows, shift, start, part):
-    """Puts the rows [n, D] at `part`, less the shift, where they belong among the copies of those from `start` on."""
-    copies.take(rows, part, at=part[0] - start)[...] -= shift
+def blocks(num_rows: int) -> list[tuple]:
+    """Returns slices of equal size, as many for each thread, each in a tuple."""
+    if not num_rows:
+        return []
+    rounds = -(-num_rows // (_BLOCK_ROWS * runtime.num_cores()))
+    size = -(-num_rows // (rounds * runtime.num_cores()))
+    return [(slice(at, min(at + size, num_rows)),) for at in range(0, num_rows, size)]
 
 
-def measuring_threads(dim: int, check_stop=lambda: None) -> BlockThreads:
-    """Returns what `measure` works with for rows of D numbers."""
-    return BlockThreads(_MEASURED_ROWS, _MEASURED_ROWS, dim, check_stop)
+def measuring_threads(reader) -> BlockThreads:
+    """Returns the threads that a pass over the rows of a ChunkReader, and `measure`, work in."""
+    return BlockThreads(_BLOCK_ROWS, _MEASURED_ROWS, reader.source.dim, reader.check_stop)
 
 
-def measure(rows, centroids, labels, squares, threads):
-    """Writes the squared distances of the rows [n, D] to the centroids of their labels [n] into squares [n] float32."""
-
-    def measure_part(part):
-        difference = threads.rows.take(rows, part)
-        difference -= threads.centroids.take(centroids, labels[part])
-        squares[part] = distances.square_norms(difference)
-
-    threads.run(measure_part, parts(np.arange(len(rows)), _MEASURED_ROWS))
+def measure(rows, centroids, labels, squares, threads, block):
+    """Writes the squared distances of the rows [n, D] of a block to the centroids of their labels [n] into squares [n] float32."""
+    for at in range(block.start, block.stop, _MEASURED_ROWS):
+        some = slice(at, min(at + _MEASURED_ROWS, block.stop))
+        own = threads.centroids.take(centroids, labels[some])
+        squares[some] = distances.square_norms(np.subtract(rows[some], own, out=own))
 
 
 def check_finite(reader, squares: np.ndarray, start: int, end: int):

@@ -1,6 +1,7 @@
 """Work on blocks of rows in as many threads as there are cores, each with memory of its own for copies."""
 
 import concurrent.futures
+import functools
 import threading
 
 import threadpoolctl
@@ -35,13 +36,17 @@ class BlockThreads:
 
     def run(self, function, parts, *, can_stop=True):
         """Returns [function(*part) for all parts]; raises the first error."""
+        return self.start(function, parts, can_stop=can_stop)()
+
+    def start(self, function, parts, *, can_stop=True):
+        """Returns a function that waits for what `run` returns."""
 
         def call(part):
             if can_stop:
                 self._check_stop()
             return function(*part)
 
-        return list(self._pool.map(call, parts))
+        return functools.partial(list, self._pool.map(call, parts))
 
     def one_product_each(self):
         """A context in which a matrix product stays in its thread: the fastest way where every thread has one."""

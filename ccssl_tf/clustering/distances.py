@@ -6,7 +6,6 @@ g (|x|^2 + |c|^2) of the truth; a few more u cover the shift by a common vector,
 """
 
 import numpy as np
-import tensorflow as tf
 
 
 def rounding(dim: int) -> float:
@@ -24,38 +23,27 @@ def shift_centroids(centroids: np.ndarray, shift: np.ndarray):
 
 
 class Gathered:
-    """Makes float32 copies of rows in memory that is used again and again and that TensorFlow reads where it is.
+    """Makes float32 copies of rows in memory that is used again and again.
 
     New memory for every copy costs more than the copying.
     """
 
     def __init__(self, num_rows: int, dim: int):
         """Args: num_rows: the most that are copied at a time; dim: D."""
-        # TensorFlow needs addresses that are multiples of 64.
-        memory = np.empty(num_rows * dim + 16, np.float32)
-        skip = (-memory.ctypes.data // 4) % 16
-        self._memory = memory[skip : skip + num_rows * dim].reshape(num_rows, dim)
+        self._memory = np.empty([num_rows, dim], np.float32)
 
     def first(self, count: int) -> np.ndarray:
         """Returns the memory of the first `count` rows, [count, D]."""
         return self._memory[:count]
 
-    def take(self, rows: np.ndarray, index: np.ndarray, at: int = 0) -> np.ndarray:
-        """Returns the rows [W, D] at `index` [n] as [n, D] float32, kept from place `at` on; overwritten by the next call."""
-        out = self._memory[at : at + len(index)]
+    def take(self, rows: np.ndarray, index: np.ndarray) -> np.ndarray:
+        """Returns the rows [W, D] at `index` [n] as [n, D] float32; overwritten by the next call."""
+        out = self.first(len(index))
         if rows.dtype == np.float32:
             # The mode without a check of the indices is the one that needs no copy of its own.
             return np.take(rows, index, axis=0, out=out, mode="clip")
         np.copyto(out, rows[index], casting="unsafe")
         return out
-
-
-def product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Returns left @ right.T of arrays made by `Gathered`: [n, c] float32."""
-    if not len(left) or not len(right):
-        return np.zeros([len(left), len(right)], np.float32)
-    left, right = (tf.experimental.dlpack.from_dlpack(array.__dlpack__()) for array in (left, right))
-    return tf.matmul(left, right, transpose_b=True).numpy()
 
 
 def square_norms(rows: np.ndarray) -> np.ndarray:

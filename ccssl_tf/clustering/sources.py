@@ -183,9 +183,11 @@ class ChunkReader:
             self._kept = kept
 
     def from_row(self, first: int):
-        """Yields what iterating does from row `first` on, which is the first of a chunk."""
+        """Yields what iterating does from row `first` on."""
         if not first or self.keeps:
-            yield from ((start, chunk) for start, chunk in self if start >= first)
+            for start, chunk in self:
+                if start + len(chunk) > first:
+                    yield max(start, first), chunk[max(first - start, 0) :]
         elif first < self.source.num_examples:
             rest = self.of_source(PartSource(self.source, slice(first, self.source.num_examples)), memory_bytes=0)
             yield from ((first + start, chunk) for start, chunk in rest)

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 from clustering.test_kmeans import blobs
 
 from ccssl_tf.clustering import assignment, sources
@@ -18,7 +19,21 @@ def test_a_plain_pass_is_what_it_says():
     assert found.distances == 700 * 9 and found.labels.dtype == np.int32
 
 
-def test_chunks_shrink_with_the_dimension():
-    assert assignment.chunk_rows(4, 3) == 8192
-    assert assignment.chunk_rows(9600, 2000) * (20 * 9600 + 4 * 2000) <= 256 << 20
+@pytest.mark.parametrize("cores", [1, 2, 64])
+def test_chunks_shrink_with_the_dimension(cores, monkeypatch):
+    monkeypatch.setattr("ccssl_tf.runtime.num_cores", lambda: cores)
+    assert assignment.chunk_rows(4, 3) == cores * 4096
+    assert assignment.chunk_rows(9600, 2000) * 4 * 9600 <= cores * (32 << 20)
     assert assignment.chunk_rows(10**8, 10) == 16
+
+
+@pytest.mark.parametrize("cores", [1, 2, 7, 64])
+@pytest.mark.parametrize("num_rows", [0, 1, 6, 1278, 8192, 40000])
+def test_every_thread_has_as_many_rows(cores, num_rows, monkeypatch):
+    monkeypatch.setattr("ccssl_tf.runtime.num_cores", lambda: cores)
+    blocks = [np.arange(num_rows)[block] for (block,) in assignment.blocks(num_rows)]
+    np.testing.assert_array_equal(np.concatenate([np.zeros(0, int), *blocks]), np.arange(num_rows))
+    sizes = [len(block) for block in blocks]
+    assert not sizes or max(sizes) <= 1024 and len(set(sizes[:-1])) <= 1
+    # The last round of blocks leaves few threads idle.
+    assert sum(max(sizes[at : at + cores]) for at in range(0, len(sizes), cores)) <= num_rows / cores + len(sizes)
