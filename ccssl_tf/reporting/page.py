@@ -63,7 +63,8 @@ def page(runs: RunSet, summary: dict, drawings: dict, reference: dict | None) ->
 def _head(runs, summary):
     unfinished = [run.name for run in runs.runs if not run.finished]
     count = f"{len(runs.finished)} finished runs" + (f", {len(unfinished)} unfinished ({', '.join(unfinished)})" if unfinished else "")
-    data = sorted({entry["data"] for part in summary["probes"].values() for entry in part["networks"]})
+    evaluated = [*summary["probes"].values(), *summary["evaluations"].values()]
+    data = sorted({entry["data"] for part in evaluated for entry in part["networks"]})
     data = data or sorted({entry["data"] for entry in summary["training"]})
     return (
         "<h1>Boosting self-supervised learning by knowledge transfer</h1>\n"
@@ -91,10 +92,8 @@ def _probes(runs, summary, task, drawings, reference):
     part = summary["probes"][task]
     endpoints, entries = part["endpoints"], part["networks"]
     ranges, remark = _reference_ranges(task, entries, reference)
-    best = {
-        name: max((entry["evaluation"][name]["mean"] for entry in entries if name in entry["evaluation"]), default=None)
-        for name in (f"accuracy/{endpoint}" for endpoint in endpoints)
-    }
+    names = [f"accuracy/{endpoint}" for endpoint in endpoints]
+    best = {name: max((value for entry in entries for value in _means(entry, [name])), default=None) for name in names}
     rows = []
     for entry in entries:
         cells = [text(entry["network"])]
@@ -119,8 +118,12 @@ def _probes(runs, summary, task, drawings, reference):
         + table(["", *map(text, endpoints)], rows)
         + figure(drawings["probes"][task], "Accuracy by layer." + (" Bars: range over seeds." if several else ""), "Accuracy by layer")
         + _how(runs, entries, summary_lib.PROBE_DEFINITION)
-        + _pictures(runs, entries)
+        + _pictures(runs, sorted(entries, key=lambda entry: -max(_means(entry, best), default=-1)))
     )
+
+
+def _means(entry, names):
+    return [entry["evaluation"][name]["mean"] for name in names if name in entry["evaluation"]]
 
 
 def _evaluation(runs, summary, task):
@@ -134,7 +137,8 @@ def _evaluation(runs, summary, task):
         steps = {run.name: run.metrics.get("step", "-") for run in runs.runs}[entry["runs"][0]]
         chance = percent_of(entry["chance"]) if entry["chance"] else "-"
         rows.append([text(entry["network"]), *(percent(entry["evaluation"].get(name)) for name in columns), chance, text(steps)])
-    head = ["", *(text(name.replace("_", " ")) for name in columns), "chance", "steps"]
+    short = (name.replace("mean_average_precision", "mAP").replace("_", " ") for name in columns)
+    head = ["", *map(text, short), "chance", "steps"]
     best = sorted(entries, key=lambda entry: -entry["evaluation"].get(main, {}).get("mean", -1))
     return (
         f"<h2>{text(title)}</h2>\n<p>The network is fine-tuned; numbers in %, least and greatest of several seeds in brackets.</p>\n"

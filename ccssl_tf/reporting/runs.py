@@ -84,7 +84,9 @@ class Run:
     def chance(self) -> float | None:
         """Accuracy of guessing on the held-out images, in [0, 1]."""
         chance = self.metrics.get("facts", {}).get("chance")
-        return chance.get("val", chance.get("train")) if isinstance(chance, dict) else chance
+        if not isinstance(chance, dict):
+            return chance
+        return next((chance[name] for name in ("val", "train", "mean_iou") if name in chance), None)
 
     @property
     def pictures(self) -> dict[str, pathlib.Path]:

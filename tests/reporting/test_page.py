@@ -150,4 +150,15 @@ def test_evaluations_have_a_section_with_what_the_best_network_drew(runs):
     reader = Reader(made)
     assert "VOC 2007 classification: mean average precision" in reader.headings
     assert ["random", "41.2", "7.0%", "80"] in reader.rows and ["CC+Jigsaw++", "63.4", "7.0%", "80"] in reader.rows
+    assert ["", "mAP", "chance", "steps"] in reader.rows
     assert "mAP of ours" in made and "Run voc_cc." in made and "Run voc_random." not in made
+
+
+def test_segmentation_has_its_chance_and_its_images_are_named(runs):
+    evaluation = dict(mean_iou=0.052, pixel_accuracy=0.7, loss=1.0)
+    metrics = dict(step=9, evaluation=evaluation, facts=dict(chance=dict(mean_iou=0.032, pixel_accuracy=0.67), definition="of ours"))
+    runs.add("data", "data_prep.voc --year=2012", inputs={}, metrics={}, output="manifest.json")
+    command = "ccssl_tf.train --task=fcn --workdir=fcn"
+    runs.add("fcn", command, inputs=dict(data_dir="data"), metrics=metrics, output="segmenter.keras", pictures=["segmentation"])
+    made, _ = make_page(runs.root)
+    assert ["random", "5.2", "70.0", "3.2%", "9"] in Reader(made).rows and "Images: data_prep.voc --year=2012." in made
