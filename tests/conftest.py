@@ -113,6 +113,7 @@ def write_masked_images(directory, splits: dict[str, int], *, info=None, side=48
 
     from ccssl_tf.data import records, voc_records
 
+    directory.mkdir(parents=True, exist_ok=True)
     shards = {}
     for split, size in splits.items():
         examples = []
@@ -153,8 +154,12 @@ def write_objects(directory, splits: dict[str, int], *, proposals_dir, side=48, 
             height, width = side + 3 * (index % 4), side + 16 - 5 * (index % 3)
             photo, boxes, labels = smooth_picture([len(split), index], height, width) // 3 + 40, [], []
             for number in range(1 + index % 2):
-                w, h = random.integers(width // 4, width // 2), random.integers(height // 3, height // 2)
-                x, y = random.integers(0, width - w), random.integers(0, height - h)
+                while True:
+                    w, h = random.integers(width // 4, width // 2), random.integers(height // 3, height // 2)
+                    x, y = random.integers(0, width - w), random.integers(0, height - h)
+                    # One that covered another could not be found.
+                    if all(x >= right or x + w < left or y >= bottom or y + h < top for left, top, right, bottom in boxes):
+                        break
                 label = (index + number) % 3
                 photo[y : y + h, x : x + w] = np.eye(3)[label] * 200 + 25
                 boxes.append([x + 1, y + 1, x + w, y + h])

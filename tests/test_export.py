@@ -1,14 +1,20 @@
 """The command: what it refuses, says and leaves; what is in a SavedModel is tested in test_exported."""
 
 import json
+import subprocess
+import sys
 
+import numpy as np
 import pytest
+import tensorflow as tf
 from absl.testing import flagsaver
+from PIL import Image
 
 from ccssl_tf import export as export_cli
+from ccssl_tf.data import image_ops, records
 from ccssl_tf.errors import FlagError, InputError
 from ccssl_tf.models.alexnet import AlexNet
-from ccssl_tf.models.backbone import save_backbone
+from ccssl_tf.models.backbone import load_backbone, load_model, save_backbone
 
 
 @pytest.fixture
@@ -47,3 +53,36 @@ def test_a_finished_export_is_left_alone_and_other_directories_are_refused(run, 
     (tmp_path / "other" / "mine.txt").write_text("")
     with pytest.raises(InputError, match="already holds something else"):
         export_cli.export(run, tmp_path / "other")
+
+
+def _trained(task, *arguments, workdir):
+    sizes = ["--image_size=32", "--width_multiplier=0.05", "--batch_size=8", "--train_steps=2", "--fc_units=8,8", "--optimizer=adam"]
+    command = [sys.executable, "-m", "ccssl_tf.train", f"--task={task}", *arguments, *sizes, "--learning_rate=0.01", f"--workdir={workdir}"]
+    subprocess.run(command, check=True, timeout=300)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("long_side", [0, 40])
+def test_an_exported_run_of_fcn_has_the_classes_its_evaluation_wrote(mask_dir, tmp_path, long_side):
+    _trained("fcn", f"--data_dir={mask_dir}", f"--fcn_long_side={long_side}", workdir=tmp_path / "run")
+    export_cli.export(tmp_path / "run", tmp_path / "out")
+    loaded, differ = tf.saved_model.load(str(tmp_path / "out" / "saved_model")), 0
+    for one in records.read_shard(mask_dir / "val-00000-of-00001.tfrecord"):
+        parsed = records.parse_image(one)
+        written = np.asarray(Image.open(tmp_path / "run" / "predictions" / f"val_{int(parsed['index']):03d}.png"))
+        logits = tf.image.resize(loaded.serve_jpeg(parsed["encoded"][None])["logits"], written.shape)
+        differ += (tf.argmax(logits, -1)[0].numpy() != written).mean() / 5
+    assert differ < 0.001
+
+
+@pytest.mark.slow
+def test_an_exported_run_of_classification_has_the_logits_of_its_network(voc_dir, tmp_path):
+    _trained("voc07_classification", f"--data_dir={voc_dir}", "--random_crops=1", workdir=tmp_path / "run")
+    export_cli.export(tmp_path / "run", tmp_path / "out")
+    loaded, trained = tf.saved_model.load(str(tmp_path / "out" / "saved_model")), load_model(tmp_path / "run" / "classifier.keras")
+    encoded = [records.parse_image(one)["encoded"] for one in records.read_shard(voc_dir / "test-00000-of-00001.tfrecord")]
+    images = tf.stack([image_ops.evaluation_crop(one, 32) for one in encoded])
+    expected = trained(load_backbone(tmp_path / "run").normalize(images), training=False)["logits"]
+    assert expected.shape == (10, 4) and np.ptp(expected, axis=0).min() > 0
+    np.testing.assert_allclose(loaded.serve_jpeg(tf.stack(encoded))["logits"], expected, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(loaded.serve(images)["logits"], expected, rtol=1e-3, atol=1e-4)

@@ -123,7 +123,6 @@ def bad_records(tmp_path_factory):
     directory = tmp_path_factory.mktemp("bad")
     write_images(directory / "labels", {"train": [16, 16], "val": [16]}, info=dict(class_names=["circle", "square"]))
     names = [f"class {number}" for number in range(9)]
-    (directory / "masks").mkdir()
     write_masked_images(directory / "masks", dict(train=20, val=10), info=dict(class_names=names), last_class=10)
     write_images(directory / "unsplit", {"train": [16]})
     return directory

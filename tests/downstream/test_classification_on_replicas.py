@@ -41,8 +41,11 @@ def run(strategy, parts):
     return model, metrics["evaluation"]
 
 (plain, expected), (model, metrics) = run(one, 1), run(two, 1 if name == "linear_probe" else 2)
+# Keras takes the variance over replicas as mean of squares less square of mean: of features that hardly vary (here by 1/300 of their
+# mean) 0.5% of it is rounding.
+tolerance = dict(rtol=1e-2, atol=1e-4) if name == "linear_probe" else dict(rtol=1e-4, atol=2e-5)
 for ours, theirs in zip(plain.variables, model.variables, strict=True):
-    np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=1e-4, atol=2e-5, err_msg=ours.path)
+    np.testing.assert_allclose(ours.numpy(), theirs.numpy(), err_msg=ours.path, **tolerance)
 assert expected.keys() == metrics.keys()
 for key, value in expected.items():
     np.testing.assert_allclose(metrics[key], value, rtol=1e-3, atol=1e-5, err_msg=key)
