@@ -20,6 +20,8 @@ _PICTURE_CAPTIONS = {
     "classification": "Image, its class, and what the network answers with which probability.",
     "confusion": "How often each class (row) is taken for which (column).",
     "ranking": "For each class the photos the network is surest of (frame green: it is there, red: it is not, grey: difficult).",
+    "segmentation": "Photo at the size the network sees, the classes that are there (void white) and the network's, in VOC's colours.",
+    "detections": "Objects that are there (thin, white) and the network's surest detections.",
     "counting": "The tiles of an image, and the halved image whose counts the network finds nearest to their sum.",
 }
 
