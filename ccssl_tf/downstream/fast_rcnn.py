@@ -98,7 +98,7 @@ class FastRCNN(Task):
         self.class_names = Manifest.read(data_dir, "images").info.get("class_names") or []
         self._images = {split: read_detection_images(data_dir, split, proposals_dir) for split in (train_split, eval_split)}
         self._statistics = code_statistics(self._images[train_split], len(self.class_names), FOREGROUND_OVERLAP, mirror)
-        self._tables, self._by_class, self._detector, self._shown = {}, {}, None, None
+        self._examples, self._by_class, self._detector, self._shown = {}, {}, None, None
 
     @classmethod
     def from_flags(cls):
@@ -136,16 +136,26 @@ class FastRCNN(Task):
 
     def dataset(self, split, batch_size, training, epoch_seed, first_batch=0):
         """Batches of what `training_example` returns, S regions an image; images continued by zeros to the largest one's size."""
-        if split not in self._tables:
-            self._tables[split] = RegionTables.of(self._images[split])
-        tables = self._tables[split]
-        settings = dict(scales=self.scales, most=self.max_side, num_regions=self.regions_per_image, mirror=self.mirror)
+        example = self._example_of(split)
 
         def load(parsed):
-            return training_example(image_ops.decoded(parsed["encoded"]), *tables.of_image(parsed["index"]), parsed["seed"], **settings)
+            return example(parsed["encoded"], parsed["index"], parsed["seed"])
 
         options = dict(training=training, epoch_seed=epoch_seed, first_batch=first_batch, padding=dict(image=0))
         return pipeline.batches(self.data_dir, split, batch_size=batch_size, load=load, **options)
+
+    def _example_of(self, split):
+        """The function of encoded photo, index and seed; traced once, as it takes a second and data sets are made anew every epoch."""
+        if split not in self._examples:
+            tables = RegionTables.of(self._images[split])
+            settings = dict(scales=self.scales, most=self.max_side, num_regions=self.regions_per_image, mirror=self.mirror)
+
+            @tf.function(autograph=False)
+            def example(encoded, index, seed):
+                return training_example(image_ops.decoded(encoded), *tables.of_image(index), seed, **settings)
+
+            self._examples[split] = example
+        return self._examples[split]
 
     def loss(self, model, batch, training):
         """Cross-entropy plus smooth L1 of the box codes, and both parts; `accuracy` over the regions, `foreground` among them."""

@@ -1,15 +1,24 @@
 """The task: its loss against loops, padding, two scales, replicas, and that it learns."""
 
+import itertools
+import pathlib
+import subprocess
+import sys
+
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from absl.testing import flagsaver
 
 from ccssl_tf import optimizers, registry, training
-from ccssl_tf.data.manifest import Manifest
+from ccssl_tf.data import proposal_records, records, voc_records
+from ccssl_tf.data.manifest import Manifest, shard_name
 from ccssl_tf.downstream.fast_rcnn import FastRCNN
 from ccssl_tf.errors import FlagError
 from ccssl_tf.models import AlexNet
+
+PHOTOS = pathlib.Path(__file__).parents[2] / "../shared/data/voc2007"
 
 
 def make_task(objects_dir, **options):
@@ -69,14 +78,64 @@ def test_two_replicas_give_the_losses_of_one(objects_dir):
     np.testing.assert_allclose(tf.concat(parts, 0), whole, rtol=1e-5)
 
 
+def _learned_by_heart(task, tmp_path, train_steps):
+    """Trains on the split trainval and returns what the evaluation says."""
+    keras.utils.set_random_seed(0)
+
+    def build():
+        return AlexNet(stem="small", normalization="batch_norm", width_multiplier=0.25, fc_units=())
+
+    def optimizer():
+        return optimizers.make_optimizer("adam", 2e-3, schedule="cosine", train_steps=train_steps)
+
+    options = dict(workdir=tmp_path / "run", train_steps=train_steps, batch_size=8, log_steps=50)
+    return training.train(task, build, optimizer, **options)[1]["evaluation"]["mean_average_precision"]
+
+
 @pytest.mark.slow
-def test_it_learns_where_the_objects_are(objects_dir, tmp_path):
-    """Coloured rectangles, evaluated on the photos it was trained on."""
+def test_coloured_rectangles_are_learned_by_heart(objects_dir, tmp_path):
+    """Evaluated on the photos it was trained on."""
     task = make_task(objects_dir, eval_split="trainval", regions_per_image=16, output_dir=tmp_path / "detections")
-    options = dict(train_steps=400, batch_size=4, log_steps=100)
-    _, metrics, _ = training.train(
-        task, lambda: alexnet(0.25), lambda: optimizers.make_optimizer("adam", 5e-4), workdir=tmp_path / "run", **options
-    )
-    assert metrics["evaluation"]["mean_average_precision"] > 0.9
+    assert _learned_by_heart(task, tmp_path, 200) > 0.9
     assert len(list((tmp_path / "detections").glob("comp3_det_trainval_*.txt"))) == 3
-    assert Manifest.read(objects_dir / "images", "images").info["class_names"] == ["red", "green", "blue"]
+
+
+def _write_eight_photos(directory, tmp_path):
+    """The first eight photos of VOC 2007's trainval, as `test`, and eight times over, which saves making epochs, as `trainval`.
+
+    Proposals are their objects, every side moved by up to 30%, and boxes anywhere.
+    """
+    options = [f"--source={PHOTOS}", "--year=2007", "--splits=trainval", f"--output_dir={tmp_path / 'voc'}"]
+    subprocess.run([sys.executable, "-m", "data_prep.voc", *options], check=True, timeout=300)
+    whole = Manifest.read(tmp_path / "voc", "images")
+    eight = list(itertools.islice(records.read_shard(tmp_path / "voc" / whole.shards("trainval")[0].name), 8))
+    images, proposals = {"trainval": [], "test": []}, {"trainval": [], "test": []}
+    for split, copies in (("trainval", 8), ("test", 1)):
+        for index in range(8 * copies):
+            parsed, random = voc_records.parse_voc_image(eight[index % 8]), np.random.default_rng(index % 8)
+            height, width = int(parsed["height"]), int(parsed["width"])
+            boxes = voc_records.pixel_boxes(parsed["boxes"], height, width).numpy()[random.integers(0, len(parsed["boxes"]), 100)]
+            near = boxes + random.uniform(-0.3, 0.3, [100, 4]) * np.tile(boxes[:, 2:] - boxes[:, :2], 2)
+            far = np.sort(random.random([200, 2, 2]), 1).reshape(200, 4) * [width, height, width, height]
+            found = np.clip(np.round(np.concatenate([near, far])), 1, [width, height, width, height]).astype(int)
+            found = found[(found[:, 2:] > found[:, :2] + 5).all(1)]
+            example = tf.train.Example.FromString(eight[index % 8])
+            example.features.feature["image/index"].int64_list.value[0] = index
+            images[split].append(example.SerializeToString())
+            proposals[split].append(proposal_records.proposal_example(index, parsed["filename"].numpy(), found))
+    made = {}
+    for kind, examples in (("images", images), ("proposals", proposals)):
+        (directory / kind).mkdir(parents=True)
+        shards = {split: [records.write_shard(directory / kind / shard_name(split, 0, 1), own)] for split, own in examples.items()}
+        made_from = {split: made["images"].fingerprint(split) for split in images} if made else {}
+        made[kind] = Manifest(kind, shards, dict(method="generated", images_fingerprint=made_from) if made else whole.info)
+        made[kind].write(directory / kind)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not PHOTOS.is_dir(), reason="no ../shared/data/voc2007")
+def test_eight_photos_are_learned_by_heart(tmp_path):
+    """About two minutes on two cores. More than 0.935 cannot be had: of two horses one covers the other by 0.64 and is suppressed."""
+    _write_eight_photos(tmp_path / "eight", tmp_path)
+    task = make_task(tmp_path / "eight", scales=[128], max_side=256, test_scale=128, test_max_side=256, regions_per_image=64)
+    assert _learned_by_heart(task, tmp_path, 200) > 0.9
