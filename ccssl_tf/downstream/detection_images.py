@@ -61,9 +61,10 @@ def read_detection_images(data_dir, split: str, proposals_dir) -> DetectionImage
             found.sizes[index] = parsed["size"]
             found.truths[index], found.labels[index], found.difficult[index] = parsed["boxes"], parsed["labels"], parsed["difficult"]
             _check_boxes(f"{data_dir}: {found.names[index]} of {split}", "object", parsed["boxes"], parsed["size"])
-            if not np.all(parsed["labels"] < len(class_names)):
-                worst = parsed["labels"].max()
-                raise InputError(f"{data_dir}: {found.names[index]} of {split}: class {worst}, and there are {len(class_names)} names")
+            unnamed = parsed["labels"][(parsed["labels"] < 0) | (parsed["labels"] >= len(class_names))]
+            if len(unnamed):
+                image = f"{data_dir}: {found.names[index]} of {split}"
+                raise InputError(f"{image}: class {unnamed[0]}, and there are {len(class_names)} names; convert it again")
     if not sum(map(len, found.truths)):
         raise InputError(f"{data_dir}: the images of split {split} have no boxes; convert with data_prep.voc --task=detection")
     for index, boxes in enumerate(proposal_records.read_proposals(proposals_dir, split, manifest.fingerprint(split))):

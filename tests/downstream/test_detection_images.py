@@ -58,6 +58,7 @@ def test_everything_comes_in(tmp_path):
         (dict(proposals=((0, 1, 3, 5),)), "proposal 0 .* lies outside"),
         (dict(boxes=((1, 1, 30, 21),)), "images: 000001 of test: object 0 .* lies outside"),
         (dict(labels=(2,)), "000001 of test: class 2, and there are 2 names"),
+        (dict(labels=(-1,)), "000001 of test: class -1, and there are 2 names"),
         (dict(with_objects=False), "images of split test have no boxes"),
     ],
 )
