@@ -27,8 +27,8 @@ class Thumbnails:
     def describe(self):
         return dict(extractor=dict(name=self.name))
 
-    def batches(self, data_dir, split, shard):
-        for batch in pipeline.evaluation_images(data_dir, split, image_size=4, batch_size=16, shards=[shard]).as_numpy_iterator():
+    def batches(self, data_dir, split, shards):
+        for batch in pipeline.evaluation_images(data_dir, split, image_size=4, batch_size=16, shards=shards).as_numpy_iterator():
             yield batch["index"], batch["image"].reshape([-1, 48]).astype(np.float32)
 
 

@@ -42,7 +42,7 @@ def test_the_command_uses_whole_image_stride_and_size(tmp_path, image_dir, capsy
     whole = AlexNet(**{**tiles.get_config(), "conv1_stride": 4})
     whole.set_weights(tiles.get_weights())
     extractor = EndpointExtractor(whole, endpoint="conv4", pool_grid=2, pooling="max", image_size=131, batch_size=256)
-    np.testing.assert_allclose(rows, next(iter(extractor.batches(image_dir, "val", 0)))[1], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(rows, next(iter(extractor.batches(image_dir, "val", [0])))[1], rtol=1e-4, atol=1e-5)
     capsys.readouterr()
     command(**settings, workdir=tmp_path / "out", feature_dtype="float32")
     assert "already complete" in capsys.readouterr().out

@@ -4,7 +4,6 @@ Training order: shards are permuted, then examples inside windows of whole shard
 run names its first batch, and whole windows before it are skipped by the manifest's counts without being read.
 """
 
-import functools
 import itertools
 import pathlib
 
@@ -202,27 +201,41 @@ def evaluation_images(directory, split, *, image_size, batch_size, shards=None) 
       split: split name.
       image_size: S, pixels a side.
       batch_size: images a batch.
-      shards: numbers of the shards to read; all by default.
+      shards: numbers of the shards to read; a batch then holds images of one shard, the last of each is partial. All by default.
 
     Returns:
       Dataset of dicts: image [b, S, S, 3] uint8, index [b] int64, label [b] int64, filename [b] string.
     """
     directory = pathlib.Path(directory)
     all_shards = Manifest.read(directory, "images").shards(split)
-    chosen = all_shards if shards is None else [all_shards[number] for number in shards]
-
-    serialized = tf.data.TFRecordDataset([str(directory / shard.name) for shard in chosen])
-    serialized = serialized.apply(tf.data.experimental.assert_cardinality(sum(shard.num_examples for shard in chosen)))
-    batches = serialized.map(_whole_image_example(image_size), num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size)
-    return _deterministic(batches.prefetch(tf.data.AUTOTUNE))
-
-
-@functools.cache
-def _whole_image_example(image_size):
-    """Returns the function of one serialised image, traced once: extraction makes a dataset for every shard."""
 
     def example(one):
         parsed = records.parse_image(one)
         return dict(parsed, image=image_ops.whole_image(parsed.pop("encoded"), image_size))
 
-    return tf.function(example, input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
+    def in_parallel(serialized):
+        function = tf.autograph.experimental.do_not_convert(example)
+        return serialized.map(function, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size)
+
+    if shards is None:
+        serialized = tf.data.TFRecordDataset([str(directory / shard.name) for shard in all_shards])
+        serialized = serialized.apply(tf.data.experimental.assert_cardinality(sum(shard.num_examples for shard in all_shards)))
+        return _deterministic(in_parallel(serialized).prefetch(tf.data.AUTOTUNE))
+    chosen = [all_shards[number] for number in shards]
+    paths = tf.constant([str(directory / shard.name) for shard in chosen], tf.string)
+    counts = np.array([shard.num_examples for shard in chosen], np.int64)
+
+    @tf.autograph.experimental.do_not_convert
+    def filled_up(path, count):
+        """The records of a shard, then its first ones again up to whole batches: one stream of all shards keeps every core at work."""
+        own = tf.data.TFRecordDataset(path).apply(tf.data.experimental.assert_cardinality(count))
+        return own.concatenate(tf.data.TFRecordDataset(path).repeat().take(-count % batch_size))
+
+    @tf.autograph.experimental.do_not_convert
+    def own_images(batch, count):
+        return {name: values[:count] for name, values in batch.items()}
+
+    sizes = [min(batch_size, int(count) - start) for count in counts for start in range(0, int(count), batch_size)]
+    serialized = tf.data.Dataset.from_tensor_slices((paths, counts)).flat_map(filled_up)
+    batches = tf.data.Dataset.zip(in_parallel(serialized), tf.data.Dataset.from_tensor_slices(np.array(sizes, np.int64))).map(own_images)
+    return _deterministic(batches.prefetch(tf.data.AUTOTUNE))

@@ -172,9 +172,10 @@ class _Extractor:
     def inputs(self):
         return {}
 
-    def batches(self, unused_data_dir, split, shard):
-        for batch in self._cache._crops(split, [self._cache._shard_paths(split)[shard]]):
-            yield batch["index"].numpy(), self._cache._stored(batch["image"])
+    def batches(self, unused_data_dir, split, shards):
+        for shard in shards:
+            for batch in self._cache._crops(split, [self._cache._shard_paths(split)[shard]]):
+                yield batch["index"].numpy(), self._cache._stored(batch["image"])
 
 
 class _Memory:

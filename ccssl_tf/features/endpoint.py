@@ -1,5 +1,7 @@
 """An endpoint of a backbone, pooled to a grid, as a feature row: conv4 to 5x5 in the paper (section 4.2, protocols of extraction)."""
 
+import collections
+import concurrent.futures
 import itertools
 
 import keras
@@ -19,6 +21,8 @@ _ENDPOINT = flags.DEFINE_string(
 POOL_GRID = flags.DEFINE_integer(
     "pool_grid", 5, "Cells a side the map is pooled to (5 for AlexNet, 4 for VGG16 in the paper).", lower_bound=1
 )
+# Steps at a time: where one leaves cores idle, or waits for a GPU's answer, another works.
+_AT_ONCE = 2
 POOLING = flags.DEFINE_enum("pooling", "max", ["max", "average"], "How a cell is pooled (max in the paper).")
 
 
@@ -48,20 +52,30 @@ class NetworkExtractor:
         """Maps images [n, S, S, 3] uint8 to features [n, D] float32, D known when it is traced."""
         raise NotImplementedError
 
-    def batches(self, data_dir, split: str, shard: int):
-        """Yields (index [n] int64, features [n, D] float32) for the images of one shard, in order."""
-        images = pipeline.evaluation_images(data_dir, split, image_size=self._image_size, batch_size=self._batch_size, shards=[shard])
+    def batches(self, data_dir, split: str, shards: list[int]):
+        """Yields (index [n] int64, features [n, D] float32) for the images of the shards, in order."""
+        images = pipeline.evaluation_images(data_dir, split, image_size=self._image_size, batch_size=self._batch_size, shards=shards)
         replicas = distribution.local_replicas(self._strategy)
-        batches = iter(images)
-        while group := list(itertools.islice(batches, replicas)):
-            pixels = [batch["image"] for batch in group]
-            results = self._results(pixels + [pixels[-1][:1]] * (replicas - len(group)))
-            for batch, features in zip(group, results, strict=False):
-                yield batch["index"].numpy(), features.numpy()
+        batches, running = iter(images), collections.deque()
+        with concurrent.futures.ThreadPoolExecutor(_AT_ONCE) as pool:
+            while group := list(itertools.islice(batches, replicas)):
+                pixels = [batch["image"] for batch in group]
+                pixels += [pixels[-1][:1]] * (replicas - len(group))
+                running.append(([batch["index"].numpy() for batch in group], pool.submit(self._results, pixels)))
+                if len(running) > _AT_ONCE:
+                    yield from _finished(running.popleft())
+            yield from itertools.chain.from_iterable(map(_finished, running))
 
     def _results(self, pixels):
         """Returns what each replica of this process makes of one of the batches in the list `pixels`."""
-        return self._strategy.experimental_local_results(self._on_replicas(distribution.to_replicas(pixels, self._strategy)))
+        results = self._on_replicas(distribution.to_replicas(pixels, self._strategy))
+        return [features.numpy() for features in self._strategy.experimental_local_results(results)]
+
+
+def _finished(step):
+    """Yields (index, features) of the batches of a step (indices, future of their features)."""
+    indices, features = step
+    yield from zip(indices, features.result(), strict=False)
 
 
 class EndpointExtractor(NetworkExtractor):

@@ -63,8 +63,8 @@ class ExternalExtractor:
         """Returns flag name -> path of what is read besides the images: the array."""
         return dict(features_file=str(self.path))
 
-    def batches(self, data_dir, split: str, shard: int):
-        """Yields (index [n] int64, features [n, D] float32) for the images of one shard, in order.
+    def batches(self, data_dir, split: str, shards: list[int]):
+        """Yields (index [n] int64, features [n, D] float32) for the images of the shards, in order.
 
         Raises:
           InputError: the array has more or fewer rows than the split images, or `filenames` says another order.
@@ -75,12 +75,13 @@ class ExternalExtractor:
                 f"{self.path}: {len(self._features)} rows for the {images.num_examples(split)} images of split {split} in {data_dir}; "
                 "one row for each image, in the order of image/index, is needed"
             )
-        path = pathlib.Path(data_dir) / images.shards(split)[shard].name
-        parsed = tf.data.TFRecordDataset(str(path)).map(records.parse_image)
-        for batch in parsed.map(lambda one: (one["index"], one["filename"])).batch(_ROWS):
-            index, names = (part.numpy() for part in batch)
-            self._check_order(index, names, path)
-            yield index, np.asarray(self._features[index], np.float32)
+        for shard in shards:
+            path = pathlib.Path(data_dir) / images.shards(split)[shard].name
+            parsed = tf.data.TFRecordDataset(str(path)).map(records.parse_image)
+            for batch in parsed.map(lambda one: (one["index"], one["filename"])).batch(_ROWS):
+                index, names = (part.numpy() for part in batch)
+                self._check_order(index, names, path)
+                yield index, np.asarray(self._features[index], np.float32)
 
     def _check_order(self, index, names, path):
         if self._filenames is None:

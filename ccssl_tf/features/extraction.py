@@ -3,6 +3,7 @@
 Of several workers each writes every n-th shard and notes it in a file of its own; the chief then writes the manifest.
 """
 
+import contextlib
 import json
 import pathlib
 import queue
@@ -18,6 +19,8 @@ from ccssl_tf.runtime import Progress
 
 ROWS_PER_RECORD = 128
 _FINISHED = "finished_shards{}.json"
+# Batches, so that a slow disk does not stop the network.
+_AHEAD = 8
 
 
 def extract_features(
@@ -25,11 +28,12 @@ def extract_features(
 ) -> manifest_lib.Manifest:
     """Extracts the features of every image of a split.
 
-    Decoding and the network work ahead in threads, up to two batches into the next shard, while this thread writes.
+    Decoding and the network work ahead in threads, up to eight batches, while this thread writes.
 
     Args:
-      extractor: an entry of `registry.EXTRACTORS`: `dim`, `describe()`, `inputs()`, `batches(data_dir, split, shard)`; and, where it first
-        learns something that it keeps in the directory, `prepare(data_dir, split, directory, should_stop)`.
+      extractor: an entry of `registry.EXTRACTORS`: `dim`, `describe()`, `inputs()`, `batches(data_dir, split, shards)`, no batch
+        of which is of two shards; and, where it first learns something that it keeps in the directory, `prepare(data_dir, split,
+        directory, should_stop)`.
       data_dir: image shards.
       split: split name.
       directory: an existing directory; feature shards already finished there are kept after their digest is checked.
@@ -60,22 +64,25 @@ def extract_features(
     finished = {name: shard for name, shard in noted.items() if name in whole or name not in {names[number] for number in own}}
     done = sum(finished[name].num_examples for name in whole)
     progress = Progress("extract", sum(shards[number].num_examples for number in own), "images", done=done)
-    for number, batches in _each_with_next(missing, lambda number: ReadAhead(extractor.batches(data_dir, split, number))):
-        path = directory / names[number]
+    with contextlib.closing(ReadAhead(extractor.batches(data_dir, split, missing))) as ahead:
+        batches = iter(ahead)
+        for number in missing:
+            path = directory / names[number]
 
-        def rows(batches=batches, path=path, done=done):
-            count = 0
-            for index, features in batches:
-                if should_stop and should_stop():
-                    raise Interrupted("interrupted; the same command continues with the shard it was in")
-                stored = _stored(features, dtype, path, index, count)
-                count += len(index)
-                progress.update(done + count)
-                yield index, stored
+            def rows(size=shards[number].num_examples, path=path, done=done):
+                count = 0
+                while count < size and (batch := next(batches, None)):
+                    if should_stop and should_stop():
+                        raise Interrupted("interrupted; the same command continues with the shard it was in")
+                    index, features = batch
+                    stored = _stored(features, dtype, path, index, count)
+                    count += len(index)
+                    progress.update(done + count)
+                    yield index, stored
 
-        finished[path.name] = records.write_shard(path, _blocks(rows()), num_examples=shards[number].num_examples)
-        manifest_lib.write_json(notes, [vars(shard) for shard in finished.values()])
-        done += shards[number].num_examples
+            finished[path.name] = records.write_shard(path, _blocks(rows()), num_examples=shards[number].num_examples)
+            manifest_lib.write_json(notes, [vars(shard) for shard in finished.values()])
+            done += shards[number].num_examples
     distribution.wait_for_workers(strategy)
     finished |= _noted_shards(directory) if workers > 1 else {}
     unseen = sorted(set(names) - set(finished))
@@ -110,10 +117,10 @@ def _prepare(extractor, data_dir, split, directory, should_stop, strategy):
 
 
 class ReadAhead:
-    """Iterates `iterable` in a thread that starts at once and stays up to two items ahead."""
+    """Iterates `iterable` in a thread that starts at once and stays up to eight items ahead."""
 
     def __init__(self, iterable):
-        self._queue, self._closed = queue.Queue(maxsize=2), threading.Event()
+        self._queue, self._closed = queue.Queue(maxsize=_AHEAD), threading.Event()
         self._thread = threading.Thread(target=self._run, args=[iterable], daemon=True)
         self._thread.start()
 
@@ -148,19 +155,6 @@ class ReadAhead:
         """Ends the thread."""
         self._closed.set()
         self._thread.join()
-
-
-def _each_with_next(items, start):
-    """Yields (item, start(item)), where the next item is started before the current one is used; closes all at the end."""
-    running = [(item, start(item)) for item in items[:1]]
-    try:
-        for position in range(len(items)):
-            running += [(item, start(item)) for item in items[position + 1 : position + 2]]
-            yield running[0]
-            running.pop(0)[1].close()
-    finally:
-        for _, started in running:
-            started.close()
 
 
 def _stored(features, dtype, path, index, first_record):

@@ -119,18 +119,15 @@ class HogExtractor:
             seed=self._seed,
             should_stop=should_stop,
         )
-        # Traced once, not for every shard.
-        images = tf.TensorSpec([None, self._image_size, self._image_size, 3], tf.uint8)
-        self._histograms = tf.function(self._count, autograph=False).get_concrete_function(images)
 
-    def batches(self, data_dir, split: str, shard: int):
-        """Yields (index [n] int64, features [n, D] float32) for the images of one shard, in order; each core works on its own."""
+    def batches(self, data_dir, split: str, shards: list[int]):
+        """Yields (index [n] int64, features [n, D] float32) for the images of the shards, in order; each core works on its own."""
         batch_size = max(_BLOCK_PIXELS // self._image_size**2, 1)
-        images = pipeline.evaluation_images(data_dir, split, image_size=self._image_size, batch_size=batch_size, shards=[shard])
+        images = pipeline.evaluation_images(data_dir, split, image_size=self._image_size, batch_size=batch_size, shards=shards)
 
         @tf.autograph.experimental.do_not_convert
         def counted(batch):
-            return batch["index"], self._histograms(batch["image"])
+            return batch["index"], self._count(batch["image"])
 
         cores = runtime.num_cores()
         yield from images.map(counted, num_parallel_calls=cores, deterministic=True).prefetch(cores).as_numpy_iterator()

@@ -1,6 +1,7 @@
 """The order of training is a function of (seed, epoch) and can be entered at any batch; evaluation loses and repeats nothing."""
 
 import collections
+import shutil
 
 import numpy as np
 import pytest
@@ -201,6 +202,34 @@ def test_images_of_chosen_shards(uneven_dir):
     for shards in ([1], [5, 2], [6, 0, 3], []):
         expected = [index for shard in shards for index in range(starts[shard], starts[shard + 1])]
         assert [index for batch in images(uneven_dir, 4, shards=shards) for index in batch["index"]] == expected
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 4, 100])
+def test_batches_of_chosen_shards_hold_images_of_one(uneven_dir, batch_size):
+    starts = np.cumsum([0, 3, 6, 1, 8, 4, 2, 7])
+    expected = [
+        list(range(first, min(first + batch_size, starts[shard + 1])))
+        for shard in (5, 0, 2, 3)
+        for first in range(starts[shard], starts[shard + 1], batch_size)
+    ]
+    found = images(uneven_dir, batch_size, shards=[5, 0, 2, 3])
+    assert [batch["index"].tolist() for batch in found] == expected
+    whole = {index: image for batch in images(uneven_dir, 8) for index, image in zip(batch["index"], batch["image"], strict=True)}
+    for batch in found:
+        np.testing.assert_array_equal(batch["image"], [whole[index] for index in batch["index"]])
+
+
+@pytest.mark.parametrize("batch_size", [2, 4])
+@pytest.mark.parametrize("records_kept", [7, 9])
+def test_a_chosen_shard_with_fewer_or_more_records_than_its_manifest_says_is_refused(uneven_dir, tmp_path, batch_size, records_kept):
+    shutil.copytree(uneven_dir, tmp_path / "copy")
+    path = tmp_path / "copy" / shard_name("train", 3, 7)
+    records_there = list(tf.data.TFRecordDataset(str(path)).as_numpy_iterator())
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for number in range(records_kept):
+            writer.write(records_there[number % 8])
+    with pytest.raises((tf.errors.FailedPreconditionError, CorruptArtifactError)):
+        images(tmp_path / "copy", batch_size, shards=[2, 3, 4])
 
 
 def seeds_of(found):

@@ -30,7 +30,7 @@ def test_endpoint_features_are_pooled_activations(image_dir, pooling):
         for y in range(3)
     ]
     expected = np.transpose(np.array(cells), [2, 0, 1, 3]).reshape(16, -1)
-    found = np.concatenate([features for _, features in extractor.batches(image_dir, "val", 0)])
+    found = np.concatenate([features for _, features in extractor.batches(image_dir, "val", [0])])
     assert extractor.dim == expected.shape[1] == 9 * maps.shape[3]
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 

@@ -57,9 +57,9 @@ def test_file_names_hold_the_order(image_dir, tmp_path, count):
     features = np.zeros((count, 2), np.float32)
     np.savez(tmp_path / "right.npz", features=features, filenames=names.astype("S"))
     np.savez(tmp_path / "wrong.npz", features=features, filenames=names[::-1].astype("S"))
-    assert len(list(ExternalExtractor(tmp_path / "right.npz").batches(image_dir, "train", 0)))
+    assert len(list(ExternalExtractor(tmp_path / "right.npz").batches(image_dir, "train", [0])))
     with pytest.raises(InputError, match="sort the rows"):
-        list(ExternalExtractor(tmp_path / "wrong.npz").batches(image_dir, "train", 0))
+        list(ExternalExtractor(tmp_path / "wrong.npz").batches(image_dir, "train", [0]))
 
 
 def test_refusals_name_the_file(image_dir, tmp_path, count):
@@ -70,7 +70,7 @@ def test_refusals_name_the_file(image_dir, tmp_path, count):
     with pytest.raises(InputError, match="no such file"):
         ExternalExtractor(tmp_path / "none.npy")
     with pytest.raises(InputError, match="one row for each image"):
-        list(ExternalExtractor(saved("few.npy", np.zeros((count - 1, 2)))).batches(image_dir, "train", 0))
+        list(ExternalExtractor(saved("few.npy", np.zeros((count - 1, 2)))).batches(image_dir, "train", [0]))
     with pytest.raises(InputError, match=r"expected an array of numbers \[N, D\]"):
         ExternalExtractor(saved("flat.npy", np.zeros(count)))
     with pytest.raises(CorruptArtifactError, match="plain NumPy arrays"):

@@ -159,7 +159,7 @@ for strategy in (tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(["
         opened = open_model(sys.argv[1], output=None, weights=None, trust=True)
         settings = dict(name="a", convention=InputConvention((0, 1)), pool_grid=1, pooling="average", image_size=32, batch_size=5)
         extractor = ExternalModelExtractor(opened, **settings)
-    rows.append(np.concatenate([features for _, features in extractor.batches(sys.argv[2], "train", 0)]))
+    rows.append(np.concatenate([features for _, features in extractor.batches(sys.argv[2], "train", [0])]))
 assert rows[0].shape == (16, 5)
 np.testing.assert_allclose(rows[0], rows[1], rtol=1e-5, atol=1e-6)
 """

