@@ -1,9 +1,9 @@
 """Measures what the teacher's part of a transfer costs: features of a network, and bags of words of HOG.
 
-python -m tests.benchmarks.transfer --data_dir=RECORDS [--rounds=5] [--parts=extract,hog] [--image_size=64]
+python -m tests.benchmarks.transfer --data_dir=RECORDS [--rounds=5] [--parts=extract,hog] [--backbone=alexnet] [--image_size=64]
 
-extract   images/s of extracting conv4 features, from the image shards to finished feature shards, over those of the same network and
-          pooling alone on batches that lie in memory as pixels.
+extract   images/s of extracting conv4 (VGG16: conv4_3) features, from the image shards to finished feature shards, over those of the same
+          network and pooling alone on batches that lie in memory as pixels.
 hog       images/s of our HOG blocks over those of `skimage.feature.hog` on the same pixels, both on one core, and how far apart the numbers
           are (left out where it is absent: pip install scikit-image).
 
@@ -22,20 +22,18 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
-from ccssl_tf import runtime
+from ccssl_tf import registry, runtime
 from ccssl_tf.data import pipeline
 from ccssl_tf.data.manifest import Manifest
 from ccssl_tf.features import extract_features
 from ccssl_tf.features.endpoint import EndpointExtractor
-from ccssl_tf.models.alexnet import AlexNet
-from ccssl_tf.network_flags import BATCH_SIZE, IMAGE_SIZE
+from ccssl_tf.network_flags import BACKBONE, BATCH_SIZE, IMAGE_SIZE
 from ccssl_tf.ops.hog_blocks import hog_blocks
 from ccssl_tf.stage_flags import DATA_DIR
 
 ROUNDS = flags.DEFINE_integer("rounds", 5, "Times everything is measured.", lower_bound=1)
 PARTS = flags.DEFINE_list("parts", ["extract", "hog"], "What is measured.")
 SPLIT = flags.DEFINE_string("split", "train", "Split of the images.")
-WIDTH = flags.DEFINE_float("width", 1.0, "Share of AlexNet's channels.", lower_bound=0.01)
 
 # Cell, block, orientations: ours, that of small images, and scikit-image's default.
 HOG_SETTINGS = ((8, 2, 9), (4, 2, 9), (8, 3, 9))
@@ -73,12 +71,9 @@ def report(title, found, over, digits=0):
 def measure_extract():
     """Prints the rate of extraction over that of the network alone."""
     size, batch_size = IMAGE_SIZE.value, BATCH_SIZE.value
-    backbone = AlexNet(
-        fc_units=(),
-        width_multiplier=WIDTH.value,
-        **(dict(stem="small", normalization="batch_norm") if size < 128 else dict(image_size=size)),
-    )
-    extractor = EndpointExtractor(backbone, endpoint="conv4", pool_grid=5, pooling="max", image_size=size, batch_size=batch_size)
+    backbone = registry.build_backbone()
+    endpoint = "conv4" if "conv4" in backbone.endpoint_names else "conv4_3"
+    extractor = EndpointExtractor(backbone, endpoint=endpoint, pool_grid=5, pooling="max", image_size=size, batch_size=batch_size)
     total = Manifest.read(DATA_DIR.value, "images").num_examples(SPLIT.value)
     batches = [
         batch["image"] for batch in pipeline.evaluation_images(DATA_DIR.value, SPLIT.value, image_size=size, batch_size=batch_size).take(4)
@@ -97,9 +92,8 @@ def measure_extract():
             extract_features(extractor, DATA_DIR.value, SPLIT.value, pathlib.Path(directory))
         return total
 
-    report(
-        f"extract   {size} pixels, {total} images in batches of {batch_size}", alternate(dict(extract=extract, forward=forward)), "forward"
-    )
+    title = f"extract   {BACKBONE.value}, {size} pixels, {total} images in batches of {batch_size}"
+    report(title, alternate(dict(extract=extract, forward=forward)), "forward")
 
 
 @contextlib.contextmanager
