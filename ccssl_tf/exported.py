@@ -169,7 +169,10 @@ class ExportedDetector(Exported):
         flags_of_run = workdir_lib.read_flags(run)
         self.scale = int(flags_of_run.get("detection_test_scale", 600))
         self.most = int(flags_of_run.get("detection_test_max_side", 1000))
-        self.class_names = json.loads((run / "metrics.json").read_text())["facts"]["class_names"]
+        try:
+            self.class_names = list(json.loads((run / "metrics.json").read_text())["facts"]["class_names"])
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise CorruptArtifactError(f"{run / 'metrics.json'}: does not name the classes ({error!r}); train it again") from error
 
     def serve(self, image, boxes) -> dict:
         """Maps one photo and R boxes to scores and better boxes of every class, before suppression.

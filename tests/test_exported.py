@@ -231,3 +231,6 @@ def test_a_detector_gives_scores_and_boxes_of_regions(tmp_path):
     told = json.loads((tmp_path / "out" / "export.json").read_text())
     assert told["outputs"] == dict(scores=[None, 3], boxes=[None, 3, 4]) and told["class_names"] == ["a", "b", "c"]
     assert (told["input"]["short_side"], told["input"]["max_side"]) == (64, 90)
+    (tmp_path / "run" / "metrics.json").write_text("{}")
+    with pytest.raises(CorruptArtifactError, match="metrics.json: does not name the classes"):
+        exported_lib.load_run(tmp_path / "run")

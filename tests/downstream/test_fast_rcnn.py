@@ -1,4 +1,4 @@
-"""The task: its loss against loops, padding, two scales, replicas, and that it learns."""
+"""The task: its loss against loops, padding, replicas, and that it learns photos by heart."""
 
 import itertools
 import pathlib
