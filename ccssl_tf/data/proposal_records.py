@@ -49,6 +49,9 @@ def read_proposals(directory, split: str, images_fingerprint: str) -> list[np.nd
     """
     directory = pathlib.Path(directory)
     manifest = manifest_lib.Manifest.read(directory, KIND)
+    if split not in manifest.splits:
+        there = ", ".join(sorted(manifest.splits))
+        raise InputError(f"{directory}: no proposals of split {split}, there are those of {there}; make them with data_prep.proposals")
     paths = [str(directory / shard.name) for shard in manifest.shards(split)]
     made_from = manifest.info["images_fingerprint"][split]
     if made_from != images_fingerprint:

@@ -35,7 +35,7 @@ def test_other_images_and_damage_are_refused(tmp_path):
     _write(tmp_path, [2, 0, 1])
     with pytest.raises(InputError, match=r"0123456789ab, these images have other"):
         proposal_records.read_proposals(tmp_path, "test", "other")
-    with pytest.raises(InputError, match="no split 'val'"):
+    with pytest.raises(InputError, match="no proposals of split val, there are those of"):
         proposal_records.read_proposals(tmp_path, "val", "0123456789abcdef")
     _write(tmp_path, [2, 0, 0])
     with pytest.raises(CorruptArtifactError, match="image 0 of test is there twice"):

@@ -72,6 +72,10 @@ def test_a_split_that_is_not_there_is_refused_with_those_there_are(tmp_path):
     write(tmp_path)
     with pytest.raises(InputError, match="no split trainval, there are test"):
         read(tmp_path, "trainval")
+    images = Manifest.read(tmp_path / "images", "images")
+    Manifest("images", {"test": images.shards("test"), "val": images.shards("test")}, images.info).write(tmp_path / "images")
+    with pytest.raises(InputError, match="proposals: no proposals of split val, there are those of test"):
+        read(tmp_path, "val")
 
 
 def test_statistics_are_those_of_all_foreground_regions(objects_dir):
