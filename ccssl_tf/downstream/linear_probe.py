@@ -14,7 +14,7 @@ from ccssl_tf.downstream.feature_cache import FeatureCache
 from ccssl_tf.errors import FlagError, InputError
 from ccssl_tf.layers.grid_pooling import grid_pool
 from ccssl_tf.metrics.top_k import in_top_k
-from ccssl_tf.models.backbone import backbone_fingerprint, said_of_random
+from ccssl_tf.models.backbone import RANDOM_START, backbone_fingerprint
 from ccssl_tf.task import Task
 
 _ENDPOINTS = flags.DEFINE_list("probe_endpoints", None, "Layers to probe; by default the last convolution of each of the five stages.")
@@ -56,7 +56,7 @@ class LinearProbe(Task):
         self.cache_memory_gb, self.cache_dir = cache_memory_gb, cache_dir
         if min(grids, default=0) < 1:
             raise FlagError(f"--probe_grids={','.join(map(str, grids))}: cells a side must be 1 or more")
-        self._backbone, self._cache, self._of_random = None, None, ""
+        self._backbone = self._cache = None
 
     @classmethod
     def from_flags(cls):
@@ -78,7 +78,7 @@ class LinearProbe(Task):
     def build_model(self, backbone):
         """Freezes the backbone and puts a classifier on each endpoint."""
         backbone.trainable = False
-        self._backbone, self._of_random = backbone, said_of_random(backbone)
+        self._backbone = backbone
         endpoints = self.endpoints or last_of_each_stage(backbone.endpoint_names)
         unknown = sorted(set(endpoints) - set(backbone.endpoint_names))
         if unknown:
@@ -145,7 +145,7 @@ class LinearProbe(Task):
             num_classes=len(self.class_names),
             grids=self.probed,
             definition=f"top-1 on the val split, one central crop, after the last step; {crops}; each layer max-pooled to its grid, batch "
-            f"normalisation without scale and shift, one linear layer; top5: among five answers{self._of_random}",
+            f"normalisation without scale and shift, one linear layer; top5: among five answers; {RANDOM_START}",
         )
 
 

@@ -17,7 +17,7 @@ from ccssl_tf.downstream.confusion_picture import confusion_pictures
 from ccssl_tf.errors import FlagError, InputError
 from ccssl_tf.layers.per_example_dropout import per_example_seeds
 from ccssl_tf.metrics.top_k import in_top_k
-from ccssl_tf.models.backbone import said_of_random
+from ccssl_tf.models.backbone import RANDOM_START
 from ccssl_tf.models.heads import build_classifier
 from ccssl_tf.task import Task
 
@@ -78,7 +78,6 @@ class NonlinearProbe(Task):
     def build_model(self, backbone):
         """A classifier over a network that has the frozen layers of `backbone` and is random behind them."""
         network = retrained_behind(backbone, endpoint_called(backbone, self.frozen_until))
-        self._of_random = said_of_random(backbone)
         self.frozen = [layer.name for layer in network.layers if layer.weights and not layer.trainable]
         return build_classifier(network, len(self.class_names), self.image_size)
 
@@ -118,7 +117,7 @@ class NonlinearProbe(Task):
             frozen_layers=self.frozen,
             num_crops=self.num_crops,
             definition=f"top-1 on the val split, {crops}, after the last step; layers up to the one named frozen, the others trained "
-            f"from scratch{self._of_random}",
+            f"from scratch; {RANDOM_START}",
         )
 
 

@@ -34,6 +34,9 @@ DROPOUT_RATE = flags.DEFINE_float(
 )
 
 BATCH_NORM_MOMENTUM = 0.9
+# The lower line of the paper's tables, `random`, is a network as it is initialised, and no statistics of images go into it: its batch
+# normalisation has mean 0, variance 1, scale 1 and shift 0, so that, frozen, it passes on what it gets (divided by 1 + 5e-6).
+RANDOM_START = "random networks are as initialised, their batch normalisation with mean 0 and variance 1"
 
 # Mean RGB of ILSVRC2012 as Caffe's users subtract it (104, 117, 123 in BGR).
 IMAGENET_MEAN = (123.0, 117.0, 104.0)
@@ -161,18 +164,6 @@ class Backbone(keras.Model):
         if self.input_mean != IMAGENET_MEAN:
             facts["input_mean"] = list(self.input_mean)
         return dict(type=type(self).__name__, kernels=kernels, **facts)
-
-
-def said_of_random(backbone: Backbone) -> str:
-    """Returns what the definition of a result on frozen layers adds if they are random, which includes what their normalisation does.
-
-    The baseline of the paper's tables, `random`, is the network as it is initialised and nothing else: no statistics of images go into
-    it. Batch normalisation then has mean 0, variance 1, scale 1 and shift 0: frozen, it passes its input on (divided by 1 + 5e-6).
-    """
-    if backbone.weights_from is not None:
-        return ""
-    normalized = any(isinstance(layer, keras.layers.BatchNormalization) for layer in backbone.layers)
-    return "; frozen layers random" + (", their batch normalisation with mean 0 and variance 1" if normalized else "")
 
 
 def backbone_fingerprint(backbone: Backbone) -> str:
