@@ -17,12 +17,12 @@ from ccssl_tf.clustering import distances
 from ccssl_tf.clustering.block_threads import BlockThreads
 from ccssl_tf.errors import InputError
 
-_CHUNK_BYTES_A_CORE = 32 << 20
-_CHUNK_ROWS_A_CORE = 4096
-# What a pass holds besides the rows that are kept, a core: three chunks, and a block with its scores.
-WORK_BYTES_A_CORE = 4 * _CHUNK_BYTES_A_CORE
-# Rows whose products one thread computes together, and rows of which what is computed one by one stays in the processor's cache.
-_BLOCK_ROWS = 1024
+# A block's rows, and its scores: large enough for a thread's matrix product to be fast.
+_BLOCK_BYTES = 32 << 20
+_MAX_BLOCK_ROWS = 1024
+# What a pass holds besides the rows that are kept, a core: of chunks being read, waiting and worked on a block each; its copy and scores.
+WORK_BYTES_A_CORE = 8 * _BLOCK_BYTES
+# Rows of which what is computed one by one stays in the processor's cache.
 _MEASURED_ROWS = 128
 
 
@@ -78,7 +78,7 @@ class PlainAssignment:
     def __init__(self, reader, labels, sums):
         """Args: reader: ChunkReader; labels: [N] int32, -1: none yet; sums: [K, D] float64 of these labels."""
         self._reader, self._labels, self._sums = reader, labels, sums.copy()
-        self._threads = measuring_threads(reader)
+        self._threads = measuring_threads(reader, len(sums))
 
     def step(self, centroids: np.ndarray, begun=None, on_rows=lambda done, labels, squares, sums: None) -> Assignment:
         """Args: centroids: [K, D] float32; begun: `Begun`; on_rows: see the module."""
@@ -98,10 +98,14 @@ class PlainAssignment:
         return Assignment(self._labels, squares, self._sums, counts, np.unique(np.concatenate(changed)), computed, self._reader.bytes_read)
 
 
+def block_rows(dim: int, num_clusters: int) -> int:
+    """Returns how many rows a thread works on together. Other cores, the same blocks: they decide how scores are rounded."""
+    return int(np.clip(_BLOCK_BYTES // (4 * max(dim, num_clusters)), 1, _MAX_BLOCK_ROWS))
+
+
 def chunk_rows(dim: int, num_clusters: int) -> int:
-    """Returns how many rows are read together: neither they nor their scores take more than 32 MB of float32 a core."""
-    cores = runtime.num_cores()
-    return int(np.clip(cores * _CHUNK_BYTES_A_CORE // (4 * max(dim, num_clusters)), 16, cores * _CHUNK_ROWS_A_CORE))
+    """Returns how many rows are read together: a block for every core."""
+    return runtime.num_cores() * block_rows(dim, num_clusters)
 
 
 def nearest(reader, centroids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -119,7 +123,7 @@ def nearest(reader, centroids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     count = reader.source.num_examples
     labels, squares = np.empty(count, np.int32), np.empty(count, np.float32)
-    _nearest_from(0, reader, centroids, labels, squares, measuring_threads(reader))
+    _nearest_from(0, reader, centroids, labels, squares, measuring_threads(reader, len(centroids)))
     return labels, squares
 
 
@@ -128,6 +132,9 @@ def _nearest_from(first, reader, centroids, labels, squares, threads, on_chunk=l
     count = reader.source.num_examples
     shift = centroids.mean(axis=0, dtype=np.float64).astype(np.float32)
     shifted, norms = distances.shift_centroids(centroids, shift)
+    # Scores of equal centroids may be rounded differently; only the first is anybody's nearest.
+    norms[~distances.is_first_of_equals(shifted, norms)] = np.inf
+    size = block_rows(centroids.shape[1], len(centroids))
 
     def assign(rows, labels, squares, block):
         scores = np.subtract(rows[block], shift, out=threads.rows.first(block.stop - block.start)) @ shifted.T
@@ -142,7 +149,7 @@ def _nearest_from(first, reader, centroids, labels, squares, threads, on_chunk=l
             if end > count:
                 break
             own = slice(start, end)
-            yield own, chunk, threads.start(functools.partial(assign, chunk, labels[own], squares[own]), blocks(len(chunk)))
+            yield own, chunk, threads.start(functools.partial(assign, chunk, labels[own], squares[own]), blocks(len(chunk), size))
         if end != count:
             raise InputError(f"features: a pass gave {end} rows or more instead of {count}; every pass must give the same rows")
 
@@ -154,18 +161,14 @@ def _nearest_from(first, reader, centroids, labels, squares, threads, on_chunk=l
             on_chunk(own, chunk)
 
 
-def blocks(num_rows: int) -> list[tuple]:
-    """Returns slices of equal size, as many for each thread, each in a tuple."""
-    if not num_rows:
-        return []
-    rounds = -(-num_rows // (_BLOCK_ROWS * runtime.num_cores()))
-    size = -(-num_rows // (rounds * runtime.num_cores()))
+def blocks(num_rows: int, size: int) -> list[tuple]:
+    """Returns slices of `size` rows, the last one smaller, each in a tuple."""
     return [(slice(at, min(at + size, num_rows)),) for at in range(0, num_rows, size)]
 
 
-def measuring_threads(reader) -> BlockThreads:
+def measuring_threads(reader, num_clusters: int) -> BlockThreads:
     """Returns the threads that a pass over the rows of a ChunkReader, and `measure`, work in."""
-    return BlockThreads(_BLOCK_ROWS, _MEASURED_ROWS, reader.source.dim, reader.check_stop)
+    return BlockThreads(block_rows(reader.source.dim, num_clusters), _MEASURED_ROWS, reader.source.dim, reader.check_stop)
 
 
 def measure(rows, centroids, labels, squares, threads, block):

@@ -15,14 +15,11 @@ class BlockThreads:
 
     def __init__(self, block_rows: int, num_clusters: int, dim: int, check_stop):
         """Args: block_rows: most rows of a block; num_clusters: K; dim: D; check_stop: called before each block; may raise."""
-        self._sizes, self._check_stop = (block_rows, num_clusters, dim), check_stop
-        self._memory, self._blas = threading.local(), threadpoolctl.ThreadpoolController()
-        self._pool = concurrent.futures.ThreadPoolExecutor(runtime.num_cores(), initializer=self._start_thread)
-        self._start_thread()
-
-    def _start_thread(self):
-        block_rows, num_clusters, dim = self._sizes
-        self._memory.rows, self._memory.centroids = Gathered(block_rows, dim), Gathered(num_clusters, dim)
+        self._check_stop, self._memory, self._blas = check_stop, threading.local(), threadpoolctl.ThreadpoolController()
+        # What threads run must not know this object: they would keep each other, and all it knows, for ever.
+        start = functools.partial(_take_memory, self._memory, block_rows, num_clusters, dim)
+        self._pool = concurrent.futures.ThreadPoolExecutor(runtime.num_cores(), initializer=start)
+        start()
 
     @property
     def rows(self) -> Gathered:
@@ -51,6 +48,10 @@ class BlockThreads:
     def one_product_each(self):
         """A context in which a matrix product stays in its thread: the fastest way where every thread has one."""
         return self._blas.limit(limits=1, user_api="blas")
+
+
+def _take_memory(memory, block_rows, num_clusters, dim):
+    memory.rows, memory.centroids = Gathered(block_rows, dim), Gathered(num_clusters, dim)
 
 
 def parts(index, size: int) -> list[tuple]:

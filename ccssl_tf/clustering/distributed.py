@@ -16,6 +16,9 @@ from ccssl_tf.clustering.assignment import Assignment
 from ccssl_tf.clustering.sources import PartSource
 from ccssl_tf.errors import InputError
 
+_CHUNK_BYTES = 256 << 20
+_MAX_CHUNK_ROWS = 8192
+
 
 def make_assignment(kind, reader, labels, sums, strategy):
     """Returns `kind(reader, labels, sums)`, or what does its work on several replicas (see `assignment` for the contract)."""
@@ -30,7 +33,7 @@ def nearest(reader, centroids: np.ndarray, strategy) -> tuple[np.ndarray, np.nda
     """Returns labels [N] int32 and squared distances [N] float32 as `assignment.nearest`, each worker computing its part."""
     reader = reader_of_worker(reader, strategy)
     if _on_replicas(strategy):
-        pass_ = ReplicaAssignment(reader, None, None, strategy=strategy).step(centroids)
+        pass_ = ReplicaAssignment(reader, None, centroids, strategy=strategy).step(centroids)
         found = pass_.labels, pass_.squares
     else:
         found = assignment.nearest(reader, centroids)
@@ -80,12 +83,12 @@ class ReplicaAssignment:
     """Computes every distance on the replicas of this process; features that fit the memory stay on their devices."""
 
     def __init__(self, reader, labels, sums, *, strategy):
-        """Args: reader: ChunkReader; labels, sums: not used, every pass starts anew."""
-        del labels, sums
+        """Args: reader: ChunkReader; labels: not used, every pass starts anew; sums: [K, D], whose shape alone is."""
+        del labels
         self._strategy, self._kept = strategy, None
         self._keeps = reader.source.num_bytes <= reader.memory_bytes
         # Kept by the devices, not also by the reader.
-        self._reader = reader.of_source(reader.source, memory_bytes=0)
+        self._reader = reader.of_source(reader.source, memory_bytes=0, rows=_chunk_rows(*sums.shape))
         self._assign = tf.function(lambda *args: strategy.run(_assign_and_add, args=args), reduce_retracing=True, autograph=False)
 
     def step(self, centroids: np.ndarray, begun=None, on_rows=None) -> Assignment:
@@ -138,6 +141,11 @@ class ReplicaAssignment:
             with tf.device(device):
                 placed.append(tf.identity(tf.constant(value)))
         return distribution.to_replicas(placed, self._strategy)
+
+
+def _chunk_rows(num_clusters, dim):
+    """Returns how many rows a replica works on together: in float32 and float64, with their scores, they take about 256 MB."""
+    return int(np.clip(_CHUNK_BYTES // (4 * num_clusters + 20 * dim), 16, _MAX_CHUNK_ROWS))
 
 
 def _grouped(reader, size):

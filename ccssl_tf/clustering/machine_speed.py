@@ -7,14 +7,12 @@ import time
 import numpy as np
 import tensorflow as tf
 
-from ccssl_tf import runtime
 from ccssl_tf.clustering import assignment, sources
 from ccssl_tf.clustering.initialization import closest_after, num_trials
 from ccssl_tf.clustering.minibatch import MinibatchState, MinibatchSteps
 
 # Four measurements of this length make the two seconds.
 _SECONDS = 0.45
-_ROWS_A_CORE = 1024
 # Rows that a processor's cache does not hold.
 _SAMPLE_BYTES = 48 << 20
 _CENTROID_BYTES = 256 << 20
@@ -51,13 +49,14 @@ def measure(problem, source=None) -> Machine:
     generator = np.random.default_rng(0)
     clusters = int(np.clip(_CENTROID_BYTES // (4 * problem.dim), 1, problem.num_clusters))
     centroids = generator.random([clusters, problem.dim], np.float32)
-    block = _ROWS_A_CORE * runtime.num_cores()
-    sample = int(np.clip(_SAMPLE_BYTES // (4 * problem.dim), block, max(block, 1 << 16)))
+    sample = int(np.clip(_SAMPLE_BYTES // (4 * problem.dim), 1024, 1 << 16))
     rows = generator.random([min(sample, problem.num_examples), problem.dim], np.float32)
+    # As many as a pass works on together, which may be more than are worth drawing.
+    chunk = np.resize(rows, [min(assignment.chunk_rows(problem.dim, clusters), problem.num_examples), problem.dim])
     limit = 4 * problem.num_examples
     compute = _minibatch_steps if problem.algorithm == "minibatch" else _full_pass
-    full_seconds = _seconds_per_row(compute(problem, centroids, rows[:block]), limit) * problem.num_clusters / clusters
-    own_seconds = _seconds_per_row(_own_distances(centroids, rows), limit)
+    full_seconds = _seconds_per_row(compute(problem, centroids, chunk), limit) * problem.num_clusters / clusters
+    own_seconds = _seconds_per_row(_own_distances(centroids, chunk), limit)
     draw_seconds = _seconds_per_row(_draws(problem, rows), limit * problem.num_clusters)
     rate = None if source is None or source.in_memory else _read_rate(source, problem)
     return Machine(full_seconds, own_seconds, draw_seconds, rate, 2.0 * problem.dim * problem.num_clusters / full_seconds)
@@ -76,11 +75,12 @@ def _full_pass(problem, centroids, rows):
 
 def _own_distances(centroids, rows):
     labels, squares = np.arange(len(rows)) % len(centroids), np.empty(len(rows), np.float32)
-    threads = assignment.measuring_threads(sources.ChunkReader(sources.ArraySource(rows), len(rows), 0))
+    threads = assignment.measuring_threads(sources.ChunkReader(sources.ArraySource(rows), len(rows), 0), len(centroids))
+    blocks = assignment.blocks(len(rows), assignment.block_rows(rows.shape[1], len(centroids)))
     measure_part = functools.partial(assignment.measure, rows, centroids, labels, squares, threads)
 
     def compute():
-        threads.run(measure_part, assignment.blocks(len(rows)))
+        threads.run(measure_part, blocks)
         return len(rows)
 
     return compute

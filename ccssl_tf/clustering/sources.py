@@ -156,9 +156,9 @@ class ChunkReader:
         self._kept = None
         self.bytes_read = 0
 
-    def of_source(self, source, memory_bytes: int | None = None) -> "ChunkReader":
+    def of_source(self, source, memory_bytes: int | None = None, rows: int | None = None) -> "ChunkReader":
         """Returns a reader of another source, otherwise like this one."""
-        return ChunkReader(source, self._rows, self.memory_bytes if memory_bytes is None else memory_bytes, self._should_stop)
+        return ChunkReader(source, rows or self._rows, self.memory_bytes if memory_bytes is None else memory_bytes, self._should_stop)
 
     @property
     def keeps(self) -> bool:

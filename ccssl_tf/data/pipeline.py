@@ -209,27 +209,32 @@ def evaluation_images(directory, split, *, image_size, batch_size, shards=None) 
     directory = pathlib.Path(directory)
     all_shards = Manifest.read(directory, "images").shards(split)
 
-    def example(one):
+    @tf.autograph.experimental.do_not_convert
+    def example(one, is_wanted):
         parsed = records.parse_image(one)
-        return dict(parsed, image=image_ops.whole_image(parsed.pop("encoded"), image_size))
+        encoded = parsed.pop("encoded")
+        black = tf.zeros([image_size, image_size, 3], tf.uint8)
+        return dict(parsed, image=tf.cond(is_wanted, lambda: image_ops.whole_image(encoded, image_size), lambda: black))
 
-    def in_parallel(serialized):
-        function = tf.autograph.experimental.do_not_convert(example)
-        return serialized.map(function, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size)
+    def wanted(paths, count):
+        serialized = tf.data.TFRecordDataset(paths).apply(tf.data.experimental.assert_cardinality(count))
+        return serialized.map(lambda one: (one, True))
+
+    def batched(serialized):
+        return serialized.map(example, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size)
 
     if shards is None:
-        serialized = tf.data.TFRecordDataset([str(directory / shard.name) for shard in all_shards])
-        serialized = serialized.apply(tf.data.experimental.assert_cardinality(sum(shard.num_examples for shard in all_shards)))
-        return _deterministic(in_parallel(serialized).prefetch(tf.data.AUTOTUNE))
+        paths, count = [str(directory / shard.name) for shard in all_shards], sum(shard.num_examples for shard in all_shards)
+        return _deterministic(batched(wanted(paths, count)).prefetch(tf.data.AUTOTUNE))
     chosen = [all_shards[number] for number in shards]
     paths = tf.constant([str(directory / shard.name) for shard in chosen], tf.string)
     counts = np.array([shard.num_examples for shard in chosen], np.int64)
 
     @tf.autograph.experimental.do_not_convert
     def filled_up(path, count):
-        """The records of a shard, then its first ones again up to whole batches: one stream of all shards keeps every core at work."""
-        own = tf.data.TFRecordDataset(path).apply(tf.data.experimental.assert_cardinality(count))
-        return own.concatenate(tf.data.TFRecordDataset(path).repeat().take(-count % batch_size))
+        """The records of a shard, then its first one again up to whole batches: one stream of all shards keeps every core at work."""
+        first = tf.data.TFRecordDataset(path).take(1).map(lambda one: (one, False))
+        return wanted(path, count).concatenate(first.repeat(-count % batch_size))
 
     @tf.autograph.experimental.do_not_convert
     def own_images(batch, count):
@@ -237,5 +242,5 @@ def evaluation_images(directory, split, *, image_size, batch_size, shards=None) 
 
     sizes = [min(batch_size, int(count) - start) for count in counts for start in range(0, int(count), batch_size)]
     serialized = tf.data.Dataset.from_tensor_slices((paths, counts)).flat_map(filled_up)
-    batches = tf.data.Dataset.zip(in_parallel(serialized), tf.data.Dataset.from_tensor_slices(np.array(sizes, np.int64))).map(own_images)
+    batches = tf.data.Dataset.zip(batched(serialized), tf.data.Dataset.from_tensor_slices(np.array(sizes, np.int64))).map(own_images)
     return _deterministic(batches.prefetch(tf.data.AUTOTUNE))

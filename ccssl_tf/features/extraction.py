@@ -20,7 +20,7 @@ from ccssl_tf.runtime import Progress
 ROWS_PER_RECORD = 128
 _FINISHED = "finished_shards{}.json"
 # Batches, so that a slow disk does not stop the network.
-_AHEAD = 8
+_AHEAD = 4
 
 
 def extract_features(
@@ -28,7 +28,7 @@ def extract_features(
 ) -> manifest_lib.Manifest:
     """Extracts the features of every image of a split.
 
-    Decoding and the network work ahead in threads, up to eight batches, while this thread writes.
+    Decoding and the network work ahead in threads, up to four batches, while this thread writes.
 
     Args:
       extractor: an entry of `registry.EXTRACTORS`: `dim`, `describe()`, `inputs()`, `batches(data_dir, split, shards)`, no batch
@@ -79,6 +79,8 @@ def extract_features(
                     count += len(index)
                     progress.update(done + count)
                     yield index, stored
+                if count != size:
+                    raise CorruptArtifactError(f"{path}: {count} rows for the {size} images its shard should have; convert them again")
 
             finished[path.name] = records.write_shard(path, _blocks(rows()), num_examples=shards[number].num_examples)
             manifest_lib.write_json(notes, [vars(shard) for shard in finished.values()])
@@ -117,7 +119,7 @@ def _prepare(extractor, data_dir, split, directory, should_stop, strategy):
 
 
 class ReadAhead:
-    """Iterates `iterable` in a thread that starts at once and stays up to eight items ahead."""
+    """Iterates `iterable` in a thread that starts at once and stays up to four items ahead."""
 
     def __init__(self, iterable):
         self._queue, self._closed = queue.Queue(maxsize=_AHEAD), threading.Event()

@@ -93,7 +93,7 @@ class HogExtractor:
         self._descriptor = dict(orientations=orientations, pixels_per_cell=cell, cells_per_block=block)
         self._settings = dict(hog_orientations=orientations, hog_cell=cell, hog_block=block, hog_words=words, image_size=image_size)
         self._words, self._grid, self._image_size, self._seed, self._sample_images = words, grid, image_size, seed, sample_images
-        self._codebook_dir, self._histograms = codebook_dir, None
+        self._codebook_dir = codebook_dir
         self._codebook = codebook_of(codebook_dir, self._settings) if codebook_dir else None
         self.dim = grid * grid * words
 

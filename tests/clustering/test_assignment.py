@@ -1,3 +1,7 @@
+import gc
+import threading
+import weakref
+
 import numpy as np
 import pytest
 from clustering.test_kmeans import blobs
@@ -20,20 +24,31 @@ def test_a_plain_pass_is_what_it_says():
 
 
 @pytest.mark.parametrize("cores", [1, 2, 64])
-def test_chunks_shrink_with_the_dimension(cores, monkeypatch):
+@pytest.mark.parametrize("dim, num_clusters, rows", [(4, 3, 1024), (9600, 2000, 873), (4, 10**6, 8), (10**8, 10, 1)])
+def test_blocks_are_the_same_on_any_number_of_cores(dim, num_clusters, rows, cores, monkeypatch):
     monkeypatch.setattr("ccssl_tf.runtime.num_cores", lambda: cores)
-    assert assignment.chunk_rows(4, 3) == cores * 4096
-    assert assignment.chunk_rows(9600, 2000) * 4 * 9600 <= cores * (32 << 20)
-    assert assignment.chunk_rows(10**8, 10) == 16
+    assert assignment.block_rows(dim, num_clusters) == rows and assignment.chunk_rows(dim, num_clusters) == cores * rows
+    blocks = [np.arange(2 * rows + 1)[block].tolist() for (block,) in assignment.blocks(2 * rows + 1, rows)]
+    assert blocks == [list(range(rows)), list(range(rows, 2 * rows)), [2 * rows]]
+    assert assignment.blocks(0, rows) == []
 
 
-@pytest.mark.parametrize("cores", [1, 2, 7, 64])
-@pytest.mark.parametrize("num_rows", [0, 1, 6, 1278, 8192, 40000])
-def test_every_thread_has_as_many_rows(cores, num_rows, monkeypatch):
-    monkeypatch.setattr("ccssl_tf.runtime.num_cores", lambda: cores)
-    blocks = [np.arange(num_rows)[block] for (block,) in assignment.blocks(num_rows)]
-    np.testing.assert_array_equal(np.concatenate([np.zeros(0, int), *blocks]), np.arange(num_rows))
-    sizes = [len(block) for block in blocks]
-    assert not sizes or max(sizes) <= 1024 and len(set(sizes[:-1])) <= 1
-    # The last round of blocks leaves few threads idle.
-    assert sum(max(sizes[at : at + cores]) for at in range(0, len(sizes), cores)) <= num_rows / cores + len(sizes)
+@pytest.mark.parametrize("count", [*range(1, 20), 700])
+def test_of_equal_centroids_the_first_has_the_rows(count):
+    rows = np.random.default_rng(count).normal(size=(count, 33)).astype(np.float32)
+    centroids = np.repeat(rows[: min(count, 40)], 3, axis=0)
+    labels, _ = assignment.nearest(sources.ChunkReader(sources.open_source(rows, 0), 64, 0), centroids)
+    assert (labels % 3 == 0).all()
+
+
+def test_a_pass_leaves_no_threads_and_no_rows_behind():
+    rows = np.random.default_rng(0).normal(size=(500, 8)).astype(np.float32)
+    before = threading.active_count()
+    for _ in range(5):
+        source = sources.open_source(rows, 0)
+        remembered = weakref.ref(source)
+        assignment.nearest(sources.ChunkReader(source, 64, 0), rows[:7])
+        del source
+        gc.collect()
+        assert remembered() is None
+    assert threading.active_count() <= before + 1
