@@ -22,6 +22,8 @@ _BLOCK_BYTES = 32 << 20
 _MAX_BLOCK_ROWS = 1024
 # What a pass holds besides the rows that are kept, a core: of chunks being read, waiting and worked on a block each; its copy and scores.
 WORK_BYTES_A_CORE = 8 * _BLOCK_BYTES
+# Most of |c|^2 over |c - shift|^2, in the median, for which rows are not shifted: it costs less than a digit.
+_NEAR = 25
 # Rows of which what is computed one by one stays in the processor's cache.
 _MEASURED_ROWS = 128
 
@@ -73,7 +75,7 @@ class Begun:
 
 
 class PlainAssignment:
-    """Computes every distance: float32, |x|^2 - 2 x.c + |c|^2 of rows shifted by a common vector."""
+    """Computes every distance: float32, |x|^2 - 2 x.c + |c|^2 of rows and centroids shifted by a common vector."""
 
     def __init__(self, reader, labels, sums):
         """Args: reader: ChunkReader; labels: [N] int32, -1: none yet; sums: [K, D] float64 of these labels."""
@@ -96,6 +98,13 @@ class PlainAssignment:
         counts = np.bincount(self._labels, minlength=len(centroids))
         computed = (len(squares) - first) * len(centroids)
         return Assignment(self._labels, squares, self._sums, counts, np.unique(np.concatenate(changed)), computed, self._reader.bytes_read)
+
+
+def _shift_of(centroids):
+    """Returns their mean [D] float32, or zeros where they lie round the origin, and shifted rows would cost more than they give digits."""
+    shift = centroids.mean(axis=0, dtype=np.float64).astype(np.float32)
+    of_centroids, of_shifted = (np.median(distances.square_norms(vectors)) for vectors in (centroids, centroids - shift))
+    return np.zeros_like(shift) if of_centroids <= _NEAR * of_shifted else shift
 
 
 def block_rows(dim: int, num_clusters: int) -> int:
@@ -130,14 +139,17 @@ def nearest(reader, centroids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _nearest_from(first, reader, centroids, labels, squares, threads, on_chunk=lambda own, rows: None):
     """Writes labels and squares of the rows from `first` on; on_chunk is called with positions (slice) and rows [n, D]."""
     count = reader.source.num_examples
-    shift = centroids.mean(axis=0, dtype=np.float64).astype(np.float32)
+    shift = _shift_of(centroids)
     shifted, norms = distances.shift_centroids(centroids, shift)
     # Scores of equal centroids may be rounded differently; only the first is anybody's nearest.
     norms[~distances.is_first_of_equals(shifted, norms)] = np.inf
-    size = block_rows(centroids.shape[1], len(centroids))
+    size, needs_shift = block_rows(centroids.shape[1], len(centroids)), shift.any()
 
     def assign(rows, labels, squares, block):
-        scores = np.subtract(rows[block], shift, out=threads.rows.first(block.stop - block.start)) @ shifted.T
+        taken = rows[block]
+        if needs_shift or taken.dtype != np.float32:
+            taken = np.subtract(taken, shift, out=threads.rows.first(len(taken)))
+        scores = taken @ shifted.T
         scores += norms
         labels[block] = scores.argmin(axis=1)
         measure(rows, centroids, labels, squares, threads, block)
