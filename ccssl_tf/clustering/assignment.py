@@ -18,12 +18,14 @@ from ccssl_tf.clustering.block_threads import BlockThreads
 from ccssl_tf.errors import InputError
 
 # A block's rows, and its scores: large enough for a thread's matrix product to be fast.
-_BLOCK_BYTES = 32 << 20
-_MAX_BLOCK_ROWS = 1024
+_BLOCK_BYTES = 40 << 20
+_MAX_BLOCK_ROWS = 2048
+_THREADS = 8
 # What a pass holds besides the rows that are kept, a core: of chunks being read, waiting and worked on a block each; its copy and scores.
 WORK_BYTES_A_CORE = 8 * _BLOCK_BYTES
 # Most of |c|^2 over |c - shift|^2, in the median, for which rows are not shifted: it costs less than a digit.
 _NEAR = 25
+_SAMPLED_CENTROIDS = 64
 # Rows of which what is computed one by one stays in the processor's cache.
 _MEASURED_ROWS = 128
 
@@ -80,7 +82,7 @@ class PlainAssignment:
     def __init__(self, reader, labels, sums):
         """Args: reader: ChunkReader; labels: [N] int32, -1: none yet; sums: [K, D] float64 of these labels."""
         self._reader, self._labels, self._sums = reader, labels, sums.copy()
-        self._threads = measuring_threads(reader, len(sums))
+        self._threads = measuring_threads(reader.source.dim, len(sums), reader.source.num_examples, reader.check_stop)
 
     def step(self, centroids: np.ndarray, begun=None, on_rows=lambda done, labels, squares, sums: None) -> Assignment:
         """Args: centroids: [K, D] float32; begun: `Begun`; on_rows: see the module."""
@@ -101,28 +103,35 @@ class PlainAssignment:
 
 
 def _shift_of(centroids):
-    """Returns their mean [D] float32, or zeros where they lie round the origin, and shifted rows would cost more than they give digits."""
-    shift = centroids.mean(axis=0, dtype=np.float64).astype(np.float32)
-    of_centroids, of_shifted = (np.median(distances.square_norms(vectors)) for vectors in (centroids, centroids - shift))
-    return np.zeros_like(shift) if of_centroids <= _NEAR * of_shifted else shift
+    """Returns about their mean [D] float32, or zeros where they lie round the origin, and shifting rows would cost more than it gives."""
+    some = centroids[:: max(len(centroids) // _SAMPLED_CENTROIDS, 1)]
+    shift = some.mean(axis=0, dtype=np.float64).astype(np.float32)
+    of_some, of_shifted = (np.median(distances.square_norms(vectors)) for vectors in (some, some - shift))
+    return np.zeros_like(shift) if of_some <= _NEAR * of_shifted else shift
 
 
-def block_rows(dim: int, num_clusters: int) -> int:
-    """Returns how many rows a thread works on together. Other cores, the same blocks: they decide how scores are rounded."""
-    return int(np.clip(_BLOCK_BYTES // (4 * max(dim, num_clusters)), 1, _MAX_BLOCK_ROWS))
+def block_rows(num_examples: int, dim: int, num_clusters: int) -> int:
+    """Returns how many of N rows a thread works on together.
+
+    There are as many blocks for each of several threads, and other cores have the same blocks: they decide how scores are rounded.
+    """
+    most = int(np.clip(_BLOCK_BYTES // (4 * max(dim, num_clusters)), 1, _MAX_BLOCK_ROWS))
+    rounds = -(-num_examples // (_THREADS * most))
+    return -(-num_examples // (_THREADS * rounds))
 
 
-def chunk_rows(dim: int, num_clusters: int) -> int:
+def chunk_rows(num_examples: int, dim: int, num_clusters: int) -> int:
     """Returns how many rows are read together: a block for every core."""
-    return runtime.num_cores() * block_rows(dim, num_clusters)
+    return runtime.num_cores() * block_rows(num_examples, dim, num_clusters)
 
 
-def nearest(reader, centroids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def nearest(reader, centroids: np.ndarray, num_examples: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """One pass over the rows that computes every distance.
 
     Args:
       reader: ChunkReader.
       centroids: [K, D] float32.
+      num_examples: of a larger set whose blocks are to be used.
 
     Returns:
       labels [N] int32, squared distances [N] float32.
@@ -132,7 +141,8 @@ def nearest(reader, centroids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     count = reader.source.num_examples
     labels, squares = np.empty(count, np.int32), np.empty(count, np.float32)
-    _nearest_from(0, reader, centroids, labels, squares, measuring_threads(reader, len(centroids)))
+    threads = measuring_threads(reader.source.dim, len(centroids), num_examples or count, reader.check_stop)
+    _nearest_from(0, reader, centroids, labels, squares, threads)
     return labels, squares
 
 
@@ -143,7 +153,7 @@ def _nearest_from(first, reader, centroids, labels, squares, threads, on_chunk=l
     shifted, norms = distances.shift_centroids(centroids, shift)
     # Scores of equal centroids may be rounded differently; only the first is anybody's nearest.
     norms[~distances.is_first_of_equals(shifted, norms)] = np.inf
-    size, needs_shift = block_rows(centroids.shape[1], len(centroids)), shift.any()
+    needs_shift = shift.any()
 
     def assign(rows, labels, squares, block):
         taken = rows[block]
@@ -161,7 +171,8 @@ def _nearest_from(first, reader, centroids, labels, squares, threads, on_chunk=l
             if end > count:
                 break
             own = slice(start, end)
-            yield own, chunk, threads.start(functools.partial(assign, chunk, labels[own], squares[own]), blocks(len(chunk), size))
+            assign_chunk = functools.partial(assign, chunk, labels[own], squares[own])
+            yield own, chunk, threads.start(assign_chunk, blocks(len(chunk), threads.block_rows))
         if end != count:
             raise InputError(f"features: a pass gave {end} rows or more instead of {count}; every pass must give the same rows")
 
@@ -178,9 +189,9 @@ def blocks(num_rows: int, size: int) -> list[tuple]:
     return [(slice(at, min(at + size, num_rows)),) for at in range(0, num_rows, size)]
 
 
-def measuring_threads(reader, num_clusters: int) -> BlockThreads:
-    """Returns the threads that a pass over the rows of a ChunkReader, and `measure`, work in."""
-    return BlockThreads(block_rows(reader.source.dim, num_clusters), _MEASURED_ROWS, reader.source.dim, reader.check_stop)
+def measuring_threads(dim: int, num_clusters: int, num_examples: int, check_stop=lambda: None) -> BlockThreads:
+    """Returns the threads that a pass over N rows, and `measure`, work in."""
+    return BlockThreads(block_rows(num_examples, dim, num_clusters), _MEASURED_ROWS, dim, check_stop)
 
 
 def measure(rows, centroids, labels, squares, threads, block):

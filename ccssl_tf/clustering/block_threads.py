@@ -11,10 +11,15 @@ from ccssl_tf.clustering.distances import Gathered
 
 
 class BlockThreads:
-    """A pool of threads; the thread that made it has such memory, too."""
+    """A pool of threads; the thread that made it has such memory, too.
+
+    Attributes:
+      block_rows: most rows of a block.
+    """
 
     def __init__(self, block_rows: int, num_clusters: int, dim: int, check_stop):
         """Args: block_rows: most rows of a block; num_clusters: K; dim: D; check_stop: called before each block; may raise."""
+        self.block_rows = block_rows
         self._check_stop, self._memory, self._blas = check_stop, threading.local(), threadpoolctl.ThreadpoolController()
         # What threads run must not know this object: they would keep each other, and all it knows, for ever.
         start = functools.partial(_take_memory, self._memory, block_rows, num_clusters, dim)

@@ -133,8 +133,7 @@ class KMeans:
             path = checkpoint_path and f"{checkpoint_path}.preprocessing"
             self.preprocessing = preprocessing.fit_or_load(source, self._options, path, strategy=self._strategy, should_stop=should_stop)
             source = self.preprocessing.applied_to(source)
-        chunk_rows = assignment.chunk_rows(source.dim, self.num_clusters)
-        reader = sources.ChunkReader(source, chunk_rows, self._memory_bytes, should_stop)
+        reader = self._reader(source, self._memory_bytes, should_stop)
         identity = self._identity(source) if checkpoint_path else None
         log = PassLog(source.num_examples, source.dim, self.num_clusters, self._max_iterations + 1, on_pass or print_pass)
         fit_one = self._fit_minibatch if self._algorithm == "minibatch" else self._fit_lloyd
@@ -165,7 +164,7 @@ class KMeans:
             source = self.preprocessing.applied_to(source)
         if source.dim != self.centroids.shape[1]:
             raise InputError(f"features of dimension {source.dim}, but the centroids have {self.centroids.shape[1]}; extract both alike")
-        reader = sources.ChunkReader(source, assignment.chunk_rows(source.dim, self.num_clusters), 0, should_stop)
+        reader = self._reader(source, 0, should_stop)
         with _exact_float32():
             labels, squares = distributed.nearest(reader, self.centroids, self._strategy)
         return labels, np.sqrt(squares)
@@ -177,6 +176,10 @@ class KMeans:
     def distances(self, features) -> np.ndarray:
         """Returns the Euclidean distance of every row to its nearest centroid: [N] float32."""
         return self.assign(features)[1]
+
+    def _reader(self, source, memory_bytes, should_stop):
+        rows = assignment.chunk_rows(source.num_examples, source.dim, self.num_clusters)
+        return sources.ChunkReader(source, rows, memory_bytes, should_stop)
 
     def _identity(self, source):
         start = self._initialization

@@ -52,31 +52,31 @@ def measure(problem, source=None) -> Machine:
     sample = int(np.clip(_SAMPLE_BYTES // (4 * problem.dim), 1024, 1 << 16))
     rows = generator.random([min(sample, problem.num_examples), problem.dim], np.float32)
     # As many as a pass works on together, which may be more than are worth drawing.
-    chunk = np.resize(rows, [min(assignment.chunk_rows(problem.dim, clusters), problem.num_examples), problem.dim])
+    size = assignment.chunk_rows(problem.num_examples, problem.dim, clusters)
+    chunk = np.resize(rows, [min(size, problem.num_examples), problem.dim])
     limit = 4 * problem.num_examples
     compute = _minibatch_steps if problem.algorithm == "minibatch" else _full_pass
     full_seconds = _seconds_per_row(compute(problem, centroids, chunk), limit) * problem.num_clusters / clusters
-    own_seconds = _seconds_per_row(_own_distances(centroids, chunk), limit)
+    own_seconds = _seconds_per_row(_own_distances(problem, centroids, chunk), limit)
     draw_seconds = _seconds_per_row(_draws(problem, rows), limit * problem.num_clusters)
     rate = None if source is None or source.in_memory else _read_rate(source, problem)
     return Machine(full_seconds, own_seconds, draw_seconds, rate, 2.0 * problem.dim * problem.num_clusters / full_seconds)
 
 
 def _full_pass(problem, centroids, rows):
-    del problem
     reader = sources.ChunkReader(sources.ArraySource(rows), len(rows), 0)
 
     def compute():
-        assignment.nearest(reader, centroids)
+        assignment.nearest(reader, centroids, problem.num_examples)
         return len(rows)
 
     return compute
 
 
-def _own_distances(centroids, rows):
+def _own_distances(problem, centroids, rows):
     labels, squares = np.arange(len(rows)) % len(centroids), np.empty(len(rows), np.float32)
-    threads = assignment.measuring_threads(sources.ChunkReader(sources.ArraySource(rows), len(rows), 0), len(centroids))
-    blocks = assignment.blocks(len(rows), assignment.block_rows(rows.shape[1], len(centroids)))
+    threads = assignment.measuring_threads(rows.shape[1], len(centroids), problem.num_examples)
+    blocks = assignment.blocks(len(rows), threads.block_rows)
     measure_part = functools.partial(assignment.measure, rows, centroids, labels, squares, threads)
 
     def compute():

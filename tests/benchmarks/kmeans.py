@@ -168,7 +168,7 @@ def _print_ratios(seconds, inertias):
 def _check_labels(rows, start, iterations):
     """Compares each pass's labels with those of all distances from the same centroids."""
     source = sources.open_source(rows, rows.nbytes)
-    reader = sources.ChunkReader(source, assignment.chunk_rows(source.dim, len(start)), rows.nbytes)
+    reader = sources.ChunkReader(source, assignment.chunk_rows(*rows.shape, len(start)), rows.nbytes)
     fast = AcceleratedAssignment(reader, np.full(len(rows), -1, np.int32), np.zeros(start.shape))
     centroids, different, largest = start, 0, 0.0
     for _ in range(iterations + 1):

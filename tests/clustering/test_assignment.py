@@ -24,10 +24,14 @@ def test_a_plain_pass_is_what_it_says():
 
 
 @pytest.mark.parametrize("cores", [1, 2, 64])
-@pytest.mark.parametrize("dim, num_clusters, rows", [(4, 3, 1024), (9600, 2000, 873), (4, 10**6, 8), (10**8, 10, 1)])
-def test_blocks_are_the_same_on_any_number_of_cores(dim, num_clusters, rows, cores, monkeypatch):
+@pytest.mark.parametrize(
+    "num_examples, dim, num_clusters, rows",
+    [(1, 4, 3, 1), (15_000, 4800, 1000, 1875), (1_281_167, 9600, 2000, 1090), (10**6, 4, 10**6, 10), (1000, 10**8, 10, 1)],
+)
+def test_blocks_are_the_same_on_any_number_of_cores(num_examples, dim, num_clusters, rows, cores, monkeypatch):
     monkeypatch.setattr("ccssl_tf.runtime.num_cores", lambda: cores)
-    assert assignment.block_rows(dim, num_clusters) == rows and assignment.chunk_rows(dim, num_clusters) == cores * rows
+    assert assignment.block_rows(num_examples, dim, num_clusters) == rows
+    assert assignment.chunk_rows(num_examples, dim, num_clusters) == cores * rows
     blocks = [np.arange(2 * rows + 1)[block].tolist() for (block,) in assignment.blocks(2 * rows + 1, rows)]
     assert blocks == [list(range(rows)), list(range(rows, 2 * rows)), [2 * rows]]
     assert assignment.blocks(0, rows) == []

@@ -48,7 +48,7 @@ def test_a_stop_inside_a_pass_interrupts(tmp_path):
 def test_an_interrupted_pass_continues_where_it_was(tmp_path, monkeypatch, algorithm, kind, seconds):
     """Checkpoints inside a pass, by time or when it is stopped; the rows that were done are not read again."""
     monkeypatch.setattr(windows, "_KEPT_ROWS", 1000)
-    monkeypatch.setattr(assignment, "chunk_rows", lambda dim, num_clusters: 1000)
+    monkeypatch.setattr(assignment, "chunk_rows", lambda num_examples, dim, num_clusters: 1000)
     rows = blobs(6000, 20, 30, seed=9, spread=1.5)
     settings = dict(initialization=rows[:30], algorithm=algorithm, max_iterations=6, memory_gb=1e-4, checkpoint_seconds=seconds)
     features = rows if kind == "array" else write_features(tmp_path / "features", rows, [900] * 6 + [600], "float32")
