@@ -25,19 +25,45 @@ def resized_long_side(image, long_side: int):
     return image
 
 
-def _resized(encoded, short_side: int):
-    """Decodes RGB JPEG bytes so that the shorter side has `short_side` pixels: [h, w, 3] uint8."""
+def _resized_crop(encoded, crop_size: int, short_side: int, place):
+    """Decodes RGB JPEG bytes, resizes so that the shorter side has `short_side` >= crop_size pixels, and crops.
+
+    Of a resized image only the crop is computed.
+
+    Args:
+      encoded: RGB JPEG bytes.
+      crop_size, short_side: pixels.
+      place: maps how far the crop may be from the upper left corner, [2] int32, to how far it is.
+
+    Returns:
+      [crop_size, crop_size, 3] uint8.
+    """
     image = decoded(encoded)
     size = tf.shape(image)[:2]
     shortest = tf.reduce_min(size)
+    scale = tf.cast(short_side, tf.float32) / tf.cast(shortest, tf.float32)
+    target = tf.maximum(short_side, tf.cast(tf.round(tf.cast(size, tf.float32) * scale), tf.int32))
+    offset = place(target - crop_size)
 
-    def resize():
-        scale = tf.cast(short_side, tf.float32) / tf.cast(shortest, tf.float32)
-        return resized(image, tf.maximum(short_side, tf.cast(tf.round(tf.cast(size, tf.float32) * scale), tf.int32)))
+    def resized_part():
+        # As in tf.image.resize, which has no offset.
+        scales = tf.cast(target, tf.float32) / tf.cast(size, tf.float32)
+        part = tf.raw_ops.ScaleAndTranslate(
+            images=image[None],
+            size=[crop_size, crop_size],
+            scale=scales,
+            translation=-tf.cast(offset, tf.float32),
+            kernel_type="triangle",
+            antialias=True,
+        )
+        return tf.saturate_cast(tf.round(part[0]), tf.uint8)
 
-    image = tf.cond(tf.equal(shortest, short_side), lambda: image, resize)
-    image.set_shape([None, None, 3])
-    return image
+    def part():
+        return tf.slice(image, [offset[0], offset[1], 0], [crop_size, crop_size, 3])
+
+    crop = tf.cond(tf.equal(shortest, short_side), part, resized_part)
+    crop.set_shape([crop_size, crop_size, 3])
+    return crop
 
 
 def whole_image(encoded, image_size: int):
@@ -47,17 +73,12 @@ def whole_image(encoded, image_size: int):
 
 def center_crop(encoded, crop_size: int, short_side: int):
     """Returns the central crop [crop_size, crop_size, 3] uint8 after resizing the short side to `short_side` >= crop_size."""
-    image = _resized(encoded, short_side)
-    offset = (tf.shape(image)[:2] - crop_size) // 2
-    return _cut(image, offset, crop_size)
+    return _resized_crop(encoded, crop_size, short_side, lambda room: room // 2)
 
 
 def random_crop(encoded, crop_size: int, short_side: int, seed):
     """Returns a uniformly placed crop [crop_size, crop_size, 3] uint8 after resizing the short side; seed [2] int64."""
-    image = _resized(encoded, short_side)
-    margin = tf.cast(tf.shape(image)[:2] - crop_size + 1, tf.float32)
-    offset = tf.cast(tf.floor(tf.random.stateless_uniform([2], seed) * margin), tf.int32)
-    return _cut(image, offset, crop_size)
+    return _resized_crop(encoded, crop_size, short_side, _uniform(tf.random.stateless_uniform([2], seed)))
 
 
 def augmented_crop(encoded, image_size: int, seed):
@@ -67,14 +88,15 @@ def augmented_crop(encoded, image_size: int, seed):
     margin to spare: they are padded by reflection by a sixteenth on every side instead.
     """
     draws = tf.random.stateless_uniform([3], seed)
+    place = _uniform(draws[:2])
     if image_size < SMALL_IMAGE_SIZE:
         padding = image_size // 16
         image = center_crop(encoded, image_size, image_size)
         image = tf.pad(image, [[padding, padding], [padding, padding], [0, 0]], mode="REFLECT")
+        offset = place(tf.constant([2 * padding, 2 * padding]))
+        image = tf.slice(image, [offset[0], offset[1], 0], [image_size, image_size, 3])
     else:
-        image = _resized(encoded, round(image_size * 256 / 227))
-    margin = tf.cast(tf.shape(image)[:2] - image_size + 1, tf.float32)
-    image = _cut(image, tf.cast(tf.floor(draws[:2] * margin), tf.int32), image_size)
+        image = _resized_crop(encoded, image_size, round(image_size * 256 / 227), place)
     return tf.cond(draws[2] < 0.5, lambda: image[:, ::-1], lambda: image)
 
 
@@ -136,7 +158,6 @@ def random_scale_crop(encoded, image_size: int, min_scale: float, max_scale: flo
     return tf.cond(draws[3] < 0.5, lambda: image[:, ::-1], lambda: image)
 
 
-def _cut(image, offset, size):
-    image = tf.slice(image, [offset[0], offset[1], 0], [size, size, 3])
-    image.set_shape([size, size, 3])
-    return image
+def _uniform(draws):
+    """Returns the `place` of a crop by draws from [0, 1), [2] float32."""
+    return lambda room: tf.cast(tf.floor(draws * tf.cast(room + 1, tf.float32)), tf.int32)
