@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from ccssl_tf.data import manifest as manifest_lib
 from ccssl_tf.data import records
+from ccssl_tf.data.datasets import fixed
 from ccssl_tf.errors import CorruptArtifactError, InputError
 
 _READ_AHEAD_BYTES = 256 << 20
@@ -98,7 +99,7 @@ class DirectorySource:
             return rows, index
 
         # A block length no shard reaches keeps the order of the shards while the next ones are read ahead.
-        return tf.data.Dataset.from_tensor_slices(paths).interleave(
+        return fixed(tf.data.Dataset.from_tensor_slices(paths)).interleave(
             lambda path: tf.data.TFRecordDataset(path).map(parse),
             cycle_length=parallel,
             block_length=max(shard.num_examples for shard in shards),

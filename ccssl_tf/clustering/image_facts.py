@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from ccssl_tf.data import records
+from ccssl_tf.data.datasets import fixed
 from ccssl_tf.data.manifest import Manifest
 from ccssl_tf.errors import CorruptArtifactError, InputError
 
@@ -65,10 +66,10 @@ def read_image_facts(directory, split: str, fingerprint: str) -> ImageFacts:
         return parsed["index"], parsed["filename"], parsed["label"], tf.cast(tf.strings.length(serialized), tf.int64)
 
     names = tf.constant([str(path) for path in paths])
-    dataset = tf.data.Dataset.range(len(paths)).interleave(
+    dataset = fixed(tf.data.Dataset.range(len(paths))).interleave(
         lambda number: tf.data.TFRecordDataset(names[number]).map(parse).batch(1024).map(lambda *facts: (number, *facts)),
         cycle_length=min(4, len(paths)),
-        num_parallel_calls=tf.data.AUTOTUNE,
+        num_parallel_calls=min(4, len(paths)),
         deterministic=True,
     )
     ends = np.zeros(len(paths), np.int64)

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from ccssl_tf.data import manifest as manifest_lib
 from ccssl_tf.data import records
+from ccssl_tf.data.datasets import serialized_records
 from ccssl_tf.errors import CorruptArtifactError, InputError
 
 _SHARD_ROWS = 1 << 18
@@ -81,7 +82,7 @@ def read_pseudo_labels(directory, split: str, images_fingerprint: str) -> np.nda
         )
     index, labels = [], []
     for shard in shards:
-        dataset = tf.data.TFRecordDataset(str(directory / shard.name)).batch(4096).map(records.parse_pseudo_label).prefetch(2)
+        dataset = serialized_records(directory / shard.name).batch(4096).map(records.parse_pseudo_label).prefetch(2)
         count = 0
         try:
             for batch in dataset.as_numpy_iterator():

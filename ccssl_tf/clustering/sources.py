@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from ccssl_tf.clustering.feature_directory import DirectorySource
 from ccssl_tf.data import manifest as manifest_lib
+from ccssl_tf.data.datasets import fixed
 from ccssl_tf.errors import InputError, Interrupted
 
 
@@ -220,6 +221,7 @@ def _open_dataset(dataset, memory_bytes):
     shape = getattr(dataset.element_spec, "shape", None)
     if shape is None or shape.rank not in (2, None):
         raise InputError(f"features: expected a tf.data of [B, D], found elements {dataset.element_spec}")
+    dataset = fixed(dataset)
     kept, count, dim, size = [], 0, shape[-1] if shape.rank else None, 0
     for batch in dataset.as_numpy_iterator():
         if batch.ndim != 2 or (dim is not None and batch.shape[1] != dim):

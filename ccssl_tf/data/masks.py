@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from ccssl_tf.data import records, voc_records
+from ccssl_tf.data.datasets import fixed, serialized_records
 from ccssl_tf.data.manifest import Manifest
 from ccssl_tf.errors import InputError
 
@@ -42,7 +43,7 @@ def mask_classes(data_dir, splits) -> list[str]:
             return decoded_mask(voc_records.parse_voc_image(one), data_dir, split, 1 + len(names))
 
         with records.naming_damage(data_dir):
-            for _ in tf.data.Dataset.from_tensor_slices(first).map(mask_of):
+            for _ in fixed(tf.data.Dataset.from_tensor_slices(first)).map(mask_of):
                 pass
     return ["background", *names]
 
@@ -73,9 +74,9 @@ def _serialized(data_dir, manifest, split):
 def image_ids(data_dir, split: str) -> list[str]:
     """Returns the names of the images of a split without directory and suffix, by index: 2007_000033 for VOC's."""
     manifest = Manifest.read(data_dir, "images")
-    files = [str(pathlib.Path(data_dir) / shard.name) for shard in manifest.shards(split)]
+    files = [pathlib.Path(data_dir) / shard.name for shard in manifest.shards(split)]
     ids = [""] * manifest.num_examples(split)
-    for parsed in tf.data.TFRecordDataset(files).map(records.parse_image).as_numpy_iterator():
+    for parsed in serialized_records(files).map(records.parse_image).as_numpy_iterator():
         ids[parsed["index"]] = pathlib.PurePosixPath(parsed["filename"].decode(errors="replace")).stem
     return ids
 

@@ -10,18 +10,15 @@ import pathlib
 import numpy as np
 import tensorflow as tf
 
+from ccssl_tf import runtime
 from ccssl_tf.data import image_ops, records
+from ccssl_tf.data.datasets import fixed, serialized_records
 from ccssl_tf.data.manifest import Manifest
 from ccssl_tf.errors import InputError
 
 # Two windows are in memory at a time: the one being read out and the next.
 WINDOW_BYTES = 512 * 2**20
-
-
-def _deterministic(dataset):
-    options = tf.data.Options()
-    options.deterministic = True
-    return dataset.with_options(options)
+_BATCHES_AHEAD = 4
 
 
 def training_windows(manifest: Manifest, split: str, epoch_seed, window_bytes: int = WINDOW_BYTES) -> list[list[int]]:
@@ -94,7 +91,7 @@ def training_batches(
     @tf.autograph.experimental.do_not_convert
     def read_window(names, count, window_seed):
         # The number of files read side by side decides their order, so it is fixed.
-        records_of_window = _deterministic(tf.data.TFRecordDataset(names, num_parallel_reads=8))
+        records_of_window = fixed(tf.data.TFRecordDataset(names, num_parallel_reads=8))
         serialized = records_of_window.batch(count).get_single_element()
         times = tf.gather(copies, records.parse_indices(serialized))
         rows = tf.repeat(tf.range(tf.size(times)), times)
@@ -117,9 +114,9 @@ def training_batches(
         parsed["seed"] = tf.stack([tf.constant(seed * 2**32 + epoch, tf.int64), own])
         return dict(load(parsed), **{name: parsed[name] for name in ("seed", "index", "label")})
 
-    batches = _batched(serialized.map(example, num_parallel_calls=tf.data.AUTOTUNE), batch_size, padding)
+    batches = _batched(serialized.map(example, num_parallel_calls=runtime.num_cores()), batch_size, padding)
     batches = batches.apply(tf.data.experimental.assert_cardinality(total // batch_size - first_batch))
-    return _deterministic(batches.prefetch(tf.data.AUTOTUNE))
+    return fixed(batches.prefetch(_BATCHES_AHEAD))
 
 
 def evaluation_batches(directory, split, *, batch_size, load, parse=records.parse_image, padding=None) -> tf.data.Dataset:
@@ -134,7 +131,7 @@ def evaluation_batches(directory, split, *, batch_size, load, parse=records.pars
     if not total:
         raise InputError(f"{directory}: split {split} is empty")
     padded = -(-total // batch_size) * batch_size
-    files = [str(directory / shard.name) for shard in manifest.shards(split)]
+    files = [directory / shard.name for shard in manifest.shards(split)]
 
     @tf.autograph.experimental.do_not_convert
     def example(position, one):
@@ -143,10 +140,9 @@ def evaluation_batches(directory, split, *, batch_size, load, parse=records.pars
         weight = tf.cast(position < total, tf.float32)
         return dict(load(parsed), weight=weight, **{name: parsed[name] for name in ("seed", "index", "label")})
 
-    serialized = tf.data.TFRecordDataset(files).apply(tf.data.experimental.assert_cardinality(total))
+    serialized = serialized_records(files).apply(tf.data.experimental.assert_cardinality(total))
     numbered = serialized.repeat().take(padded).enumerate()
-    batches = _batched(numbered.map(example, num_parallel_calls=tf.data.AUTOTUNE), batch_size, padding)
-    return _deterministic(batches.prefetch(tf.data.AUTOTUNE))
+    return _batched(numbered.map(example, num_parallel_calls=runtime.num_cores()), batch_size, padding).prefetch(_BATCHES_AHEAD)
 
 
 def _batched(examples, batch_size, padding):
@@ -221,11 +217,11 @@ def evaluation_images(directory, split, *, image_size, batch_size, shards=None) 
         return serialized.map(lambda one: (one, True))
 
     def batched(serialized):
-        return serialized.map(example, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size)
+        return serialized.map(example, num_parallel_calls=runtime.num_cores()).batch(batch_size)
 
     if shards is None:
         paths, count = [str(directory / shard.name) for shard in all_shards], sum(shard.num_examples for shard in all_shards)
-        return _deterministic(batched(wanted(paths, count)).prefetch(tf.data.AUTOTUNE))
+        return fixed(batched(wanted(paths, count)).prefetch(_BATCHES_AHEAD))
     chosen = [all_shards[number] for number in shards]
     paths = tf.constant([str(directory / shard.name) for shard in chosen], tf.string)
     counts = np.array([shard.num_examples for shard in chosen], np.int64)
@@ -243,4 +239,4 @@ def evaluation_images(directory, split, *, image_size, batch_size, shards=None) 
     sizes = [min(batch_size, int(count) - start) for count in counts for start in range(0, int(count), batch_size)]
     serialized = tf.data.Dataset.from_tensor_slices((paths, counts)).flat_map(filled_up)
     batches = tf.data.Dataset.zip(batched(serialized), tf.data.Dataset.from_tensor_slices(np.array(sizes, np.int64))).map(own_images)
-    return _deterministic(batches.prefetch(tf.data.AUTOTUNE))
+    return fixed(batches.prefetch(_BATCHES_AHEAD))

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from ccssl_tf.data import manifest as manifest_lib
 from ccssl_tf.data import records
+from ccssl_tf.data.datasets import serialized_records
 from ccssl_tf.errors import CorruptArtifactError, InputError
 
 KIND = "proposals"
@@ -52,7 +53,7 @@ def read_proposals(directory, split: str, images_fingerprint: str) -> list[np.nd
     if split not in manifest.splits:
         there = ", ".join(sorted(manifest.splits))
         raise InputError(f"{directory}: no proposals of split {split}, there are those of {there}; make them with data_prep.proposals")
-    paths = [str(directory / shard.name) for shard in manifest.shards(split)]
+    paths = [directory / shard.name for shard in manifest.shards(split)]
     made_from = manifest.info["images_fingerprint"][split]
     if made_from != images_fingerprint:
         raise InputError(
@@ -61,7 +62,7 @@ def read_proposals(directory, split: str, images_fingerprint: str) -> list[np.nd
         )
     boxes = [None] * manifest.num_examples(split)
     with records.naming_damage(directory):
-        for parsed in tf.data.TFRecordDataset(paths).map(parse_proposals).as_numpy_iterator():
+        for parsed in serialized_records(paths).map(parse_proposals).as_numpy_iterator():
             index = int(parsed["index"])
             if not 0 <= index < len(boxes) or boxes[index] is not None:
                 raise CorruptArtifactError(f"{directory}: image {index} of {split} is there twice or outside the split; make them again")

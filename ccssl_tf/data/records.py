@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from ccssl_tf.data import manifest as manifest_lib
+from ccssl_tf.data.datasets import serialized_records
 from ccssl_tf.errors import CorruptArtifactError, InputError
 
 UNLABELLED = -1
@@ -165,7 +166,7 @@ def read_shard(path):
     if not pathlib.Path(path).is_file():
         raise CorruptArtifactError(f"{path}: is missing; write it again")
     try:
-        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+        for record in serialized_records(path).as_numpy_iterator():
             yield record
             count += 1
     except tf.errors.DataLossError as error:

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from ccssl_tf.data import proposal_records, records, voc_records
+from ccssl_tf.data.datasets import serialized_records
 from ccssl_tf.data.manifest import Manifest
 from ccssl_tf.errors import InputError
 from ccssl_tf.ops import boxes as box_ops
@@ -53,9 +54,9 @@ def read_detection_images(data_dir, split: str, proposals_dir) -> DetectionImage
     class_names = manifest.info.get("class_names") or []
     count = manifest.num_examples(split)
     found = DetectionImages([None] * count, np.zeros([count, 2], np.int32), *([None] * count for _ in range(4)))
-    paths = [str(data_dir / shard.name) for shard in manifest.shards(split)]
+    paths = [data_dir / shard.name for shard in manifest.shards(split)]
     with records.naming_damage(data_dir):
-        for parsed in tf.data.TFRecordDataset(paths).map(_facts).as_numpy_iterator():
+        for parsed in serialized_records(paths).map(_facts).as_numpy_iterator():
             index = int(parsed["index"])
             found.names[index] = pathlib.PurePosixPath(parsed["filename"].decode(errors="replace")).stem
             found.sizes[index] = parsed["size"]

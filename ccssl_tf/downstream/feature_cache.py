@@ -14,6 +14,7 @@ from ccssl_tf import runtime
 from ccssl_tf.clustering.feature_directory import DirectorySource
 from ccssl_tf.clustering.image_facts import read_image_facts
 from ccssl_tf.data import image_ops, labels
+from ccssl_tf.data.datasets import fixed, serialized_records
 from ccssl_tf.data.manifest import Manifest, atomic_file
 from ccssl_tf.errors import CorruptArtifactError, InputError, ResourceError
 from ccssl_tf.features import extract_features
@@ -83,7 +84,7 @@ class FeatureCache:
             index=tf.TensorSpec([batch_size], tf.int64),
             weight=tf.TensorSpec([batch_size], tf.float32),
         )
-        batches = tf.data.Dataset.from_generator(filled, output_signature=signature)
+        batches = fixed(tf.data.Dataset.from_generator(filled, output_signature=signature))
         return batches.apply(tf.data.experimental.assert_cardinality(count - first_batch)).prefetch(2)
 
     def _crops(self, split, paths):
@@ -94,7 +95,7 @@ class FeatureCache:
             parsed = parse(one)
             return dict(image=image_ops.evaluation_crop(parsed["encoded"], self._image_size), index=parsed["index"], label=parsed["label"])
 
-        images = tf.data.TFRecordDataset([str(path) for path in paths]).map(example, num_parallel_calls=tf.data.AUTOTUNE)
+        images = serialized_records(paths).map(example, num_parallel_calls=runtime.num_cores())
         return images.batch(self._batch_size).prefetch(2)
 
     def _shard_paths(self, split):

@@ -3,11 +3,11 @@
 import pathlib
 
 import numpy as np
-import tensorflow as tf
 from absl import flags
 
 from ccssl_tf.data import manifest as manifest_lib
 from ccssl_tf.data import records
+from ccssl_tf.data.datasets import serialized_records
 from ccssl_tf.errors import CorruptArtifactError, FlagError, InputError
 from ccssl_tf.features.external_model import MODEL, ExternalModelExtractor
 
@@ -77,7 +77,7 @@ class ExternalExtractor:
             )
         for shard in shards:
             path = pathlib.Path(data_dir) / images.shards(split)[shard].name
-            parsed = tf.data.TFRecordDataset(str(path)).map(records.parse_image)
+            parsed = serialized_records(path).map(records.parse_image)
             for batch in parsed.map(lambda one: (one["index"], one["filename"])).batch(_ROWS):
                 index, names = (part.numpy() for part in batch)
                 self._check_order(index, names, path)
