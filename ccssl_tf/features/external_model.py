@@ -1,11 +1,12 @@
-"""A network made elsewhere as the teacher: an output of a SavedModel, a `.keras` file or a network of keras.applications, pooled.
+"""A network made elsewhere as the teacher: an output of a SavedModel, a `.keras` file, or a network of a library, by name; pooled.
 
     --model=exported/ --trust_model --output=output_0 --input_range=-1,1
     --model=net.keras --output=block4_conv3 --input_range=0,1 --input_mean=0.485,0.456,0.406 --input_std=0.229,0.224,0.225
     --model=ResNet50 --weights=resnet50_notop.h5
+    --model=keras_hub:vit_base_patch16_224_imagenet
 
 What a network takes for a pixel is the one thing its file does not say, and features of wrongly scaled images look like features: so
---input_range has no default, but for networks of keras.applications and ours, which bring their preprocessing.
+--input_range has no default, but for networks of keras.applications, KerasHub and ours, which bring their preprocessing.
 """
 
 import dataclasses
@@ -23,10 +24,14 @@ from ccssl_tf.models.backbone import WIDTH_MULTIPLIER
 MODEL = flags.DEFINE_string(
     "model",
     None,
-    "For --extractor=external: a SavedModel directory, a .keras file, or a network of keras.applications by name, e.g. ResNet50.",
+    "For --extractor=external: a SavedModel directory, a .keras file, or a network by name: of keras.applications, e.g. ResNet50, or of "
+    "KerasHub, keras_hub:NAME, where NAME may be a preset's directory, too.",
 )
 _WEIGHTS = flags.DEFINE_string(
-    "weights", None, "Of a --model of keras.applications: an .h5 or .weights.h5 file, imagenet (Keras downloads them once) or random."
+    "weights",
+    None,
+    "Of a --model of keras.applications: an .h5 or .weights.h5 file, imagenet (Keras downloads them once) or random. Of KerasHub: a "
+    "file or random; by default the preset's own (downloaded once).",
 )
 _OUTPUT = flags.DEFINE_string(
     "output",

@@ -1,4 +1,4 @@
-"""Opens networks made elsewhere: a SavedModel, a `.keras` file, or keras.applications by name, as one function from pixels to an output.
+"""Opens networks made elsewhere: a SavedModel, a `.keras` file, or one of a library by name, as one function from pixels to an output.
 
 A `.keras` file is read in Keras's safe mode, in which it can hold no program of its own. A SavedModel is a program: it may read and write
 files as its user may, so it is opened for those only who say that they trust it.
@@ -22,6 +22,7 @@ from ccssl_tf.models.application_weights import import_weights
 
 _TRUST = "a SavedModel is a program, which can read and write files as you can; give --trust_model if you trust who made it"
 _SIGNATURE = "serving_default"
+KERAS_HUB = "keras_hub:"
 
 
 @dataclasses.dataclass
@@ -29,7 +30,7 @@ class OpenedModel:
     """A network of someone else's.
 
     Attributes:
-      kind: "saved_model", "keras" or "keras.applications".
+      kind: "saved_model", "keras", "keras.applications" or "keras_hub".
       call: maps images [n, H, W, 3] float32, as the network takes them, to [n, ...].
       output: the name of what `call` returns.
       image_size: pixels a side of the images it takes; None where it takes any.
@@ -53,9 +54,10 @@ def open_model(model: str, *, output: str | None, weights: str | None, trust: bo
     """Opens what --model names.
 
     Args:
-      model: a SavedModel directory, a `.keras` file or a name of keras.applications.
+      model: a SavedModel directory, a `.keras` file, a name of keras.applications, or keras_hub: and a preset of KerasHub: its name
+        there, a handle (kaggle://..., hf://...) or a directory.
       output: name of the output wanted; None for the only one, or the last map of a network of keras.applications.
-      weights: of keras.applications: a file, "imagenet" or "random".
+      weights: of keras.applications: a file, "imagenet" or "random"; of KerasHub: a file, "random", or None for the preset's own.
       trust: whether a SavedModel, or a `.keras` file with a program in it, may be run.
       width_multiplier: of MobileNets.
 
@@ -63,6 +65,8 @@ def open_model(model: str, *, output: str | None, weights: str | None, trust: bo
       InputError: no such model, one that may not be run, no such output, or one that does not take RGB images.
       CorruptArtifactError: the file is damaged.
     """
+    if model.startswith(KERAS_HUB):
+        return _preset(model, output, weights)
     path = pathlib.Path(model)
     if path.is_dir():
         return _saved_model(path, output, trust)
@@ -76,7 +80,10 @@ def open_model(model: str, *, output: str | None, weights: str | None, trust: bo
             "and bring its rows in with --features_file"
         )
     similar = ", ".join(applications.similar_names(model))
-    raise InputError(f"--model={model}: no such file or directory, nor a network of keras.applications, such as {similar} (case matters)")
+    raise InputError(
+        f"--model={model}: no such file or directory, nor a network of keras.applications, such as {similar} (case matters), "
+        f"nor {KERAS_HUB}PRESET"
+    )
 
 
 def _application(name, output, weights, width_multiplier):
@@ -96,6 +103,52 @@ def _application(name, output, weights, width_multiplier):
         normalize=network.normalize,
         files={} if weights in ("random", "imagenet") else dict(weights=weights),
     )
+
+
+def _preset(model, output, weights):
+    """Opens a preset of KerasHub; what its image converter says of pixels is part of it."""
+    try:
+        import keras_hub
+    except ModuleNotFoundError as error:
+        raise InputError(f"--model={model}: needs KerasHub: pip install 'ccssl_tf[hub]'") from error
+    preset = model.removeprefix(KERAS_HUB)
+    try:
+        network = keras_hub.models.Backbone.from_preset(preset, load_weights=not weights)
+        if weights and weights != "random":
+            network.load_weights(weights)
+    except backbone_lib.LOADING_ERRORS as error:
+        raise InputError(f"--model={model}: cannot be opened ({_first_line(error)})") from error
+    if len(network.inputs) != 1:
+        raise InputError(f"--model={model}: takes {shortened(tensor.name for tensor in network.inputs)}; a network of images is needed")
+    output = output or _only(list(network.output if isinstance(network.output, dict) else network.output_names), model)
+    converter = _image_converter(keras_hub, preset)
+    files = {} if weights in (None, "random") else dict(weights=weights)
+    if pathlib.Path(preset).is_dir():
+        files["model"] = preset
+    return OpenedModel(
+        kind="keras_hub",
+        call=_inference(network_until(network, output, "output")),
+        output=output,
+        digest=backbone_lib.network_fingerprint(network.get_config(), network.weights),
+        image_size=_image_side(model, tuple(network.inputs[0].shape)),
+        usual_size=converter and converter.image_size and converter.image_size[0],
+        normalize=converter and _conversion(converter),
+        files=files,
+    )
+
+
+def _image_converter(keras_hub, preset):
+    """Returns KerasHub's layer that knows what the network takes for a pixel, None where the preset has none."""
+    try:
+        return keras_hub.layers.ImageConverter.from_preset(preset)
+    except (ValueError, OSError):
+        return None
+
+
+def _conversion(converter):
+    scale = 1.0 if converter.scale is None else converter.scale
+    offset = 0.0 if converter.offset is None else converter.offset
+    return lambda images: tf.cast(images, tf.float32) * tf.constant(scale, tf.float32) + tf.constant(offset, tf.float32)
 
 
 def _keras_file(path, output, trust):

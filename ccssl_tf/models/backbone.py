@@ -168,8 +168,13 @@ class Backbone(keras.Model):
 
 def backbone_fingerprint(backbone: Backbone) -> str:
     """Returns a SHA-256 (hex) of the architecture and every weight."""
-    digest = hashlib.sha256(manifest_lib.fingerprint_of(backbone.architecture()).encode())
-    for weight in backbone.weights:
+    return network_fingerprint(backbone.architecture(), backbone.weights)
+
+
+def network_fingerprint(architecture: dict, weights: list) -> str:
+    """Returns a SHA-256 (hex) of a network's configuration and its variables."""
+    digest = hashlib.sha256(manifest_lib.fingerprint_of(architecture).encode())
+    for weight in weights:
         if "seed_generator" in weight.path:
             continue
         # A weight without a name is numbered by what the process made before.
