@@ -118,7 +118,13 @@ def test_unknown_names_are_refused_with_the_choices():
         registry.lookup(registry.TASKS, "jigsaww", "task")
 
 
-@pytest.mark.parametrize("name", ["cluster_classification", "rotation", "linear_probe", "nonlinear_probe", "colorization"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("cluster_classification", "linear_probe"),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("rotation", "nonlinear_probe", "colorization")),
+    ],
+)
 def test_networks_of_keras_applications_are_trained_like_ours(name, small_flags, own_flags, tmp_path):
     def run(workdir, steps):
         keras.utils.set_random_seed(0)
