@@ -1,6 +1,6 @@
 """The table of contents of the system: every backbone, extractor and task, by the name its flag takes.
 
-Besides the backbones listed here, `--backbone` takes any name of keras.applications.
+Besides the backbones listed here, `--backbone` takes any name of keras.applications, and `--init_backbone` any Keras model.
 """
 
 import pathlib
@@ -24,8 +24,10 @@ from ccssl_tf.knowledge_transfer.feature_regression import FeatureRegression
 from ccssl_tf.knowledge_transfer.logits_distillation import LogitsDistillation
 from ccssl_tf.models import application_weights, applications, importers
 from ccssl_tf.models.alexnet import AlexNet
-from ccssl_tf.models.backbone import WIDTH_MULTIPLIER, copy_convolutions, load_backbone
+from ccssl_tf.models.backbone import WIDTH_MULTIPLIER, copy_convolutions
 from ccssl_tf.models.folding import fold_batch_normalization
+from ccssl_tf.models.input_convention import InputConvention
+from ccssl_tf.models.keras_network import KerasNetwork, load_network
 from ccssl_tf.models.vgg16 import VGG16
 from ccssl_tf.pretext.colorization import Colorization
 from ccssl_tf.pretext.context import Context
@@ -75,6 +77,9 @@ TASKS = {
 # Any that trains a backbone may be the base task of attention transfer; evaluations have images and batches of their own.
 AttentionTransfer.base_tasks = {name: task for name, task in TASKS.items() if name not in EVALUATIONS}
 
+# What --backbone is called where --init_backbone is somebody else's Keras model: a flags.txt that says so starts the same network again.
+_KERAS = "keras"
+
 # Flags that describe the kernels of a network -> the constructor's argument; and arguments that do not touch the kernels.
 _ARCHITECTURE_FLAGS = {"width_multiplier": "width_multiplier", "normalization": "normalization", "alexnet_order": "order"}
 _FREE_ARGUMENTS = ("conv1_stride", "is_padded", "image_size", "fc_units", "dropout_rate", "avg_pool")
@@ -95,16 +100,22 @@ def backbone_kind(name: str) -> tuple[type, dict]:
     """
     if name in BACKBONES:
         return BACKBONES[name], {}
+    if name == _KERAS:
+        raise InputError(f"--backbone={_KERAS}: is what --init_backbone=FILE.keras holds; name that file")
     if name not in applications.NETWORKS:
         similar = ", ".join(applications.similar_names(name))
         raise InputError(f"--backbone={name}: unknown; there are {', '.join(BACKBONES)} and those of keras.applications, such as {similar}")
     return applications.Application, dict(network=name)
 
 
-def _name_of(backbone) -> str:
+def _kind_of(backbone) -> tuple[str, type, dict]:
+    """Returns the name of a backbone as --backbone has it, its class, and the arguments of `from_flags` that say which network it is."""
+    if isinstance(backbone, KerasNetwork):
+        return _KERAS, KerasNetwork, dict(config=backbone.get_config())
     if isinstance(backbone, applications.Application):
-        return backbone.network
-    return next(name for name, kind in BACKBONES.items() if kind is type(backbone))
+        return backbone.network, *backbone_kind(backbone.network)
+    name = next(name for name, kind in BACKBONES.items() if kind is type(backbone))
+    return name, *backbone_kind(name)
 
 
 def build_backbone(*, with_fc: bool = False, colors: str | None = None, keep_fc: bool = False):
@@ -119,15 +130,18 @@ def build_backbone(*, with_fc: bool = False, colors: str | None = None, keep_fc:
       InputError: --backbone, --width_multiplier, --normalization or --alexnet_order is given and says otherwise than the file.
     """
     path, name = network_flags.init_backbone(), network_flags.BACKBONE.value
-    chosen, which = backbone_kind(name)
     options = dict(image_size=network_flags.IMAGE_SIZE.value, with_fc=with_fc, colors=colors)
+    convention = InputConvention.from_flags()
     if not path:
+        chosen, which = backbone_kind(name)
+        # A sweep over networks gives all of them the same flags.
+        if convention and not network_flags.INIT_BACKBONE.value:
+            raise InputError(f"--input_range: --backbone={name} brings its own preprocessing; leave the flag out")
         return chosen.from_flags(**which, **options)
-    start = _start(path, name)
-    found = _name_of(start)
+    start = _start(path, name, convention)
+    found, kind, which = _kind_of(start)
     if flags.FLAGS["backbone"].present and found != name:
         raise InputError(f"{path}: holds another architecture, {found}, than --backbone={name}; leave one of the flags out")
-    kind, which = backbone_kind(found)
     config, here = start.get_config(), kind.from_flags(**which, **options).get_config()
     for flag, argument in _ARCHITECTURE_FLAGS.items():
         if flags.FLAGS[flag].present and argument in config and config[argument] != here[argument]:
@@ -149,10 +163,13 @@ def build_backbone(*, with_fc: bool = False, colors: str | None = None, keep_fc:
     return network
 
 
-def _start(path, name):
-    """Loads --init_backbone: ours, or published weights of the network called `name`."""
-    normalization, (chosen, which) = flags.FLAGS["normalization"], backbone_kind(name)
+def _start(path, name, convention):
+    """Loads --init_backbone: ours, somebody else's Keras model, or published weights of the network called `name`."""
+    normalization = flags.FLAGS["normalization"]
     if pathlib.Path(path).suffix in importers.SUFFIXES:
+        if convention:
+            raise InputError(f"--input_range: {path} brings its own preprocessing; leave the flag out")
+        chosen, which = backbone_kind(name)
         if which:
             return application_weights.import_weights(path, **which, width_multiplier=WIDTH_MULTIPLIER.value)
         # The published architecture, whatever the size of the images here: LRN in AlexNet, nothing in VGG16.
@@ -160,7 +177,7 @@ def _start(path, name):
         if config["normalization"] == "batch_norm" and not normalization.present:
             config["normalization"] = "none"
         return importers.import_backbone(path, chosen, **config)
-    start = load_backbone(path)
-    if normalization.present and normalization.value == "none" and start.get_config()["normalization"] == "batch_norm":
+    start = load_network(path, convention)
+    if normalization.present and normalization.value == "none" and start.get_config().get("normalization") == "batch_norm":
         return fold_batch_normalization(start)
     return start

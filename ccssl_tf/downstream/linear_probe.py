@@ -21,7 +21,7 @@ _ENDPOINTS = flags.DEFINE_list("probe_endpoints", None, "Layers to probe; by def
 _GRIDS = flags.DEFINE_list(
     "probe_grids",
     ["10", "6", "5", "5", "6"],
-    "Cells a side each layer is max-pooled to (in the paper 9216 or 9600 numbers a layer).",
+    "Cells a side each layer is max-pooled to (in the paper 9216 or 9600 numbers a layer); one number goes for all layers.",
 )
 _CACHE = flags.DEFINE_bool(
     "cache_features", False, "Compute the frozen features once, of central crops, in memory or on disk under --workdir (no augmentation)."
@@ -44,7 +44,7 @@ class LinearProbe(Task):
           data_dir: image shards with labels, splits train and val.
           image_size: S, pixels.
           endpoints: layer names; None for the last convolution of each stage.
-          grids: cells a side, one a layer.
+          grids: cells a side, one a layer or one for all.
           cache_features: compute features once, from central crops.
           cache_memory_gb: gigabytes of a split's features that are kept in memory; more are written to `cache_dir`.
           cache_dir: None to refuse what does not fit in memory.
@@ -83,9 +83,10 @@ class LinearProbe(Task):
         unknown = sorted(set(endpoints) - set(backbone.endpoint_names))
         if unknown:
             raise InputError(f"--probe_endpoints: no endpoint {unknown[0]}; there are {', '.join(backbone.endpoint_names)}")
-        if len(self.grids) != len(endpoints):
-            raise FlagError(f"--probe_grids has {len(self.grids)} numbers for {len(endpoints)} layers; give one each")
-        self.probed = dict(zip(endpoints, self.grids, strict=True))
+        grids = self.grids * len(endpoints) if len(self.grids) == 1 else self.grids
+        if len(grids) != len(endpoints):
+            raise FlagError(f"--probe_grids has {len(grids)} numbers for {len(endpoints)} layers; give one each, or one for all")
+        self.probed = dict(zip(endpoints, grids, strict=True))
         model = LinearClassifiers(backbone, self.probed, len(self.class_names), self.image_size)
         if self.cache_features:
             self._cache = FeatureCache(

@@ -5,8 +5,7 @@
     --model=ResNet50 --weights=resnet50_notop.h5
     --model=keras_hub:vit_base_patch16_224_imagenet
 
-What a network takes for a pixel is the one thing its file does not say, and features of wrongly scaled images look like features: so
---input_range has no default, but for networks of keras.applications, KerasHub and ours, which bring their preprocessing.
+What a network takes for a pixel its file does not say (see `ccssl_tf.models.input_convention`).
 """
 
 import dataclasses
@@ -16,10 +15,11 @@ import tensorflow as tf
 from absl import flags
 
 from ccssl_tf import network_flags
-from ccssl_tf.errors import FlagError, InputError
+from ccssl_tf.errors import InputError
 from ccssl_tf.features.endpoint import POOL_GRID, POOLING, NetworkExtractor, pooled_rows
 from ccssl_tf.features.model_files import open_model
 from ccssl_tf.models.backbone import WIDTH_MULTIPLIER
+from ccssl_tf.models.input_convention import HOW_TO_SAY, InputConvention
 
 MODEL = flags.DEFINE_string(
     "model",
@@ -39,27 +39,6 @@ _OUTPUT = flags.DEFINE_string(
     "Output of --model: a key of a SavedModel's outputs, else a layer or output. By default the only one, or the last map.",
 )
 _TRUST = flags.DEFINE_bool("trust_model", False, "Run a SavedModel, which is a program, or a .keras file that holds one.")
-_RANGE = flags.DEFINE_list("input_range", None, "What --model takes black and white for: 0,255, 0,1 or -1,1, say.")
-_MEAN = flags.DEFINE_list("input_mean", None, "Subtracted from R, G and B after --input_range, e.g. 0.485,0.456,0.406 of ImageNet in 0,1.")
-_STD = flags.DEFINE_list("input_std", None, "What R, G and B are then divided by, e.g. 0.229,0.224,0.225 of ImageNet in 0,1.")
-_CHANNELS = flags.DEFINE_enum("input_channels", "RGB", ["RGB", "BGR"], "Order in which --model takes the channels.")
-
-
-@dataclasses.dataclass(frozen=True)
-class InputConvention:
-    """What a network takes for a pixel: a range for [0, 255], less a mean (RGB), over a deviation (RGB), in an order of channels."""
-
-    range: tuple[float, float]
-    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    channels: str = "RGB"
-
-    def __call__(self, images):
-        """Maps [n, H, W, 3] RGB in [0, 255], of any dtype, to float32."""
-        low, high = self.range
-        scaled = low + tf.cast(images, tf.float32) * ((high - low) / 255)
-        normalized = (scaled - tf.constant(self.mean)) / tf.constant(self.std)
-        return normalized[..., ::-1] if self.channels == "BGR" else normalized
 
 
 class ExternalModelExtractor(NetworkExtractor):
@@ -75,7 +54,7 @@ class ExternalModelExtractor(NetworkExtractor):
         return cls(
             opened,
             name=MODEL.value,
-            convention=_convention_from_flags(),
+            convention=InputConvention.from_flags(),
             pool_grid=POOL_GRID.value if given["pool_grid"] else 1,
             pooling=POOLING.value if given["pool_grid"] or given["pooling"] else "average",
             image_size=network_flags.IMAGE_SIZE.value if given["image_size"] else None,
@@ -101,7 +80,7 @@ class ExternalModelExtractor(NetworkExtractor):
         if opened.normalize and convention:
             raise InputError(f"--input_range: {name} brings its own preprocessing; leave the flag out")
         if not opened.normalize and not convention:
-            raise InputError(f"--model={name}: say what it takes pixels for: --input_range=0,255, 0,1 or -1,1 (--input_mean, --input_std)")
+            raise InputError(f"--model={name}: {HOW_TO_SAY}")
         if opened.image_size and image_size not in (None, opened.image_size):
             raise InputError(f"--image_size={image_size}: {name} takes images of {opened.image_size} pixels; leave the flag out")
         size = image_size or opened.image_size or opened.usual_size or network_flags.IMAGE_SIZE.default
@@ -137,26 +116,3 @@ class ExternalModelExtractor(NetworkExtractor):
         outputs = tf.ensure_shape(self._opened.call(self._normalize(images)), [None, *self._shape])
         outputs = tf.reduce_mean(outputs, 1) if self._shape.rank == 2 else outputs
         return pooled_rows(outputs, self._pool_grid, self._pooling)
-
-
-def _convention_from_flags():
-    low_high = _numbers("input_range", _RANGE.value, 2)
-    parts = dict(mean=_numbers("input_mean", _MEAN.value, 3), std=_numbers("input_std", _STD.value, 3))
-    parts = {name: value for name, value in parts.items() if value}
-    if low_high is None:
-        if parts or _CHANNELS.value != "RGB":
-            raise FlagError("--input_mean, --input_std and --input_channels go with --input_range, which says what they refer to")
-        return None
-    if low_high[0] >= low_high[1] or min(parts.get("std", (1,))) <= 0:
-        raise FlagError("--input_range: black must be less than white, and every --input_std above 0")
-    return InputConvention(range=low_high, channels=_CHANNELS.value, **parts)
-
-
-def _numbers(flag, words, count):
-    try:
-        values = None if words is None else tuple(float(word) for word in words)
-    except ValueError:
-        values = ()
-    if values is not None and len(values) != count:
-        raise FlagError(f"--{flag}={','.join(words)}: expected {count} numbers")
-    return values

@@ -19,6 +19,7 @@ from ccssl_tf.features.endpoint import network_until, shortened
 from ccssl_tf.models import applications
 from ccssl_tf.models import backbone as backbone_lib
 from ccssl_tf.models.application_weights import import_weights
+from ccssl_tf.models.input_convention import image_side
 
 _TRUST = "a SavedModel is a program, which can read and write files as you can; give --trust_model if you trust who made it"
 _SIGNATURE = "serving_default"
@@ -130,7 +131,7 @@ def _preset(model, output, weights):
         call=_inference(network_until(network, output, "output")),
         output=output,
         digest=backbone_lib.network_fingerprint(network.get_config(), network.weights),
-        image_size=_image_side(model, tuple(network.inputs[0].shape)),
+        image_size=image_side(f"--model={model}", tuple(network.inputs[0].shape)),
         usual_size=converter and converter.image_size and converter.image_size[0],
         normalize=converter and _conversion(converter),
         files=files,
@@ -158,7 +159,7 @@ def _keras_file(path, output, trust):
         raise InputError(f"--model={error}" + ("" if trust else "; --trust_model lets a Lambda run")) from error
     if len(getattr(network, "inputs", None) or ()) != 1:
         raise InputError(f"--model={path}: a {type(network).__name__}, of which no layers can be read; export it as a SavedModel")
-    side = _image_side(path, tuple(network.inputs[0].shape))
+    side = image_side(f"--model={path}", tuple(network.inputs[0].shape))
     if isinstance(network, keras.Sequential):
         network = keras.Model(network.inputs, network.outputs)
     names = list(network.output if isinstance(network.output, dict) else network.output_names)
@@ -200,7 +201,7 @@ def _saved_model(path, output, trust):
     name, spec = next(iter(taken.items()))
     if not (spec.dtype.is_floating or spec.dtype == tf.uint8):
         raise InputError(f"--model={path}: takes {spec.dtype.name}, not pixels")
-    side = _image_side(path, tuple(spec.shape) if spec.shape.rank is not None else (None,) * 4)
+    side = image_side(f"--model={path}", tuple(spec.shape) if spec.shape.rank is not None else (None,) * 4)
     outputs = list(function.structured_outputs)
     output = output or _only(outputs, path)
     if output not in outputs:
@@ -214,14 +215,6 @@ def _saved_model(path, output, trust):
     # Its variables live as long as the object they were loaded with.
     call.loaded = loaded
     return OpenedModel(kind="saved_model", call=call, output=output, digest=digest, image_size=side, files=dict(model=str(path)))
-
-
-def _image_side(path, shape):
-    """Returns the side of the square images a network of this input shape takes, None for any."""
-    if len(shape) != 4 or shape[3] not in (3, None) or shape[1] != shape[2] or shape[0] not in (None, 1):
-        where = f" ({shape[3]} channels)" if len(shape) == 4 and shape[3] not in (3, None) else ""
-        raise InputError(f"--model={path}: takes {list(shape)}{where}; square RGB images [None, S, S, 3] are what there is")
-    return shape[1]
 
 
 def _only(names, path):

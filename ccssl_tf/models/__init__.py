@@ -3,6 +3,7 @@
 from ccssl_tf.models.alexnet import AlexNet
 from ccssl_tf.models.applications import Application
 from ccssl_tf.models.backbone import Backbone, load_backbone, save_backbone
+from ccssl_tf.models.keras_network import KerasNetwork
 from ccssl_tf.models.vgg16 import VGG16
 
-__all__ = ["VGG16", "AlexNet", "Application", "Backbone", "load_backbone", "save_backbone"]
+__all__ = ["VGG16", "AlexNet", "Application", "Backbone", "KerasNetwork", "load_backbone", "save_backbone"]

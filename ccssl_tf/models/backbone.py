@@ -248,8 +248,12 @@ def save_backbone(backbone: Backbone, directory) -> str:
     return fingerprint
 
 
-def load_backbone(path) -> Backbone:
+def load_backbone(path, adopt=None) -> Backbone:
     """Loads a backbone from a `backbone.keras` file or a work directory holding one.
+
+    Args:
+      path: of the file or directory.
+      adopt: makes a backbone of the Keras model in a file of somebody else's; None to refuse it.
 
     Raises:
       InputError: no such file, not a `.keras` file, or a model that is not one of our backbones.
@@ -263,6 +267,8 @@ def load_backbone(path) -> Backbone:
         raise InputError(f"{file}: not a .keras file; other formats come in through named importers (ccssl_tf/models/importers.py)")
     model = load_model(file)
     if not isinstance(model, Backbone):
+        if adopt:
+            return adopt(model)
         raise InputError(f"{file}: holds a {type(model).__name__}, not a backbone of this project")
     told, fingerprint = describe(file) if file.name == FILE_NAME else {}, backbone_fingerprint(model)
     if told.get("fingerprint", fingerprint) != fingerprint:

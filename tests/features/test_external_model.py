@@ -14,11 +14,11 @@ from ccssl_tf import extract
 from ccssl_tf.data import pipeline
 from ccssl_tf.data.manifest import Manifest, file_sha256
 from ccssl_tf.errors import FlagError, InputError
-from ccssl_tf.features import external_model
 from ccssl_tf.features.external import ExternalExtractor
-from ccssl_tf.features.external_model import ExternalModelExtractor, InputConvention
+from ccssl_tf.features.external_model import ExternalModelExtractor
 from ccssl_tf.features.extraction import extract_features
 from ccssl_tf.features.model_files import OpenedModel
+from ccssl_tf.models.input_convention import InputConvention
 
 PIXELS = np.random.default_rng(0).integers(0, 256, [2, 8, 8, 3]).astype(np.uint8)
 
@@ -30,17 +30,6 @@ def identity(**options):
 def extractor(opened, **options):
     settings = dict(name="net.keras", convention=InputConvention((0, 255)), pool_grid=1, pooling="average", image_size=8, batch_size=6)
     return ExternalModelExtractor(opened, **dict(settings, **options))
-
-
-def test_input_conventions():
-    x = PIXELS.astype(np.float64)
-    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-    torch = dict(range=(0, 1), mean=mean, std=std)
-    caffe = dict(range=(0, 255), mean=(123.68, 116.779, 103.939), channels="BGR")
-    for options, module in ((torch, "densenet"), (caffe, "vgg16"), (dict(range=(-1, 1)), "mobilenet_v2")):
-        expected = getattr(keras.applications, module).preprocess_input(x.copy())
-        np.testing.assert_allclose(InputConvention(**options)(PIXELS), expected, rtol=1e-4, atol=1e-4, err_msg=module)
-    np.testing.assert_array_equal(InputConvention((0, 255))(PIXELS), PIXELS)
 
 
 def test_maps_vectors_and_tokens_become_rows():
@@ -77,21 +66,6 @@ def test_sizes():
 
     with pytest.raises(InputError, match=r"--model=net.keras: cannot be run on images \[n, 8, 8, 3\] \(.*no\)"):
         extractor(identity(call=broken))
-
-
-@pytest.mark.parametrize(
-    "values, message",
-    [
-        (dict(input_range=["0"]), "--input_range=0: expected 2 numbers"),
-        (dict(input_range=["a", "b"]), "--input_range=a,b: expected 2 numbers"),
-        (dict(input_range=["1", "0"]), "black must be less than white"),
-        (dict(input_range=["0", "1"], input_std=["1", "0", "1"]), "every --input_std above 0"),
-        (dict(input_mean=["1", "2", "3"]), "go with --input_range"),
-    ],
-)
-def test_flags_that_cannot_be_right(values, message):
-    with flagsaver.flagsaver(**values), pytest.raises(FlagError, match=message):
-        external_model._convention_from_flags()
 
 
 def test_either_rows_or_a_network():
@@ -151,7 +125,7 @@ import sys
 import numpy as np
 import tensorflow as tf
 tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
-from ccssl_tf.features.external_model import ExternalModelExtractor, InputConvention
+from ccssl_tf.features.external_model import ExternalModelExtractor
 from ccssl_tf.features.model_files import open_model
 rows = []
 for strategy in (tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])):
