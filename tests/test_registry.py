@@ -1,5 +1,7 @@
 """Every task on every backbone keeps the Task contract and takes two small steps."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -156,6 +158,66 @@ def test_a_run_on_a_network_of_keras_applications_is_started_from(tmp_path):
         assert flags.FLAGS.backbone == "MobileNetV2" and flags.FLAGS.width_multiplier == 0.1
     assert started.endpoint_names == [*backbone.endpoint_names, "avg_pool"]
     assert started.weights_from["fingerprint"] == backbone_fingerprint(backbone) == backbone_fingerprint(started)
+
+
+@pytest.fixture
+def foreign(tmp_path):
+    """Somebody else's Keras model: two stages and classes."""
+    images = keras.Input([32, 32, 3])
+    x = keras.layers.Conv2D(8, 3, strides=2, padding="same", name="first")(images)
+    x = keras.layers.ReLU()(keras.layers.BatchNormalization()(x))
+    x = keras.layers.Conv2D(8, 3, strides=2, padding="same", activation="relu")(x)
+    x = keras.layers.Dropout(0.5)(keras.layers.GlobalAveragePooling2D()(x))
+    keras.Model(images, keras.layers.Dense(3)(x)).save(tmp_path / "net.keras")
+    return str(tmp_path / "net.keras")
+
+
+@pytest.mark.parametrize(
+    "name", ["cluster_classification", "rotation", "linear_probe", "nonlinear_probe", "voc07_classification", "jigsaw"]
+)
+def test_keras_models_of_others_are_trained_like_ours(name, foreign, small_flags, own_flags, tmp_path):
+    own = own_flags.get(name, {}) | (dict(frozen_until="conv1") if name == "nonlinear_probe" else {})
+
+    def run(workdir, steps):
+        keras.utils.set_random_seed(0)
+        task = registry.TASKS[name].from_flags()
+        build = functools.partial(registry.build_backbone, with_fc=task.with_fc, colors=task.colors, keep_fc=task.keep_fc)
+        options = dict(train_steps=steps, batch_size=16, log_steps=1)
+        return training.train(task, build, lambda: optimizers.make_optimizer("sgd", 1e-3), workdir=workdir, **options)
+
+    flag_values = small_flags | dict(probe_grids=["2"], width_multiplier=1.0) | own
+    with flagsaver.flagsaver(**flag_values, init_backbone=foreign, input_range=["0", "1"]):
+        straight, metrics, _ = run(tmp_path / "straight", 2)
+        assert flags.FLAGS.backbone == "keras"
+        assert all(np.isfinite(value) for value in metrics["evaluation"].values())
+        if name == "cluster_classification":
+            run(tmp_path / "resumed", 1)
+            resumed, resumed_metrics, _ = run(tmp_path / "resumed", 2)
+            for ours, theirs in zip(straight.variables, resumed.variables, strict=True):
+                np.testing.assert_array_equal(ours.numpy(), theirs.numpy(), err_msg=ours.path)
+            assert metrics["evaluation"] == resumed_metrics["evaluation"]
+            save_backbone(straight.backbone, tmp_path / "straight")
+    if name == "cluster_classification":
+        with flagsaver.flagsaver(init_backbone=str(tmp_path / "straight"), image_size=32, backbone="keras"):
+            assert backbone_fingerprint(registry.build_backbone()) == backbone_fingerprint(straight.backbone)
+
+
+def test_what_keras_models_of_others_cannot_be_asked(foreign, tmp_path):
+    def refused(message, **values):
+        with flagsaver.flagsaver(**dict(image_size=32, **values)), pytest.raises(InputError, match=message) as error:
+            registry.build_backbone()
+        assert "\n" not in str(error.value)
+
+    refused("net.keras: holds a Functional that is none of this project's; say what", init_backbone=foreign)
+    given = dict(input_range=["0", "1"])
+    refused("--width_multiplier=0.5: net brings its own", init_backbone=foreign, width_multiplier=0.5, **given)
+    refused("--normalization=lrn: net brings its own", init_backbone=foreign, normalization="lrn", **given)
+    refused("--input_range: --backbone=alexnet brings its own preprocessing", **given)
+    refused("--input_range: .*a.npz brings its own preprocessing", init_backbone=str(tmp_path / "a.npz"), **given)
+    refused("--backbone=keras: is what --init_backbone=FILE.keras holds", backbone="keras")
+    # A sweep over networks gives all of them the same flags.
+    with flagsaver.flagsaver(image_size=32, init_backbone="random", width_multiplier=0.1, **given):
+        assert registry.build_backbone().name == "alexnet"
 
 
 def test_backbones_are_looked_up_here_and_in_keras_applications():

@@ -118,7 +118,7 @@ def adopt(model: keras.Model, path, convention: InputConvention | None) -> Keras
         raise InputError(f"{path}: holds a {type(model).__name__} that is none of this project's; {HOW_TO_SAY}")
     if len(getattr(model, "inputs", None) or ()) != 1:
         raise InputError(
-            f"{path}: a {type(model).__name__} whose layers cannot be read; it must be Functional or Sequential, with one input"
+            f"{path}: a {type(model).__name__} whose layers cannot be read; a Functional or Sequential one with one input is needed"
         )
     side = image_side(str(path), tuple(model.inputs[0].shape))
     try:

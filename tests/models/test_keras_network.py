@@ -28,7 +28,7 @@ def plain(size=32, channels=4):
     x = images
     for number in (1, 2):
         x = layers.Conv2D(channels * number, 3, padding="same", name=f"maps{number}")(x)
-        x = layers.ReLU(name=f"end{number}")(layers.BatchNormalization()(x))
+        x = layers.ReLU(name=f"end{number}")(layers.BatchNormalization(name=f"norm{number}")(x))
         x = layers.MaxPooling2D()(x)
     return keras.Model(images, layers.Dense(10)(layers.GlobalAveragePooling2D()(layers.Dropout(0.5)(x))))
 
@@ -77,10 +77,9 @@ def saved(model, directory, convention=CONVENTION):
 
 def last_map(model):
     """The map `end2` in a model or in the one it calls."""
-    inner = next(
-        (layer for layer in model.layers if isinstance(layer, keras.Model) and "end2" in [part.name for part in layer.layers]), model
-    )
-    return keras.Model(inner.inputs, inner.get_layer("end2").output)
+    inner = [layer for layer in model.layers if isinstance(layer, keras.Model)]
+    having = next(part for part in (model, *inner) if "end2" in [layer.name for layer in part.layers])
+    return keras.Model(having.inputs, having.get_layer("end2").output)
 
 
 @pytest.mark.parametrize("build", [plain, sequential, transfer, operations])
@@ -162,7 +161,7 @@ def two_inputs():
         (lambda: keras.Sequential([keras.Input([32, 32, 3]), layers.Flatten(), layers.Dense(2)]), "has no convolutional maps"),
         (lambda: keras.Sequential([keras.Input([32, 32, 1]), layers.Conv2D(2, 3)]), r"takes \[None, 32, 32, 1\] \(1 channels\)"),
         (lambda: keras.Sequential([keras.Input([4]), layers.Dense(2)]), r"takes \[None, 4\]; square RGB images"),
-        (two_inputs, "a Functional whose layers cannot be read; it must be Functional or Sequential, with one input"),
+        (two_inputs, "a Functional whose layers cannot be read; a Functional or Sequential one with one input is needed"),
         (lambda: keras.Sequential([keras.Input([32, 32, 3]), layers.Lambda(lambda x: x)]), "holds a Lambda, which is a program"),
     ],
 )
