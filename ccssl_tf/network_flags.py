@@ -6,8 +6,8 @@ INIT_BACKBONE = flags.DEFINE_string(
     "init_backbone",
     None,
     "What to start from: a training workdir or its backbone.keras, any Keras model with maps (FILE.keras, with --input_range), or "
-    "published weights for --backbone (.npz of a caffemodel's arrays, .h5 of keras.applications' networks); none, or the word random: random "
-    "weights.",
+    "published weights for --backbone (.npz of a caffemodel's arrays, .h5 of keras.applications' networks); none, or the word random: "
+    "random weights.",
 )
 BACKBONE = flags.DEFINE_string(
     "backbone", "alexnet", "Network: alexnet, vgg16, or any of keras.applications by its name there, e.g. ResNet50."

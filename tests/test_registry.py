@@ -172,9 +172,11 @@ def foreign(tmp_path):
     return str(tmp_path / "net.keras")
 
 
-@pytest.mark.parametrize(
-    "name", ["cluster_classification", "rotation", "linear_probe", "nonlinear_probe", "voc07_classification", "jigsaw"]
-)
+# Of each kind of task one, and those that build on the last map.
+_ON_OTHERS = ("cluster_classification", "rotation", "linear_probe", "nonlinear_probe", "voc07_classification", "fcn", "fast_rcnn", "jigsaw")
+
+
+@pytest.mark.parametrize("name", _ON_OTHERS)
 def test_keras_models_of_others_are_trained_like_ours(name, foreign, small_flags, own_flags, tmp_path):
     own = own_flags.get(name, {}) | (dict(frozen_until="conv1") if name == "nonlinear_probe" else {})
 

@@ -47,6 +47,21 @@ def test_the_flags_of_a_run_from_a_backbone_file_are_a_flagfile_for_it(image_dir
     assert other.returncode == 2 and "another architecture, vgg16, than --backbone=alexnet" in other.stderr
 
 
+def test_a_keras_model_of_somebody_else_is_probed_by_the_same_command(image_dir, tmp_path):
+    layers = [keras.layers.Conv2D(4, 3, strides=2), keras.layers.BatchNormalization(), keras.layers.Flatten(), keras.layers.Dense(2)]
+    keras.Sequential([keras.Input([32, 32, 3]), *layers]).save(tmp_path / "net.keras")
+    out, net = tmp_path / "probe", tmp_path / "net.keras"
+    probe = ["--task=linear_probe", f"--data_dir={image_dir}", f"--workdir={out}", f"--init_backbone={net}", "--image_size=32"]
+    probe += ["--probe_grids=2", "--batch_size=16", "--train_steps=2"]
+    refused = command(*probe)
+    assert refused.returncode == 2 and refused.stderr.count("\n") == 1 and "say what it takes pixels for: --input_range=" in refused.stderr
+    done = command(*probe, "--input_range=-1,1", "--input_channels=BGR")
+    assert done.returncode == 0 and "accuracy/conv1" in done.stdout, done.stderr
+    assert json.loads((out / "metrics.json").read_text())["backbone"] == "net"
+    again = command(f"--flagfile={out / 'flags.txt'}")
+    assert again.returncode == 0 and "already complete" in again.stdout, again.stderr
+
+
 def test_rescaling_what_a_pretext_task_learned_before_fine_tuning(image_dir, tmp_path):
     """Batch normalisation is merged into the kernels, these are rescaled before step 0, and the run tells both; twice the same."""
     keras.utils.set_random_seed(0)

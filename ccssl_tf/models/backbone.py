@@ -253,7 +253,7 @@ def load_backbone(path, adopt=None) -> Backbone:
 
     Args:
       path: of the file or directory.
-      adopt: makes a backbone of the Keras model in a file of somebody else's; None to refuse it.
+      adopt: (model, file) -> backbone, for a Keras model of somebody else's; None to refuse it.
 
     Raises:
       InputError: no such file, not a `.keras` file, or a model that is not one of our backbones.
@@ -268,7 +268,7 @@ def load_backbone(path, adopt=None) -> Backbone:
     model = load_model(file)
     if not isinstance(model, Backbone):
         if adopt:
-            return adopt(model)
+            return adopt(model, file)
         raise InputError(f"{file}: holds a {type(model).__name__}, not a backbone of this project")
     told, fingerprint = describe(file) if file.name == FILE_NAME else {}, backbone_fingerprint(model)
     if told.get("fingerprint", fingerprint) != fingerprint:

@@ -7,6 +7,7 @@ and architecture travel in our own `backbone.keras`, which needs neither the fil
 
 import copy
 import dataclasses
+import functools
 import json
 import pathlib
 import re
@@ -95,7 +96,7 @@ def load_network(path, convention: InputConvention | None) -> lib.Backbone:
       InputError: no such file, a file with a program in it, a model without maps of RGB images, or a convention is missing or too much.
       CorruptArtifactError: the file is damaged.
     """
-    backbone = lib.load_backbone(path, adopt=lambda model: adopt(model, path, convention))
+    backbone = lib.load_backbone(path, adopt=functools.partial(adopt, convention=convention))
     if convention and backbone.weights_from.get("importer") != _IMPORTER:
         raise InputError(f"--input_range: {path} brings its own preprocessing; leave the flag out")
     return backbone
@@ -125,7 +126,7 @@ def adopt(model: keras.Model, path, convention: InputConvention | None) -> Keras
         flat = _dissolved(model, side or _MEASURED_SIZE)
         stages = stages_of(_copied(flat), str(path))
         stages = _for_any_size(stages) or stages
-        name = re.sub(r"\W+", "_", pathlib.Path(path).stem)
+        name = re.sub("[^A-Za-z0-9]+", "_", pathlib.Path(path).stem).strip("_") or "keras"
         config = dict(stages=json.loads(json.dumps(keras.saving.serialize_keras_object(stages))))
         config["convention"] = json.loads(json.dumps(dataclasses.asdict(convention)))
         network = KerasNetwork(**config, name=name)

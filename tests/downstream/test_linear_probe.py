@@ -103,6 +103,9 @@ def test_each_layer_learns_on_its_own(image_dir):
 def test_refusals(image_dir, tmp_path):
     with pytest.raises(InputError, match="no endpoint conv9"):
         make_task(image_dir, endpoints=["conv9"], grids=[2]).build_model(backbone())
+    task = make_task(image_dir, grids=[2])
+    task.build_model(backbone())
+    assert task.probed == dict.fromkeys(NAMES, 2)
     with pytest.raises(FlagError, match="--probe_grids has 2 numbers for 5 layers"):
         make_task(image_dir, grids=[2, 2]).build_model(backbone())
     task = make_task(image_dir, cache_features=True, cache_memory_gb=1e-6)

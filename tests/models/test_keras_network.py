@@ -71,8 +71,8 @@ def with_statistics(model, seed=3):
 
 
 def saved(model, directory, convention=CONVENTION):
-    with_statistics(model).save(directory / "my net.keras")
-    return load_network(directory / "my net.keras", convention)
+    with_statistics(model).save(directory / "(my) nét.keras")
+    return load_network(directory / "(my) nét.keras", convention)
 
 
 def last_map(model):
@@ -86,14 +86,14 @@ def last_map(model):
 def test_endpoints_are_what_the_file_computes_and_travel_in_ours(build, tmp_path):
     theirs = build()
     backbone = saved(theirs, tmp_path)
-    assert backbone.endpoint_names[:2] == ["conv1", "conv2"] and backbone.name == "my_net"
+    assert backbone.endpoint_names[:2] == ["conv1", "conv2"] and backbone.name == "my_n_t"
     expected = last_map(theirs)(CONVENTION(pixels()), training=False)
     found = backbone(backbone.normalize(pixels()), training=False)
     np.testing.assert_allclose(found[backbone.endpoint_names[-1]], expected, rtol=1e-5, atol=1e-6)
     assert all(layer.trainable for layer in backbone.layers)
-    again = load_network(tmp_path / "my net.keras", CONVENTION)
+    again = load_network(tmp_path / "(my) nét.keras", CONVENTION)
     assert backbone_fingerprint(again) == backbone_fingerprint(backbone)
-    told = dict(file=str(tmp_path / "my net.keras"), sha256=file_sha256(tmp_path / "my net.keras"), importer="keras")
+    told = dict(file=str(tmp_path / "(my) nét.keras"), sha256=file_sha256(tmp_path / "(my) nét.keras"), importer="keras")
     assert backbone.weights_from == told
 
     fingerprint = save_backbone(backbone, tmp_path)
@@ -109,7 +109,7 @@ def test_images_of_other_sizes(tmp_path):
     assert saved(plain(), tmp_path).compute_output_shape((1, 64, 64, 3))["conv2"] == (1, 32, 32, 8)
     fixed = saved(operations(), tmp_path)
     assert fixed.input_shape == (None, 32, 32, 3)
-    with pytest.raises(InputError, match="my_net: takes images of 32 pixels, not 64; give --image_size=32"):
+    with pytest.raises(InputError, match="my_n_t: takes images of 32 pixels, not 64; give --image_size=32"):
         fixed.check_size(64)
 
 

@@ -5,12 +5,16 @@ import os
 import pathlib
 import subprocess
 import sys
+import tempfile
 
+import keras
 import numpy as np
 import pytest
 
 from ccssl_tf.models import VGG16, AlexNet, save_backbone
 from ccssl_tf.models.folding import fold_batch_normalization
+from ccssl_tf.models.input_convention import InputConvention
+from ccssl_tf.models.keras_network import load_network
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 
@@ -29,6 +33,17 @@ assert set(np.unique(dropped)) == {0, 2}
 print(keras.backend.backend(), "tensorflow" in sys.modules)
 """
 
+
+def _of_others():
+    """A Keras model of somebody else's, with operators between its layers."""
+    images = keras.Input([32, 32, 3])
+    x = keras.layers.BatchNormalization()(keras.layers.Conv2D(4, 3, strides=2, padding="same")(images))
+    x = keras.layers.Dropout(0.5)(keras.ops.relu(x) * 2.0 + x)
+    with tempfile.TemporaryDirectory() as directory:
+        keras.Model(images, keras.layers.Conv2D(4, 3, strides=2, padding="same")(x)).save(f"{directory}/net.keras")
+        return load_network(f"{directory}/net.keras", InputConvention((0, 1), mean=(0.5, 0.4, 0.3), channels="BGR"))
+
+
 NETWORKS = dict(
     standard=(lambda: AlexNet(image_size=67, width_multiplier=0.2, fc_units=(32, 16)), 67),
     tiles=(lambda: AlexNet(order="bvlc", width_multiplier=0.2, fc_units=(), conv1_stride=2), 64),
@@ -36,6 +51,7 @@ NETWORKS = dict(
     bvlc=(lambda: AlexNet(order="bvlc", image_size=67, width_multiplier=0.2, fc_units=(32, 16)), 67),
     folded=(lambda: fold_batch_normalization(AlexNet(stem="small", normalization="batch_norm", width_multiplier=0.2, fc_units=())), 33),
     own_mean=(lambda: VGG16(width_multiplier=0.1, fc_units=(8, 8), image_size=32, input_mean=(123.68, 116.779, 103.939)), 32),
+    of_others=(_of_others, 32),
     vgg16=(lambda: VGG16(width_multiplier=0.1, fc_units=(), normalization="batch_norm"), 16),
 )
 
