@@ -131,14 +131,10 @@ def build_backbone(*, with_fc: bool = False, colors: str | None = None, keep_fc:
     """
     path, name = network_flags.init_backbone(), network_flags.BACKBONE.value
     options = dict(image_size=network_flags.IMAGE_SIZE.value, with_fc=with_fc, colors=colors)
-    convention = InputConvention.from_flags()
     if not path:
         chosen, which = backbone_kind(name)
-        # A sweep over networks gives all of them the same flags.
-        if convention and not network_flags.INIT_BACKBONE.value:
-            raise InputError(f"--input_range: --backbone={name} brings its own preprocessing; leave the flag out")
         return chosen.from_flags(**which, **options)
-    start = _start(path, name, convention)
+    start = _start(path, name)
     found, kind, which = _kind_of(start)
     if flags.FLAGS["backbone"].present and found != name:
         raise InputError(f"{path}: holds another architecture, {found}, than --backbone={name}; leave one of the flags out")
@@ -163,12 +159,10 @@ def build_backbone(*, with_fc: bool = False, colors: str | None = None, keep_fc:
     return network
 
 
-def _start(path, name, convention):
+def _start(path, name):
     """Loads --init_backbone: ours, somebody else's Keras model, or published weights of the network called `name`."""
     normalization = flags.FLAGS["normalization"]
     if pathlib.Path(path).suffix in importers.SUFFIXES:
-        if convention:
-            raise InputError(f"--input_range: {path} brings its own preprocessing; leave the flag out")
         chosen, which = backbone_kind(name)
         if which:
             return application_weights.import_weights(path, **which, width_multiplier=WIDTH_MULTIPLIER.value)
@@ -177,7 +171,7 @@ def _start(path, name, convention):
         if config["normalization"] == "batch_norm" and not normalization.present:
             config["normalization"] = "none"
         return importers.import_backbone(path, chosen, **config)
-    start = load_network(path, convention)
+    start = load_network(path, InputConvention.from_flags())
     if normalization.present and normalization.value == "none" and start.get_config().get("normalization") == "batch_norm":
         return fold_batch_normalization(start)
     return start

@@ -17,7 +17,8 @@ from ccssl_tf.errors import FlagError, InputError
 _RANGE = flags.DEFINE_list(
     "input_range",
     None,
-    "What a network of others (--model, --init_backbone=FILE.keras) takes black and white for, e.g. 0,255, 0,1 or -1,1.",
+    "What a network of others (--model, --init_backbone=FILE.keras) takes black and white for, e.g. 0,255, 0,1 or -1,1. Networks that "
+    "know it themselves, in the same sweep, say, keep to what they know.",
 )
 _MEAN = flags.DEFINE_list("input_mean", None, "Subtracted from R, G and B after --input_range, e.g. 0.485,0.456,0.406 of ImageNet in 0,1.")
 _STD = flags.DEFINE_list("input_std", None, "What R, G and B are then divided by, e.g. 0.229,0.224,0.225 of ImageNet in 0,1.")

@@ -25,10 +25,6 @@ from ccssl_tf.models.staged_network import SEEN, StagedNetwork, check_colors, st
 _MEASURED_SIZE = 512
 
 
-# Who made a backbone of a file, in its `weights_from`.
-_IMPORTER = "keras"
-
-
 @keras.saving.register_keras_serializable(package="ccssl_tf")
 class KerasNetwork(StagedNetwork):
     """The convolutional part of a Keras model, for images of any size or of its own."""
@@ -90,16 +86,13 @@ def load_network(path, convention: InputConvention | None) -> lib.Backbone:
 
     Args:
       path: a `.keras` file, or a work directory with a `backbone.keras`.
-      convention: what somebody else's network takes for a pixel; None for ours.
+      convention: what somebody else's network takes for a pixel; ours know it themselves.
 
     Raises:
-      InputError: no such file, a file with a program in it, a model without maps of RGB images, or a convention is missing or too much.
+      InputError: no such file, a file with a program in it, a model without maps of RGB images, or the convention is missing.
       CorruptArtifactError: the file is damaged.
     """
-    backbone = lib.load_backbone(path, adopt=functools.partial(adopt, convention=convention))
-    if convention and backbone.weights_from.get("importer") != _IMPORTER:
-        raise InputError(f"--input_range: {path} brings its own preprocessing; leave the flag out")
-    return backbone
+    return lib.load_backbone(path, adopt=functools.partial(adopt, convention=convention))
 
 
 def adopt(model: keras.Model, path, convention: InputConvention | None) -> KerasNetwork:
@@ -137,7 +130,7 @@ def adopt(model: keras.Model, path, convention: InputConvention | None) -> Keras
     except lib.LOADING_ERRORS as error:
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:200]
         raise InputError(f"{path}: its layers cannot be rebuilt as a backbone ({reason})") from error
-    network.weights_from = dict(file=str(path), sha256=manifest_lib.file_sha256(path), importer=_IMPORTER)
+    network.weights_from = dict(file=str(path), sha256=manifest_lib.file_sha256(path), importer="keras")
     return network
 
 
