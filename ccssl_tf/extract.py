@@ -44,6 +44,8 @@ def main():
         return
     inputs = dict(data_dir=stage_flags.DATA_DIR.value, init_backbone=network_flags.init_backbone(), **extractor.inputs())
     with Workdir(stage_flags.WORKDIR.value, inputs=inputs, writes=distribution.is_chief(strategy)) as workdir:
+        # Nobody may write before the chief has removed what a killed run left unfinished.
+        distribution.wait_for_workers(strategy)
         if workdir.is_done:
             print(f"{workdir.path}: already complete")
             return

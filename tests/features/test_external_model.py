@@ -126,6 +126,7 @@ import numpy as np
 import tensorflow as tf
 tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
 from ccssl_tf.features.external_model import ExternalModelExtractor
+from ccssl_tf.models.input_convention import InputConvention
 from ccssl_tf.features.model_files import open_model
 rows = []
 for strategy in (tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])):
