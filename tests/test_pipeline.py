@@ -208,6 +208,8 @@ def test_signals_reach_the_child_and_end_with_75(tmp_path, number):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # What a shell starts in the background ignores SIGINT, and hands that on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 60
     while not (tmp_path / "w/data/run.json").is_file() and time.monotonic() < deadline:

@@ -61,12 +61,23 @@ def own_flags(voc_dir, mask_dir, objects_dir):
     )
 
 
-# Of each kind of task one: resuming all of them takes two minutes.
-_OFTEN_RESUMED = ("jigsaw_pp", "cluster_classification", "attention_transfer", "linear_probe", "context_encoder")
+def mostly_slow(often):
+    """Returns the names of all tasks; those besides `often`, of each kind one, are slow: all of them take minutes."""
+    return [pytest.param(name, marks=[] if name in often else pytest.mark.slow) for name in registry.TASKS]
 
 
-@pytest.mark.parametrize("backbone", registry.BACKBONES)
-@pytest.mark.parametrize("name", registry.TASKS)
+@pytest.mark.parametrize(
+    ("backbone", "name"),
+    [
+        *(("alexnet", name) for name in registry.TASKS),
+        *(
+            pytest.param(backbone, *param.values, marks=param.marks)
+            for backbone in registry.BACKBONES
+            if backbone != "alexnet"
+            for param in mostly_slow(("jigsaw_pp", "cluster_classification", "linear_probe", "fast_rcnn", "fcn"))
+        ),
+    ],
+)
 def test_two_steps_and_the_contract(name, backbone, small_flags, own_flags, tmp_path):
     with flagsaver.flagsaver(**small_flags | own_flags.get(name, {})):
         task = registry.TASKS[name].from_flags()
@@ -91,7 +102,9 @@ def test_two_steps_and_the_contract(name, backbone, small_flags, own_flags, tmp_
 
 
 @pytest.mark.parametrize("cache", [False, True])
-@pytest.mark.parametrize("name", [pytest.param(name, marks=[] if name in _OFTEN_RESUMED else pytest.mark.slow) for name in registry.TASKS])
+@pytest.mark.parametrize(
+    "name", mostly_slow(("jigsaw_pp", "cluster_classification", "attention_transfer", "linear_probe", "context_encoder"))
+)
 def test_a_resumed_run_has_the_variables_and_metrics_of_a_straight_one(name, cache, small_flags, own_flags, tmp_path):
     if cache and name != "linear_probe":
         pytest.skip("only the linear probe caches features")
@@ -172,11 +185,13 @@ def foreign(tmp_path):
     return str(tmp_path / "net.keras")
 
 
-# Of each kind of task one, and those that build on the last map.
-_ON_OTHERS = ("cluster_classification", "rotation", "linear_probe", "nonlinear_probe", "voc07_classification", "fcn", "fast_rcnn", "jigsaw")
+# Those that build on the last map are among them.
+_ON_OTHERS = ("rotation", "nonlinear_probe", "voc07_classification", "fcn", "fast_rcnn", "jigsaw")
 
 
-@pytest.mark.parametrize("name", _ON_OTHERS)
+@pytest.mark.parametrize(
+    "name", ["cluster_classification", "linear_probe", *(pytest.param(name, marks=pytest.mark.slow) for name in _ON_OTHERS)]
+)
 def test_keras_models_of_others_are_trained_like_ours(name, foreign, small_flags, own_flags, tmp_path):
     own = own_flags.get(name, {}) | (dict(frozen_until="conv1") if name == "nonlinear_probe" else {})
 
