@@ -13,7 +13,7 @@ import numpy as np
 
 from ccssl_tf import runtime
 from ccssl_tf.clustering import distances, screening, windows
-from ccssl_tf.clustering.assignment import Assignment, Begun, check_finite
+from ccssl_tf.clustering.assignment import Assignment, Begun, check_finite, measure
 from ccssl_tf.clustering.block_threads import BlockThreads, parts
 from ccssl_tf.clustering.centroid_order import neighbour_ranks
 from ccssl_tf.clustering.gap_bounds import GapBounds, granule_rows
@@ -183,10 +183,8 @@ class AcceleratedAssignment:
 
     def _measure(self, window, rows, local):
         """Computes squares and reach of rows from their labels."""
-        ids = window.start + local
-        difference = self._threads.rows.take(rows, local)
-        difference -= self._threads.centroids.take(self._centroids, self._labels[ids])
-        self._squares[ids] = distances.square_norms(difference)
+        own, ids = slice(window.start, window.start + window.size), window.start + local
+        measure(rows, self._centroids, self._labels[own], self._squares[own], self._threads, local)
         self._reach[ids] = np.sqrt(self._upper(self._squares[ids]))
 
     def _take_shifted(self, rows, local):

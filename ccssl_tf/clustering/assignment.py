@@ -14,7 +14,7 @@ import numpy as np
 
 from ccssl_tf import runtime
 from ccssl_tf.clustering import distances
-from ccssl_tf.clustering.block_threads import BlockThreads
+from ccssl_tf.clustering.block_threads import BlockThreads, parts
 from ccssl_tf.errors import InputError
 
 # A block's rows, and its scores: large enough for a thread's matrix product to be fast.
@@ -82,21 +82,23 @@ class PlainAssignment:
     def __init__(self, reader, labels, sums):
         """Args: reader: ChunkReader; labels: [N] int32, -1: none yet; sums: [K, D] float64 of these labels."""
         self._reader, self._labels, self._sums = reader, labels, sums.copy()
+        self._centroids, self._squares = np.full(sums.shape, np.nan, np.float32), np.empty(len(labels), np.float32)
         self._threads = measuring_threads(reader.source.dim, len(sums), reader.source.num_examples, reader.check_stop)
 
     def step(self, centroids: np.ndarray, begun=None, on_rows=lambda done, labels, squares, sums: None) -> Assignment:
-        """Args: centroids: [K, D] float32; begun: `Begun`; on_rows: see the module."""
+        """Args: centroids: [K, D] float32, not changed afterwards; begun: `Begun`; on_rows: see the module."""
         begun = begun or Begun.nothing()
         changed, first = [begun.changed(self._labels)], len(begun.squares)
-        labels, squares = self._labels.copy(), np.empty(len(self._labels), np.float32)
+        labels, squares = self._labels.copy(), self._squares.copy()
         squares[:first] = begun.squares
 
         def follow(own, rows):
             changed.append(distances.move_rows(self._sums, rows, self._labels[own], labels[own]))
             on_rows(own.stop, labels, squares, self._sums)
 
-        _nearest_from(first, self._reader, centroids, labels, squares, self._threads, follow)
-        self._labels = labels
+        has_moved = (centroids != self._centroids).any(axis=1)
+        _nearest_from(first, self._reader, centroids, labels, squares, has_moved, self._threads, follow)
+        self._labels, self._squares, self._centroids = labels, squares, centroids
         counts = np.bincount(self._labels, minlength=len(centroids))
         computed = (len(squares) - first) * len(centroids)
         return Assignment(self._labels, squares, self._sums, counts, np.unique(np.concatenate(changed)), computed, self._reader.bytes_read)
@@ -142,12 +144,15 @@ def nearest(reader, centroids: np.ndarray, num_examples: int | None = None) -> t
     count = reader.source.num_examples
     labels, squares = np.empty(count, np.int32), np.empty(count, np.float32)
     threads = measuring_threads(reader.source.dim, len(centroids), num_examples or count, reader.check_stop)
-    _nearest_from(0, reader, centroids, labels, squares, threads)
+    _nearest_from(0, reader, centroids, labels, squares, np.ones(len(centroids), bool), threads)
     return labels, squares
 
 
-def _nearest_from(first, reader, centroids, labels, squares, threads, on_chunk=lambda own, rows: None):
-    """Writes labels and squares of the rows from `first` on; on_chunk is called with positions (slice) and rows [n, D]."""
+def _nearest_from(first, reader, centroids, labels, squares, has_moved, threads, on_chunk=lambda own, rows: None):
+    """Writes labels and squares of the rows from `first` on; on_chunk is called with positions (slice) and rows [n, D].
+
+    Squares are right already where a row keeps its label and the centroid of that has not moved, [K] bool.
+    """
     count = reader.source.num_examples
     shift = _shift_of(centroids)
     shifted, norms = distances.shift_centroids(centroids, shift)
@@ -161,8 +166,10 @@ def _nearest_from(first, reader, centroids, labels, squares, threads, on_chunk=l
             taken = np.subtract(taken, shift, out=threads.rows.first(len(taken)))
         scores = taken @ shifted.T
         scores += norms
-        labels[block] = scores.argmin(axis=1)
-        measure(rows, centroids, labels, squares, threads, block)
+        found = scores.argmin(axis=1)
+        is_due = has_moved[found] | (found != labels[block])
+        labels[block] = found
+        measure(rows, centroids, labels, squares, threads, block.start + np.flatnonzero(is_due))
 
     def started():
         end = first
@@ -194,12 +201,12 @@ def measuring_threads(dim: int, num_clusters: int, num_examples: int, check_stop
     return BlockThreads(block_rows(num_examples, dim, num_clusters), _MEASURED_ROWS, dim, check_stop)
 
 
-def measure(rows, centroids, labels, squares, threads, block):
-    """Writes the squared distances of the rows [n, D] of a block to the centroids of their labels [n] into squares [n] float32."""
-    for at in range(block.start, block.stop, _MEASURED_ROWS):
-        some = slice(at, min(at + _MEASURED_ROWS, block.stop))
-        own = threads.centroids.take(centroids, labels[some])
-        squares[some] = distances.square_norms(np.subtract(rows[some], own, out=own))
+def measure(rows, centroids, labels, squares, threads, numbers):
+    """Writes the squared distances of the rows [W, D] at `numbers` [n] to the centroids of their labels [W] into squares [W] float32."""
+    for (some,) in parts(numbers, _MEASURED_ROWS):
+        difference = threads.rows.take(rows, some)
+        difference -= threads.centroids.take(centroids, labels[some])
+        squares[some] = distances.square_norms(difference)
 
 
 def check_finite(reader, squares: np.ndarray, start: int, end: int):

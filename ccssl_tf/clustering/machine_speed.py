@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from ccssl_tf.clustering import assignment, sources
+from ccssl_tf.clustering.block_threads import parts
 from ccssl_tf.clustering.initialization import closest_after, num_trials
 from ccssl_tf.clustering.minibatch import MinibatchState, MinibatchSteps
 
@@ -76,11 +77,11 @@ def _full_pass(problem, centroids, rows):
 def _own_distances(problem, centroids, rows):
     labels, squares = np.arange(len(rows)) % len(centroids), np.empty(len(rows), np.float32)
     threads = assignment.measuring_threads(rows.shape[1], len(centroids), problem.num_examples)
-    blocks = assignment.blocks(len(rows), threads.block_rows)
+    numbers = parts(np.arange(len(rows)), threads.block_rows)
     measure_part = functools.partial(assignment.measure, rows, centroids, labels, squares, threads)
 
     def compute():
-        threads.run(measure_part, blocks)
+        threads.run(measure_part, numbers)
         return len(rows)
 
     return compute

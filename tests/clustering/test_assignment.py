@@ -23,6 +23,28 @@ def test_a_plain_pass_is_what_it_says():
     assert found.distances == 700 * 9 and found.labels.dtype == np.int32
 
 
+def test_a_later_pass_measures_only_what_changed(monkeypatch):
+    rows = blobs(700, 6, 9, seed=0)
+    reader = sources.ChunkReader(sources.open_source(rows, 0), 64, 0)
+    plain = assignment.PlainAssignment(reader, np.full(700, -1, np.int32), np.zeros([9, 6]))
+    measure, measured = assignment.measure, []
+
+    def counted(*arguments):
+        measured[-1] += len(arguments[-1])
+        measure(*arguments)
+
+    monkeypatch.setattr(assignment, "measure", counted)
+    centroids = rows[:9].astype(np.float32)
+    for _ in range(12):
+        measured.append(0)
+        found = plain.step(centroids)
+        exact = ((rows[:, None].astype(np.float64) - centroids) ** 2).sum(axis=-1)
+        np.testing.assert_array_equal(found.labels, exact.argmin(axis=1))
+        np.testing.assert_allclose(found.squares, exact.min(axis=1), rtol=1e-5)
+        centroids = (found.sums / found.counts[:, None]).astype(np.float32)
+    assert measured[0] == 700 and measured[-1] == 0 and 0 < min(count for count in measured if count) < 700
+
+
 @pytest.mark.parametrize("cores", [1, 2, 64])
 @pytest.mark.parametrize(
     "num_examples, dim, num_clusters, rows",
