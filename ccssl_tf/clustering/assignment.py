@@ -21,6 +21,8 @@ from ccssl_tf.errors import InputError
 _BLOCK_BYTES = 40 << 20
 _MAX_BLOCK_ROWS = 2048
 _THREADS = 8
+# Matrix products are computed in tiles of so many rows; what is over costs as much.
+_TILE_ROWS = 16
 # What a pass holds besides the rows that are kept, a core: of chunks being read, waiting and worked on a block each; its copy and scores.
 WORK_BYTES_A_CORE = 8 * _BLOCK_BYTES
 # Most of |c|^2 over |c - shift|^2, in the median, for which rows are not shifted: it costs less than a digit.
@@ -119,7 +121,8 @@ def block_rows(num_examples: int, dim: int, num_clusters: int) -> int:
     """
     most = int(np.clip(_BLOCK_BYTES // (4 * max(dim, num_clusters)), 1, _MAX_BLOCK_ROWS))
     rounds = -(-num_examples // (_THREADS * most))
-    return -(-num_examples // (_THREADS * rounds))
+    rows = -(-num_examples // (_THREADS * rounds))
+    return rows if rows < _TILE_ROWS else -(-rows // _TILE_ROWS) * _TILE_ROWS
 
 
 def chunk_rows(num_examples: int, dim: int, num_clusters: int) -> int:
