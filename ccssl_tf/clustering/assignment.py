@@ -79,7 +79,7 @@ class Begun:
 
 
 class PlainAssignment:
-    """Computes every distance: float32, |x|^2 - 2 x.c + |c|^2 of rows and centroids shifted by a common vector."""
+    """Computes every distance as x.c - |c|^2 / 2, float32, of rows and centroids shifted by a common vector: the nearest has the most."""
 
     def __init__(self, reader, labels, sums):
         """Args: reader: ChunkReader; labels: [N] int32, -1: none yet; sums: [K, D] float64 of these labels."""
@@ -158,18 +158,20 @@ def _nearest_from(first, reader, centroids, labels, squares, has_moved, threads,
     """
     count = reader.source.num_examples
     shift = _shift_of(centroids)
-    shifted, norms = distances.shift_centroids(centroids, shift)
+    needs_shift = shift.any()
+    shifted = centroids - shift if needs_shift else centroids
+    norms = distances.square_norms(shifted)
     # Scores of equal centroids may be rounded differently; only the first is anybody's nearest.
     norms[~distances.is_first_of_equals(shifted, norms)] = np.inf
-    needs_shift = shift.any()
+    half_norms = norms / 2
 
     def assign(rows, labels, squares, block):
         taken = rows[block]
         if needs_shift or taken.dtype != np.float32:
             taken = np.subtract(taken, shift, out=threads.rows.first(len(taken)))
         scores = taken @ shifted.T
-        scores += norms
-        found = scores.argmin(axis=1)
+        scores -= half_norms
+        found = scores.argmax(axis=1)
         is_due = has_moved[found] | (found != labels[block])
         labels[block] = found
         measure(rows, centroids, labels, squares, threads, block.start + np.flatnonzero(is_due))

@@ -7,6 +7,9 @@ g (|x|^2 + |c|^2) of the truth; a few more u cover the shift by a common vector,
 
 import numpy as np
 
+# Rows that are made float64 at a time: they stay in the processor's cache.
+_ADDED_ROWS = 16
+
 
 def rounding(dim: int) -> float:
     """Returns g: no sum of `dim` float32 products in these functions is off by more than this share of its absolute terms."""
@@ -73,11 +76,15 @@ def exact_squares(rows: np.ndarray, centroids: np.ndarray) -> np.ndarray:
 
 
 def add_rows(sums: np.ndarray, labels: np.ndarray, rows: np.ndarray, index: np.ndarray, sign: int = 1):
-    """Adds (sign 1) or subtracts (-1) the rows [W, D] at `index` [n], in that order, to or from the sums [K, D] of their labels [n]."""
-    # One row after the other is faster than any of the functions that sum by label.
-    change = np.add if sign > 0 else np.subtract
-    for label, number in zip(labels.tolist(), index.tolist(), strict=True):
-        change(sums[label], rows[number], out=sums[label])
+    """Adds (sign 1) or subtracts (-1) the rows [W, D] at `index` [n] to or from the sums [K, D] of their labels [n].
+
+    Rows of a label are added in the order of the index.
+    """
+    # One row after the other is faster than any of the functions that sum by label; those of a cluster find its sums in the cache.
+    change, order = np.add if sign > 0 else np.subtract, np.argsort(labels, kind="stable")
+    for some in (order[at : at + _ADDED_ROWS] for at in range(0, len(order), _ADDED_ROWS)):
+        for label, row in zip(labels[some].tolist(), rows[index[some]].astype(np.float64), strict=True):
+            change(sums[label], row, out=sums[label])
 
 
 def move_rows(sums: np.ndarray, rows: np.ndarray, before: np.ndarray, after: np.ndarray, shares: int = 1, share: int = 0) -> np.ndarray:
