@@ -167,8 +167,11 @@ def _nearest_from(first, reader, centroids, labels, squares, has_moved, threads,
 
     def assign(rows, labels, squares, block):
         taken = rows[block]
-        if needs_shift or taken.dtype != np.float32:
-            taken = np.subtract(taken, shift, out=threads.rows.first(len(taken)))
+        memory = threads.rows.first(len(taken))
+        if taken.dtype != np.float32:
+            taken = distances.as_float32(taken, memory)
+        if needs_shift:
+            taken = np.subtract(taken, shift, out=memory)
         scores = taken @ shifted.T
         scores -= half_norms
         found = scores.argmax(axis=1)

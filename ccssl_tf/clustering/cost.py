@@ -52,8 +52,9 @@ class Problem:
 
     @property
     def kept_bytes(self) -> float:
-        """Of all rows, as they would be kept."""
-        return self.num_examples * (4 * self.dim if self.projects or self.normalizes else self.row_bytes)
+        """Of all rows, as they would be kept: float16 as float32 if that fits."""
+        as_float32, as_stored = 4 * self.num_examples * self.dim, self.num_examples * self.row_bytes
+        return as_float32 if self.projects or self.normalizes or as_stored < as_float32 <= self.memory_bytes else as_stored
 
     @property
     def keeps(self) -> bool:

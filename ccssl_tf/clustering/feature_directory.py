@@ -37,7 +37,7 @@ class DirectorySource:
         return self.manifest.fingerprint()
 
     def chunks(self, rows: int):
-        """Yields the rows in order as [<= rows, D] float32; raises CorruptArtifactError naming a damaged shard."""
+        """Yields the rows in order as [<= rows, D] of the stored type; raises CorruptArtifactError naming a damaged shard."""
         return self._blocks(self._shards, rows)
 
     def blocks_holding(self, positions: np.ndarray):

@@ -68,7 +68,8 @@ class KMeans:
           max_iterations: most updates of the centroids (mini-batch: passes); one more pass measures the inertia of the last ones.
           tolerance: stop when a pass lowers the inertia by at most this share of it; 0: when it, or the assignments, no longer change.
           seed: of the start and the order of mini-batches.
-          memory_gb: features up to this size are kept in memory, others are read again on each pass; also bounds the sample.
+          memory_gb: features up to this size are kept in memory (float16 as float32, which is faster, if that fits, too), others are read
+            again on each pass; also bounds the sample.
           restarts: fits from different starts, of which the one with the lowest inertia is kept.
           minibatch_size, max_no_improvement, reassignment_ratio: of "minibatch": rows a batch; batches without a lower smoothed inertia
             after which it stops, 0: never; clusters with fewer rows than this share of the largest one's get rows of others.

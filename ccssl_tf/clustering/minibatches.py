@@ -9,6 +9,8 @@ import concurrent.futures
 
 import numpy as np
 
+from ccssl_tf.clustering.distances import as_float32
+
 # The window in use, the next one and the copy made of it share the memory with the rest.
 _WINDOW_SHARE = 4
 
@@ -85,7 +87,7 @@ def _join(pieces):
     positions = np.concatenate([positions for positions, _ in pieces])
     rows = np.concatenate([rows for _, rows in pieces])
     order = np.argsort(positions)
-    return positions[order], rows[order].astype(np.float32, copy=False)
+    return positions[order], as_float32(rows[order])
 
 
 def _one_ahead(iterable):

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from ccssl_tf import distribution
 from ccssl_tf.clustering import checkpoint, distributed, sources
+from ccssl_tf.clustering.distances import as_float32, as_float64
 from ccssl_tf.data import manifest as manifest_lib
 from ccssl_tf.errors import InputError
 
@@ -77,7 +78,7 @@ class Preprocessing:
 
     def transform(self, rows: np.ndarray) -> np.ndarray:
         """Returns rows [n, D] as [n, P] float32; [n, D] if they are not projected."""
-        rows = rows.astype(np.float32)
+        rows = as_float32(rows, np.empty(rows.shape, np.float32))
         if len(self.projection):
             rows -= self.mean
             rows = tf.matmul(rows, self.projection, transpose_b=True).numpy()
@@ -163,7 +164,7 @@ def _moments(source, strategy, should_stop):
         finite = np.isfinite(chunk).all(axis=1)
         if not finite.all():
             raise own.source.not_finite(start + int(np.argmin(finite)))
-        values = chunk.astype(np.float64) - shift
+        values = as_float64(chunk) - shift
         total += values.sum(axis=0)
         products = scipy.linalg.blas.dsyrk(1.0, values.T, beta=1.0, c=products, lower=1, overwrite_c=1)
     total, products = distribution.sum_over_workers(total, strategy), distribution.sum_over_workers(products, strategy)

@@ -8,6 +8,7 @@ import os
 import numpy as np
 import tensorflow as tf
 
+from ccssl_tf.clustering.distances import as_float32
 from ccssl_tf.clustering.feature_directory import DirectorySource
 from ccssl_tf.data import manifest as manifest_lib
 from ccssl_tf.data.datasets import fixed
@@ -154,6 +155,7 @@ class ChunkReader:
         """
         self.source, self.memory_bytes, self._rows, self._should_stop = source, memory_bytes, rows, should_stop
         self._keep = not source.in_memory and source.num_bytes <= memory_bytes
+        self._keep_float32 = fits_as_float32(source, memory_bytes)
         self._kept = None
         self.bytes_read = 0
 
@@ -177,7 +179,7 @@ class ChunkReader:
         self.bytes_read = 0 if self._kept else self.source.bytes_per_pass
         for chunk in self._interruptible(self._kept or self.source.chunks(self._rows)):
             if self._keep and self._kept is None:
-                kept.append(chunk.astype(self.source.dtype, copy=False))
+                kept.append(as_float32(chunk) if self._keep_float32 else chunk)
             yield start, chunk
             start += len(chunk)
         if self._keep and self._kept is None:
@@ -200,7 +202,7 @@ class ChunkReader:
         taken, start, done = np.empty([len(local), self.source.dim], np.float32), 0, 0
         for block in self._interruptible(blocks):
             stop = int(np.searchsorted(local, start + len(block)))
-            taken[done:stop] = block[local[done:stop] - start]
+            as_float32(block[local[done:stop] - start], taken[done:stop])
             start, done = start + len(block), stop
             if done == len(local):
                 return taken
@@ -215,6 +217,11 @@ class ChunkReader:
         """Raises Interrupted if it is time to stop."""
         if self._should_stop and self._should_stop():
             raise Interrupted("interrupted; the same command continues with the pass it was in")
+
+
+def fits_as_float32(source, memory_bytes: int) -> bool:
+    """Whether the float16 rows of a source are to be kept as float32, which saves converting them on every pass."""
+    return source.dtype == np.float16 and 4 * source.num_examples * source.dim <= memory_bytes
 
 
 def _open_dataset(dataset, memory_bytes):

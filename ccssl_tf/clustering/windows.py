@@ -3,6 +3,7 @@
 import numpy as np
 
 from ccssl_tf.clustering import sources
+from ccssl_tf.clustering.distances import as_float32
 from ccssl_tf.errors import InputError
 
 _COPY_BYTES = 64 << 20
@@ -26,6 +27,7 @@ class Windows:
         """
         self._source, self._check_stop, self._kept = source, check_stop, None
         self._keep = source.in_memory or source.num_bytes <= memory_bytes
+        self._keep_float32 = sources.fits_as_float32(source, memory_bytes)
         window = _COPY_BYTES if self._keep else min(_MAX_BYTES, memory_bytes // _SHARE)
         self._rows = int(np.clip(window // (source.dim * source.dtype.itemsize), 64, 1 << 16))
         self.bytes_read = 0
@@ -47,9 +49,13 @@ class Windows:
     def _all_rows(self):
         if self._source.in_memory:
             return next(iter(self._source.chunks(self._source.num_examples)))
-        rows = np.empty([self._source.num_examples, self._source.dim], self._source.dtype)
+        rows = np.empty([self._source.num_examples, self._source.dim], np.float32 if self._keep_float32 else self._source.dtype)
         for start, window in self._read(0):
-            rows[start : start + len(window)] = window
+            own = rows[start : start + len(window)]
+            if self._keep_float32:
+                as_float32(window, own)
+            else:
+                own[:] = window
         return rows
 
     def _read(self, first):

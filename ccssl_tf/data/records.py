@@ -110,7 +110,7 @@ def feature_example(index: np.ndarray, features: np.ndarray) -> bytes:
 
 
 def parse_features(serialized, dim: int, dtype) -> tuple[tf.Tensor, tf.Tensor]:
-    """Parses one block, in a graph: index [n] int64, features [n, D] float32 (stored as `dtype`)."""
+    """Parses one block, in a graph: index [n] int64, features [n, D] of `dtype`."""
     parsed = tf.io.parse_single_example(
         serialized,
         {
@@ -118,8 +118,7 @@ def parse_features(serialized, dim: int, dtype) -> tuple[tf.Tensor, tf.Tensor]:
             "feature": tf.io.FixedLenFeature([], tf.string),
         },
     )
-    rows = tf.reshape(tf.io.decode_raw(parsed["feature"], dtype), [tf.size(parsed["index"]), dim])
-    return parsed["index"], tf.cast(rows, tf.float32)
+    return parsed["index"], tf.reshape(tf.io.decode_raw(parsed["feature"], dtype), [tf.size(parsed["index"]), dim])
 
 
 def pseudo_label_example(index: int, filename: bytes, label: int, distance: float) -> bytes:

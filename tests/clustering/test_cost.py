@@ -36,7 +36,10 @@ def test_the_papers_problem():
     first = next(step for step in cost.steps(paper) if step.name == "first pass")
     np.testing.assert_allclose(first.flops, 2 * 1_281_167 * 9600 * 2000, rtol=1e-2)
     np.testing.assert_allclose(first.bytes_read, 1_281_167 * 9600 * 2)
-    assert not paper.keeps and dataclasses.replace(paper, memory_bytes=2**35).keeps
+    assert not paper.keeps
+    for gib, kept_bytes in ((32, 2 * 1_281_167 * 9600), (64, 4 * 1_281_167 * 9600)):
+        kept = dataclasses.replace(paper, memory_bytes=gib * 2**30)
+        assert kept.keeps and kept.kept_bytes == kept_bytes
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)

@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 from clustering.test_kmeans import blobs
 
-from ccssl_tf.clustering import KMeans
+from ccssl_tf.clustering import KMeans, sources, windows
 from ccssl_tf.data import manifest as manifest_lib
 from ccssl_tf.data import records
 from ccssl_tf.errors import InputError
@@ -40,6 +40,20 @@ def test_shards_streamed_or_kept_equal_the_array(tmp_path, dtype, memory_gb):
     batches = tf.data.Dataset.from_tensor_slices(rows).batch(333)
     from_dataset = KMeans(9, initialization=start, max_iterations=4, memory_gb=memory_gb).fit(batches)
     np.testing.assert_array_equal(from_dataset.centroids, from_array.centroids)
+
+
+@pytest.mark.parametrize("stored, memory, kept", [("float16", 4, "float32"), ("float16", 3, "float16"), ("float32", 5, "float32")])
+def test_kept_rows_are_float32_where_that_fits(tmp_path, stored, memory, kept):
+    rows = blobs(1000, 60, 9, seed=2).astype(stored)
+    source = sources.open_source(write_features(tmp_path / "features", rows, [400, 600], stored), 0)
+    reader = sources.ChunkReader(source, 256, memory * rows.size)
+    assert reader.keeps and {chunk.dtype.name for _, chunk in reader} == {stored}
+    assert {chunk.dtype.name for _, chunk in reader} == {kept} and reader.bytes_read == 0
+    np.testing.assert_array_equal(np.concatenate([chunk for _, chunk in reader]), rows)
+    np.testing.assert_array_equal(reader.take(np.arange(1000)), rows)
+    ((_, window),) = windows.Windows(source, memory * rows.size).from_row(0)
+    assert window.dtype == kept
+    np.testing.assert_array_equal(window, rows)
 
 
 def test_the_sampled_start_is_the_same_from_shards_and_array(tmp_path):

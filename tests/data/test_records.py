@@ -55,7 +55,7 @@ def test_feature_round_trip(dtype, rows):
     stored = np.dtype(dtype).newbyteorder("=").name
     parse = tf.function(lambda serialized: records.parse_features(serialized, 12, stored))
     found_index, found = parse(records.feature_example(index, features))
-    assert found.dtype == tf.float32 and found_index.dtype == tf.int64
+    assert found.dtype == stored and found_index.dtype == tf.int64
     np.testing.assert_array_equal(found_index, index)
     np.testing.assert_array_equal(found, features.astype("float32"))
 
