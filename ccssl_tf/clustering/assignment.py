@@ -84,7 +84,8 @@ class PlainAssignment:
     def __init__(self, reader, labels, sums):
         """Args: reader: ChunkReader; labels: [N] int32, -1: none yet; sums: [K, D] float64 of these labels."""
         self._reader, self._labels, self._sums = reader, labels, sums.copy()
-        self._centroids, self._squares = np.full(sums.shape, np.nan, np.float32), np.empty(len(labels), np.float32)
+        # Those of the pass before: no centroid equals NaN, so the first pass measures all rows.
+        self._centroids, self._squares = np.nan, np.empty(len(labels), np.float32)
         self._threads = measuring_threads(reader.source.dim, len(sums), reader.source.num_examples, reader.check_stop)
 
     def step(self, centroids: np.ndarray, begun=None, on_rows=lambda done, labels, squares, sums: None) -> Assignment:
