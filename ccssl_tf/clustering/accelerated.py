@@ -15,11 +15,10 @@ from ccssl_tf import runtime
 from ccssl_tf.clustering import distances, screening, windows
 from ccssl_tf.clustering.assignment import Assignment, Begun, check_finite, measure
 from ccssl_tf.clustering.block_threads import BlockThreads, parts
-from ccssl_tf.clustering.centroid_order import neighbour_ranks
+from ccssl_tf.clustering.centroid_facts import CentroidFacts
 from ccssl_tf.clustering.gap_bounds import GapBounds, granule_rows
 
 _BLOCK_ROWS = 256
-_CENTROIDS_A_PART = 128
 # Where the bounds leave this share of the pairs open, the rows are sorted anew and all pairs are screened.
 _SORTED_SHARE = 0.3
 # Screening that leaves more than this share of the distances to compute is given up.
@@ -44,17 +43,16 @@ class AcceleratedAssignment:
           sums: [K, D] float64 of these labels.
         """
         count, dim = reader.source.num_examples, reader.source.dim
-        self._reader, self._labels, self._sums = reader, labels.copy(), sums.copy()
+        self._reader, self._labels, self._sums, self._num_clusters = reader, labels.copy(), sums.copy(), len(sums)
         self._squares = np.full(count, np.inf, np.float32)
         # An upper bound of the distance to the own centroid; the gaps are relative to it.
         self._reach = np.full(count, np.inf, np.float32)
         self._row_norms = np.full(count, np.nan, np.float32)
         self._rounding = distances.rounding(dim)
-        self._shift = self._centroids = None
-        self._moved = np.zeros(len(sums))
         self._threads = BlockThreads(_BLOCK_ROWS, max(len(sums), _BLOCK_ROWS), dim, reader.check_stop)
+        self._centroids = CentroidFacts(len(sums), dim, self._threads)
         directions = screening.num_directions(dim)
-        self._screens, self._reduction = bool(directions), None
+        self._screens = bool(directions)
         self._keep_reduced = reader.source.in_memory or 4 * count * (directions + 3) <= reader.memory_bytes // _REDUCED_SHARE
         self._granule = granule_rows(count, len(sums), _BLOCK_ROWS, reader.memory_bytes // _BOUNDS_SHARE)
         self._rows = windows.Windows(reader.source, reader.memory_bytes, reader.check_stop)
@@ -67,7 +65,7 @@ class AcceleratedAssignment:
         self._changed[begun.changed(self._labels)] = True
         self._squares[: len(begun.squares)] = begun.squares
         with self._threads.one_product_each():
-            self._set_centroids(centroids)
+            self._centroids.follow(centroids)
             for start, rows in self._rows.from_row(len(begun.squares)):
                 window = self._windows.pop(start, None) or _Window(start, len(rows))
                 self._assign_window(window, rows)
@@ -87,31 +85,6 @@ class AcceleratedAssignment:
             self._rows.bytes_read,
         )
 
-    def _set_centroids(self, centroids):
-        """Follows the centroids that changed; the others keep what was computed of them."""
-        self._drift = np.zeros(len(centroids))
-        if self._centroids is None:
-            self._shift = centroids.mean(axis=0, dtype=np.float64).astype(np.float32)
-            self._centroids, self._shifted = np.full_like(centroids, np.nan), np.empty_like(centroids)
-            self._column_norms = np.empty(len(centroids), np.float32)
-
-        def follow(numbers):
-            numbers = numbers[(centroids[numbers] != self._centroids[numbers]).any(axis=1)]
-            self._drift[numbers] = np.sqrt(self._upper(distances.square_norms(centroids[numbers] - self._centroids[numbers])))
-            self._centroids[numbers] = centroids[numbers]
-            self._shifted[numbers], self._column_norms[numbers] = distances.shift_centroids(centroids[numbers], self._shift)
-            if self._reduction and len(numbers):
-                self._reduce_centroids(numbers)
-
-        self._threads.run(follow, parts(np.arange(len(centroids)), _CENTROIDS_A_PART))
-        is_new = np.isnan(self._drift)
-        self._moved[~is_new] += self._drift[~is_new]
-        self._drift[is_new] = np.inf
-        # Of equal centroids only the first can be anybody's nearest.
-        self._is_column = distances.is_first_of_equals(self._centroids, self._column_norms)
-        self._columns = np.flatnonzero(self._is_column)
-        self._ranks = None
-
     def _assign_window(self, window, rows):
         own = slice(window.start, window.start + window.size)
         before = self._labels[own].copy()
@@ -120,37 +93,38 @@ class AcceleratedAssignment:
         else:
             self._follow_own_centroids(window, rows)
         blocks, pairs = self._open_blocks(window)
-        if pairs > _SORTED_SHARE * window.size * len(self._columns):
+        if pairs > _SORTED_SHARE * window.size * len(self._centroids.columns):
             self._sort(window)
-            window.bounds = GapBounds(window.size, len(self._centroids), self._granule or _BLOCK_ROWS)
+            window.bounds = GapBounds(window.size, self._num_clusters, self._granule or _BLOCK_ROWS)
             blocks, pairs = self._open_blocks(window)
         left_open = sum(self._threads.run(functools.partial(self._assign_block, window, rows), blocks))
         self._computed += left_open
         if self._screens:
-            self._computed += pairs * self._reduction.dim // rows.shape[1]
+            self._computed += pairs * self._centroids.reduction.dim // rows.shape[1]
             # Rows without common directions, which no projection tells apart, are not screened again.
-            self._screens = left_open <= _SCREENED_SHARE * window.size * len(self._columns)
+            self._screens = left_open <= _SCREENED_SHARE * window.size * len(self._centroids.columns)
         shares = runtime.num_cores()
         moved = functools.partial(distances.move_rows, self._sums, rows, before, self._labels[own], shares)
         self._changed[np.concatenate(self._threads.run(moved, [(share,) for share in range(shares)], can_stop=False))] = True
 
     def _meet_rows(self, window, rows):
         """Computes what is kept of rows seen for the first time; those without a label get that of the centroid that looks nearest."""
-        window.bounds = GapBounds(window.size, len(self._centroids), self._granule or _BLOCK_ROWS)
-        if self._screens and self._reduction is None:
+        window.bounds = GapBounds(window.size, self._num_clusters, self._granule or _BLOCK_ROWS)
+        if self._screens and self._centroids.reduction is None:
             self._find_reduction(rows)
         if self._screens and self._keep_reduced:
-            window.reduced = np.empty([window.size, self._reduction.dim], np.float32), np.empty(window.size, np.float32)
+            window.reduced = np.empty([window.size, self._centroids.reduction.dim], np.float32), np.empty(window.size, np.float32)
 
         def meet(local):
             ids = window.start + local
             taken = self._take_shifted(rows, local)
             if self._screens:
-                reduced, slack = self._reduction.rows(taken)
+                reduced, slack = self._centroids.reduction.rows(taken)
                 if window.reduced:
                     window.reduced[0][local], window.reduced[1][local] = reduced, slack
                 if self._labels[ids[0]] < 0:
-                    self._labels[ids] = self._columns[(reduced @ self._reduced[self._columns].T).argmin(axis=1)]
+                    columns = self._centroids.columns
+                    self._labels[ids] = columns[(reduced @ self._centroids.reduced[columns].T).argmin(axis=1)]
             self._row_norms[ids] = distances.square_norms(taken)
             if self._labels[ids[0]] >= 0:
                 self._measure(window, rows, local)
@@ -160,22 +134,16 @@ class AcceleratedAssignment:
 
     def _find_reduction(self, rows):
         directions = screening.num_directions(rows.shape[1])
-        sample = rows[screening.Reduction.sample(len(rows), directions)].astype(np.float32) - self._shift
+        sample = rows[screening.Reduction.sample(len(rows), directions)].astype(np.float32) - self._centroids.shift
         # Rows that are not finite are named when their norms are known.
         self._screens = bool(np.isfinite(np.einsum("ij,ij->", sample, sample)))
         if self._screens:
-            self._reduction = screening.Reduction(sample, directions)
-            count = len(self._centroids)
-            self._reduced, self._slack = np.empty([count, self._reduction.dim], np.float32), np.empty(count, np.float32)
-            self._threads.run(self._reduce_centroids, parts(np.arange(count), _CENTROIDS_A_PART))
-
-    def _reduce_centroids(self, numbers):
-        self._reduced[numbers], self._slack[numbers] = self._reduction.centroids(-0.5 * self._shifted[numbers])
+            self._centroids.reduce(screening.Reduction(sample, directions))
 
     def _follow_own_centroids(self, window, rows):
         """Computes the distance to the own centroid again where that has moved."""
         ids = window.start + window.order
-        local = window.order[self._drift[self._labels[ids]] > 0]
+        local = window.order[self._centroids.drift[self._labels[ids]] > 0]
         if len(local):
             before = self._reach[ids]
             self._threads.run(functools.partial(self._measure, window, rows), parts(local, _BLOCK_ROWS))
@@ -184,12 +152,12 @@ class AcceleratedAssignment:
     def _measure(self, window, rows, local):
         """Computes squares and reach of rows from their labels."""
         own, ids = slice(window.start, window.start + window.size), window.start + local
-        measure(rows, self._centroids, self._labels[own], self._squares[own], self._threads, local)
+        measure(rows, self._centroids.values, self._labels[own], self._squares[own], self._threads, local)
         self._reach[ids] = np.sqrt(self._upper(self._squares[ids]))
 
     def _take_shifted(self, rows, local):
         taken = self._threads.rows.take(rows, local)
-        taken -= self._shift
+        taken -= self._centroids.shift
         return taken
 
     def _upper(self, squares):
@@ -201,7 +169,7 @@ class AcceleratedAssignment:
         per_block, count = _BLOCK_ROWS // size, -(-window.size // size)
         for first in range(0, count, per_block):
             last = min(first + per_block, count)
-            is_open = window.bounds.open_pairs(first, last, self._moved) & self._is_column
+            is_open = window.bounds.open_pairs(first, last, self._centroids.moved) & self._centroids.is_column
             columns = np.flatnonzero(is_open.any(axis=0))
             if len(columns):
                 granules = first + np.flatnonzero(is_open.any(axis=1))
@@ -211,10 +179,8 @@ class AcceleratedAssignment:
 
     def _sort(self, window):
         """Puts rows with the same label, and those with similar centroids, side by side."""
-        if self._ranks is None:
-            self._ranks = neighbour_ranks(self._centroids)
         labels = self._labels[window.start + window.order]
-        window.order = window.order[np.argsort(self._ranks[labels], kind="stable")]
+        window.order = window.order[np.argsort(self._centroids.ranks[labels], kind="stable")]
 
     def _assign_block(self, window, rows, granules, columns):
         """Assigns the rows of the granules, given that only `columns` and the own centroid can be the nearest; renews their bounds.
@@ -243,10 +209,10 @@ class AcceleratedAssignment:
                 found += margin[some, None]
                 lower[some[:, None], those] = found
         reach = self._reach[ids]
-        window.bounds.store(granules, columns, lower, reach + margin, self._moved)
+        window.bounds.store(granules, columns, lower, reach + margin, self._centroids.moved)
         moved = np.flatnonzero((labels != self._labels[ids]) & (labels >= 0))
         gaps = np.sqrt(squares[moved] * np.float64(1 - self._rounding)) - reach[moved]
-        window.bounds.lower(places[moved], labels[moved], gaps, self._moved)
+        window.bounds.lower(places[moved], labels[moved], gaps, self._centroids.moved)
         return len(some) * len(those)
 
     def _screen(self, window, rows, local, columns):
@@ -254,11 +220,11 @@ class AcceleratedAssignment:
         if window.reduced:
             reduced, slack = window.reduced[0][local], window.reduced[1][local]
         else:
-            reduced, slack = self._reduction.rows(self._take_shifted(rows, local))
-        every = len(columns) == len(self._reduced)
-        lower = screening.lower_bounds(reduced, self._reduced if every else self._reduced[columns])
+            reduced, slack = self._centroids.reduction.rows(self._take_shifted(rows, local))
+        every = len(columns) == self._num_clusters
+        lower = screening.lower_bounds(reduced, self._centroids.reduced if every else self._centroids.reduced[columns])
         self._put_own(lower, window.start + local, columns)
-        return lower, slack + self._slack[columns].max()
+        return lower, slack + self._centroids.slack[columns].max()
 
     def _assign(self, window, rows, local, columns):
         """Assigns the rows at `local`, given that only `columns` and the own centroid can be the nearest.
@@ -268,16 +234,16 @@ class AcceleratedAssignment:
         """
         ids = window.start + local
         norms, labels, squares = self._row_norms[ids], self._labels[ids], self._squares[ids]
-        every = len(columns) == len(self._shifted)
-        shifted = self._shifted if every else self._threads.centroids.take(self._shifted, columns)
+        every = len(columns) == self._num_clusters
+        shifted = self._centroids.shifted if every else self._threads.centroids.take(self._centroids.shifted, columns)
         lower = self._take_shifted(rows, local) @ shifted.T
         lower += (norms * np.float32(1 - 2 * self._rounding))[:, None]
-        lower += self._column_norms[columns] * np.float32(1 - 2 * self._rounding)
+        lower += self._centroids.norms[columns] * np.float32(1 - 2 * self._rounding)
         self._put_own(lower, ids, columns)
         best = lower.argmin(axis=1)
         least, upper = lower[np.arange(len(local)), best], self._upper(squares)
         some = np.flatnonzero(least <= upper)
-        best, limit = best[some], least[some] + (norms[some] + self._column_norms[columns[best[some]]]) * np.float32(4 * self._rounding)
+        best, limit = best[some], least[some] + (norms[some] + self._centroids.norms[columns[best[some]]]) * np.float32(4 * self._rounding)
         limit = np.minimum(limit, upper[some])
         near = lower[some] <= limit[:, None]
         own = (labels[some] >= 0) & (squares[some] * np.float32(1 - self._rounding) <= limit)
@@ -293,7 +259,7 @@ class AcceleratedAssignment:
 
     def _put_own(self, lower, ids, columns):
         """Makes the entries [n, c] of the rows' own centroids infinite."""
-        place = np.full(len(self._centroids) + 1, -1)  # One more for the label -1.
+        place = np.full(self._num_clusters + 1, -1)  # One more for the label -1.
         place[columns] = np.arange(len(columns))
         places = place[self._labels[ids]]
         there = np.flatnonzero(places >= 0)
@@ -305,7 +271,7 @@ class AcceleratedAssignment:
         values = rows[local]
         for row, numbers in enumerate(candidates):
             numbers = np.sort(numbers)
-            chosen[row] = numbers[np.argmin(distances.exact_squares(values[row : row + 1], self._centroids[numbers]))]
+            chosen[row] = numbers[np.argmin(distances.exact_squares(values[row : row + 1], self._centroids.values[numbers]))]
         return chosen
 
     def _move(self, window, rows, local, labels):

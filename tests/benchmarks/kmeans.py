@@ -3,9 +3,11 @@
 python -m tests.benchmarks.kmeans --features_dir=DIR [--num_clusters=1000] [--iterations=50] [--rounds=3] [--contenders=...]
 
 Features of real photos, 15,000 x 4800: `ccssl_tf.extract --endpoint=conv4 --pool_grid=5 --image_size=64` of `../shared/data/imagenet64`.
-The sides take turns in one process. All make as many iterations as ours needs until no label changes, or --iterations. Then it is checked,
-untimed, that every pass of `lloyd` gives the labels that computing every distance from the same centroids gives; where two labels differ,
-the distances must be equal within float32 rounding. faiss-cpu and scikit-learn-intelex are not needed: what cannot be imported is skipped.
+The sides take turns in one process. All make as many iterations as ours needs until no label changes, or --iterations. Those that compute
+every distance are also compared by distances a second: n iterations are n passes over the rows where centroids are all that is asked for,
+and one more where labels and inertia are. Then it is checked, untimed, that every pass of `lloyd` gives the labels that computing every
+distance from the same centroids gives; where two labels differ, the distances must be equal within float32 rounding. faiss-cpu and
+scikit-learn-intelex are not needed: what cannot be imported is skipped.
 """
 
 import contextlib
@@ -93,6 +95,9 @@ ALL = {
     "sklearnex": intelex,
 }
 
+# Those that compute every distance, and how many passes n iterations are beside n.
+PLAIN = {"lloyd_plain": 1, "faiss": 0, "faiss_labels": 1}
+
 
 def main():
     """Runs the comparison."""
@@ -124,6 +129,7 @@ def main():
             inertias[name] = inertia(rows, np.asarray(centroids, np.float32))
             print(f"round {number + 1}  {name:14}{seconds[name][-1]:8.2f} s  inertia {inertias[name]:.6g}", flush=True)
     _print_ratios(seconds, inertias)
+    _print_speeds(seconds, rows.size * len(start), iterations)
     if CHECK.value:
         _check_labels(rows, start, iterations)
 
@@ -163,6 +169,20 @@ def _print_ratios(seconds, inertias):
                 f"{inertias[name] / inertias[side] - 1:+.1e}   {statistics.median(times):.2f} s",
                 flush=True,
             )
+
+
+def _print_speeds(seconds, products, iterations):
+    speeds = {name: [2e-9 * products * (iterations + PLAIN[name]) / time for time in seconds[name]] for name in PLAIN if name in seconds}
+    if "lloyd_plain" not in speeds:
+        return
+    print("\nspeed of lloyd_plain beside each that computes every distance: min / median / max over rounds")
+    for name, values in speeds.items():
+        ratios = sorted(own / other for own, other in zip(speeds["lloyd_plain"], values, strict=True))
+        print(
+            f"  {name:14}{ratios[0]:7.2f} /{statistics.median(ratios):6.2f} /{ratios[-1]:6.2f}   "
+            f"{statistics.median(values):.0f} GFLOP/s in {iterations + PLAIN[name]} passes",
+            flush=True,
+        )
 
 
 def _check_labels(rows, start, iterations):
