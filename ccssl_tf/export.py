@@ -22,7 +22,7 @@ from ccssl_tf import workdir as workdir_lib
 from ccssl_tf.data import manifest as manifest_lib
 from ccssl_tf.errors import FlagError
 from ccssl_tf.exported import load_run
-from ccssl_tf.models import backbone as backbone_lib
+from ccssl_tf.models import backbone_file
 
 RUN = flags.DEFINE_string("run", None, "Finished workdir of ccssl_tf.train that holds a backbone.keras.")
 OUTPUT_DIR = workdir_lib.directory_flag("output_dir", None, "Directory for saved_model/ and export.json.")
@@ -51,7 +51,7 @@ def export(run, output_dir, fold: bool = True):
             exported.verify(temporary)
         facts = exported.describe()
         made_by = json.loads((pathlib.Path(run) / "run.json").read_text())
-        provenance = dict(run=str(run), command=made_by["command"], inputs=made_by["inputs"], backbone=backbone_lib.describe(run))
+        provenance = dict(run=str(run), command=made_by["command"], inputs=made_by["inputs"], backbone=backbone_file.describe(run))
         manifest_lib.write_json(workdir.path / "export.json", dict(facts, provenance=provenance))
         workdir.finish(metrics=facts)
     print(f"saved  {workdir.path / 'saved_model'}  outputs {', '.join(facts['outputs'])}  images {facts['input']['shape']}", flush=True)

@@ -11,8 +11,8 @@ from ccssl_tf import workdir as workdir_lib
 from ccssl_tf.data import image_ops
 from ccssl_tf.downstream.detector import scores_and_boxes
 from ccssl_tf.errors import CorruptArtifactError, InputError
-from ccssl_tf.models import backbone as backbone_lib
-from ccssl_tf.models import fast_rcnn, fcn
+from ccssl_tf.models import backbone_file, fast_rcnn, fcn
+from ccssl_tf.models.backbone import Backbone
 from ccssl_tf.models.folding import fold_batch_normalization
 from ccssl_tf.models.heads import build_classifier, head_features
 
@@ -35,10 +35,10 @@ class Exported:
           CorruptArtifactError: its files are damaged, or merging changes its outputs.
         """
         run = _finished(run)
-        self.backbone, self.classifier = backbone_lib.load_backbone(run), None
+        self.backbone, self.classifier = backbone_file.load_backbone(run), None
         if (run / "classifier.keras").is_file():
-            self.classifier = backbone_lib.load_model(run / "classifier.keras")
-            self.backbone = next(layer for layer in self.classifier.layers if isinstance(layer, backbone_lib.Backbone))
+            self.classifier = backbone_file.load_model(run / "classifier.keras")
+            self.backbone = next(layer for layer in self.classifier.layers if isinstance(layer, Backbone))
         network = self.classifier or self.backbone
         self.side = network.input_shape[1]
         size = self.side or workdir_lib.read_flags(run).get("image_size")
@@ -127,8 +127,8 @@ class ExportedSegmenter(Exported):
     def __init__(self, run):
         """Loads the segmenter of the finished run in directory `run`; raises CorruptArtifactError when it is damaged."""
         run = _finished(run)
-        self.classifier = backbone_lib.load_model(run / fcn.FILE_NAME)
-        self.backbone = next(layer for layer in self.classifier.layers if isinstance(layer, backbone_lib.Backbone))
+        self.classifier = backbone_file.load_model(run / fcn.FILE_NAME)
+        self.backbone = next(layer for layer in self.classifier.layers if isinstance(layer, Backbone))
         self.side, self.is_folded = None, False
         flags_of_run = workdir_lib.read_flags(run)
         self.long_side = int(flags_of_run.get("fcn_long_side", 0))
@@ -162,8 +162,8 @@ class ExportedDetector(Exported):
     def __init__(self, run):
         """Loads the detector of the finished run in directory `run`; raises CorruptArtifactError when it is damaged."""
         run = _finished(run)
-        self.classifier = backbone_lib.load_model(run / fast_rcnn.FILE_NAME)
-        self.backbone = next(layer for layer in self.classifier.layers if isinstance(layer, backbone_lib.Backbone))
+        self.classifier = backbone_file.load_model(run / fast_rcnn.FILE_NAME)
+        self.backbone = next(layer for layer in self.classifier.layers if isinstance(layer, Backbone))
         self.classifier.backbone = self.backbone
         self.is_folded = False
         flags_of_run = workdir_lib.read_flags(run)

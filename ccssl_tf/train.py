@@ -18,8 +18,7 @@ from ccssl_tf import distribution, network_flags, optimizers, registry, stage_fl
 from ccssl_tf.data import pipeline, records
 from ccssl_tf.data.manifest import Manifest
 from ccssl_tf.errors import FlagError, InputError
-from ccssl_tf.models import backbone as backbone_lib
-from ccssl_tf.models import rescale
+from ccssl_tf.models import backbone_file, rescale
 from ccssl_tf.workdir import Workdir
 
 _TASK = flags.DEFINE_string("task", None, f"What to learn: {', '.join(registry.TASKS)}.")
@@ -105,11 +104,11 @@ def main():
                 fingerprints=dict(task=_TASK.value, data=data.fingerprint(task.train_split)),
             )
         if chief and task.trains_backbone:
-            backbone_lib.save_backbone(model.backbone, workdir.path)
+            backbone_file.save_backbone(model.backbone, workdir.path)
         if chief and task.saves_classifier:
-            backbone_lib.save_model(model, workdir.path / "classifier.keras")
+            backbone_file.save_model(model, workdir.path / "classifier.keras")
         if chief and task.model_file:
-            backbone_lib.save_model(model, workdir.path / task.model_file)
+            backbone_file.save_model(model, workdir.path / task.model_file)
         workdir.finish(metrics=dict(metrics, task=_TASK.value, backbone=model.backbone.name), timing=timing)
         # A worker that left earlier would look like one that died.
         distribution.wait_for_workers(strategy)

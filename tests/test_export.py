@@ -14,7 +14,7 @@ from ccssl_tf import export as export_cli
 from ccssl_tf.data import image_ops, records
 from ccssl_tf.errors import FlagError, InputError
 from ccssl_tf.models.alexnet import AlexNet
-from ccssl_tf.models.backbone import load_backbone, load_model, save_backbone
+from ccssl_tf.models.backbone_file import load_backbone, load_model, save_backbone
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from ccssl_tf.downstream.detector import Detector
 from ccssl_tf.errors import CorruptArtifactError, InputError
 from ccssl_tf.models import fast_rcnn, fcn
 from ccssl_tf.models.alexnet import AlexNet
-from ccssl_tf.models.backbone import save_backbone, save_model
+from ccssl_tf.models.backbone_file import save_backbone, save_model
 from ccssl_tf.models.heads import build_classifier
 
 SIZE = 32

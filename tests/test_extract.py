@@ -9,7 +9,7 @@ from ccssl_tf.data import records
 from ccssl_tf.errors import FlagError, InputError
 from ccssl_tf.features.endpoint import EndpointExtractor
 from ccssl_tf.models.alexnet import AlexNet
-from ccssl_tf.models.backbone import save_backbone
+from ccssl_tf.models.backbone_file import save_backbone
 
 SIZE = 32
 

@@ -13,10 +13,9 @@ from ccssl_tf import optimizers, registry, training
 from ccssl_tf.clustering.pseudo_labels import PseudoLabels, write_pseudo_labels
 from ccssl_tf.data.manifest import Manifest
 from ccssl_tf.errors import InputError
-from ccssl_tf.models import Application, save_backbone
-from ccssl_tf.models import backbone as backbone_lib
+from ccssl_tf.models import Application, backbone_file, save_backbone
 from ccssl_tf.models.alexnet import AlexNet
-from ccssl_tf.models.backbone import backbone_fingerprint
+from ccssl_tf.models.backbone_file import backbone_fingerprint
 from ccssl_tf.models.heads import build_classifier
 from ccssl_tf.task import Task
 
@@ -38,8 +37,8 @@ def small_flags(image_dir, tmp_path_factory):
     # A teacher that knows the pseudo-labels, wider than the students.
     teacher = build_classifier(AlexNet(stem="small", normalization="batch_norm", width_multiplier=0.1, fc_units=()), 4, 32)
     settings["teacher_backbone"] = str(tmp_path_factory.mktemp("teacher"))
-    backbone_lib.save_backbone(teacher.backbone, settings["teacher_backbone"])
-    backbone_lib.save_model(teacher, f"{settings['teacher_backbone']}/classifier.keras")
+    backbone_file.save_backbone(teacher.backbone, settings["teacher_backbone"])
+    backbone_file.save_model(teacher, f"{settings['teacher_backbone']}/classifier.keras")
     return settings
 
 

@@ -13,7 +13,7 @@ import tensorflow as tf
 from ccssl_tf import optimizers, training
 from ccssl_tf.errors import InputError, Interrupted
 from ccssl_tf.models.alexnet import AlexNet
-from ccssl_tf.models.backbone import backbone_fingerprint
+from ccssl_tf.models.backbone_file import backbone_fingerprint
 from ccssl_tf.pretext.jigsaw_pp import JigsawPP
 from ccssl_tf.pretext.permutations import permutation_set
 

@@ -16,9 +16,9 @@ import tensorflow as tf
 from ccssl_tf.data import manifest as manifest_lib
 from ccssl_tf.errors import CorruptArtifactError, InputError
 from ccssl_tf.features.endpoint import network_until, shortened
-from ccssl_tf.models import applications
-from ccssl_tf.models import backbone as backbone_lib
+from ccssl_tf.models import applications, backbone_file
 from ccssl_tf.models.application_weights import import_weights
+from ccssl_tf.models.backbone import Backbone
 from ccssl_tf.models.input_convention import image_side
 
 _TRUST = "a SavedModel is a program, which can read and write files as you can; give --trust_model if you trust who made it"
@@ -99,7 +99,7 @@ def _application(name, output, weights, width_multiplier):
         kind="keras.applications",
         call=_inference(network_until(network, output, "output")),
         output=output,
-        digest=backbone_lib.backbone_fingerprint(network),
+        digest=backbone_file.backbone_fingerprint(network),
         usual_size=applications.published_size(name),
         normalize=network.normalize,
         files={} if weights in ("random", "imagenet") else dict(weights=weights),
@@ -117,7 +117,7 @@ def _preset(model, output, weights):
         network = keras_hub.models.Backbone.from_preset(preset, load_weights=not weights)
         if weights and weights != "random":
             network.load_weights(weights)
-    except backbone_lib.LOADING_ERRORS as error:
+    except backbone_file.LOADING_ERRORS as error:
         raise InputError(f"--model={model}: cannot be opened ({_first_line(error)})") from error
     if len(network.inputs) != 1:
         raise InputError(f"--model={model}: takes {shortened(tensor.name for tensor in network.inputs)}; a network of images is needed")
@@ -130,7 +130,7 @@ def _preset(model, output, weights):
         kind="keras_hub",
         call=_inference(network_until(network, output, "output")),
         output=output,
-        digest=backbone_lib.network_fingerprint(network.get_config(), network.weights),
+        digest=backbone_file.network_fingerprint(network.get_config(), network.weights),
         image_size=image_side(f"--model={model}", tuple(network.inputs[0].shape)),
         usual_size=converter and converter.image_size and converter.image_size[0],
         normalize=converter and _conversion(converter),
@@ -154,7 +154,7 @@ def _conversion(converter):
 
 def _keras_file(path, output, trust):
     try:
-        network = backbone_lib.load_model(path, trust=trust)
+        network = backbone_file.load_model(path, trust=trust)
     except InputError as error:
         raise InputError(f"--model={error}" + ("" if trust else "; --trust_model lets a Lambda run")) from error
     if len(getattr(network, "inputs", None) or ()) != 1:
@@ -164,7 +164,7 @@ def _keras_file(path, output, trust):
         network = keras.Model(network.inputs, network.outputs)
     names = list(network.output if isinstance(network.output, dict) else network.output_names)
     output = output or _only(names, path)
-    ours = [part for part in (network, *network.layers) if isinstance(part, backbone_lib.Backbone)]
+    ours = [part for part in (network, *network.layers) if isinstance(part, Backbone)]
     return OpenedModel(
         kind="keras",
         call=_inference(network_until(network, output, "output")),
@@ -182,14 +182,15 @@ def _inference(network):
 
 def _saved_model(path, output, trust):
     if not (path / "saved_model.pb").is_file():
-        hint = "; a run of ours is given as --init_backbone, with --extractor=endpoint" if (path / backbone_lib.FILE_NAME).is_file() else ""
+        is_ours = (path / backbone_file.FILE_NAME).is_file()
+        hint = "; a run of ours is given as --init_backbone, with --extractor=endpoint" if is_ours else ""
         raise InputError(f"--model={path}: holds no saved_model.pb{hint}")
     if not trust:
         raise InputError(f"--model={path}: {_TRUST}")
     digest = _directory_digest(path)
     try:
         loaded = tf.saved_model.load(str(path))
-    except (tf.errors.OpError, *backbone_lib.LOADING_ERRORS) as error:
+    except (tf.errors.OpError, *backbone_file.LOADING_ERRORS) as error:
         raise CorruptArtifactError(f"--model={path}: cannot be loaded ({_first_line(error)})") from error
     functions = dict(loaded.signatures)
     if _SIGNATURE not in functions and len(functions) != 1:

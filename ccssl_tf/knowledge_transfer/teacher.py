@@ -12,8 +12,8 @@ import tensorflow as tf
 from absl import flags
 
 from ccssl_tf.errors import FlagError, InputError
-from ccssl_tf.models import backbone as backbone_lib
-from ccssl_tf.models.backbone import Backbone
+from ccssl_tf.models import backbone_file
+from ccssl_tf.models.backbone import Backbone, copy_convolutions
 
 _TEACHER = flags.DEFINE_string(
     "teacher_backbone",
@@ -47,14 +47,14 @@ def load_convolutions(path) -> Backbone:
       InputError: no backbone of ours there.
       CorruptArtifactError: a damaged one.
     """
-    network = backbone_lib.load_backbone(path)
+    network = backbone_file.load_backbone(path)
     config = network.get_config()
     wanted = {"fc_units": ()} if config.get("fc_units") else {}
     if config.get("stem") == "standard":
         wanted["conv1_stride"] = _WHOLE_IMAGE_STRIDE
     if wanted:
         convolutions = type(network).from_config({**config, **wanted})
-        backbone_lib.copy_convolutions(network, convolutions, str(path))
+        copy_convolutions(network, convolutions, str(path))
         convolutions.weights_from = network.weights_from
         network = convolutions
     network.trainable = False
@@ -75,14 +75,14 @@ def load_classifier(path, image_size: int) -> keras.Model:
             f"--teacher_backbone={path}: a network without logits (no {file.name} there); name a workdir of "
             "--task=cluster_classification or supervised"
         )
-    model = backbone_lib.load_model(file)
+    model = backbone_file.load_model(file)
     networks = [layer for layer in model.layers if isinstance(layer, Backbone)]
     if not networks or "logits" not in model.output_names:
         raise InputError(f"{file}: not a classifier of this project; name a workdir of --task=cluster_classification or supervised")
     if model.input_shape[1] != image_size:
         raise InputError(f"--image_size={image_size}: the teacher in {path} takes images of {model.input_shape[1]} pixels; give that size")
     model.backbone = networks[0]
-    model.backbone.weights_from = dict(fingerprint=backbone_lib.describe(file).get("fingerprint"))
+    model.backbone.weights_from = dict(fingerprint=backbone_file.describe(file).get("fingerprint"))
     model.trainable = False
     return model
 

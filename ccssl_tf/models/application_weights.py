@@ -10,7 +10,7 @@ import numpy as np
 from ccssl_tf.data import manifest as manifest_lib
 from ccssl_tf.errors import CorruptArtifactError, InputError
 from ccssl_tf.models import applications
-from ccssl_tf.models.backbone import LOADING_ERRORS
+from ccssl_tf.models.backbone_file import LOADING_ERRORS
 
 
 def import_weights(path, *, network: str, **arguments) -> applications.Application:

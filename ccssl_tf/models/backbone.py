@@ -1,22 +1,10 @@
-"""What every backbone shares: named endpoints, an input convention, and the file it travels in.
-
-A backbone travels as `backbone.keras` (registered classes, safe mode) beside `backbone.json` (architecture, input convention,
-endpoints, fingerprint, where its first weights came from).
-"""
-
-import hashlib
-import json
-import pathlib
-import re
-import zipfile
-import zlib
+"""What every backbone shares: named endpoints, an input convention, and convolutions that another of its architecture can start from."""
 
 import keras
 import numpy as np
 from absl import flags
 
-from ccssl_tf.data import manifest as manifest_lib
-from ccssl_tf.errors import CorruptArtifactError, FlagError, InputError
+from ccssl_tf.errors import FlagError, InputError
 from ccssl_tf.layers import PerExampleDropout
 from ccssl_tf.ops import color
 
@@ -47,12 +35,6 @@ COLORS = dict(
     lab_halves="2.55 (L - 50, a, b) of Lab; half of every layer's channels sees L only, the other half a and b only",
 )
 _LAB_SCALE = 2.55
-FILE_NAME = "backbone.keras"
-# What Keras, zipfile and HDF5 raise on damaged and foreign files.
-LOADING_ERRORS = (
-    *(ValueError, TypeError, LookupError, AttributeError, EOFError, OSError, RuntimeError),
-    *(zipfile.BadZipFile, zlib.error),
-)
 
 
 def fc_units_from_flags() -> tuple[int, int]:
@@ -166,117 +148,6 @@ class Backbone(keras.Model):
         return dict(type=type(self).__name__, kernels=kernels, **facts)
 
 
-def backbone_fingerprint(backbone: Backbone) -> str:
-    """Returns a SHA-256 (hex) of the architecture and every weight."""
-    return network_fingerprint(backbone.architecture(), backbone.weights)
-
-
-def network_fingerprint(architecture: dict, weights: list) -> str:
-    """Returns a SHA-256 (hex) of a network's configuration and its variables."""
-    digest = hashlib.sha256(manifest_lib.fingerprint_of(architecture).encode())
-    for weight in weights:
-        if "seed_generator" in weight.path:
-            continue
-        # A weight without a name is numbered by what the process made before.
-        digest.update(re.sub(r"/variable_\d+$", "/variable", weight.path).split("/", 1)[-1].encode())
-        digest.update(np.ascontiguousarray(keras.ops.convert_to_numpy(weight)).tobytes())
-    return digest.hexdigest()
-
-
-def save_model(model: keras.Model, path):
-    """Writes a model of registered layers as a `.keras` file, wholly or not at all."""
-    with manifest_lib.atomic_file(path) as temporary:
-        model.save(temporary)
-
-
-def load_model(path, trust: bool = False) -> keras.Model:
-    """Loads a model of registered layers from a `.keras` file; with `trust`, one that holds a program too.
-
-    Raises:
-      InputError: the file holds code (a Lambda) or classes that are neither Keras's nor ours.
-      CorruptArtifactError: it cannot be loaded for any other reason.
-    """
-    try:
-        return keras.saving.load_model(path, compile=False, safe_mode=not trust)
-    except LOADING_ERRORS as error:
-        foreign = _foreign_class(path)
-        if foreign:
-            raise InputError(
-                f"{path}: holds {foreign}; only models of Keras's and this project's layers are loaded, never programs of others"
-            ) from error
-        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        raise CorruptArtifactError(f"{path}: cannot be loaded ({first_line}); train it again") from error
-
-
-def _foreign_class(path) -> str | None:
-    """Names what makes the model in an undamaged file a program of someone else's; None where nothing does."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            pending = [json.loads(archive.read("config.json"))]
-    except LOADING_ERRORS:
-        return None
-    while pending:
-        node = pending.pop()
-        pending += node.values() if isinstance(node, dict) else node if isinstance(node, list) else []
-        if not isinstance(node, dict) or "class_name" not in node:
-            continue
-        name, package, registered = node["class_name"], str(node.get("module")), node.get("registered_name")
-        if name in ("Lambda", "__lambda__"):
-            return "a Lambda, which is a program,"
-        ours = package.split(".")[0] == "keras" or (package == "builtins" and name != "function")
-        known = ours or keras.saving.get_registered_object(registered) is not None
-        if "config" in node and "module" in node and not known:
-            return f"a {name}"
-    return None
-
-
-def save_backbone(backbone: Backbone, directory) -> str:
-    """Writes `backbone.keras` and `backbone.json` into `directory`; returns the fingerprint."""
-    directory = pathlib.Path(directory)
-    save_model(backbone, directory / FILE_NAME)
-    fingerprint = backbone_fingerprint(backbone)
-    manifest_lib.write_json(
-        directory / "backbone.json",
-        dict(
-            architecture=backbone.architecture(),
-            input=backbone.input_convention(),
-            endpoints=backbone.endpoint_names,
-            fingerprint=fingerprint,
-            weights_from=backbone.weights_from,
-        ),
-    )
-    return fingerprint
-
-
-def load_backbone(path, adopt=None) -> Backbone:
-    """Loads a backbone from a `backbone.keras` file or a work directory holding one.
-
-    Args:
-      path: of the file or directory.
-      adopt: (model, file) -> backbone, for a Keras model of somebody else's; None to refuse it.
-
-    Raises:
-      InputError: no such file, not a `.keras` file, or a model that is not one of our backbones.
-      CorruptArtifactError: the file is damaged, or its weights are not those that `backbone.json` beside it tells of.
-    """
-    path = pathlib.Path(path)
-    file = path / FILE_NAME if path.is_dir() else path
-    if not file.is_file():
-        raise InputError(f"{file}: no such file; name a finished training directory that has a {FILE_NAME}")
-    if file.suffix != ".keras":
-        raise InputError(f"{file}: not a .keras file; other formats come in through named importers (ccssl_tf/models/importers.py)")
-    model = load_model(file)
-    if not isinstance(model, Backbone):
-        if adopt:
-            return adopt(model, file)
-        raise InputError(f"{file}: holds a {type(model).__name__}, not a backbone of this project")
-    told, fingerprint = describe(file) if file.name == FILE_NAME else {}, backbone_fingerprint(model)
-    if told.get("fingerprint", fingerprint) != fingerprint:
-        raise CorruptArtifactError(f"{file}: its weights do not have the fingerprint in backbone.json; train it again")
-    model.weights_from = dict(file=str(file), fingerprint=fingerprint, weights_from=told.get("weights_from"))
-    return model
-
-
 def copy_convolutions(source: Backbone, target: Backbone, source_name: str, keep_fc: bool = False):
     """Copies the convolutional part (kernels, biases, normalisation) of `source` into `target`.
 
@@ -307,15 +178,3 @@ def _check_same_shape(layer, source, source_name):
         raise InputError(
             f"{source_name}: its {layer.name} is {theirs}, the network being built has {tuple(layer.kernel.shape)}; keep its --image_size"
         )
-
-
-def describe(path) -> dict:
-    """Returns the contents of `backbone.json` beside or in `path`, {} when there is none; CorruptArtifactError for a damaged one."""
-    path = pathlib.Path(path)
-    file = (path if path.is_dir() else path.parent) / "backbone.json"
-    if not file.is_file():
-        return {}
-    try:
-        return dict(json.loads(file.read_text()))
-    except (ValueError, TypeError) as error:
-        raise CorruptArtifactError(f"{file}: damaged ({error}); train it again") from error

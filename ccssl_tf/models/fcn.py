@@ -14,7 +14,8 @@ from keras import ops
 
 from ccssl_tf.errors import InputError
 from ccssl_tf.layers import CeilMaxPooling2D, PerExampleDropout
-from ccssl_tf.models.backbone import Backbone, copy_convolutions, load_model
+from ccssl_tf.models.backbone import Backbone, copy_convolutions
+from ccssl_tf.models.backbone_file import load_model
 from ccssl_tf.models.map_grid import Grid, endpoint_grids
 
 # Cells a side that fc6 sees: what the networks have of images of 227 and 224 pixels. Others have no fully connected layers.

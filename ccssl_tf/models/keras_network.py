@@ -18,6 +18,7 @@ import numpy as np
 from ccssl_tf.data import manifest as manifest_lib
 from ccssl_tf.errors import InputError
 from ccssl_tf.models import backbone as lib
+from ccssl_tf.models import backbone_file
 from ccssl_tf.models.input_convention import HOW_TO_SAY, InputConvention, image_side
 from ccssl_tf.models.staged_network import SEEN, StagedNetwork, check_colors, stages_of
 
@@ -92,7 +93,7 @@ def load_network(path, convention: InputConvention | None) -> lib.Backbone:
       InputError: no such file, a file with a program in it, a model without maps of RGB images, or the convention is missing.
       CorruptArtifactError: the file is damaged.
     """
-    return lib.load_backbone(path, adopt=functools.partial(adopt, convention=convention))
+    return backbone_file.load_backbone(path, adopt=functools.partial(adopt, convention=convention))
 
 
 def adopt(model: keras.Model, path, convention: InputConvention | None) -> KerasNetwork:
@@ -127,7 +128,7 @@ def adopt(model: keras.Model, path, convention: InputConvention | None) -> Keras
             layer.set_weights(flat.get_layer(layer.name).get_weights())
     except InputError:
         raise
-    except lib.LOADING_ERRORS as error:
+    except backbone_file.LOADING_ERRORS as error:
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:200]
         raise InputError(f"{path}: its layers cannot be rebuilt as a backbone ({reason})") from error
     network.weights_from = dict(file=str(path), sha256=manifest_lib.file_sha256(path), importer="keras")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ccssl_tf.models import backbone as backbone_lib
+from ccssl_tf.models import backbone_file
 from ccssl_tf.models.alexnet import AlexNet
 from ccssl_tf.models.heads import build_classifier
 from ccssl_tf.models.vgg16 import VGG16
@@ -17,8 +17,8 @@ def write_teacher(directory, backbone, num_classes=3, image_size=32):
         if "moving" in variable.name:
             variable.assign(random.uniform(0.5, 1.5, variable.shape))
     directory.mkdir(parents=True, exist_ok=True)
-    backbone_lib.save_backbone(backbone, directory)
-    backbone_lib.save_model(classifier, directory / "classifier.keras")
+    backbone_file.save_backbone(backbone, directory)
+    backbone_file.save_model(classifier, directory / "classifier.keras")
     return directory
 
 

@@ -9,7 +9,7 @@ from ccssl_tf.clustering.pseudo_labels import PseudoLabels, write_pseudo_labels
 from ccssl_tf.data.manifest import Manifest
 from ccssl_tf.errors import InputError
 from ccssl_tf.knowledge_transfer.attention_transfer import AttentionTransfer, attention_maps
-from ccssl_tf.models import backbone as backbone_lib
+from ccssl_tf.models import backbone_file
 from ccssl_tf.models.alexnet import AlexNet
 from ccssl_tf.pretext.context_encoder import ContextEncoder
 from ccssl_tf.pretext.jigsaw_pp import JigsawPP
@@ -73,7 +73,7 @@ def test_the_loss_is_the_base_tasks_and_the_attention_of_whole_images(image_dir,
     model = task.build_model(student)
     batch = next(iter(task.dataset("train", 16, True, (0, 0))))
     losses, metrics = task.loss(model, batch, training=False)
-    teacher = backbone_lib.load_backbone(vgg16_teacher)
+    teacher = backbone_file.load_backbone(vgg16_teacher)
     images = batch["image"].numpy()
     ours, theirs = (net(net.normalize(images), training=False) for net in (student, teacher))
     # The jigsaw's crop of a 32-pixel image has 30 pixels: pools round up.

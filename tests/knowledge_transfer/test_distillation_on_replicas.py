@@ -18,7 +18,7 @@ from absl.testing import flagsaver
 name, image_dir, teacher, workdir = sys.argv[1:]
 from ccssl_tf import optimizers, registry, training
 from ccssl_tf.distribution import make_strategy
-from ccssl_tf.models.backbone import load_backbone
+from ccssl_tf.models.backbone_file import load_backbone
 flags.FLAGS(["test"])
 settings = dict(data_dir=image_dir, teacher_backbone=teacher, image_size=32, width_multiplier=0.05, num_permutations=6)
 settings |= dict(permutations_per_image=2, tile_fc6_units=8, puzzle_fc7_units=8)

@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from ccssl_tf.errors import InputError
 from ccssl_tf.knowledge_transfer.feature_regression import FeatureRegression
-from ccssl_tf.models import backbone as backbone_lib
+from ccssl_tf.models import backbone_file
 from ccssl_tf.models.alexnet import AlexNet
 from ccssl_tf.models.vgg16 import VGG16
 
@@ -53,10 +53,10 @@ def test_equal_shapes_are_compared_channel_by_channel(image_dir, alexnet_teacher
     task = make_task(image_dir, alexnet_teacher)
     student = AlexNet(stem="small", normalization="batch_norm", width_multiplier=0.1, fc_units=())
     model = task.build_model(student)
-    compare_channel_by_channel(model, task, backbone_lib.load_backbone(alexnet_teacher))
+    compare_channel_by_channel(model, task, backbone_file.load_backbone(alexnet_teacher))
     batch = first_batch(task)
     losses, metrics = task.loss(model, batch, training=False)
-    teacher = backbone_lib.load_backbone(alexnet_teacher)
+    teacher = backbone_file.load_backbone(alexnet_teacher)
     ours, theirs = maps_of(student, batch["image"]), maps_of(teacher, batch["image"])
     expected = {}
     for name in ("conv4", "conv5"):
@@ -74,7 +74,7 @@ def test_equal_shapes_are_compared_channel_by_channel(image_dir, alexnet_teacher
 
 def test_the_teacher_itself_makes_no_error(image_dir, alexnet_teacher):
     task = make_task(image_dir, alexnet_teacher)
-    teacher = backbone_lib.load_backbone(alexnet_teacher)
+    teacher = backbone_file.load_backbone(alexnet_teacher)
     model = task.build_model(teacher)
     compare_channel_by_channel(model, task, teacher)
     np.testing.assert_allclose(task.loss(model, first_batch(task), training=False)[0], 0, atol=1e-6)
@@ -94,7 +94,7 @@ def test_unequal_shapes_go_through_the_learnt_map(image_dir, alexnet_teacher, vg
     model = task.build_model(student)
     batch = first_batch(task)
     losses, _ = task.loss(model, batch, training=False)
-    teacher = backbone_lib.load_backbone(path)
+    teacher = backbone_file.load_backbone(path)
     ours, theirs = maps_of(student, batch["image"])[own], maps_of(teacher, batch["image"])[other]
     mean, deviation = statistics(task, teacher, other)
     kernel, bias = (value.astype(np.float64) for value in model.get_layer(f"{own}_to_teacher").get_weights())
@@ -137,6 +137,6 @@ def test_statistics_are_measured_once_and_answering_the_mean_costs_one(image_dir
 def test_a_teacher_that_sees_nothing_is_refused(image_dir, tmp_path, small_alexnet):
     dead = small_alexnet()
     dead.get_layer("conv4_norm").gamma.assign(0 * dead.get_layer("conv4_norm").gamma)
-    backbone_lib.save_backbone(dead, tmp_path)
+    backbone_file.save_backbone(dead, tmp_path)
     with pytest.raises(InputError, match="its conv4 answers every image alike"):
         make_task(image_dir, tmp_path).build_model(small_alexnet())

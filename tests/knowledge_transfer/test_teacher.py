@@ -7,14 +7,14 @@ from absl.testing import flagsaver
 
 from ccssl_tf.errors import CorruptArtifactError, FlagError, InputError
 from ccssl_tf.knowledge_transfer import teacher
-from ccssl_tf.models import backbone as backbone_lib
+from ccssl_tf.models import backbone_file
 from ccssl_tf.models.alexnet import AlexNet
 
 IMAGES = np.random.default_rng(0).integers(0, 256, [2, 32, 32, 3], np.uint8)
 
 
 def test_it_is_frozen_in_inference_mode_and_gives_no_gradient(alexnet_teacher):
-    network, trained = teacher.load_convolutions(alexnet_teacher), backbone_lib.load_backbone(alexnet_teacher)
+    network, trained = teacher.load_convolutions(alexnet_teacher), backbone_file.load_backbone(alexnet_teacher)
     assert not network.trainable_variables
     before = [variable.numpy() for variable in network.variables]
     images = tf.Variable(IMAGES.astype(np.float32))
@@ -31,7 +31,7 @@ def test_it_is_frozen_in_inference_mode_and_gives_no_gradient(alexnet_teacher):
 
 
 def test_facts_name_the_network_and_the_fingerprint_of_its_file(alexnet_teacher):
-    expected = dict(teacher=dict(network="AlexNet", fingerprint=backbone_lib.describe(alexnet_teacher)["fingerprint"]))
+    expected = dict(teacher=dict(network="AlexNet", fingerprint=backbone_file.describe(alexnet_teacher)["fingerprint"]))
     assert teacher.facts(teacher.load_convolutions(alexnet_teacher)) == expected
     assert teacher.facts(teacher.load_convolutions(alexnet_teacher / "backbone.keras")) == expected
     assert teacher.facts(teacher.load_classifier(alexnet_teacher, 32)) == expected
@@ -40,12 +40,12 @@ def test_facts_name_the_network_and_the_fingerprint_of_its_file(alexnet_teacher)
 def test_a_full_size_network_is_asked_about_images_of_any_size_at_stride_4(tmp_path):
     """Though it was trained with fully connected layers, or with stride 2 on tiles."""
     trained = AlexNet(normalization="none", width_multiplier=0.1, fc_units=(8, 8), image_size=131, conv1_stride=2)
-    backbone_lib.save_backbone(trained, tmp_path)
+    backbone_file.save_backbone(trained, tmp_path)
     network = teacher.load_convolutions(tmp_path)
     assert network.endpoint_names == ["conv1", "conv2", "conv3", "conv4", "conv5", "pool5"]
     assert network(np.zeros([1, 227, 227, 3], np.float32))["conv4"].shape[1:3] == (13, 13)
     np.testing.assert_array_equal(network.get_layer("conv3").kernel, trained.get_layer("conv3").kernel)
-    assert teacher.facts(network)["teacher"]["fingerprint"] == backbone_lib.describe(tmp_path)["fingerprint"]
+    assert teacher.facts(network)["teacher"]["fingerprint"] == backbone_file.describe(tmp_path)["fingerprint"]
 
 
 def test_a_teacher_that_is_not_there_is_refused(tmp_path):

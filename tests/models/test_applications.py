@@ -15,7 +15,8 @@ from ccssl_tf.layers.per_example_dropout import per_example_seeds
 from ccssl_tf.models import Application, load_backbone, save_backbone
 from ccssl_tf.models import applications as lib
 from ccssl_tf.models.application_weights import import_weights
-from ccssl_tf.models.backbone import backbone_fingerprint, copy_convolutions
+from ccssl_tf.models.backbone import copy_convolutions
+from ccssl_tf.models.backbone_file import backbone_fingerprint
 from ccssl_tf.models.heads import build_classifier
 
 TINY = dict(network="MobileNetV2", width_multiplier=0.1)

@@ -6,7 +6,7 @@ import pytest
 
 from ccssl_tf.errors import InputError
 from ccssl_tf.models import VGG16, AlexNet
-from ccssl_tf.models.backbone import load_model, save_model
+from ccssl_tf.models.backbone_file import load_model, save_model
 from ccssl_tf.models.fast_rcnn import build_fast_rcnn, endpoint_stride
 
 MEANS, DEVIATIONS = np.arange(12).reshape(3, 4) / 10, np.full([3, 4], 0.2)

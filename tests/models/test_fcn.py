@@ -8,7 +8,7 @@ from ccssl_tf.errors import InputError
 from ccssl_tf.models import Application, save_backbone
 from ccssl_tf.models import fcn as lib
 from ccssl_tf.models.alexnet import AlexNet
-from ccssl_tf.models.backbone import load_model, save_model
+from ccssl_tf.models.backbone_file import load_model, save_model
 from ccssl_tf.models.map_grid import Grid, endpoint_grids
 from ccssl_tf.models.vgg16 import VGG16
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from ccssl_tf.models import VGG16, AlexNet
-from ccssl_tf.models.backbone import save_model
+from ccssl_tf.models.backbone_file import save_model
 from ccssl_tf.models.heads import build_classifier, head_features
 
 BACKBONES = {

@@ -9,7 +9,8 @@ import pytest
 from ccssl_tf.data.manifest import file_sha256
 from ccssl_tf.errors import FlagError, InputError
 from ccssl_tf.models import AlexNet, KerasNetwork, load_backbone, save_backbone
-from ccssl_tf.models.backbone import backbone_fingerprint, copy_convolutions, save_model
+from ccssl_tf.models.backbone import copy_convolutions
+from ccssl_tf.models.backbone_file import backbone_fingerprint, save_model
 from ccssl_tf.models.heads import build_classifier
 from ccssl_tf.models.input_convention import InputConvention
 from ccssl_tf.models.keras_network import load_network
