@@ -35,7 +35,8 @@ class TileGeometry:
     def for_image_size(cls, image_size: int) -> "TileGeometry":
         """Scales the paper's 255 (256 short side, 85 cells, 64 tiles, offsets 0..18 plus 0..2) to `image_size`.
 
-        Below 128 pixels the cell is 5/4 of the tile (64 pixels: crop 60, cells 20, tiles 16), which leaves a margin to crop from.
+        Below 128 pixels the cell is 5/4 of the tile (64 pixels: crop 60, cells 20, tiles 16), which leaves a margin to crop from, or a
+        third of the image where that is less.
 
         Raises:
           InputError: tiles would be smaller than 8 pixels.
@@ -44,7 +45,7 @@ class TileGeometry:
         if tile < 8:
             raise InputError(f"--image_size={image_size}: too small for a 3x3 puzzle of 8-pixel tiles; use 32 or more")
         small = image_size < SMALL_IMAGE_SIZE
-        cell = tile * 5 // 4 if small else image_size // 3
+        cell = min(tile * 5 // 4, image_size // 3) if small else image_size // 3
         room = cell - tile
         channel_jitter = max(1, round(room * 2 / 21))
         return cls(
