@@ -14,7 +14,8 @@ _MOST_CLASSES = 1_000_000
 def read_list(path, names: Collection[bytes]) -> dict[bytes, str | None]:
     """Reads a list of images.
 
-    In text the label follows a tab or the last blank; a line that is a file's name as it stands has none.
+    In text the label follows a tab or the last blank; a line that is a file's name as it stands has none. Labels that are not UTF-8 are
+    escaped, as the names of class folders are.
 
     Args:
       path: the list; csv when it is called so.
@@ -59,7 +60,8 @@ def _csv_rows(path):
                     raise InputError(
                         f"--list={path}: line {reader.line_num}: expected {len(reader.fieldnames)} fields, a filename first of all"
                     )
-                yield reader.line_num, row["filename"].encode("utf-8", "surrogateescape"), (row.get("label") or "").strip() or None
+                name, label = (value.encode("utf-8", "surrogateescape") for value in (row["filename"], row.get("label") or ""))
+                yield reader.line_num, name, printable(label.strip()) or None
     except csv.Error as error:
         raise InputError(f"--list={path}: line {reader.line_num}: no csv ({error})") from error
 
@@ -76,7 +78,7 @@ def _text_rows(path, names):
             if name.removeprefix(b"./") not in names and blank in name:
                 name, _, label = name.rpartition(blank)
                 name = name.rstrip()
-            yield number, name, label.decode("utf-8", "replace") or None
+            yield number, name, printable(label) or None
 
 
 def number_labels(labels: dict[bytes, str], classes: list[str] | None) -> tuple[list[str], dict[str, int]]:

@@ -39,6 +39,15 @@ def test_csv(tmp_path, content, expected):
 
 
 @pytest.mark.parametrize(
+    "name, content", [("list.txt", b"a.jpg caf\xe9\nx/d caf\xe8\n"), ("list.csv", b"filename,label\na.jpg,caf\xe9\nx/d,caf\xe8\n")]
+)
+def test_labels_that_are_not_utf8_stay_apart_and_can_be_written(tmp_path, name, content):
+    labels = _read(tmp_path, content, name)
+    assert labels == {b"a.jpg": r"caf\udce9", b"x/d": r"caf\udce8"}
+    assert all(label.encode() for label in labels.values())
+
+
+@pytest.mark.parametrize(
     "name, content, message",
     [
         (
