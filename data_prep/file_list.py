@@ -1,5 +1,6 @@
 """A list of images, and perhaps their labels: text with a line `path[ label]` an image, or csv with the header `filename[,label]`."""
 
+import codecs
 import csv
 import pathlib
 from collections.abc import Collection
@@ -69,7 +70,7 @@ def _csv_rows(path):
 def _text_rows(path, names):
     with open(path, "rb") as file:
         for number, line in enumerate(file, 1):
-            line = line.rstrip(b"\r\n")
+            line = line.removeprefix(codecs.BOM_UTF8 if number == 1 else b"").rstrip(b"\r\n")
             stripped = line.strip()
             if not stripped:
                 continue

@@ -142,7 +142,7 @@ def _with_val(source, items, val_fraction, seed):
 def read_classes(path) -> list[str]:
     """Reads class names, one a line; raises InputError where there are none or one comes twice."""
     try:
-        names = [line.strip() for line in pathlib.Path(path).read_text(encoding="utf-8").splitlines() if line.strip()]
+        names = [line.strip() for line in pathlib.Path(path).read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except (FileNotFoundError, IsADirectoryError, UnicodeDecodeError) as error:
         raise InputError(f"--classes={path}: not a readable list of class names ({error})") from error
     twice = next((name for name, count in Counter(names).items() if count > 1), None)

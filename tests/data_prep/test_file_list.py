@@ -18,8 +18,9 @@ def _read(tmp_path, content, name="list.txt"):
         (b"a.jpg cat\r\nx/b c.jpg  dog \n", {b"a.jpg": "cat", b"x/b c.jpg": "dog"}),
         (b"./a.jpg\tblack cat\n\xff\xe9.jpg\tcaf\xc3\xa9\n", {b"a.jpg": "black cat", b"\xff\xe9.jpg": "café"}),
         (b" g.jpg\n", {b" g.jpg": None}),
+        (b"\xef\xbb\xbfa.jpg 1\r\nx/d 2\r\n", {b"a.jpg": "1", b"x/d": "2"}),
     ],
-    ids=["names", "labels", "tabs", "leading blank"],
+    ids=["names", "labels", "tabs", "leading blank", "byte order mark"],
 )
 def test_text(tmp_path, content, expected):
     assert _read(tmp_path, content) == expected

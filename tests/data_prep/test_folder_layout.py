@@ -70,7 +70,7 @@ def test_classes_without_training_images_are_refused(tmp_path):
 
 def test_the_class_list_fixes_the_numbers(tmp_path):
     _tree(tmp_path, ["b/1.jpg", "a/2.jpg"])
-    (tmp_path / "classes.txt").write_text("c\nb\n\na\n")
+    (tmp_path / "classes.txt").write_bytes(b"\xef\xbb\xbfc\r\nb\r\n\r\na\r\n")  # As Windows writes it.
     classes = folder_layout.read_classes(tmp_path / "classes.txt")
     image_set = folder_layout.list_images(tmp_path, **{**DEFAULTS, "classes": classes})
     assert (image_set.class_names, _names(image_set)["train"]) == (["c", "b", "a"], {"a/2.jpg": 2, "b/1.jpg": 1})
