@@ -43,8 +43,8 @@ def validation_classes(source: pathlib.Path, names: list[bytes], wnids: list[str
         if ground_truth is None:
             raise InputError(f"{source}: --ground_truth_ids=synsets, but there is no {GROUND_TRUTH}")
         synsets = _find(source, "synsets.txt")
-        order = dict(enumerate(synsets.read_text().split(), 1)) if synsets else dict(enumerate(wnids, 1))
-        found[ground_truth.name] = _from_ground_truth(ground_truth.read_text(), ground_truth, order, names)
+        order = dict(enumerate(synsets.read_text("utf-8", "replace").split(), 1)) if synsets else dict(enumerate(wnids, 1))
+        found[ground_truth.name] = _from_ground_truth(ground_truth.read_text("utf-8", "replace"), ground_truth, order, names)
     meta, truth_text = _devkit(source, ground_truth)
     if meta is not None:
         found["meta.mat"] = _from_ground_truth(truth_text, GROUND_TRUTH, _ids_of(meta), names)
@@ -87,7 +87,7 @@ def read_words(source: pathlib.Path, wnids: list[str]) -> list[str] | None:
     path = _find(source, "words.txt")
     if path is None:
         return None
-    words = dict(line.split("\t", 1) for line in path.read_text(encoding="utf-8").splitlines() if "\t" in line)
+    words = dict(line.split("\t", 1) for line in path.read_text("utf-8", "replace").splitlines() if "\t" in line)
     return [words.get(wnid, "") for wnid in wnids]
 
 
@@ -111,7 +111,7 @@ def _devkit(source, ground_truth):
     meta = _find(source, "meta.mat", f"{DEVKIT}/data/meta.mat")
     if meta is None or ground_truth is None:
         return None, None
-    return meta.read_bytes(), ground_truth.read_text()
+    return meta.read_bytes(), ground_truth.read_text("utf-8", "replace")
 
 
 def _member(archive, name):
@@ -164,7 +164,7 @@ def _from_val_txt(path, wnids):
 def _from_csv(path):
     """Reads `name,wnid` and Kaggle's `name without suffix,wnid x y x y ...`."""
     classes = {}
-    with open(path, newline="", encoding="utf-8") as file:
+    with open(path, newline="", encoding="utf-8", errors="replace") as file:
         for row in csv.reader(file):
             if len(row) < 2 or not re.match(r"n\d{8}\b", row[1]):
                 continue  # The header.

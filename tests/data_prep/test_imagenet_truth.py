@@ -99,6 +99,8 @@ def test_without_any_truth_there_are_no_classes(tmp_path, capsys):
         ({"val.txt": _val_txt(), "val_labels.csv": _csv([2, 0, 1, 0])}, "disagree about 1 images, the first ILSVRC2012_val_00000004"),
         ({"meta.mat": _meta(), GROUND_TRUTH: b"2\n3\n"}, "2 lines for 4 images"),
         ({"meta.mat": _meta(), GROUND_TRUTH: b"2\n3\n7\n1\n"}, "not one known class number a line"),
+        ({"meta.mat": _meta(), GROUND_TRUTH: "2\n3\n1\n1\n".encode("utf-16")}, "not one known class number a line"),
+        ({"val_labels.csv": _csv().decode().encode("utf-16")}, "no class for 4 images"),
         ({"meta.mat": b"no mat", GROUND_TRUTH: _ground_truth(DEVKIT_IDS)}, "meta.mat"),
         ({"ILSVRC2012_devkit_t12.tar.gz": _packed(KIT)[:200]}, "not a whole archive"),
         ({"ILSVRC2012_devkit_t12.tar.gz": _packed({"readme": b""})}, "holds no meta.mat"),
@@ -111,5 +113,5 @@ def test_truths_that_do_not_fit_are_refused(tmp_path, files, message):
 
 def test_words_follow_the_classes(tmp_path):
     assert read_words(tmp_path, WNIDS) is None
-    (tmp_path / "words.txt").write_text("n00000001\tone, uno\nn00000003\tthree\n")
-    assert read_words(tmp_path, WNIDS) == ["one, uno", "", "three"]
+    (tmp_path / "words.txt").write_bytes(b"n00000001\tone, uno\nn00000003\tcaf\xe9\n")
+    assert read_words(tmp_path, WNIDS) == ["one, uno", "", "caf\ufffd"]
