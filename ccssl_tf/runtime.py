@@ -114,7 +114,14 @@ def _report(message: str, code: int) -> int:
 
 
 def _parse(argv):
-    rest = flags.FLAGS(argv, known_only=False)
+    for argument in argv[1:]:
+        # Odd bytes arrive as surrogates, which can neither be printed nor written into flags.txt.
+        if argument.encode(errors="ignore").decode() != argument:
+            raise FlagError(f"{ascii(argument)}: is not UTF-8; give the file or directory another name")
+    try:
+        rest = flags.FLAGS(argv, known_only=False)
+    except UnicodeDecodeError as error:
+        raise FlagError(f"a --flagfile is not UTF-8 ({error}); save it so") from error
     if rest[1:]:
         raise FlagError(f"unexpected argument {rest[1]!r}; flags are written --name=value")
     for argument in argv[1:]:

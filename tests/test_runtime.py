@@ -162,6 +162,7 @@ def test_success_is_zero(capsys):
         (["--sede=1"], "sede"),
         (["--flagfile=no_such_file"], "no_such_file"),
         (["--flagfile="], "flagfile"),
+        (["--output_dir=caf\udce9"], r"caf\udce9"),
     ],
 )
 def test_flag_errors_are_one_line_with_code_1(arguments, named, capsys):
@@ -169,6 +170,12 @@ def test_flag_errors_are_one_line_with_code_1(arguments, named, capsys):
     assert runtime.run_command(lambda: ran.append(1), "Appends.", ["program", *arguments]) == 1
     assert named in one_line(capsys.readouterr().err)
     assert not ran
+
+
+def test_a_flagfile_that_is_not_utf8_is_a_flag_error(tmp_path, capsys):
+    (tmp_path / "latin1").write_bytes(b"# Pr\xfcfung\n--seed=1\n")
+    assert runtime.run_command(lambda: None, "Appends.", ["program", f"--flagfile={tmp_path / 'latin1'}"]) == 1
+    assert "--flagfile is not UTF-8" in one_line(capsys.readouterr().err)
 
 
 def test_a_value_may_end_with_an_equals_sign(capsys, monkeypatch):
