@@ -2,6 +2,8 @@
 
 import json
 import pathlib
+import re
+import shutil
 
 import tensorflow as tf
 
@@ -9,6 +11,8 @@ from ccssl_tf.data import manifest as manifest_lib
 from ccssl_tf.errors import CorruptArtifactError, InputError
 
 _FINGERPRINTS = "fingerprints/.ATTRIBUTES/VARIABLE_VALUE"
+# Index, data and history of a step, and the directory TensorFlow puts parts together in.
+_FILE = re.compile(r"(?:ckpt|history)-(\d+)(?:\.|_temp)")
 
 
 class Checkpoints:
@@ -33,23 +37,32 @@ class Checkpoints:
             step=self.step,
             fingerprints=tf.Variable(self._fingerprints),
         )
-        self._manager = tf.train.CheckpointManager(self._checkpoint, str(self._directory), max_to_keep=2)
 
     def _history_file(self, step):
         return self._directory / f"history-{step}.json"
 
+    def _prefix(self, step):
+        return str(self._directory / f"ckpt-{step}")
+
+    def _steps(self):
+        """The steps there are checkpoints of, the newest first; a checkpoint's index is written last."""
+        return sorted((int(path.stem.rsplit("-", 1)[1]) for path in self._directory.glob("ckpt-*.index")), reverse=True)
+
     def save(self, history: dict):
-        """Writes a checkpoint of the present step with `history` (JSON) beside it, and removes histories of older ones."""
+        """Writes a checkpoint of the present step with `history` (JSON) beside it, and removes all but the last two."""
         if not self._writes:
             return
         step = int(self.step.numpy())
         self._directory.mkdir(parents=True, exist_ok=True)
         manifest_lib.write_json(self._history_file(step), history)
-        self._manager.save(checkpoint_number=step)
-        kept = {self._history_file(path.rsplit("-", 1)[1]).name for path in self._manager.checkpoints}
-        for path in self._directory.glob("history-*.json"):
-            if path.name not in kept:
-                path.unlink()
+        self._checkpoint.write(self._prefix(step))
+        # For tf.train.latest_checkpoint; here the checkpoints themselves are looked for.
+        manifest_lib.write_bytes(self._directory / "checkpoint", f'model_checkpoint_path: "ckpt-{step}"\n'.encode())
+        kept = self._steps()[:2]
+        # What a killed run has left goes, too. An index goes first: without it there is no checkpoint.
+        found = [(path, _FILE.match(path.name)) for path in self._directory.iterdir()]
+        for path in sorted((path for path, ours in found if ours and int(ours[1]) not in kept), key=lambda path: path.suffix != ".index"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def restore(self) -> dict | None:
         """Restores the newest readable checkpoint and returns its history; None when there is none.
@@ -60,16 +73,16 @@ class Checkpoints:
         """
         if self._writes:
             manifest_lib.sweep_temporary_files(self._directory)
-        candidates = sorted(self._directory.glob("ckpt-*.index"), key=lambda path: int(path.stem.rsplit("-", 1)[1]), reverse=True)
-        for index in candidates:
-            prefix = str(index.with_suffix(""))
+        candidates = self._steps()
+        for step in candidates:
+            prefix = self._prefix(step)
             try:
                 found = tf.train.load_checkpoint(prefix).get_tensor(_FINGERPRINTS).decode()
                 if found != self._fingerprints:
                     raise InputError(_difference(self._directory, json.loads(found), json.loads(self._fingerprints)))
-                self._checkpoint.restore(prefix).assert_existing_objects_matched()
-                return json.loads(self._history_file(int(self.step.numpy())).read_text())
-            except (tf.errors.OpError, IndexError, AssertionError, OSError, json.JSONDecodeError) as error:
+                self._checkpoint.read(prefix).assert_existing_objects_matched().expect_partial()
+                return json.loads(self._history_file(step).read_text())
+            except (tf.errors.OpError, IndexError, AssertionError, OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
                 print(f"warning: {prefix}: unreadable ({type(error).__name__}); trying the one before", flush=True)
         if candidates:
             raise CorruptArtifactError(f"{self._directory}: no checkpoint can be read; delete the directory to start again")

@@ -5,6 +5,7 @@ import json
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from ccssl_tf.checkpointing import Checkpoints
 from ccssl_tf.errors import CorruptArtifactError, InputError
@@ -46,6 +47,31 @@ def test_only_the_last_two_are_kept(tmp_path):
     assert sorted(path.name for path in tmp_path.glob("history-*")) == ["history-3.json", "history-4.json"]
 
 
+def test_what_a_killed_run_left_goes_with_the_next_checkpoint(tmp_path):
+    model, optimizer, checkpoints = build(tmp_path)
+    advance(model, optimizer, checkpoints, 1)
+    state = (tmp_path / "checkpoint").read_bytes()
+    advance(model, optimizer, checkpoints, 2)
+    (tmp_path / "checkpoint").write_bytes(state)  # Killed before it was written,
+    (tmp_path / "ckpt-3.data-00000-of-00001").write_bytes(b"x")  # before an index was,
+    (tmp_path / "ckpt-3_temp").mkdir()  # and in the middle of the data.
+    again = build(tmp_path)
+    assert again[2].restore() == dict(steps=[0, 1, 2])
+    for step in (4, 5):
+        advance(*again, step)
+        older = 2 if step == 4 else 4
+        files = [f"{name}-{number}" for name in ("ckpt", "history") for number in (older, step)]
+        assert sorted({path.name.split(".")[0] for path in tmp_path.iterdir()} - {"checkpoint"}) == files
+        assert tf.train.latest_checkpoint(tmp_path) == f"{tmp_path}/ckpt-{step}"
+
+
+@pytest.mark.parametrize("content", [b"", b"\0\xff"])
+def test_the_file_that_names_the_newest_is_not_needed(tmp_path, content):
+    advance(*build(tmp_path), 1)
+    (tmp_path / "checkpoint").write_bytes(content)
+    assert build(tmp_path)[2].restore() == dict(steps=[0, 1])
+
+
 def test_nothing_there_is_a_fresh_start(tmp_path):
     assert build(tmp_path / "none")[2].restore() is None
 
@@ -61,11 +87,13 @@ def damage(path, how):
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     elif how == "empty":
         path.write_bytes(b"")
+    elif how == "other bytes":
+        path.write_bytes(b"\xff" * path.stat().st_size)
     else:
         path.unlink()
 
 
-@pytest.mark.parametrize("how", ["cut", "empty", "missing"])
+@pytest.mark.parametrize("how", ["cut", "empty", "other bytes", "missing"])
 @pytest.mark.parametrize("pattern", ["ckpt-2.data*", "ckpt-2.index", "history-2.json"])
 def test_a_damaged_newest_one_falls_back(tmp_path, how, pattern):
     model, optimizer, checkpoints = build(tmp_path)
