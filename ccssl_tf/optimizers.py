@@ -68,10 +68,11 @@ def add_decay(optimizer, gradients, variables, weight_decay: float, decay_biases
       weight_decay: of each replica a share, as of the gradients.
       decay_biases: whether biases decay.
     """
+    # Separable convolutions have a depthwise_kernel and a pointwise_kernel.
     names = ("kernel", "bias") if decay_biases else ("kernel",)
     factor = optimizer.scale_loss(tf.constant(weight_decay, tf.float32))
     return [
-        gradient + factor * variable if weight_decay and variable.name in names else gradient
+        gradient + factor * variable if weight_decay and variable.name.endswith(names) else gradient
         for gradient, variable in zip(gradients, variables, strict=True)
     ]
 

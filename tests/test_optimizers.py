@@ -28,6 +28,16 @@ def test_decay_is_caffes(scaled, biases):
     np.testing.assert_allclose(bias, 1 + 0.3 * scale * layer.bias.numpy() * biases, rtol=1e-6)
 
 
+def test_both_kernels_of_a_separable_convolution_decay():
+    layer = keras.layers.SeparableConv2D(4, 3)
+    layer.build((None, 8, 8, 3))
+    gradients = [tf.zeros(variable.shape) for variable in layer.trainable_variables]
+    decayed = optimizers.add_decay(keras.optimizers.SGD(), gradients, layer.trainable_variables, 0.5)
+    for gradient, variable in zip(decayed[:2], [layer.depthwise_kernel, layer.pointwise_kernel], strict=True):
+        np.testing.assert_allclose(gradient, 0.5 * variable.numpy(), rtol=1e-6)
+    assert not decayed[2].numpy().any()
+
+
 def test_gradients_are_clipped_by_their_common_length():
     optimizer = optimizers.make_optimizer("sgd", 0.1)
     gradients = [tf.constant([3.0, 0.0]), tf.constant([[4.0]])]
