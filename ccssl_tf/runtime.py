@@ -46,12 +46,8 @@ def launch(main, description: str):
       main: called without arguments after the flags are parsed.
       description: first lines of `--help`.
     """
-
-    def stop(number, unused_frame):
-        raise Interrupted(f"stopped by {signal.Signals(number).name}; the same command continues where it was")
-
     # Long loops replace this by `stop_on_signal`; here it covers what comes before and after them.
-    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGTERM, _interrupt)
     if "TF_CONFIG" not in os.environ:
         sys.exit(run_command(main, description, sys.argv))
     try:
@@ -174,6 +170,25 @@ class Progress:
         print(f"{self._label}  {done}/{self._total} {self._unit}{shown}  {speed}  ETA {left}", flush=True)
 
 
+def _interrupt(number, unused_frame):
+    raise Interrupted(f"stopped by {signal.Signals(number).name}; the same command continues where it was")
+
+
+@contextlib.contextmanager
+def _handled_by(handler):
+    previous = {number: signal.signal(number, handler) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, before in previous.items():
+            signal.signal(number, before)
+
+
+def interrupted_by_signal():
+    """Lets SIGTERM and SIGINT end what is done inside where it is, with Interrupted: for work that is done again from its beginning."""
+    return _handled_by(_interrupt)
+
+
 @contextlib.contextmanager
 def stop_on_signal():
     """Yields a function that tells whether SIGTERM or SIGINT has arrived; a second signal ends the process at once."""
@@ -184,12 +199,8 @@ def stop_on_signal():
             os._exit(Interrupted.exit_code)
         received.append(number)
 
-    previous = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
+    with _handled_by(handle):
         yield lambda: bool(received)
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 def quiet_tensorflow():

@@ -1,5 +1,6 @@
 """The one training loop: every task, under every strategy, resumed exactly where it stopped."""
 
+import contextlib
 import math
 import pathlib
 import time
@@ -97,8 +98,18 @@ def train(
         checkpoints.step.assign(step)
         checkpoints.save(dict(history, pending={name: float(value) for name, value in pending.items()}))
 
+    def evaluate():
+        """Evaluates if it is time to and an interrupted run has not; a signal ends it at once, that to one of several workers after it."""
+        due = step == train_steps or (eval_steps and step and step % eval_steps == 0)
+        if not due or (history["evaluation"] and history["evaluation"][-1]["step"] == step):
+            return
+        alone = distribution.worker(strategy)[1] == 1
+        with clock.paused(), runtime.interrupted_by_signal() if alone else contextlib.nullcontext():
+            _evaluate(task, model, strategy, history, step)
+
     summaries = tf.summary.create_file_writer(str(workdir / "tensorboard")) if chief else tf.summary.create_noop_writer()
     with summaries.as_default(), runtime.stop_on_signal() as stopping:
+        evaluate()
         while step < train_steps:
             epoch, first_batch = divmod(step, steps_per_epoch)
             for batch in distribution.split_batches(task.dataset(task.train_split, batch_size, True, (seed, epoch), first_batch), strategy):
@@ -114,9 +125,12 @@ def train(
                     clock.tick(step)
                     training_log.write_scalars("train", record, step)
                     progress.update(step, rate_scale=batch_size, rate_unit="images", **record)
-                if eval_steps and step % eval_steps == 0 and step < train_steps:
-                    with clock.paused():
-                        _evaluate(task, model, strategy, history, step)
+                if step < train_steps:
+                    try:
+                        evaluate()
+                    except Interrupted:
+                        save()
+                        raise
                 if distribution.any_worker(stopping(), strategy):
                     save()
                     raise Interrupted(f"stopped by a signal at step {step}; the same command continues from there")
@@ -125,8 +139,7 @@ def train(
                         save()
                 if step >= train_steps:
                     break
-        if not history["evaluation"] or history["evaluation"][-1]["step"] != step:
-            _evaluate(task, model, strategy, history, step)
+        evaluate()
         if chief:
             training_log.draw(task, model, workdir, step)
     metrics = dict(

@@ -88,6 +88,30 @@ def interrupting_after(monkeypatch, steps):
     return counted
 
 
+@pytest.mark.parametrize("stop_at", [6, 10])
+def test_signal_ends_an_evaluation_at_once_and_the_next_run_makes_up_for_it(image_dir, tmp_path, monkeypatch, stop_at):
+    """Of detectors it takes hours; before, the signal was kept until its end, and after the last one forgotten."""
+    _, straight, _ = run(tiny_task(image_dir), tmp_path / "straight", 10, eval_steps=3)
+
+    def stopped(self, model):
+        if calls.append(None) or len(calls) == -(-stop_at // 3):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(20)
+        return dict(loss=1.0)
+
+    calls = []
+    monkeypatch.setattr(JigsawPP, "evaluate", stopped)
+    started = time.monotonic()
+    with pytest.raises(Interrupted, match="SIGTERM; the same command continues"):
+        run(tiny_task(image_dir), tmp_path / "broken", 10, eval_steps=3)
+    assert (tmp_path / "broken" / "checkpoints" / f"ckpt-{stop_at}.index").is_file()
+    assert time.monotonic() - started < 20
+    monkeypatch.undo()
+    _, resumed, _ = run(tiny_task(image_dir), tmp_path / "broken", 10, eval_steps=3)
+    assert [record["step"] for record in resumed["history"]["evaluation"]] == [3, 6, 9, 10]
+    assert (resumed["history"]["train"], resumed["evaluation"]) == (straight["history"]["train"], straight["evaluation"])
+
+
 def test_accumulation_equals_one_large_batch_without_batch_statistics(image_dir, tmp_path):
     results = []
     for parts in (1, 2):
