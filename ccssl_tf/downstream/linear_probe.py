@@ -84,6 +84,8 @@ class LinearProbe(Task):
         unknown = sorted(set(endpoints) - set(backbone.endpoint_names))
         if unknown:
             raise InputError(f"--probe_endpoints: no endpoint {unknown[0]}; there are {', '.join(backbone.endpoint_names)}")
+        if len(set(endpoints)) != len(endpoints):
+            raise FlagError(f"--probe_endpoints={','.join(endpoints)}: names a layer twice")
         grids = self.grids * len(endpoints) if len(self.grids) == 1 else self.grids
         if len(grids) != len(endpoints):
             raise FlagError(f"--probe_grids has {len(grids)} numbers for {len(endpoints)} layers; give one each, or one for all")

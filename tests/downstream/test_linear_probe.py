@@ -108,6 +108,8 @@ def test_refusals(image_dir, tmp_path):
     assert task.probed == dict.fromkeys(NAMES, 2)
     with pytest.raises(FlagError, match="--probe_grids has 2 numbers for 5 layers"):
         make_task(image_dir, grids=[2, 2]).build_model(backbone())
+    with pytest.raises(FlagError, match="--probe_endpoints=conv4,conv4: names a layer twice"):
+        make_task(image_dir, endpoints=["conv4", "conv4"], grids=[3, 2]).build_model(backbone())
     task = make_task(image_dir, cache_features=True, cache_memory_gb=1e-6)
     task.build_model(backbone())
     with pytest.raises(InputError, match="--nocache_features"):
