@@ -39,6 +39,8 @@ def main():
         f"{len(images.shards(_SPLIT.value))} shards",
         flush=True,
     )
+    if hasattr(extractor, "check"):
+        extractor.check(stage_flags.DATA_DIR.value, _SPLIT.value)
     if runtime.DRY_RUN.value:
         print(f"would write them into {stage_flags.WORKDIR.value}")
         return

@@ -24,6 +24,14 @@ def command(**values):
         extract.main()
 
 
+def test_a_dry_run_counts_the_rows_of_an_array(tmp_path, image_dir):
+    np.save(tmp_path / "few.npy", np.zeros([15, 2]))
+    settings = dict(extractor="external", features_file=tmp_path / "few.npy", data_dir=image_dir, split="val")
+    with pytest.raises(InputError, match="15 rows for the 16 images of split val"):
+        command(**settings, workdir=tmp_path / "out", dry_run=True)
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_command_uses_whole_image_stride_and_size(tmp_path, image_dir, capsys):
     tiles = tiny_backbone(stem="standard", normalization="lrn", conv1_stride=2, image_size=64)
     (tmp_path / "run").mkdir()

@@ -63,18 +63,23 @@ class ExternalExtractor:
         """Returns flag name -> path of what is read besides the images: the array."""
         return dict(features_file=str(self.path))
 
-    def batches(self, data_dir, split: str, shards: list[int]):
-        """Yields (index [n] int64, features [n, D] float32) for the images of the shards, in order.
-
-        Raises:
-          InputError: the array has more or fewer rows than the split images, or `filenames` says another order.
-        """
+    def check(self, data_dir, split: str):
+        """Raises InputError where the array has more or fewer rows than the split images."""
         images = manifest_lib.Manifest.read(data_dir, "images")
         if len(self._features) != images.num_examples(split):
             raise InputError(
                 f"{self.path}: {len(self._features)} rows for the {images.num_examples(split)} images of split {split} in {data_dir}; "
                 "one row for each image, in the order of image/index, is needed"
             )
+
+    def batches(self, data_dir, split: str, shards: list[int]):
+        """Yields (index [n] int64, features [n, D] float32) for the images of the shards, in order.
+
+        Raises:
+          InputError: the array has more or fewer rows than the split images, or `filenames` says another order.
+        """
+        self.check(data_dir, split)
+        images = manifest_lib.Manifest.read(data_dir, "images")
         for shard in shards:
             path = pathlib.Path(data_dir) / images.shards(split)[shard].name
             parsed = serialized_records(path).map(records.parse_image)
