@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -14,7 +15,8 @@ from ccssl_tf import export as export_cli
 from ccssl_tf.data import image_ops, records
 from ccssl_tf.errors import FlagError, InputError
 from ccssl_tf.models.alexnet import AlexNet
-from ccssl_tf.models.backbone_file import load_backbone, load_model, save_backbone
+from ccssl_tf.models.backbone_file import load_backbone, load_model, save_backbone, save_model
+from ccssl_tf.models.heads import build_classifier
 
 
 @pytest.fixture
@@ -53,6 +55,18 @@ def test_a_finished_export_is_left_alone_and_other_directories_are_refused(run, 
     (tmp_path / "other" / "mine.txt").write_text("")
     with pytest.raises(InputError, match="already holds something else"):
         export_cli.export(run, tmp_path / "other")
+
+
+def test_another_classifier_on_the_same_backbone_is_not_taken_for_the_exported_one(run, tmp_path):
+    """As --freeze=fc8 trains it: the fingerprint of the run is that of its backbone."""
+    for seed in (0, 1):
+        keras.utils.set_random_seed(seed)
+        save_model(build_classifier(load_backbone(run), 3, 32), run / "classifier.keras")
+        if not seed:
+            export_cli.export(run, tmp_path / "out")
+            export_cli.export(run, tmp_path / "out")
+    with pytest.raises(InputError, match="was made from another --classifier"):
+        export_cli.export(run, tmp_path / "out")
 
 
 def _trained(task, *arguments, workdir):
