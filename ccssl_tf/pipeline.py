@@ -242,6 +242,8 @@ def main():
         commands_lib.check_flags(commands)
         print("every command's flags are valid; nothing was run or written")
         return
+    if pathlib.Path(WORKDIR.value).is_file():
+        raise InputError(f"--workdir={WORKDIR.value}: is a file; name a directory")
     pathlib.Path(WORKDIR.value).mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     with workdir_lib.locked(WORKDIR.value):

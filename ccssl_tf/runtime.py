@@ -25,7 +25,7 @@ DRY_RUN = flags.DEFINE_bool("dry_run", False, "Check the flags and inputs, print
 _NO_RESOURCE = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO}
 )
-_BAD_PATH = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP})
+_BAD_PATH = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP})
 # Type of a TensorFlow error, part of its message, what to report, exit code.
 _TENSORFLOW_ERRORS = (
     ("ResourceExhaustedError", "", "out of memory or disk: {}; use a smaller --batch_size or free space", 4),

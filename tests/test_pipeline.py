@@ -194,6 +194,12 @@ def test_dry_run_refuses_a_misspelt_flag(tmp_path):
     assert not (tmp_path / "w").exists()
 
 
+def test_a_file_is_no_workdir(tmp_path):
+    (tmp_path / "w").write_text("text")
+    found = run_pipeline(f"--workdir={tmp_path}/w", "--command=data_prep.shapes --output_dir={workdir}/data")
+    assert found.returncode == 2 and found.stderr == f"error: --workdir={tmp_path}/w: is a file; name a directory\n"
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signals_reach_the_child_and_end_with_75(tmp_path, number):
     process = subprocess.Popen(

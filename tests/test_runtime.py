@@ -116,6 +116,7 @@ def raising(error):
         (OSError(errno.ENOSPC, "No space left on device", "out/shard"), 4),
         (PermissionError(errno.EACCES, "Permission denied", "out/shard"), 4),
         (NotADirectoryError(errno.ENOTDIR, "Not a directory", "file/out"), 2),
+        (FileExistsError(errno.EEXIST, "File exists", "link/to/nothing"), 2),
         (OSError(errno.ENAMETOOLONG, "File name too long", "x" * 300), 2),
         (tf.errors.ResourceExhaustedError(None, None, "OOM when allocating\n more"), 4),
         (tf.errors.ResourceExhaustedError(None, None, ""), 4),
