@@ -162,11 +162,15 @@ def _run_stage(runner, command, label):
         return
     print(f"\n{label} {typed}", flush=True)
     _wait_until_free(command.directory)
+    aside = None
     if (command.directory / "run.json").is_file() and not workdir_lib.command_has_started(command.directory, command.line):
         aside = workdir_lib.set_aside(command.directory)
         print(f"{label} made before by another command line or from inputs that have changed since: kept as {aside}", flush=True)
     started = time.monotonic()
     code = runner.run(command)
+    if code and aside and not command.directory.exists():  # Refused before it wrote anything: so it replaces nothing.
+        aside.rename(command.directory)
+        print(f"{label} {aside} is {command.directory} again", flush=True)
     if runner.interrupted and code:
         raise Interrupted(f"interrupted in {typed}; the same command continues where it stopped")
     if code:

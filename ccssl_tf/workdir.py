@@ -234,23 +234,28 @@ def read_flags(directory) -> dict[str, str]:
 
 
 def command_is_done(directory, command: list[str]) -> bool:
-    """Whether `command` (module, then arguments) has finished in `directory` on inputs that have not changed since."""
+    """Whether `command` (module, then arguments), free flags aside, has finished in `directory` on inputs unchanged since."""
     return _is_record_of(pathlib.Path(directory) / "DONE", command)
 
 
 def command_has_started(directory, command: list[str]) -> bool:
-    """Whether `directory` is a run, finished or not, of `command` on inputs that have not changed since."""
+    """Whether `directory` is a run, finished or not, of `command`, free flags aside, on inputs that have not changed since."""
     return _is_record_of(pathlib.Path(directory) / "run.json", command)
 
 
 def _is_record_of(path, command):
     try:
         record = json.loads(path.read_text())
-        return record["command"] == command and all(
+        return _without_free_flags(record["command"]) == _without_free_flags(command) and all(
             input_fingerprint(value["path"]) == value["fingerprint"] for value in record["inputs"].values()
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
+
+
+def _without_free_flags(command):
+    """The command less what a run may be continued with other values of; a flagfile may hold anything, so it stays."""
+    return [word for word in command if word.lstrip("-").partition("=")[0] not in FREE_FLAGS - {"flagfile"}]
 
 
 def format_command(command: list[str]) -> str:

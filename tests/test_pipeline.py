@@ -90,6 +90,25 @@ def test_another_command_line_keeps_the_old_stage_aside_and_redoes_what_depends_
     assert f"kept as {tmp_path}/a.old-1" in capsys.readouterr().out
 
 
+def test_a_refused_command_leaves_the_old_stage_where_it_was(tmp_path, stages, monkeypatch):
+    pipeline.run_all(make_plan(tmp_path))
+    monkeypatch.setattr(pipeline.Runner, "run", lambda runner, command: 2)
+    with pytest.raises(CcsslError):
+        pipeline.run_all(make_plan(tmp_path, seed=1))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "data"]
+    assert "--seed=0" in json.loads((tmp_path / "a" / "run.json").read_text())["command"]
+
+
+def test_flags_of_place_and_speed_continue_a_stage(tmp_path, stages):
+    templates = [template + " --num_workers=1" for template in TEMPLATES]
+    stages.codes["data"] = 2
+    with pytest.raises(CcsslError):
+        pipeline.run_all(make_plan(tmp_path, templates))
+    del stages.codes["data"]
+    pipeline.run_all(make_plan(tmp_path, templates, settings=["num_workers=2"]))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "data"]
+
+
 def test_changed_images_redo_everything_after(tmp_path, stages):
     pipeline.run_all(make_plan(tmp_path))
     (tmp_path / "data" / "manifest.json").write_text(json.dumps(dict(fingerprint="other", info=dict(class_names=None))))

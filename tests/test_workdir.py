@@ -291,6 +291,8 @@ def test_commands_are_done_until_their_inputs_change(tmp_path, sample_flags, mon
         workdir.finish(metrics={})
     assert command_is_done(out, command)
     assert not command_is_done(out, [*command, "--seed=1"])
+    assert command_is_done(out, [*command, "--num_workers=3", "--checkpoint_steps=9"]), "place and speed are free"
+    assert not command_is_done(out, [*command, "--flagfile=other.flags"])
     make_input(source, "changed")
     assert not command_is_done(out, command) and not command_has_started(out, command)
     (source / "file.txt").unlink()
