@@ -1,7 +1,8 @@
 """Command lines as data: what `pipeline` reads from a flagfile, fills in, changes and checks before it runs anything.
 
 A command is written as it would be typed, without the `python -m`: `ccssl_tf.train --task=jigsaw_pp --workdir={workdir}/jigsaw_pp`.
-`{workdir}` and `{seed}` are filled in; a leading `[labels]` marks a command that only makes sense on labelled images.
+`{workdir}` and `{seed}` are filled in; a leading `[labels]` marks a command that only makes sense on labelled images. A `--flagfile` in it
+stands for the flags it holds, so that they too can be set and a command with other flags is another command.
 """
 
 import concurrent.futures
@@ -15,6 +16,8 @@ import re
 import shlex
 import subprocess
 import sys
+
+from absl import flags
 
 from ccssl_tf.data import manifest as manifest_lib
 from ccssl_tf.errors import InputError
@@ -102,7 +105,12 @@ def parse(template: str, *, workdir: str, seed: int) -> Command:
         unknown = set(_PLACEHOLDER.findall(word)) - {"{workdir}", "{seed}"}
         if unknown:
             raise InputError(f"--command={template}: unknown placeholder {min(unknown)}; there are {{workdir}} and {{seed}}")
-    command = Command(words[0], tuple(word.replace("{seed}", str(seed)).replace("{workdir}", workdir) for word in words[1:]), needs_labels)
+    words = [word.replace("{seed}", str(seed)).replace("{workdir}", workdir) for word in words]
+    try:
+        words = flags.FlagValues().read_flags_from_files(words)
+    except flags.CantOpenFlagFileError as error:
+        raise InputError(f"--command={template}: {error}") from error
+    command = Command(words[0], tuple(words[1:]), needs_labels)
     if not (command.flag("workdir") or command.flag("output_dir")):
         raise InputError(f"--command={template}: has neither --workdir=DIR nor --output_dir=DIR, so nothing tells whether it is done")
     if needs_labels and not command.flag("data_dir"):

@@ -24,6 +24,13 @@ def test_a_workdir_that_looks_like_a_placeholder_stays():
     assert parse("data_prep.shapes --output_dir={workdir}", workdir="{seed}").arguments == ("--output_dir={seed}",)
 
 
+def test_a_flagfile_stands_for_its_flags(tmp_path):
+    (tmp_path / "a.flags").write_text("# Settings.\n--num_clusters=9\n--workdir=elsewhere\n")
+    command = parse(f"ccssl_tf.cluster --seed={{seed}} --flagfile={tmp_path}/a.flags --workdir={{workdir}}")
+    assert command.arguments == ("--seed=3", "--num_clusters=9", "--workdir=elsewhere", "--workdir=runs/a b")
+    assert commands.override([command], ["num_clusters=20"])[0].flag("num_clusters") == "20"
+
+
 @pytest.mark.parametrize(
     "template, message",
     [
@@ -33,6 +40,7 @@ def test_a_workdir_that_looks_like_a_placeholder_stays():
         ("os.path --workdir=x", "os.path is no command"),
         ("rm -rf /", "rm is no command"),
         ("", "nothing is no command"),
+        ("ccssl_tf.train --flagfile=none.flags --workdir=x", "Unable to open flagfile"),
         ("ccssl_tf.train --task=jigsaw_pp", "neither --workdir=DIR nor --output_dir=DIR"),
         ("[labels] ccssl_tf.train --workdir=x", "no --data_dir=DIR"),
     ],
