@@ -150,7 +150,8 @@ def train(
         facts=task.facts(),
         history={name: history[name] for name in ("train", "evaluation")},
     )
-    return model, metrics, dict(images_per_second=round(clock.rate * batch_size, 1))
+    # A run without two records has no rate, not one of 0.
+    return model, metrics, dict(images_per_second=round(clock.rate * batch_size, 1)) if clock.rate else {}
 
 
 def check_batch_size(batch_size: int, task, replicas: int, accumulate_steps: int):

@@ -45,6 +45,7 @@ def test_loss_falls_and_metrics_are_recorded(image_dir, tmp_path):
     assert set(metrics["evaluation"]) == {"loss", "accuracy"}
     assert metrics["num_parameters"] == model.count_params() - sum(int(np.prod(v.shape)) for v in model.non_trainable_variables)
     assert timing["images_per_second"] > 0
+    assert run(tiny_task(image_dir), tmp_path / "short", 1, log_steps=50)[2] == {}, "there is no rate before the second record"
     for picture in ("puzzle", "conv1_filters"):
         assert tf.io.decode_png((tmp_path / "pictures" / f"{picture}.png").read_bytes()).shape[-1] == 3
     assert list((tmp_path / "tensorboard").iterdir())
