@@ -51,8 +51,10 @@ def atomic_file(path):
             os.fsync(file.fileno())
         os.replace(temporary, path)
         sync_directory(path.parent)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)  # A full disk does not say what was written.
         raise
 
 

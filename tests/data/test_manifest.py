@@ -38,7 +38,7 @@ def test_a_full_disk_leaves_what_was_there(tmp_path):
     with pytest.raises(OSError) as caught, atomic_file(path) as temporary:
         temporary.symlink_to("/dev/full")
         temporary.write_text("two")
-    assert caught.value.errno == errno.ENOSPC
+    assert caught.value.errno == errno.ENOSPC and caught.value.filename == str(path)
     assert path.read_text() == "one" and os.listdir(tmp_path) == ["a.txt"]
 
 
