@@ -45,3 +45,9 @@ def figure(pictures, caption: str, alternative: str, kind: str = "") -> str:
 def percent_of(share: float) -> str:
     """Returns e.g. `34.1%`."""
     return f"{100 * share:.1f}%"
+
+
+def chance_of(training: dict) -> str:
+    """Returns what guessing gets right, a dash where that is unknown or the task has no accuracy: then its chance level is an error."""
+    has_accuracy = any("accuracy" in training[part] for part in ("training", "evaluation"))
+    return percent_of(training["chance"]) if training["chance"] and has_accuracy else "-"

@@ -5,7 +5,7 @@ import importlib.resources
 from ccssl_tf import workdir as workdir_lib
 from ccssl_tf.reporting import cluster_section, transfer_section
 from ccssl_tf.reporting import summary as summary_lib
-from ccssl_tf.reporting.elements import figure, percent_of, table, text
+from ccssl_tf.reporting.elements import chance_of, figure, percent_of, table, text
 from ccssl_tf.reporting.runs import EVALUATIONS, Run, RunSet
 from ccssl_tf.reporting.summary import percent
 
@@ -205,7 +205,7 @@ def _training(runs, summary, drawings):
                 text(run.metrics.get("step", "-")),
                 f"<strong>{percent(numbers.get('accuracy'))}</strong>",
                 percent(entry["training"].get("accuracy")),
-                percent_of(entry["chance"]) if entry["chance"] else "-",
+                chance_of(entry),
                 f"{numbers['loss']['mean']:.3f}" if "loss" in numbers else "-",
                 f"{run.metrics['num_parameters'] / 1e6:.2f} M" if "num_parameters" in run.metrics else "-",
                 f"{seconds:.0f} s" if seconds else "-",

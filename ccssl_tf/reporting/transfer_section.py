@@ -1,7 +1,7 @@
 """The report's section on knowledge transfer: a table over all students, then each with its teacher, clusters, curves and probes."""
 
 from ccssl_tf.reporting import cluster_section, transfers
-from ccssl_tf.reporting.elements import figure, percent_of, table, text
+from ccssl_tf.reporting.elements import chance_of, figure, table, text
 from ccssl_tf.reporting.runs import RunSet
 from ccssl_tf.reporting.summary import percent
 
@@ -146,8 +146,8 @@ def _describe_student(run, training):
     for label, part in (("training batches", "training"), ("held-out images", "evaluation")):
         if "accuracy" in training[part]:
             parts.append(f"{percent(training[part]['accuracy'])}% right on {label}")
-    if training["chance"]:
-        parts.append(f"chance {percent_of(training['chance'])}")
+    if chance_of(training) != "-":
+        parts.append(f"chance {chance_of(training)}")
     return text(", ".join(parts))
 
 

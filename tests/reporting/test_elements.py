@@ -30,3 +30,10 @@ def test_a_figure_may_have_a_dark_form():
 
 def test_percent():
     assert elements.percent_of(0.3456) == "34.6%"
+
+
+def test_chance_is_a_share_only_where_there_is_an_accuracy():
+    entry = dict(chance=0.25, training=dict(loss=1), evaluation=dict(accuracy=0.5))
+    assert elements.chance_of(entry) == "25.0%"
+    assert elements.chance_of(entry | dict(chance=None)) == "-"
+    assert elements.chance_of(entry | dict(chance=1.0, evaluation={"error/conv4": 0.9})) == "-"
