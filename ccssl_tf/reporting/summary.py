@@ -22,7 +22,7 @@ def summarise(runs: RunSet) -> dict:
     """
     groups = {}
     for run in runs.finished:
-        if _numbers(run):
+        if run.task or _numbers(run):  # Without held-out images a student has no numbers of its own, but maybe a probe.
             groups.setdefault(runs.identity(run), []).append(run)
     groups = {identity: sorted(group, key=lambda run: (run.seed, run.name)) for identity, group in groups.items()}
     probes, evaluations, training, clusters, entries_of = {}, {}, [], [], {}

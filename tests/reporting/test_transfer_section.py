@@ -33,6 +33,16 @@ def test_one_table_over_the_number_of_clusters(runs):
     assert rows[-1][2] == "100", "by number, not by name"
 
 
+def test_a_student_without_held_out_images_is_in_the_table(runs):
+    students(runs, counts=(100,))
+    command = "ccssl_tf.train --task=cluster_classification --backbone=alexnet --seed=0 --width_multiplier=0.5"
+    metrics = dict(step=50, facts=dict(chance=dict(train=0.1)), training=dict(accuracy=0.7), evaluation={})
+    inputs = dict(data_dir="data", pseudo_labels="num_clusters_100/clusters")
+    runs.add("only_train", command, inputs=inputs, metrics=metrics, output="backbone.json")
+    _, rows = transfer_section.overview(summarise(RunSet(runs.root)))
+    assert [row[5:7] for row in rows if "only_train" in row[0]] == [["70.0", "-"]]
+
+
 def test_the_overview_for_terminals_has_straight_columns(runs):
     summary = summarise(students(runs))
     lines = transfer_section.format_overview(summary).splitlines()
