@@ -138,7 +138,8 @@ def _entry(runs, group):
 
 
 def _statistics(values):
-    mean = math.fsum(values) / len(values)
+    # Rounded, the mean of equal values may lie beyond them.
+    mean = min(max(math.fsum(values) / len(values), min(values)), max(values))
     variance = math.fsum((value - mean) ** 2 for value in values) / max(len(values) - 1, 1)
     return dict(mean=mean, min=min(values), max=max(values), std=math.sqrt(variance), values=values)
 

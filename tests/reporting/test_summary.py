@@ -45,6 +45,14 @@ def test_seeds_are_aggregated(runs):
     assert summary["training"][0]["evaluation"]["accuracy"]["max"] == pytest.approx(0.203)
 
 
+def test_equal_seeds_have_their_mean_and_no_spread(runs):
+    assert (0.35 + 0.35 + 0.35) / 3 < 0.35
+    for seed in range(3):
+        runs.probe(f"seed{seed}", [0.35], seed=seed)
+    (entry,) = summary_lib.summarise(RunSet(runs.root))["probes"]["linear_probe"]["networks"]
+    assert entry["evaluation"]["accuracy/conv1"] == dict(mean=0.35, min=0.35, max=0.35, std=0, values=[0.35] * 3)
+
+
 def test_experiments_that_differ_are_told_apart(runs):
     runs.method("a/")
     runs.method("b/")
