@@ -118,7 +118,9 @@ class RunSet:
             found = f"{len(self.runs)} unfinished" if self.runs else "none at all"
             raise InputError(f"--runs={root}: no finished run there ({found}); run ccssl_tf.pipeline or ccssl_tf.train first")
         self._by_path = {os.path.realpath(run.path): run for run in self.runs}
-        self._by_fingerprint = {run.fingerprint: run for run in reversed(self.runs) if run.fingerprint}
+        # Who hands on what it has read, as a classifier on a frozen network does, has not made it.
+        made = [run for run in self.runs if run.fingerprint not in {None, *(record["fingerprint"] for record in run.inputs.values())}]
+        self._by_fingerprint = {run.fingerprint: run for run in reversed(made)}
 
     @property
     def finished(self) -> list[Run]:

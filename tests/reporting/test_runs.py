@@ -83,6 +83,17 @@ def test_sources_outside_are_followed_and_replaced_ones_are_not_taken(runs):
     assert networks(runs.root / "outside")["probe"] == "from jigsaw_pp"
 
 
+def test_a_run_that_keeps_the_network_it_read_is_not_its_own_source(runs):
+    runs.method("inside/")
+    command = "ccssl_tf.train --task=voc07_classification --freeze=fc8 --backbone=alexnet"
+    runs.add("outside/fc8", command, inputs=dict(init_backbone="inside/jigsaw_pp"), output="backbone.json")
+    kept = json.loads((runs.root / "inside/jigsaw_pp/backbone.json").read_text())
+    (runs.root / "outside/fc8/backbone.json").write_text(json.dumps(kept))
+    found = RunSet(runs.root / "outside")
+    assert found.source(found.runs[0], "init_backbone").flags["task"] == "jigsaw_pp"
+    assert found.network(found.runs[0]) == "Jigsaw++" and found.identity(found.runs[0])
+
+
 def test_what_was_set_aside_and_the_report_itself_are_left_out(runs):
     runs.method()
     runs.method("cc.old-1/")
