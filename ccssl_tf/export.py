@@ -21,7 +21,7 @@ runtime.quiet_tensorflow()
 from ccssl_tf import workdir as workdir_lib
 from ccssl_tf.data import manifest as manifest_lib
 from ccssl_tf.errors import FlagError
-from ccssl_tf.exported import CLASSIFIER_NAME, load_run
+from ccssl_tf.exported import load_run
 from ccssl_tf.models import backbone_file, fast_rcnn, fcn
 
 RUN = flags.DEFINE_string("run", None, "Finished workdir of ccssl_tf.train that holds a backbone.keras.")
@@ -43,7 +43,7 @@ def export(run, output_dir, fold: bool = True):
     """
     exported = load_run(run, fold)
     # The directory answers with the fingerprint of its backbone, which stays the same where only what is on top of it was trained.
-    on_top = (pathlib.Path(run) / name for name in (CLASSIFIER_NAME, fcn.FILE_NAME, fast_rcnn.FILE_NAME))
+    on_top = (pathlib.Path(run) / name for name in (backbone_file.CLASSIFIER_FILE_NAME, fcn.FILE_NAME, fast_rcnn.FILE_NAME))
     inputs = dict(run=str(run)) | {path.stem: path for path in on_top if path.is_file()}
     with workdir_lib.Workdir(output_dir, inputs=inputs) as workdir:
         if workdir.is_done:

@@ -16,7 +16,6 @@ from ccssl_tf.models.backbone import Backbone
 from ccssl_tf.models.folding import fold_batch_normalization
 from ccssl_tf.models.heads import build_classifier, head_features
 
-CLASSIFIER_NAME = "classifier.keras"
 # Largest difference of an output, as a share of its largest value, between the network and what was exported.
 _TOLERANCE = 1e-4
 
@@ -37,8 +36,8 @@ class Exported:
         """
         run = _finished(run)
         self.backbone, self.classifier = backbone_file.load_backbone(run), None
-        if (run / CLASSIFIER_NAME).is_file():
-            self.classifier = backbone_file.load_model(run / CLASSIFIER_NAME)
+        if (run / backbone_file.CLASSIFIER_FILE_NAME).is_file():
+            self.classifier = backbone_file.load_model(run / backbone_file.CLASSIFIER_FILE_NAME)
             self.backbone = next(layer for layer in self.classifier.layers if isinstance(layer, Backbone))
         network = self.classifier or self.backbone
         self.side = network.input_shape[1]

@@ -106,7 +106,7 @@ def main():
         if chief and task.trains_backbone:
             backbone_file.save_backbone(model.backbone, workdir.path)
         if chief and task.saves_classifier:
-            backbone_file.save_model(model, workdir.path / "classifier.keras")
+            backbone_file.save_model(model, workdir.path / backbone_file.CLASSIFIER_FILE_NAME)
         if chief and task.model_file:
             backbone_file.save_model(model, workdir.path / task.model_file)
         workdir.finish(metrics=dict(metrics, task=_TASK.value, backbone=model.backbone.name), timing=timing)

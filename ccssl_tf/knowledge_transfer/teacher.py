@@ -69,7 +69,7 @@ def load_classifier(path, image_size: int) -> keras.Model:
       CorruptArtifactError: a damaged file.
     """
     path = pathlib.Path(path)
-    file = (path if path.is_dir() else path.parent) / "classifier.keras"
+    file = (path if path.is_dir() else path.parent) / backbone_file.CLASSIFIER_FILE_NAME
     if not file.is_file():
         raise InputError(
             f"--teacher_backbone={path}: a network without logits (no {file.name} there); name a workdir of "

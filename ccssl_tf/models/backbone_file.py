@@ -1,6 +1,6 @@
 """The files networks travel in: a backbone as `backbone.keras` (registered classes, safe mode) beside `backbone.json`.
 
-`backbone.json` holds architecture, input convention, endpoints, fingerprint, and where its first weights came from.
+A classifier on one has its own file, `classifier.keras`. `backbone.json` holds architecture, input convention, endpoints, fingerprint, and where its first weights came from.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from ccssl_tf.data import manifest as manifest_lib
 from ccssl_tf.errors import CorruptArtifactError, InputError
 from ccssl_tf.models.backbone import Backbone
 
-FILE_NAME = "backbone.keras"
+FILE_NAME, CLASSIFIER_FILE_NAME = "backbone.keras", "classifier.keras"
 # What Keras, zipfile and HDF5 raise on damaged and foreign files.
 LOADING_ERRORS = (
     *(ValueError, TypeError, LookupError, AttributeError, EOFError, OSError, RuntimeError),
