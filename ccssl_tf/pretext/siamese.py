@@ -3,6 +3,7 @@
 import keras
 import tensorflow as tf
 
+from ccssl_tf.errors import InputError
 from ccssl_tf.layers.per_example_dropout import PerExampleDropout, per_example_seeds
 from ccssl_tf.models.backbone import batch_normalization
 
@@ -26,6 +27,9 @@ class SiameseModel(keras.Model):
           head_units: units of fc7, and of fc8 where there are two, over all S tiles.
           num_classes: size of the logits.
           with_norm: He initialisation, and batch normalisation of fc6 and fc7; without it CaffeNet's initialisation and dropout.
+
+        Raises:
+          InputError: the backbone's last map would be empty.
         """
         super().__init__()
         self.backbone = backbone
@@ -46,6 +50,9 @@ class SiameseModel(keras.Model):
         tile = keras.Input([tile_size, tile_size, 3], name="tile")
         endpoints = backbone(tile)
         last = endpoints["pool5"] if "pool5" in endpoints else endpoints[backbone.endpoint_names[-1]]
+        if 0 in last.shape[1:3]:
+            advice = "use a smaller --conv1_stride or a larger --image_size"
+            raise InputError(f"{backbone.name}: nothing is left of {tile_size}-pixel tiles; {advice}")
         self.column = keras.Model(tile, block(keras.layers.Flatten()(last), tile_units, 6), name="column")
         shown = keras.Input([num_tiles * tile_units], name="tile_features")
         # Made before the head's other layers: first weights follow the order in which layers are made.

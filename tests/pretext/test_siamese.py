@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from ccssl_tf.errors import InputError
 from ccssl_tf.models.alexnet import AlexNet
 from ccssl_tf.pretext import siamese
 
@@ -30,6 +31,15 @@ def test_each_tile_goes_through_the_same_column():
     features = model.tile_features(tiles, False).numpy()
     assert features.shape == (2, 4, 10)
     np.testing.assert_allclose(features[1, 2], model.column(tiles[1, 2][None])[0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("conv1_stride", "tile_size"), [(4, 32), (8, 64)])
+def test_tiles_of_which_no_map_is_left_are_refused(conv1_stride, tile_size):
+    backbone = AlexNet(conv1_stride=conv1_stride, width_multiplier=0.1, fc_units=())
+    sizes = dict(num_tiles=9, tile_units=10, head_units=[12], num_classes=5, with_norm=False)
+    with pytest.raises(InputError, match=f"nothing is left of {tile_size}-pixel tiles; use a smaller --conv1_stride"):
+        siamese.SiameseModel(backbone, tile_size=tile_size, **sizes)
+    assert siamese.SiameseModel(backbone, tile_size=2 * tile_size, **sizes)
 
 
 def test_loss_is_the_mean_over_an_images_orders():
