@@ -65,7 +65,9 @@ def main():
     task.build_model(network)
     if _RESCALE.value:
         rescale.refuse_batch_normalization(network)
+    inputs = dict(data_dir=stage_flags.DATA_DIR.value, init_backbone=network_flags.init_backbone(), **task.inputs())
     if runtime.DRY_RUN.value:
+        Workdir(stage_flags.WORKDIR.value, inputs=inputs).check()
         print(
             f"would train {_TASK.value} on {data.num_examples(task.train_split)} images of {stage_flags.DATA_DIR.value}, "
             f"{_TRAIN_STEPS.value} steps of {network_flags.BATCH_SIZE.value}, with {network.name} "
@@ -73,7 +75,6 @@ def main():
         )
         return
     runtime.seed_everything(runtime.SEED.value)
-    inputs = dict(data_dir=stage_flags.DATA_DIR.value, init_backbone=network_flags.init_backbone(), **task.inputs())
     chief = distribution.is_chief(strategy)
     with Workdir(stage_flags.WORKDIR.value, inputs=inputs, writes=chief) as workdir:
         if workdir.is_done:

@@ -100,12 +100,8 @@ class Workdir:
     def __enter__(self):
         if not self._writes:
             return self
-        fingerprints = {name: input_fingerprint(path) for name, path in self._inputs.items()}
-        if self.path.exists() and not self.path.is_dir():
-            raise InputError(f"{self.path}: is a file; name a directory")
+        fingerprints = self.check()
         self.path.mkdir(parents=True, exist_ok=True)
-        if self._outputs() and not (self.path / "run.json").is_file():
-            raise InputError(f"{self.path}: already holds something else ({self._outputs()[0]}); name an empty directory")
         self._lock = _lock(self.path)
         try:
             self._claim(fingerprints)
@@ -113,6 +109,17 @@ class Workdir:
             self.__exit__()
             raise
         return self
+
+    def check(self) -> dict[str, str]:
+        """Returns the inputs' fingerprints; raises InputError where the directory holds another run or something else. Writes nothing."""
+        fingerprints = {name: input_fingerprint(path) for name, path in self._inputs.items()}
+        if self.path.exists() and not self.path.is_dir():
+            raise InputError(f"{self.path}: is a file; name a directory")
+        if self.path.exists():
+            if self._outputs() and not (self.path / "run.json").is_file():
+                raise InputError(f"{self.path}: already holds something else ({self._outputs()[0]}); name an empty directory")
+            self._refuse_another_run(fingerprints)
+        return fingerprints
 
     def __exit__(self, *unused):
         if self._lock is not None:
@@ -124,16 +131,20 @@ class Workdir:
         names = (entry.name for entry in self.path.iterdir())
         return sorted(name for name in names if name not in _HOUSEKEEPING and ".tmp-" not in name)
 
-    def _claim(self, fingerprints):
-        record = self.path / "run.json"
+    def _refuse_another_run(self, fingerprints):
         if self._outputs() and (self.path / "flags.txt").is_file():
             _refuse_other_flags(self.path, self._inputs)
-            for name, before in _recorded_inputs(record).items():
+            for name, before in _recorded_inputs(self.path / "run.json").items():
                 now = fingerprints.get(name, "nothing")
                 if before != now:
                     raise InputError(
                         f"{self.path}: was made from another --{name} (fingerprint {before[:12]}, now {now[:12]}); name another directory"
                     )
+
+    def _claim(self, fingerprints):
+        record = self.path / "run.json"
+        # Again: before the lock was held another command may have written.
+        self._refuse_another_run(fingerprints)
         manifest_lib.sweep_temporary_files(self.path)
         manifest_lib.write_bytes(self.path / "flags.txt", "".join(f"{line}\n" for line in _resolved_flags().values()).encode())
         manifest_lib.write_json(

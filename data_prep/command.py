@@ -53,6 +53,7 @@ def run(list_images: Callable[[], conversion.ImageSet], *, inputs: dict[str, str
     # Listing a large source takes minutes; a source that is refused must leave nothing behind.
     work = None if (output_dir / "DONE").is_file() else _prepare(list_images(), output_dir, options or {})
     if runtime.DRY_RUN.value:
+        Workdir(output_dir, inputs=inputs).check()
         print("dry run: nothing written" if work else f"{output_dir}: already complete")
         return
     with Workdir(output_dir, inputs=inputs) as workdir:

@@ -134,6 +134,19 @@ def test_another_flag_value_is_refused(tmp_path, sample_flags, first, second, na
     run(tmp_path / "out")
 
 
+def test_a_dry_run_refuses_what_a_run_would_and_writes_nothing(tmp_path, sample_flags):
+    Workdir(tmp_path / "out", inputs={}).check()
+    assert not (tmp_path / "out").exists()
+    sample_flags.parse("--size=3")
+    run(tmp_path / "out")
+    held = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    Workdir(tmp_path / "out", inputs={}).check()
+    sample_flags.parse("--size=4")
+    with pytest.raises(InputError, match="--size=3, not --size=4"):
+        Workdir(tmp_path / "out", inputs={}).check()
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == held
+
+
 def test_flags_of_place_and_speed_are_free(tmp_path, sample_flags):
     sample_flags.parse("--num_workers=1")
     run(tmp_path / "out")

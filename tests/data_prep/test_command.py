@@ -43,6 +43,10 @@ def test_refusals_leave_nothing_behind(commands, tmp_path):
     output, _ = commands.run("image_folder", f"--source={photos}", f"--output_dir={out}", "--dry_run")
     assert "9 train, 1 val images" in output and "nothing written" in output
     assert not out.exists()
+    out.mkdir()
+    (out / "mine.txt").write_text("x")
+    _, errors = commands.run("image_folder", f"--source={photos}", f"--output_dir={out}", "--dry_run", code=2)
+    assert "already holds something else (mine.txt)" in errors
 
 
 @pytest.mark.parametrize("module", ["shapes", "image_folder", "imagenet"])
