@@ -86,13 +86,15 @@ def main():
     options = preprocessing.Options(_PCA_DIM.value, _WHITEN.value, _L2_NORMALIZE.value)
     options.check(fitted.num_examples, fitted.dim)
     images = {split: _image_directory(source) for split, source in assigned.items()}
-    if runtime.DRY_RUN.value:
-        _print_cost(fitted, assigned, options, strategy)
-        print(f"would write the pseudo-labels of {', '.join(assigned)} into {stage_flags.WORKDIR.value}")
-        return
     inputs = {f"assign_dir[{number}]" if number else "assign_dir": path for number, path in enumerate(_ASSIGN_DIR.value or [])}
     inputs.update(features_dir=_FEATURES_DIR.value, data_dir=stage_flags.DATA_DIR.value)
-    with Workdir(stage_flags.WORKDIR.value, inputs=inputs, writes=distribution.is_chief(strategy)) as workdir:
+    workdir = Workdir(stage_flags.WORKDIR.value, inputs=inputs, writes=distribution.is_chief(strategy))
+    if runtime.DRY_RUN.value:
+        workdir.check()
+        _print_cost(fitted, assigned, options, strategy)
+        print(f"would write the pseudo-labels of {', '.join(assigned)} into {workdir.path}")
+        return
+    with workdir:
         if workdir.is_done:
             print(f"{workdir.path}: already complete", flush=True)
             return

@@ -42,10 +42,7 @@ def export(run, output_dir, fold: bool = True):
       CorruptArtifactError: damaged files, or the exported model does not reproduce the network.
     """
     exported = load_run(run, fold)
-    # The directory answers with the fingerprint of its backbone, which stays the same where only what is on top of it was trained.
-    on_top = (pathlib.Path(run) / name for name in (backbone_file.CLASSIFIER_FILE_NAME, fcn.FILE_NAME, fast_rcnn.FILE_NAME))
-    inputs = dict(run=str(run)) | {path.stem: path for path in on_top if path.is_file()}
-    with workdir_lib.Workdir(output_dir, inputs=inputs) as workdir:
+    with _workdir(run, output_dir) as workdir:
         if workdir.is_done:
             print(f"{workdir.path}: already complete")
             return
@@ -60,12 +57,19 @@ def export(run, output_dir, fold: bool = True):
     print(f"saved  {workdir.path / 'saved_model'}  outputs {', '.join(facts['outputs'])}  images {facts['input']['shape']}", flush=True)
 
 
+def _workdir(run, output_dir):
+    # The directory answers with the fingerprint of its backbone, which stays the same where only what is on top of it was trained.
+    on_top = (pathlib.Path(run) / name for name in (backbone_file.CLASSIFIER_FILE_NAME, fcn.FILE_NAME, fast_rcnn.FILE_NAME))
+    return workdir_lib.Workdir(output_dir, inputs=dict(run=str(run)) | {path.stem: path for path in on_top if path.is_file()})
+
+
 def main():
     """Reads the flags and exports."""
     if not RUN.value or not OUTPUT_DIR.value:
         raise FlagError("set --run and --output_dir")
     if runtime.DRY_RUN.value:
         facts = load_run(RUN.value, FOLD.value).describe()
+        _workdir(RUN.value, OUTPUT_DIR.value).check()
         megabytes = 4 * facts["num_parameters"] / 1e6
         print(f"would export {', '.join(facts['outputs'])} of {RUN.value}, about {megabytes:.0f} MB, into {OUTPUT_DIR.value}")
         return

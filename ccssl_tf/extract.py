@@ -41,11 +41,13 @@ def main():
     )
     if hasattr(extractor, "check"):
         extractor.check(stage_flags.DATA_DIR.value, _SPLIT.value)
-    if runtime.DRY_RUN.value:
-        print(f"would write them into {stage_flags.WORKDIR.value}")
-        return
     inputs = dict(data_dir=stage_flags.DATA_DIR.value, init_backbone=network_flags.init_backbone(), **extractor.inputs())
-    with Workdir(stage_flags.WORKDIR.value, inputs=inputs, writes=distribution.is_chief(strategy)) as workdir:
+    workdir = Workdir(stage_flags.WORKDIR.value, inputs=inputs, writes=distribution.is_chief(strategy))
+    if runtime.DRY_RUN.value:
+        workdir.check()
+        print(f"would write them into {workdir.path}")
+        return
+    with workdir:
         # Nobody may write before the chief has removed what a killed run left unfinished.
         distribution.wait_for_workers(strategy)
         if workdir.is_done:

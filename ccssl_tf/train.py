@@ -66,17 +66,18 @@ def main():
     if _RESCALE.value:
         rescale.refuse_batch_normalization(network)
     inputs = dict(data_dir=stage_flags.DATA_DIR.value, init_backbone=network_flags.init_backbone(), **task.inputs())
+    chief = distribution.is_chief(strategy)
+    workdir = Workdir(stage_flags.WORKDIR.value, inputs=inputs, writes=chief)
     if runtime.DRY_RUN.value:
-        Workdir(stage_flags.WORKDIR.value, inputs=inputs).check()
+        workdir.check()
         print(
             f"would train {_TASK.value} on {data.num_examples(task.train_split)} images of {stage_flags.DATA_DIR.value}, "
             f"{_TRAIN_STEPS.value} steps of {network_flags.BATCH_SIZE.value}, with {network.name} "
-            f"({network.count_params():,} parameters), into {stage_flags.WORKDIR.value}"
+            f"({network.count_params():,} parameters), into {workdir.path}"
         )
         return
     runtime.seed_everything(runtime.SEED.value)
-    chief = distribution.is_chief(strategy)
-    with Workdir(stage_flags.WORKDIR.value, inputs=inputs, writes=chief) as workdir:
+    with workdir:
         if workdir.is_done:
             print(f"{workdir.path}: already complete")
             return

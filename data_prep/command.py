@@ -52,11 +52,12 @@ def run(list_images: Callable[[], conversion.ImageSet], *, inputs: dict[str, str
             raise InputError(f"--output_dir={output_dir} lies inside --{name}={path}; name a directory outside")
     # Listing a large source takes minutes; a source that is refused must leave nothing behind.
     work = None if (output_dir / "DONE").is_file() else _prepare(list_images(), output_dir, options or {})
+    workdir = Workdir(output_dir, inputs=inputs)
     if runtime.DRY_RUN.value:
-        Workdir(output_dir, inputs=inputs).check()
+        workdir.check()
         print("dry run: nothing written" if work else f"{output_dir}: already complete")
         return
-    with Workdir(output_dir, inputs=inputs) as workdir:
+    with workdir:
         if workdir.is_done:
             conversion.remove_sidecars(output_dir)
             print(f"{output_dir}: already complete")

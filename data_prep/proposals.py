@@ -41,11 +41,12 @@ def main():
     if output_dir.resolve() == data_dir.resolve():
         raise InputError(f"--output_dir={output_dir} holds the images; name another, such as {output_dir / 'proposals'}")
     _announce(manifest_lib.Manifest.read(data_dir, "images"), precomputed)
+    workdir = Workdir(output_dir, inputs={"data_dir": data_dir} | ({"source": SOURCE.value} if precomputed else {}))
     if runtime.DRY_RUN.value:
+        workdir.check()
         print("dry run: nothing written")
         return
-    inputs = {"data_dir": data_dir} | ({"source": SOURCE.value} if precomputed else {})
-    with Workdir(output_dir, inputs=inputs) as workdir:
+    with workdir:
         if workdir.is_done:
             print(f"{output_dir}: already complete")
             return

@@ -116,6 +116,9 @@ def test_a_dry_run_writes_nothing(features, tmp_path, capsys):
     command(features_dir=features["train"], num_clusters=5, workdir=tmp_path / "out", dry_run=True)
     assert not list(tmp_path.iterdir())
     assert "48 rows x 48" in capsys.readouterr().out
+    (tmp_path / "mine.txt").write_text("x")
+    with pytest.raises(InputError, match="already holds something else"):
+        command(features_dir=features["train"], num_clusters=5, workdir=tmp_path, dry_run=True)
 
 
 def test_features_are_preprocessed_alike_for_every_split(features, tmp_path, image_dir):

@@ -41,6 +41,9 @@ def test_a_dry_run_tells_and_writes_nothing(run, tmp_path, capsys):
         export_cli.main()
     assert "would export conv1, conv2, conv3, conv4, conv5 of" in capsys.readouterr().out
     assert not (tmp_path / "out").exists()
+    (tmp_path / "mine.txt").write_text("x")
+    with flagsaver.flagsaver(run=str(run), output_dir=str(tmp_path), dry_run=True), pytest.raises(InputError, match="something else"):
+        export_cli.main()
 
 
 def test_a_finished_export_is_left_alone_and_other_directories_are_refused(run, tmp_path, capsys):

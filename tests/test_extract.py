@@ -40,6 +40,8 @@ def test_the_command_uses_whole_image_stride_and_size(tmp_path, image_dir, capsy
     command(**settings, workdir=tmp_path / "dry", dry_run=True)
     assert not (tmp_path / "dry").exists() and "16 images" in capsys.readouterr().out
     command(**settings, workdir=tmp_path / "out", feature_dtype="float32")
+    with pytest.raises(InputError, match="--feature_dtype=float32, not --feature_dtype=float16"):
+        command(**settings, workdir=tmp_path / "out", feature_dtype="float16", dry_run=True)
     manifest = manifest_lib.Manifest.read(tmp_path / "out", "features")
     (path,) = (tmp_path / "out").glob("*.tfrecord")
     blocks = [records.parse_features(block, manifest.info["dim"], "float32") for block in records.read_shard(path)]

@@ -1,6 +1,7 @@
 """The files networks travel in: a backbone as `backbone.keras` (registered classes, safe mode) beside `backbone.json`.
 
-A classifier on one has its own file, `classifier.keras`. `backbone.json` holds architecture, input convention, endpoints, fingerprint, and where its first weights came from.
+A classifier on one has its own file, `classifier.keras`. `backbone.json` holds architecture, input convention, endpoints, fingerprint, and
+where its first weights came from.
 """
 
 import hashlib

@@ -34,8 +34,9 @@ def test_precomputed_boxes_are_tied_to_their_images(commands, textured_dir, tmp_
     assert "already complete" in output
     output, _ = commands.run("verify", f"--data_dir={out}")
     assert "whole: 2 test, 11 trainval" in output
-    _, errors = commands.run(*flags, "--max_proposals=6", code=2)
-    assert "--max_proposals=5" in errors
+    for more in ((), ("--dry_run",)):
+        _, errors = commands.run(*flags, "--max_proposals=6", *more, code=2)
+        assert "--max_proposals=5" in errors
     source.write_text(json.dumps({name: found for name, found in boxes.items() if name != "000007"}))
     _, errors = commands.run(*flags[:-1], f"--output_dir={tmp_path / 'other'}", code=2)
     assert errors.count("\n") == 1 and "no boxes of 000007.jpg" in errors
