@@ -46,8 +46,9 @@ def launch(main, description: str):
       main: called without arguments after the flags are parsed.
       description: first lines of `--help`.
     """
-    # Long loops replace this by `stop_on_signal`; here it covers what comes before and after them.
-    signal.signal(signal.SIGTERM, _interrupt)
+    # Long loops replace this by `stop_on_signal`; here it covers what comes before and after them. As Ctrl-C: no Exception, which a place
+    # that is prepared for anyone's errors would take for one of these.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     if "TF_CONFIG" not in os.environ:
         sys.exit(run_command(main, description, sys.argv))
     try:
@@ -170,10 +171,6 @@ class Progress:
         print(f"{self._label}  {done}/{self._total} {self._unit}{shown}  {speed}  ETA {left}", flush=True)
 
 
-def _interrupt(number, unused_frame):
-    raise Interrupted(f"stopped by {signal.Signals(number).name}; the same command continues where it was")
-
-
 @contextlib.contextmanager
 def _handled_by(handler):
     previous = {number: signal.signal(number, handler) for number in (signal.SIGTERM, signal.SIGINT)}
@@ -184,9 +181,14 @@ def _handled_by(handler):
             signal.signal(number, before)
 
 
+@contextlib.contextmanager
 def interrupted_by_signal():
     """Lets SIGTERM and SIGINT end what is done inside where it is, with Interrupted: for work that is done again from its beginning."""
-    return _handled_by(_interrupt)
+    try:
+        with _handled_by(signal.default_int_handler):
+            yield
+    except KeyboardInterrupt as error:
+        raise Interrupted("stopped by a signal; the same command continues where it was") from error
 
 
 @contextlib.contextmanager

@@ -41,6 +41,12 @@ def main():
             print("stopping", flush=True)
             time.sleep(float(os.environ.get("LINGER", 0)))
         raise errors.Interrupted("stopped at step 7; the same command continues")
+    if _DO.value == "catch":
+        try:
+            print("ready", flush=True)
+            time.sleep(60)
+        except Exception as error:
+            raise errors.InputError(f"a reader of anyone's files says: {error}")
     if _DO.value:
         raise getattr(errors, _DO.value)("data: is wrong")
     print(f"count {_COUNT.value} seed {runtime.SEED.value}")
@@ -236,6 +242,14 @@ def test_first_signal_stops_cleanly_and_second_at_once(sample):
     process.terminate()
     out, err = process.communicate(timeout=20)
     assert (process.returncode, out, err) == (75, "", "")
+
+
+def test_a_signal_is_not_taken_for_an_error(sample):
+    process = sample("--do=catch", start_only=True)
+    assert process.stdout.readline() == "ready\n"
+    process.terminate()
+    _, err = process.communicate(timeout=20)
+    assert (process.returncode, err) == (75, "error: interrupted; the same command continues where it stopped\n")
 
 
 def test_handlers_are_put_back():
