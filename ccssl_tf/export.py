@@ -1,6 +1,6 @@
 """Exports a trained run as a SavedModel that needs nothing but TensorFlow: to serve, to read layers from, to fine-tune.
 
-    python -m ccssl_tf.export --run=runs/quickstart/cc --output_dir=DIR
+    python -m ccssl_tf.export --run=runs/quickstart/cluster_classification --output_dir=DIR
 
 Writes DIR/saved_model and DIR/export.json (signatures, shapes, input convention, provenance). Signatures take RGB images in [0, 255]:
 `serve` (images of any size where the network allows), `serve_jpeg` (JPEG bytes), and for classifiers `backbone` (any size, no logits).
