@@ -49,7 +49,7 @@ class AcceleratedAssignment:
         self._reach = np.full(count, np.inf, np.float32)
         self._row_norms = np.full(count, np.nan, np.float32)
         self._rounding = distances.rounding(dim)
-        self._threads = BlockThreads(_BLOCK_ROWS, max(len(sums), _BLOCK_ROWS), dim, reader.check_stop)
+        self._threads = BlockThreads(dim, reader.check_stop, rows=_BLOCK_ROWS, centroids=max(len(sums), _BLOCK_ROWS))
         self._centroids = CentroidFacts(len(sums), dim, self._threads)
         directions = screening.num_directions(dim)
         self._screens = bool(directions)
@@ -153,15 +153,12 @@ class AcceleratedAssignment:
         """Computes squares and reach of rows from their labels."""
         own, ids = slice(window.start, window.start + window.size), window.start + local
         measure(rows, self._centroids.values, self._labels[own], self._squares[own], self._threads, local)
-        self._reach[ids] = np.sqrt(self._upper(self._squares[ids]))
+        self._reach[ids] = np.sqrt(distances.at_most(self._squares[ids], self._rounding))
 
     def _take_shifted(self, rows, local):
-        taken = self._threads.rows.take(rows, local)
+        taken = self._threads.memory.rows.take(rows, local)
         taken -= self._centroids.shift
         return taken
-
-    def _upper(self, squares):
-        return squares * np.float32(1 + self._rounding)
 
     def _open_blocks(self, window):
         """Returns the blocks that have something to compute (granules, centroids), and how many pairs of a row and a centroid that is."""
@@ -235,13 +232,13 @@ class AcceleratedAssignment:
         ids = window.start + local
         norms, labels, squares = self._row_norms[ids], self._labels[ids], self._squares[ids]
         every = len(columns) == self._num_clusters
-        shifted = self._centroids.shifted if every else self._threads.centroids.take(self._centroids.shifted, columns)
+        shifted = self._centroids.shifted if every else self._threads.memory.centroids.take(self._centroids.shifted, columns)
         lower = self._take_shifted(rows, local) @ shifted.T
         lower += (norms * np.float32(1 - 2 * self._rounding))[:, None]
         lower += self._centroids.norms[columns] * np.float32(1 - 2 * self._rounding)
         self._put_own(lower, ids, columns)
         best = lower.argmin(axis=1)
-        least, upper = lower[np.arange(len(local)), best], self._upper(squares)
+        least, upper = lower[np.arange(len(local)), best], distances.at_most(squares, self._rounding)
         some = np.flatnonzero(least <= upper)
         best, limit = best[some], least[some] + (norms[some] + self._centroids.norms[columns[best[some]]]) * np.float32(4 * self._rounding)
         limit = np.minimum(limit, upper[some])

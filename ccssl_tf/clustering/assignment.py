@@ -167,18 +167,19 @@ def _nearest_from(first, reader, centroids, labels, squares, has_moved, threads,
     half_norms = norms / 2
 
     def assign(rows, labels, squares, block):
-        taken = rows[block]
-        memory = threads.rows.first(len(taken))
-        if taken.dtype != np.float32:
-            taken = distances.as_float32(taken, memory)
+        rows, labels, squares = rows[block], labels[block], squares[block]
+        memory = threads.memory.block.first(len(rows))
+        taken = rows if rows.dtype == np.float32 else distances.as_float32(rows, memory)
         if needs_shift:
             taken = np.subtract(taken, shift, out=memory)
+        else:
+            rows = taken  # Not converted again where their distances are measured.
         scores = taken @ shifted.T
         scores -= half_norms
         found = scores.argmax(axis=1)
-        is_due = has_moved[found] | (found != labels[block])
-        labels[block] = found
-        measure(rows, centroids, labels, squares, threads, block.start + np.flatnonzero(is_due))
+        is_due = has_moved[found] | (found != labels)
+        labels[:] = found
+        measure(rows, centroids, labels, squares, threads, np.flatnonzero(is_due))
 
     def started():
         end = first
@@ -188,7 +189,7 @@ def _nearest_from(first, reader, centroids, labels, squares, has_moved, threads,
                 break
             own = slice(start, end)
             assign_chunk = functools.partial(assign, chunk, labels[own], squares[own])
-            yield own, chunk, threads.start(assign_chunk, blocks(len(chunk), threads.block_rows))
+            yield own, chunk, threads.start(assign_chunk, blocks(len(chunk), threads.num_rows["block"]))
         if end != count:
             raise InputError(f"features: a pass gave {end} rows or more instead of {count}; every pass must give the same rows")
 
@@ -207,14 +208,15 @@ def blocks(num_rows: int, size: int) -> list[tuple]:
 
 def measuring_threads(dim: int, num_clusters: int, num_examples: int, check_stop=lambda: None) -> BlockThreads:
     """Returns the threads that a pass over N rows, and `measure`, work in."""
-    return BlockThreads(block_rows(num_examples, dim, num_clusters), _MEASURED_ROWS, dim, check_stop)
+    most = block_rows(num_examples, dim, num_clusters)
+    return BlockThreads(dim, check_stop, block=most, rows=_MEASURED_ROWS, centroids=_MEASURED_ROWS)
 
 
 def measure(rows, centroids, labels, squares, threads, numbers):
     """Writes the squared distances of the rows [W, D] at `numbers` [n] to the centroids of their labels [W] into squares [W] float32."""
     for (some,) in parts(numbers, _MEASURED_ROWS):
-        difference = threads.rows.take(rows, some)
-        difference -= threads.centroids.take(centroids, labels[some])
+        difference = threads.memory.rows.take(rows, some)
+        difference -= threads.memory.centroids.take(centroids, labels[some])
         squares[some] = distances.square_norms(difference)
 
 

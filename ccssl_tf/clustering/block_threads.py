@@ -14,27 +14,18 @@ class BlockThreads:
     """A pool of threads; the thread that made it has such memory, too.
 
     Attributes:
-      block_rows: most rows of a block.
+      num_rows: name -> rows of memory.
+      memory: this thread's, a `Gathered` under each name.
     """
 
-    def __init__(self, block_rows: int, num_clusters: int, dim: int, check_stop):
-        """Args: block_rows: most rows of a block; num_clusters: K; dim: D; check_stop: called before each block; may raise."""
-        self.block_rows = block_rows
-        self._check_stop, self._memory, self._blas = check_stop, threading.local(), threadpoolctl.ThreadpoolController()
+    def __init__(self, dim: int, check_stop, **num_rows: int):
+        """Args: dim: D; check_stop: called before each block; may raise; num_rows: see above."""
+        self.num_rows, self.memory = num_rows, threading.local()
+        self._check_stop, self._blas = check_stop, threadpoolctl.ThreadpoolController()
         # What threads run must not know this object: they would keep each other, and all it knows, for ever.
-        start = functools.partial(_take_memory, self._memory, block_rows, num_clusters, dim)
+        start = functools.partial(_take_memory, self.memory, dim, num_rows)
         self._pool = concurrent.futures.ThreadPoolExecutor(runtime.num_cores(), initializer=start)
         start()
-
-    @property
-    def rows(self) -> Gathered:
-        """This thread's memory for rows of a block."""
-        return self._memory.rows
-
-    @property
-    def centroids(self) -> Gathered:
-        """This thread's memory for centroids."""
-        return self._memory.centroids
 
     def run(self, function, parts, *, can_stop=True):
         """Returns [function(*part) for all parts]; raises the first error."""
@@ -55,8 +46,9 @@ class BlockThreads:
         return self._blas.limit(limits=1, user_api="blas")
 
 
-def _take_memory(memory, block_rows, num_clusters, dim):
-    memory.rows, memory.centroids = Gathered(block_rows, dim), Gathered(num_clusters, dim)
+def _take_memory(memory, dim, num_rows):
+    for name, count in num_rows.items():
+        setattr(memory, name, Gathered(count, dim))
 
 
 def parts(index, size: int) -> list[tuple]:

@@ -43,7 +43,7 @@ class CentroidFacts:
         def follow_some(numbers):
             numbers = numbers[(centroids[numbers] != self.values[numbers]).any(axis=1)]
             squares = distances.square_norms(centroids[numbers] - self.values[numbers])
-            self.drift[numbers] = np.sqrt(squares * np.float32(1 + self._rounding))
+            self.drift[numbers] = np.sqrt(distances.at_most(squares, self._rounding))
             self.values[numbers] = centroids[numbers]
             self.shifted[numbers], self.norms[numbers] = distances.shift_centroids(centroids[numbers], self.shift)
             if self.reduction and len(numbers):

@@ -19,6 +19,11 @@ def rounding(dim: int) -> float:
     return 1.01 * terms / (1 - min(terms, 0.5))
 
 
+def at_most(squares: np.ndarray, rounding: float) -> np.ndarray:
+    """Returns what the true values of squared norms [n] float32 are at most; rounding: g."""
+    return squares * np.float32(1 + rounding)
+
+
 def shift_centroids(centroids: np.ndarray, shift: np.ndarray):
     """Returns -2 (c - shift) [K, D] float32 and |c - shift|^2 [K] float32."""
     shifted = centroids - shift

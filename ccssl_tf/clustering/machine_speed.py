@@ -77,7 +77,7 @@ def _full_pass(problem, centroids, rows):
 def _own_distances(problem, centroids, rows):
     labels, squares = np.arange(len(rows)) % len(centroids), np.empty(len(rows), np.float32)
     threads = assignment.measuring_threads(rows.shape[1], len(centroids), problem.num_examples)
-    numbers = parts(np.arange(len(rows)), threads.block_rows)
+    numbers = parts(np.arange(len(rows)), threads.num_rows["block"])
     measure_part = functools.partial(assignment.measure, rows, centroids, labels, squares, threads)
 
     def compute():

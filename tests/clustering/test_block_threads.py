@@ -8,17 +8,18 @@ from ccssl_tf.clustering.block_threads import BlockThreads, parts
 
 
 def test_every_part_is_worked_on_once_in_memory_of_its_thread():
-    threads, done, memories = BlockThreads(8, 3, 5, lambda: None), np.zeros(100, int), {}
+    threads, done, memories = BlockThreads(5, lambda: None, rows=8, centroids=3), np.zeros(100, int), {}
 
     def work(index):
         done[index] += 1
-        memories.setdefault(threading.get_ident(), set()).add((id(threads.rows), id(threads.centroids)))
+        memories.setdefault(threading.get_ident(), set()).add((id(threads.memory.rows), id(threads.memory.centroids)))
 
     threads.run(work, parts(np.arange(100), 8))
     assert (done == 1).all()
+    assert threads.memory.rows.first(8).shape == (8, 5) and threads.memory.centroids.first(3).shape == (3, 5)
     assert all(len(own) == 1 for own in memories.values())
     assert len(set.union(*memories.values())) == len(memories)
-    assert id(threads.rows) not in {rows for own in memories.values() for rows, _ in own}
+    assert id(threads.memory.rows) not in {rows for own in memories.values() for rows, _ in own}
 
 
 def test_errors_and_stops_come_out():
@@ -26,20 +27,20 @@ def test_errors_and_stops_come_out():
         raise ValueError(str(index[0]))
 
     with pytest.raises(ValueError, match="0"):
-        BlockThreads(8, 3, 5, lambda: None).run(fail, parts(np.arange(20), 8))
+        BlockThreads(5, lambda: None, rows=8, centroids=3).run(fail, parts(np.arange(20), 8))
 
     def stop():
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        BlockThreads(8, 3, 5, stop).run(lambda index: None, parts(np.arange(20), 8))
+        BlockThreads(5, stop, rows=8, centroids=3).run(lambda index: None, parts(np.arange(20), 8))
 
 
 def test_products_stay_in_their_thread_only_inside_the_context():
     def counts():
         return [pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"]
 
-    threads, before = BlockThreads(8, 3, 5, lambda: None), counts()
+    threads, before = BlockThreads(5, lambda: None, rows=8, centroids=3), counts()
     with threads.one_product_each():
         assert set(counts()) <= {1}
     assert counts() == before

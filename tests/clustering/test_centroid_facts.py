@@ -14,7 +14,7 @@ def centroids():
 
 
 def facts_of(*passes):
-    facts = CentroidFacts(CLUSTERS, DIM, BlockThreads(256, CLUSTERS, DIM, lambda: None))
+    facts = CentroidFacts(CLUSTERS, DIM, BlockThreads(DIM, lambda: None))
     for centroids in passes:
         facts.follow(centroids)
     return facts
