@@ -10,19 +10,21 @@ import pathlib
 
 from absl import flags
 
-from ccssl_tf import runtime
+from ccssl_tf.runs import launch, machine, signals
 
-tf = runtime.quiet_tensorflow()
+tf = machine.quiet_tensorflow()
 
 import numpy as np
 
 from ccssl_tf import distribution, stage_flags
-from ccssl_tf.clustering import KMeans, cluster_report, cost, image_facts, machine_speed, preprocessing, pseudo_labels, sources
+from ccssl_tf.clustering import KMeans, cluster_report, cost, machine_speed, preprocessing, pseudo_labels, sources
 from ccssl_tf.clustering.kmeans import ALGORITHMS, INITIALIZATIONS
 from ccssl_tf.clustering.pass_log import print_pass, write_summaries
+from ccssl_tf.data import image_facts
 from ccssl_tf.data import manifest as manifest_lib
-from ccssl_tf.errors import FlagError, InputError
-from ccssl_tf.workdir import Workdir
+from ccssl_tf.runs.errors import FlagError, InputError
+from ccssl_tf.runs.files import atomic_file, file_sha256, write_json
+from ccssl_tf.runs.workdir import Workdir
 
 _FEATURES_DIR = flags.DEFINE_string("features_dir", None, "Feature directory to cluster: a workdir of ccssl_tf.extract.")
 _ASSIGN_DIR = flags.DEFINE_multi_string(
@@ -89,7 +91,7 @@ def main():
     inputs = {f"assign_dir[{number}]" if number else "assign_dir": path for number, path in enumerate(_ASSIGN_DIR.value or [])}
     inputs.update(features_dir=_FEATURES_DIR.value, data_dir=stage_flags.DATA_DIR.value)
     workdir = Workdir(stage_flags.WORKDIR.value, inputs=inputs, writes=distribution.is_chief(strategy))
-    if runtime.DRY_RUN.value:
+    if launch.DRY_RUN.value:
         workdir.check()
         _print_cost(fitted, assigned, options, strategy)
         print(f"would write the pseudo-labels of {', '.join(assigned)} into {workdir.path}")
@@ -100,7 +102,7 @@ def main():
             return
         if distribution.is_chief(strategy):
             _print_cost(fitted, assigned, options, strategy)
-        with runtime.stop_on_signal() as should_stop:
+        with signals.stop_on_signal() as should_stop:
             _run(workdir, fitted, assigned, images, strategy, should_stop)
             # A worker that left earlier would look like one that died.
             distribution.wait_for_workers(strategy)
@@ -119,7 +121,7 @@ def _run(workdir, fitted, assigned, images, strategy, should_stop):
         reassignment_ratio=_REASSIGNMENT_RATIO.value,
         max_iterations=_MAX_ITERATIONS.value,
         tolerance=_TOLERANCE.value,
-        seed=runtime.SEED.value,
+        seed=launch.SEED.value,
         memory_gb=_MEMORY_GB.value,
         pca_dim=_PCA_DIM.value,
         whiten=_WHITEN.value,
@@ -135,7 +137,7 @@ def _run(workdir, fitted, assigned, images, strategy, should_stop):
     kmeans.fit(fitted, checkpoint_path=checkpoint, on_pass=on_pass, should_stop=should_stop)
     summaries.close()
     if chief:
-        with manifest_lib.atomic_file(workdir.path / "centroids.npy") as temporary:
+        with atomic_file(workdir.path / "centroids.npy") as temporary:
             np.save(temporary, kmeans.centroids)
         if kmeans.preprocessing:
             kmeans.preprocessing.save(workdir.path / "preprocessing.npz")
@@ -159,17 +161,17 @@ def _run(workdir, fitted, assigned, images, strategy, should_stop):
         print(f"pseudo-labels  {split}  {len(labels)} images{shown}", flush=True)
     if not chief:
         return
-    manifest_lib.write_json(workdir.path / "nearest.json", nearest_tables)
+    write_json(workdir.path / "nearest.json", nearest_tables)
     if picture is not None:
         (workdir.path / "pictures").mkdir(exist_ok=True)
-        with manifest_lib.atomic_file(workdir.path / "pictures" / "nearest_images.png") as temporary:
+        with atomic_file(workdir.path / "pictures" / "nearest_images.png") as temporary:
             picture.save(temporary)
     pseudo_labels.write_pseudo_labels(
         workdir.path,
         splits,
         num_clusters=kmeans.num_clusters,
         info=dict(
-            centroids_sha256=manifest_lib.file_sha256(workdir.path / "centroids.npy"),
+            centroids_sha256=file_sha256(workdir.path / "centroids.npy"),
             preprocessing=kmeans.preprocessing and kmeans.preprocessing.fingerprint(),
             fitted_features_fingerprint=fitted.fingerprint(),
             features_fingerprint={split: source.fingerprint() for split, source in assigned.items()},
@@ -256,4 +258,4 @@ def _print_cost(fitted, assigned, options, strategy):
 
 
 if __name__ == "__main__":
-    runtime.launch(main, __doc__)
+    launch.launch(main, __doc__)

@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
-from ccssl_tf.errors import InputError, Interrupted
+from ccssl_tf.runs.errors import InputError, Interrupted
 
 STRATEGY = flags.DEFINE_enum(
     "strategy",

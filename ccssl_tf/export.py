@@ -14,15 +14,15 @@ import pathlib
 
 from absl import flags
 
-from ccssl_tf import runtime
+from ccssl_tf.runs import launch, machine
 
-runtime.quiet_tensorflow()
+machine.quiet_tensorflow()
 
-from ccssl_tf import workdir as workdir_lib
-from ccssl_tf.data import manifest as manifest_lib
-from ccssl_tf.errors import FlagError
-from ccssl_tf.exported import load_run
+from ccssl_tf.downstream.exported import load_run
 from ccssl_tf.models import backbone_file, fast_rcnn, fcn
+from ccssl_tf.runs import workdir as workdir_lib
+from ccssl_tf.runs.errors import FlagError
+from ccssl_tf.runs.files import atomic_directory, write_json
 
 RUN = flags.DEFINE_string("run", None, "Finished workdir of ccssl_tf.train that holds a backbone.keras.")
 OUTPUT_DIR = workdir_lib.directory_flag("output_dir", None, "Directory for saved_model/ and export.json.")
@@ -46,13 +46,13 @@ def export(run, output_dir, fold: bool = True):
         if workdir.is_done:
             print(f"{workdir.path}: already complete")
             return
-        with manifest_lib.atomic_directory(workdir.path / "saved_model") as temporary:
+        with atomic_directory(workdir.path / "saved_model") as temporary:
             exported.save(temporary)
             exported.verify(temporary)
         facts = exported.describe()
         made_by = json.loads((pathlib.Path(run) / "run.json").read_text())
         provenance = dict(run=str(run), command=made_by["command"], inputs=made_by["inputs"], backbone=backbone_file.describe(run))
-        manifest_lib.write_json(workdir.path / "export.json", dict(facts, provenance=provenance))
+        write_json(workdir.path / "export.json", dict(facts, provenance=provenance))
         workdir.finish(metrics=facts)
     print(f"saved  {workdir.path / 'saved_model'}  outputs {', '.join(facts['outputs'])}  images {facts['input']['shape']}", flush=True)
 
@@ -67,7 +67,7 @@ def main():
     """Reads the flags and exports."""
     if not RUN.value or not OUTPUT_DIR.value:
         raise FlagError("set --run and --output_dir")
-    if runtime.DRY_RUN.value:
+    if launch.DRY_RUN.value:
         facts = load_run(RUN.value, FOLD.value).describe()
         _workdir(RUN.value, OUTPUT_DIR.value).check()
         megabytes = 4 * facts["num_parameters"] / 1e6
@@ -77,4 +77,4 @@ def main():
 
 
 if __name__ == "__main__":
-    runtime.launch(main, __doc__)
+    launch.launch(main, __doc__)

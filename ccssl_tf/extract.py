@@ -7,16 +7,16 @@ Writes one feature shard for each image shard; a killed run keeps the finished o
 
 from absl import flags
 
-from ccssl_tf import runtime
+from ccssl_tf.runs import launch, machine, signals
 
-tf = runtime.quiet_tensorflow()
+tf = machine.quiet_tensorflow()
 
 from ccssl_tf import distribution, network_flags, registry, stage_flags
 from ccssl_tf.data import records
 from ccssl_tf.data.manifest import Manifest
-from ccssl_tf.errors import FlagError
 from ccssl_tf.features import extract_features
-from ccssl_tf.workdir import Workdir
+from ccssl_tf.runs.errors import FlagError
+from ccssl_tf.runs.workdir import Workdir
 
 _EXTRACTOR = flags.DEFINE_string("extractor", "endpoint", f"What makes the features: {', '.join(registry.EXTRACTORS)}.")
 _SPLIT = flags.DEFINE_string("split", "train", "Split of the images: train, val, test or trainval.")
@@ -28,7 +28,7 @@ def main():
     if not stage_flags.DATA_DIR.value:
         raise FlagError("--data_dir: not given; name a directory written by a data_prep command")
     strategy = distribution.make_strategy(distribution.STRATEGY.value)
-    runtime.seed_everything(runtime.SEED.value)
+    machine.seed_everything(launch.SEED.value)
     images = Manifest.read(stage_flags.DATA_DIR.value, "images")
     rows = images.num_examples(_SPLIT.value)
     with strategy.scope():
@@ -43,7 +43,7 @@ def main():
         extractor.check(stage_flags.DATA_DIR.value, _SPLIT.value)
     inputs = dict(data_dir=stage_flags.DATA_DIR.value, init_backbone=network_flags.init_backbone(), **extractor.inputs())
     workdir = Workdir(stage_flags.WORKDIR.value, inputs=inputs, writes=distribution.is_chief(strategy))
-    if runtime.DRY_RUN.value:
+    if launch.DRY_RUN.value:
         workdir.check()
         print(f"would write them into {workdir.path}")
         return
@@ -53,7 +53,7 @@ def main():
         if workdir.is_done:
             print(f"{workdir.path}: already complete")
             return
-        with runtime.stop_on_signal() as should_stop, records.naming_damage(stage_flags.DATA_DIR.value):
+        with signals.stop_on_signal() as should_stop, records.naming_damage(stage_flags.DATA_DIR.value):
             manifest = extract_features(
                 extractor,
                 stage_flags.DATA_DIR.value,
@@ -71,4 +71,4 @@ def main():
 
 
 if __name__ == "__main__":
-    runtime.launch(main, __doc__)
+    launch.launch(main, __doc__)

@@ -16,13 +16,13 @@ import time
 
 from absl import flags
 
-from ccssl_tf import commands as commands_lib
-from ccssl_tf import runtime
-from ccssl_tf import workdir as workdir_lib
-from ccssl_tf.commands import Command
-from ccssl_tf.errors import CcsslError, InputError, Interrupted, ResourceError
 from ccssl_tf.reporting import summary as summary_lib
 from ccssl_tf.reporting import transfer_section
+from ccssl_tf.runs import command_lines as commands_lib
+from ccssl_tf.runs import launch
+from ccssl_tf.runs import workdir as workdir_lib
+from ccssl_tf.runs.command_lines import Command
+from ccssl_tf.runs.errors import CcsslError, InputError, Interrupted, ResourceError
 
 COMMAND = flags.DEFINE_multi_string(
     "command",
@@ -232,7 +232,7 @@ def main():
     commands = plan(
         COMMAND.value,
         workdir=WORKDIR.value,
-        seed=runtime.SEED.value,
+        seed=launch.SEED.value,
         seeds=seeds,
         images=IMAGES.value,
         settings=SET.value,
@@ -240,9 +240,9 @@ def main():
     )
     print(f"{len(commands)} commands:")
     for number, command in enumerate(commands, start=1):
-        print(f"{number:4}. {workdir_lib.format_command(command.line)}" + (f"  ({_describe(command)})" if runtime.DRY_RUN.value else ""))
+        print(f"{number:4}. {workdir_lib.format_command(command.line)}" + (f"  ({_describe(command)})" if launch.DRY_RUN.value else ""))
     sys.stdout.flush()
-    if runtime.DRY_RUN.value:
+    if launch.DRY_RUN.value:
         commands_lib.check_flags(commands)
         print("every command's flags are valid; nothing was run or written")
         return
@@ -258,4 +258,4 @@ def main():
 
 
 if __name__ == "__main__":
-    runtime.launch(main, __doc__)
+    launch.launch(main, __doc__)

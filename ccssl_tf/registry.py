@@ -14,7 +14,6 @@ from ccssl_tf.downstream.fcn import FCN
 from ccssl_tf.downstream.linear_probe import LinearProbe
 from ccssl_tf.downstream.nonlinear_probe import NonlinearProbe
 from ccssl_tf.downstream.voc07_classification import Voc07Classification
-from ccssl_tf.errors import InputError
 from ccssl_tf.features.endpoint import EndpointExtractor
 from ccssl_tf.features.external import ExternalExtractor
 from ccssl_tf.features.hog import HogExtractor
@@ -38,6 +37,7 @@ from ccssl_tf.pretext.jigsaw_pp import JigsawPP
 from ccssl_tf.pretext.rotation import Rotation
 from ccssl_tf.pretext.split_brain import SplitBrain
 from ccssl_tf.pretext.supervised import Supervised
+from ccssl_tf.runs.errors import InputError
 
 BACKBONES = {
     "alexnet": AlexNet,

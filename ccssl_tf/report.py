@@ -11,13 +11,13 @@ import pathlib
 
 from absl import flags
 
-from ccssl_tf import runtime
-from ccssl_tf.data import manifest as manifest_lib
-from ccssl_tf.errors import FlagError, InputError
 from ccssl_tf.reporting import figures, page, transfer_section, transfers
 from ccssl_tf.reporting import summary as summary_lib
 from ccssl_tf.reporting.runs import RunSet
-from ccssl_tf.workdir import directory_flag
+from ccssl_tf.runs import launch
+from ccssl_tf.runs.errors import FlagError, InputError
+from ccssl_tf.runs.files import write_bytes, write_json
+from ccssl_tf.runs.workdir import directory_flag
 
 RUNS = flags.DEFINE_string("runs", None, "Directory with the runs, at any depth below it.")
 OUTPUT_DIR = directory_flag("output_dir", None, "Directory for the page, its figures and summary.json; an earlier report is replaced.")
@@ -38,7 +38,7 @@ def write_report(runs: RunSet, output_dir, reference: dict | None = None) -> dic
     output_dir.mkdir(parents=True, exist_ok=True)
     summary = summary_lib.summarise(runs)
     # First, because it marks the directory as a report's own, should this be killed.
-    manifest_lib.write_json(output_dir / "summary.json", summary)
+    write_json(output_dir / "summary.json", summary)
     drawings = dict(
         probes={task: figures.both_grounds(figures.draw_probes, part) for task, part in summary["probes"].items()},
         curves=_curves(runs, summary),
@@ -47,16 +47,16 @@ def write_report(runs: RunSet, output_dir, reference: dict | None = None) -> dic
     )
     for kind, by_subject in drawings.items():
         for subject, pictures in by_subject.items():
-            manifest_lib.write_bytes(output_dir / f"{kind}_{subject.replace('/', '_')}.png", pictures["light"])
+            write_bytes(output_dir / f"{kind}_{subject.replace('/', '_')}.png", pictures["light"])
     filters = [(name, run.picture("conv1_filters")) for name, run in page.filter_pictures(runs)]
     if filters:
-        manifest_lib.write_bytes(output_dir / "conv1_filters.png", figures.side_by_side(filters))
+        write_bytes(output_dir / "conv1_filters.png", figures.side_by_side(filters))
     for entry in summary["clusters"]:
         nearest = runs.root / entry["runs"][0] / "pictures" / "nearest_images.png"
         if nearest.is_file():
             name = entry["runs"][0].replace("/", "_")
-            manifest_lib.write_bytes(output_dir / f"nearest_images_{name}.png", nearest.read_bytes())
-    manifest_lib.write_bytes(output_dir / "index.html", page.page(runs, summary, drawings, reference).encode())
+            write_bytes(output_dir / f"nearest_images_{name}.png", nearest.read_bytes())
+    write_bytes(output_dir / "index.html", page.page(runs, summary, drawings, reference).encode())
     return summary
 
 
@@ -126,7 +126,7 @@ def main():
     runs = RunSet(RUNS.value, exclude=OUTPUT_DIR.value)
     unfinished = [run.name for run in runs.runs if not run.finished]
     print(f"{len(runs.finished)} finished runs under {RUNS.value}" + (f"; unfinished: {', '.join(unfinished)}" if unfinished else ""))
-    if runtime.DRY_RUN.value:
+    if launch.DRY_RUN.value:
         print(
             "".join(f"  {run.name}: {run.module}\n" for run in runs.runs) + f"would write index.html to {OUTPUT_DIR.value}; takes seconds"
         )
@@ -137,4 +137,4 @@ def main():
 
 
 if __name__ == "__main__":
-    runtime.launch(main, __doc__)
+    launch.launch(main, __doc__)

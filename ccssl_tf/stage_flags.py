@@ -2,7 +2,7 @@
 
 from absl import flags
 
-from ccssl_tf.workdir import directory_flag
+from ccssl_tf.runs.workdir import directory_flag
 
 DATA_DIR = flags.DEFINE_string("data_dir", None, "Directory of image shards written by a data_prep command.")
 WORKDIR = directory_flag("workdir", None, "Directory this command writes into; a killed run continues there.")

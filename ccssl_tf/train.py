@@ -7,19 +7,20 @@ A killed run continues when the same command is given again.
 
 import functools
 
-from ccssl_tf import runtime
+from ccssl_tf.runs import launch, machine
 
-tf = runtime.quiet_tensorflow()
+tf = machine.quiet_tensorflow()
 
 import keras
 from absl import flags
 
-from ccssl_tf import distribution, network_flags, optimizers, registry, stage_flags, training
+from ccssl_tf import distribution, network_flags, registry, stage_flags, training
 from ccssl_tf.data import pipeline, records
 from ccssl_tf.data.manifest import Manifest
-from ccssl_tf.errors import FlagError, InputError
 from ccssl_tf.models import backbone_file, rescale
-from ccssl_tf.workdir import Workdir
+from ccssl_tf.runs.errors import FlagError, InputError
+from ccssl_tf.runs.workdir import Workdir
+from ccssl_tf.training import optimizers
 
 _TASK = flags.DEFINE_string("task", None, f"What to learn: {', '.join(registry.TASKS)}.")
 _TRAIN_STEPS = flags.DEFINE_integer("train_steps", 350_000, "Steps to train for (350,000 for jigsaw_pp in the paper).", lower_bound=1)
@@ -46,7 +47,7 @@ def main():
     if not _TASK.value or not stage_flags.DATA_DIR.value or not stage_flags.WORKDIR.value:
         raise FlagError("set --task, --data_dir and --workdir")
     strategy = distribution.make_strategy(distribution.STRATEGY.value)
-    runtime.seed_everything(runtime.SEED.value)
+    machine.seed_everything(launch.SEED.value)
     if _PRECISION.value != "none":
         keras.config.set_dtype_policy(f"mixed_{_PRECISION.value}")
     task = registry.lookup(registry.TASKS, _TASK.value, "task").from_flags()
@@ -68,7 +69,7 @@ def main():
     inputs = dict(data_dir=stage_flags.DATA_DIR.value, init_backbone=network_flags.init_backbone(), **task.inputs())
     chief = distribution.is_chief(strategy)
     workdir = Workdir(stage_flags.WORKDIR.value, inputs=inputs, writes=chief)
-    if runtime.DRY_RUN.value:
+    if launch.DRY_RUN.value:
         workdir.check()
         print(
             f"would train {_TASK.value} on {data.num_examples(task.train_split)} images of {stage_flags.DATA_DIR.value}, "
@@ -76,7 +77,7 @@ def main():
             f"({network.count_params():,} parameters), into {workdir.path}"
         )
         return
-    runtime.seed_everything(runtime.SEED.value)
+    machine.seed_everything(launch.SEED.value)
     with workdir:
         if workdir.is_done:
             print(f"{workdir.path}: already complete")
@@ -92,7 +93,7 @@ def main():
                 workdir=workdir.path,
                 train_steps=_TRAIN_STEPS.value,
                 batch_size=network_flags.BATCH_SIZE.value,
-                seed=runtime.SEED.value,
+                seed=launch.SEED.value,
                 strategy=strategy,
                 weight_decay=optimizers.WEIGHT_DECAY.value,
                 bias_multiplier=optimizers.BIAS_MULTIPLIER.value,
@@ -135,9 +136,9 @@ def rescaled(build_backbone, task):
         stage_flags.DATA_DIR.value, task.train_split, image_size=network_flags.IMAGE_SIZE.value, batch_size=rescale.BATCH_SIZE
     )
     batches = [network.normalize(batch["image"]) for batch in images.take(rescale.NUM_BATCHES)]
-    scales = rescale.rescale(network, batches, fresh=fresh, seed=runtime.SEED.value)
+    scales = rescale.rescale(network, batches, fresh=fresh, seed=launch.SEED.value)
     print(f"rescaled  {'  '.join(f'{name} {scale:.3g}' for name, scale in scales.items())}", flush=True)
-    runtime.seed_everything(runtime.SEED.value)
+    machine.seed_everything(launch.SEED.value)
 
     def build():
         copy = build_backbone()
@@ -156,4 +157,4 @@ def with_loss_scale(optimizer):
 
 
 if __name__ == "__main__":
-    runtime.launch(main, __doc__)
+    launch.launch(main, __doc__)

@@ -4,7 +4,7 @@ import importlib.util
 import logging
 import threading
 
-from ccssl_tf.errors import CcsslError, FlagError, ResourceError
+from ccssl_tf.runs.errors import CcsslError, FlagError, ResourceError
 from data_prep import shard_worker
 from data_prep.shard_worker import ShardRecord, ShardTask
 

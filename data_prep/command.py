@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 from absl import flags
 
-from ccssl_tf import runtime
-from ccssl_tf.errors import FlagError, InputError
-from ccssl_tf.workdir import Workdir, directory_flag
+from ccssl_tf.runs import launch, signals
+from ccssl_tf.runs.errors import FlagError, InputError
+from ccssl_tf.runs.workdir import Workdir, directory_flag
 from data_prep import beam_pipeline, conversion, decoding, worker_pool
 
 OUTPUT_DIR = directory_flag("output_dir", None, "Directory the records are written to; made if absent.")
@@ -53,7 +53,7 @@ def run(list_images: Callable[[], conversion.ImageSet], *, inputs: dict[str, str
     # Listing a large source takes minutes; a source that is refused must leave nothing behind.
     work = None if (output_dir / "DONE").is_file() else _prepare(list_images(), output_dir, options or {})
     workdir = Workdir(output_dir, inputs=inputs)
-    if runtime.DRY_RUN.value:
+    if launch.DRY_RUN.value:
         workdir.check()
         print("dry run: nothing written" if work else f"{output_dir}: already complete")
         return
@@ -62,7 +62,7 @@ def run(list_images: Callable[[], conversion.ImageSet], *, inputs: dict[str, str
             conversion.remove_sidecars(output_dir)
             print(f"{output_dir}: already complete")
             return
-        with runtime.stop_on_signal() as stopped:
+        with signals.stop_on_signal() as stopped:
             metrics = work.convert(stopped)
         workdir.finish(metrics=metrics)
         conversion.remove_sidecars(output_dir)
@@ -75,7 +75,7 @@ def _prepare(image_set, output_dir, options):
         output_dir,
         decode_options=decoding.DecodeOptions(RESIZE_SHORT_SIDE.value, MAX_PIXELS.value, MIN_SIDE.value),
         max_bad_images=MAX_BAD_IMAGES.value,
-        seed=runtime.SEED.value,
+        seed=launch.SEED.value,
         num_workers=worker_pool.num_workers(),
         options=options,
         beam_options=BEAM_OPTIONS.value if RUNNER.value == "beam" else None,

@@ -20,9 +20,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ccssl_tf import runtime
 from ccssl_tf.data import manifest as manifest_lib
-from ccssl_tf.errors import InputError, ResourceError
+from ccssl_tf.runs.errors import InputError, ResourceError
+from ccssl_tf.runs.files import sweep_temporary_files, write_bytes
+from ccssl_tf.runs.progress import Progress
 from data_prep import beam_pipeline, decoding, jpeg, shard_worker, worker_pool
 from data_prep.shard_worker import Item, ShardRecord, ShardTask
 
@@ -154,10 +155,10 @@ class Conversion:
                 path.unlink()
         total, left = sum(len(task.items) for task in self._all_tasks), sum(len(task.items) for task in tasks)
         counter = multiprocessing.get_context("spawn").Value("q", total - left)
-        progress = runtime.Progress("converting", total, "images", done=total - left)
+        progress = Progress("converting", total, "images", done=total - left)
         self._check_bad(records)
         processes = min(self._num_workers, max(1, len(tasks)))
-        sweep = functools.partial(manifest_lib.sweep_temporary_files, self._directory)
+        sweep = functools.partial(sweep_temporary_files, self._directory)
         with worker_pool.open_pool(processes, counter, on_failure=sweep) as pool:
 
             def report():
@@ -225,7 +226,7 @@ class Conversion:
         )
         if bad:
             lines = sorted(f"{decoding.printable(bytes.fromhex(name))}\t{why}\n" for name, why in bad)
-            manifest_lib.write_bytes(self._directory / "bad_images.txt", "".join(lines).encode())
+            write_bytes(self._directory / "bad_images.txt", "".join(lines).encode())
             print(f"left out {len(bad)} bad images, listed in {self._directory / 'bad_images.txt'}")
         if reencoded:
             reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(reencoded.items()) if reason != "total")

@@ -5,7 +5,7 @@ import csv
 import pathlib
 from collections.abc import Collection
 
-from ccssl_tf.errors import InputError
+from ccssl_tf.runs.errors import InputError
 from data_prep.decoding import printable
 
 _LISTED_MISSING = 20

@@ -6,7 +6,7 @@ from collections import Counter
 
 import numpy as np
 
-from ccssl_tf.errors import InputError
+from ccssl_tf.runs.errors import InputError
 from data_prep import conversion, file_list, locations
 from data_prep.decoding import printable
 from data_prep.shard_worker import Item

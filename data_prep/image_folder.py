@@ -5,7 +5,7 @@ python -m data_prep.image_folder --source=DIR --output_dir=DIR
 
 from absl import flags
 
-from ccssl_tf import runtime
+from ccssl_tf.runs import launch
 from data_prep import command, folder_layout
 
 SOURCE = flags.DEFINE_string("source", None, "Folder or uncompressed tar of images; searched to any depth.")
@@ -36,10 +36,10 @@ def main():
 
     def list_images():
         classes = folder_layout.read_classes(CLASSES.value) if CLASSES.value else None
-        return folder_layout.list_images(SOURCE.value, classes=classes, seed=runtime.SEED.value, list_path=LIST.value, **options)
+        return folder_layout.list_images(SOURCE.value, classes=classes, seed=launch.SEED.value, list_path=LIST.value, **options)
 
     command.run(list_images, inputs=inputs, options=options)
 
 
 if __name__ == "__main__":
-    runtime.launch(main, __doc__)
+    launch.launch(main, __doc__)

@@ -7,7 +7,7 @@ Nothing is unpacked. The classes of the validation images come from the developm
 
 from absl import flags
 
-from ccssl_tf import runtime
+from ccssl_tf.runs import launch
 from data_prep import command, imagenet_layout
 
 SOURCE = flags.DEFINE_string("source", None, "Directory holding the ILSVRC2012 tars, or train/ and val/.")
@@ -26,4 +26,4 @@ def main():
 
 
 if __name__ == "__main__":
-    runtime.launch(main, __doc__)
+    launch.launch(main, __doc__)

@@ -5,8 +5,8 @@ Classes are the sorted WordNet ids ("wnids") of the training images, from 0. Bot
 
 import pathlib
 
-from ccssl_tf import runtime
-from ccssl_tf.errors import InputError
+from ccssl_tf.runs.errors import InputError
+from ccssl_tf.runs.progress import Progress
 from data_prep import conversion, imagenet_truth, locations
 from data_prep.decoding import printable
 from data_prep.shard_worker import Item
@@ -64,7 +64,7 @@ def _train_files_in_tar(path):
     inner_tars = [member for member in locations.tar_members(path) if member.name.endswith(b".tar")]
     if not inner_tars:
         raise InputError(f"{path}: holds no class tars (n01440764.tar, ...); this is not the published training tar")
-    progress = runtime.Progress(f"indexing {path.name}", len(inner_tars), "class tars")
+    progress = Progress(f"indexing {path.name}", len(inner_tars), "class tars")
     for done, inner in enumerate(inner_tars, 1):
         wnid = pathlib.PurePosixPath(printable(inner.name)).stem
         tar_path, start, size = inner.location

@@ -10,7 +10,7 @@ import pathlib
 import re
 import tarfile
 
-from ccssl_tf.errors import InputError
+from ccssl_tf.runs.errors import InputError
 from data_prep.decoding import printable
 
 GROUND_TRUTH = "ILSVRC2012_validation_ground_truth.txt"

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import simplejpeg
 
-from ccssl_tf.errors import CcsslError
+from ccssl_tf.runs.errors import CcsslError
 
 _JPEG_WARNINGS = ("Corrupt JPEG data", "Premature end of JPEG", "Inconsistent progression")
 _STRAY_BYTES = re.compile(r"(\d+) extraneous bytes before marker")

@@ -13,7 +13,7 @@ import tarfile
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from ccssl_tf.errors import InputError
+from ccssl_tf.runs.errors import InputError
 from data_prep.decoding import printable
 
 IMAGE_SUFFIXES = (b".jpg", b".jpeg", b".jpe", b".jfif", b".png", b".webp", b".gif", b".bmp", b".tif", b".tiff")

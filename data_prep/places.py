@@ -7,7 +7,7 @@ Nothing is unpacked. Splits and labels come from the published lists, which must
 
 from absl import flags
 
-from ccssl_tf import runtime
+from ccssl_tf.runs import launch
 from data_prep import command, places_layout
 
 SOURCE = flags.DEFINE_string("source", None, "Directory of the tars or trees and the lists (or their unpacked folders).")
@@ -23,4 +23,4 @@ def main():
 
 
 if __name__ == "__main__":
-    runtime.launch(main, __doc__)
+    launch.launch(main, __doc__)

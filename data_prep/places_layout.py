@@ -8,8 +8,8 @@ import dataclasses
 import pathlib
 from typing import NamedTuple
 
-from ccssl_tf import runtime
-from ccssl_tf.errors import InputError
+from ccssl_tf.runs.errors import InputError
+from ccssl_tf.runs.progress import Progress
 from data_prep import conversion, locations
 from data_prep.decoding import printable
 from data_prep.shard_worker import Item
@@ -168,7 +168,7 @@ def _class_names(source, layout, listed):
 def _match(roots, listed, splits):
     """Moves what is found from `listed` to `splits`, each in the order of the names; returns the names of unlisted images."""
     unlisted, total = [], len(listed)
-    progress = runtime.Progress("indexing " + ", ".join(sorted({root.name for root in roots.values()})), total, "images")
+    progress = Progress("indexing " + ", ".join(sorted({root.name for root in roots.values()})), total, "images")
     for root in dict.fromkeys(roots.values()):
         prefix = None
         for file in locations.walk_tree(root) if root.is_dir() else locations.tar_members(root):

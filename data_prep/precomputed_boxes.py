@@ -7,7 +7,7 @@ import pathlib
 
 import numpy as np
 
-from ccssl_tf.errors import InputError
+from ccssl_tf.runs.errors import InputError
 from data_prep.decoding import printable
 
 

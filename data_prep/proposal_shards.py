@@ -9,8 +9,8 @@ from typing import Protocol
 
 import numpy as np
 
-from ccssl_tf import runtime
 from ccssl_tf.data import manifest as manifest_lib
+from ccssl_tf.runs.progress import Progress
 from data_prep import worker_pool
 
 _CHUNK_IMAGES = 8
@@ -112,7 +112,7 @@ def write_proposals(
 
 def _search(pool, tasks, shards, stopped):
     done, total = 0, sum(shard.num_examples for shard in shards)
-    progress = runtime.Progress("searching", total, "images")
+    progress = Progress("searching", total, "images")
     chunks = [
         pool.submit(search_images, tasks[shard.name], start, min(start + _CHUNK_IMAGES, shard.num_examples))
         for shard in shards

@@ -12,10 +12,10 @@ import shutil
 
 from absl import flags
 
-from ccssl_tf import runtime
 from ccssl_tf.data import manifest as manifest_lib
-from ccssl_tf.errors import FlagError, InputError
-from ccssl_tf.workdir import Workdir, directory_flag
+from ccssl_tf.runs import launch, signals
+from ccssl_tf.runs.errors import FlagError, InputError
+from ccssl_tf.runs.workdir import Workdir, directory_flag
 from data_prep import precomputed_boxes, proposal_shards, selective_search, worker_pool
 
 DATA_DIR = directory_flag("data_dir", None, "Directory of converted images.")
@@ -42,7 +42,7 @@ def main():
         raise InputError(f"--output_dir={output_dir} holds the images; name another, such as {output_dir / 'proposals'}")
     _announce(manifest_lib.Manifest.read(data_dir, "images"), precomputed)
     workdir = Workdir(output_dir, inputs={"data_dir": data_dir} | ({"source": SOURCE.value} if precomputed else {}))
-    if runtime.DRY_RUN.value:
+    if launch.DRY_RUN.value:
         workdir.check()
         print("dry run: nothing written")
         return
@@ -75,7 +75,7 @@ def _write(data_dir, output_dir, precomputed):
         cache_dir.mkdir(exist_ok=True)
         source = selective_search.SelectiveSearch(MODE.value, MIN_BOX_SIDE.value, cache_dir)
         info = dict(mode=MODE.value, min_box_side=MIN_BOX_SIDE.value, opencv=selective_search.require_opencv().__version__)
-    with runtime.stop_on_signal() as stopped:
+    with signals.stop_on_signal() as stopped:
         metrics = proposal_shards.write_proposals(
             data_dir,
             output_dir,
@@ -91,4 +91,4 @@ def _write(data_dir, output_dir, precomputed):
 
 
 if __name__ == "__main__":
-    runtime.launch(main, __doc__)
+    launch.launch(main, __doc__)

@@ -8,7 +8,8 @@ import numpy as np
 from PIL import Image
 
 from ccssl_tf.data import manifest as manifest_lib
-from ccssl_tf.errors import CcsslError, CorruptArtifactError
+from ccssl_tf.runs.errors import CcsslError, CorruptArtifactError
+from ccssl_tf.runs.files import file_sha256
 from data_prep import decoding, jpeg
 
 LISTED = 20
@@ -61,7 +62,7 @@ def check_shard(directory: pathlib.Path, shard: manifest_lib.Shard, kind: str, i
     if not path.is_file():
         report.add("is missing")
         return report
-    size, report.sha256 = path.stat().st_size, manifest_lib.file_sha256(path)
+    size, report.sha256 = path.stat().st_size, file_sha256(path)
     if size != shard.num_bytes:
         report.add(f"has {size} bytes instead of {shard.num_bytes}")
     elif report.sha256 != shard.sha256:

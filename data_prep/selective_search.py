@@ -11,8 +11,8 @@ import pathlib
 
 import numpy as np
 
-from ccssl_tf.data import manifest as manifest_lib
-from ccssl_tf.errors import InputError
+from ccssl_tf.runs.errors import InputError
+from ccssl_tf.runs.files import write_bytes
 
 
 def require_opencv():
@@ -79,5 +79,5 @@ class SelectiveSearch:
         found = np.random.default_rng(list(digest)).permutation(found)
         file = io.BytesIO()
         np.save(file, found, allow_pickle=False)
-        manifest_lib.write_bytes(path, file.getvalue())
+        write_bytes(path, file.getvalue())
         return found

@@ -7,7 +7,7 @@ Ten kinds of objects, textured, lit and partly hidden, before cluttered landscap
 
 from absl import flags
 
-from ccssl_tf import runtime
+from ccssl_tf.runs import launch
 from data_prep import command, drawing
 
 NUM_TRAIN = flags.DEFINE_integer("num_train", 3000, "Pictures for training.", lower_bound=1)
@@ -18,8 +18,8 @@ IMAGE_SIZE = flags.DEFINE_integer("image_size", 64, "Side of the pictures in pix
 def main():
     """Runs the command."""
     counts, image_size = {"train": NUM_TRAIN.value, "val": NUM_VAL.value}, IMAGE_SIZE.value
-    command.run(lambda: drawing.image_set(counts, image_size, runtime.SEED.value), inputs={}, options={"image_size": image_size})
+    command.run(lambda: drawing.image_set(counts, image_size, launch.SEED.value), inputs={}, options={"image_size": image_size})
 
 
 if __name__ == "__main__":
-    runtime.launch(main, __doc__)
+    launch.launch(main, __doc__)

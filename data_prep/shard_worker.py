@@ -17,9 +17,10 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from ccssl_tf import runtime
 from ccssl_tf.data import manifest as manifest_lib
-from ccssl_tf.errors import Interrupted, ResourceError
+from ccssl_tf.runs import machine
+from ccssl_tf.runs.errors import Interrupted, ResourceError
+from ccssl_tf.runs.files import file_sha256, write_json
 from data_prep import decoding
 
 _FILENAME_TEMPLATE = "{SPLIT}-{SHARD_X_OF_Y}.{FILEFORMAT}"
@@ -93,7 +94,7 @@ class ShardRecord:
 
     def write(self, directory: pathlib.Path):
         """Writes the sidecar: the shard counts as finished from here on."""
-        manifest_lib.write_json(sidecar_path(directory / self.shard.name), dataclasses.asdict(self))
+        write_json(sidecar_path(directory / self.shard.name), dataclasses.asdict(self))
 
     @classmethod
     def read(cls, path: pathlib.Path) -> "ShardRecord | None":
@@ -101,7 +102,7 @@ class ShardRecord:
         try:
             raw = json.loads(sidecar_path(path).read_text())
             record = cls(**{**raw, "shard": manifest_lib.Shard(**raw["shard"])})
-            whole = path.stat().st_size == record.shard.num_bytes and manifest_lib.file_sha256(path) == record.shard.sha256
+            whole = path.stat().st_size == record.shard.num_bytes and file_sha256(path) == record.shard.sha256
         except (OSError, ValueError, TypeError, KeyError):
             return None
         return record if whole else None
@@ -125,7 +126,7 @@ def start_tensorflow():
     """Imports TensorFlow for one conversion at a time in this process."""
     # One process per core already: threads would only fight. A GPU would be claimed for nothing.
     os.environ.update(TF_NUM_INTRAOP_THREADS="1", TF_NUM_INTEROP_THREADS="1", OMP_NUM_THREADS="1", CUDA_VISIBLE_DEVICES="-1")
-    runtime.quiet_tensorflow()
+    machine.quiet_tensorflow()
 
 
 def _die_with_parent():

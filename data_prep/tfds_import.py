@@ -7,8 +7,8 @@ Images are read one by one from TFDS's own record files. PNGs, as TFDS stores sm
 
 from absl import flags
 
-from ccssl_tf import runtime
-from ccssl_tf.errors import FlagError, InputError
+from ccssl_tf.runs import launch, machine
+from ccssl_tf.runs.errors import FlagError, InputError
 from data_prep import command, tfds_layout
 
 NAME = flags.DEFINE_string("name", None, "What TFDS calls it: name[/config][:version].")
@@ -22,10 +22,10 @@ def main():
     """Runs the command."""
     if not NAME.value:
         raise FlagError("--name is required: what TFDS calls the data set, e.g. cifar10")
-    runtime.quiet_tensorflow()
+    machine.quiet_tensorflow()
     builder = tfds_layout.find_builder(NAME.value, TFDS_DATA_DIR.value)
     if not (builder.data_path.exists() and builder.is_prepared()):
-        if runtime.DRY_RUN.value:
+        if launch.DRY_RUN.value:
             print(f"dry run: TFDS would first download it ({builder.info.download_size}) and prepare it in {builder.data_path}")
             return
         _prepare(builder)
@@ -47,4 +47,4 @@ def _prepare(builder):
 
 
 if __name__ == "__main__":
-    runtime.launch(main, __doc__)
+    launch.launch(main, __doc__)

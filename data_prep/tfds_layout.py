@@ -5,8 +5,8 @@ import os
 
 import numpy as np
 
-from ccssl_tf import runtime
-from ccssl_tf.errors import InputError
+from ccssl_tf.runs.errors import InputError
+from ccssl_tf.runs.progress import Progress
 from data_prep import conversion, locations
 from data_prep.shard_worker import Item
 
@@ -56,7 +56,7 @@ def list_images(builder, *, splits: list[str], image_key: str | None, label_key:
     name_key = next((key for key in _NAME_KEYS if isinstance(features.get(key), tfds.features.Text)), None)
     counts = {split: builder.info.splits[split].num_examples for split in splits or known}
     total, done, found = sum(counts.values()), 0, {}
-    progress = runtime.Progress(f"indexing {builder.info.full_name}", total, "images")
+    progress = Progress(f"indexing {builder.info.full_name}", total, "images")
     for split in counts:
         items = found[_SPLIT_NAMES.get(split, split)] = []
         for location in _locations(builder, split):

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from ccssl_tf import runtime
 from ccssl_tf.data import manifest as manifest_lib
-from ccssl_tf.errors import CorruptArtifactError
+from ccssl_tf.runs.errors import CorruptArtifactError
+from ccssl_tf.runs.files import file_sha256
+from ccssl_tf.runs.progress import Progress
 from data_prep import record_checks, worker_pool
 
 _UNITS = {"images": "images", "features": "rows", "pseudo_labels": "labels", "proposals": "images' proposals"}
@@ -72,7 +73,7 @@ def verify(directory: pathlib.Path, *, num_workers: int, stopped: Callable[[], b
 def _check_shards(directory, manifest, num_workers, stopped):
     shards = [shard for part in manifest.splits.values() for shard in part]
     total, done, reports = sum(shard.num_examples for shard in shards), 0, {}
-    progress = runtime.Progress("verifying", total, _UNITS[manifest.kind])
+    progress = Progress("verifying", total, _UNITS[manifest.kind])
     counter = multiprocessing.get_context("spawn").Value("q", 0)
     with worker_pool.open_pool(min(num_workers, max(1, len(shards))), counter) as pool:
         tasks = [pool.submit(record_checks.check_shard, directory, shard, manifest.kind, manifest.info) for shard in shards]
@@ -113,7 +114,7 @@ def _extra_files(directory, manifest, reports):
     whole = all(not report.num_faults for report in reports.values())
     for path in sorted(directory.glob("*.tfrecord")):
         if path.name not in reports and ".tmp-" not in path.name:
-            same = None if whole else owner.get(manifest_lib.file_sha256(path))
+            same = None if whole else owner.get(file_sha256(path))
             yield f"{path.name}: not in the manifest" + (f"; it holds the content of {same}" if same else "; remove it")
 
 

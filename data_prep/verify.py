@@ -7,9 +7,9 @@ Exit code 0: everything is as it was written. 3: it is not; up to 20 faults are 
 
 import pathlib
 
-from ccssl_tf import runtime
-from ccssl_tf.errors import CorruptArtifactError, FlagError, Interrupted
-from ccssl_tf.workdir import directory_flag
+from ccssl_tf.runs import launch, signals
+from ccssl_tf.runs.errors import CorruptArtifactError, FlagError, Interrupted
+from ccssl_tf.runs.workdir import directory_flag
 from data_prep import verification, worker_pool
 from data_prep.record_checks import LISTED
 
@@ -22,10 +22,10 @@ def main():
         raise FlagError("--data_dir is required: the directory to check")
     directory = pathlib.Path(DATA_DIR.value)
     print(f"{directory}: to check {verification.describe(verification.read_manifest(directory))}", flush=True)
-    if runtime.DRY_RUN.value:
+    if launch.DRY_RUN.value:
         print("dry run: nothing read but the manifest")
         return
-    with runtime.stop_on_signal() as stopped:
+    with signals.stop_on_signal() as stopped:
         try:
             result = verification.verify(directory, num_workers=worker_pool.num_workers(), stopped=stopped)
         except Interrupted as error:
@@ -40,4 +40,4 @@ def main():
 
 
 if __name__ == "__main__":
-    runtime.launch(main, __doc__)
+    launch.launch(main, __doc__)

@@ -8,8 +8,8 @@ background, 1..20 and 255 for void. See ccssl_tf.data.voc_records for reading.
 
 from absl import flags
 
-from ccssl_tf import runtime
-from ccssl_tf.errors import FlagError
+from ccssl_tf.runs import launch
+from ccssl_tf.runs.errors import FlagError
 from data_prep import command, voc_layout
 
 SOURCE = flags.DEFINE_string("source", None, "Directory of the devkit's tars, or the unpacked VOCdevkit.")
@@ -43,4 +43,4 @@ def main():
 
 
 if __name__ == "__main__":
-    runtime.launch(main, __doc__)
+    launch.launch(main, __doc__)

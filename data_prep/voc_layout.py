@@ -3,7 +3,7 @@
 import os
 import pathlib
 
-from ccssl_tf.errors import InputError
+from ccssl_tf.runs.errors import InputError
 from data_prep import conversion, locations
 from data_prep.decoding import printable
 from data_prep.shard_worker import Item

@@ -5,7 +5,7 @@ import re
 import xml.etree.ElementTree as ET
 from typing import NamedTuple
 
-from ccssl_tf.errors import InputError
+from ccssl_tf.runs.errors import InputError
 
 # fmt: off
 CLASSES = [

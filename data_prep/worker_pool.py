@@ -8,8 +8,8 @@ from concurrent.futures.process import BrokenProcessPool
 
 from absl import flags
 
-from ccssl_tf import runtime
-from ccssl_tf.errors import Interrupted
+from ccssl_tf.runs import machine
+from ccssl_tf.runs.errors import Interrupted
 from data_prep import shard_worker
 
 NUM_WORKERS = flags.DEFINE_integer("num_workers", 0, "Processes; 0 is one per core.", lower_bound=0)
@@ -17,7 +17,7 @@ NUM_WORKERS = flags.DEFINE_integer("num_workers", 0, "Processes; 0 is one per co
 
 def num_workers() -> int:
     """Returns `--num_workers`, or the cores this process may use."""
-    return NUM_WORKERS.value or runtime.num_cores()
+    return NUM_WORKERS.value or machine.num_cores()
 
 
 @contextlib.contextmanager

@@ -8,10 +8,11 @@ import pytest
 from absl import flags
 from PIL import Image
 
-from ccssl_tf import runtime
-from ccssl_tf.data.manifest import Manifest, fingerprint_of, shard_name
+from ccssl_tf.data.manifest import Manifest, shard_name
+from ccssl_tf.runs import machine
+from ccssl_tf.runs.files import fingerprint_of
 
-runtime.quiet_tensorflow()
+machine.quiet_tensorflow()
 flags.FLAGS(["test"])
 
 CLASS_NAMES = ["circle", "square", "triangle"]

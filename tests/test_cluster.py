@@ -12,8 +12,9 @@ from ccssl_tf.clustering import read_pseudo_labels
 from ccssl_tf.clustering.preprocessing import Preprocessing
 from ccssl_tf.data import manifest as manifest_lib
 from ccssl_tf.data import pipeline, records
-from ccssl_tf.errors import FlagError, InputError
 from ccssl_tf.features import extract_features
+from ccssl_tf.runs.errors import FlagError, InputError
+from ccssl_tf.runs.files import file_sha256
 
 
 class Thumbnails:
@@ -94,7 +95,7 @@ def test_the_numbers_and_the_picture(clustered, features):
         assert metrics["splits"][split]["num_examples"] == count
         assert set(metrics["splits"][split]) == {"num_examples", "nmi", "ari", "purity"}
     info = manifest_lib.Manifest.read(clustered, "pseudo_labels").info
-    assert info["centroids_sha256"] == manifest_lib.file_sha256(clustered / "centroids.npy")
+    assert info["centroids_sha256"] == file_sha256(clustered / "centroids.npy")
     with Image.open(clustered / "pictures" / "nearest_images.png") as picture:
         assert picture.size[0] == 11 * 100 + 4 and (picture.size[1] - 4) % 100 == 0
     assert not (clustered / "checkpoint.npz").exists() and (clustered / "DONE").is_file()

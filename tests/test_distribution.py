@@ -16,7 +16,7 @@ import pytest
 import tensorflow as tf
 
 from ccssl_tf import distribution
-from ccssl_tf.errors import InputError
+from ccssl_tf.runs.errors import InputError
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -203,7 +203,8 @@ import sys
 sys.path.insert(0, sys.argv[1])
 import tensorflow as tf
 tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
-from ccssl_tf import distribution, extract
+from ccssl_tf import distribution
+from ccssl_tf import extract
 from absl import flags
 import numpy as np
 flags.FLAGS(["test", "--strategy=mirrored", *sys.argv[2:]])

@@ -13,10 +13,10 @@ from PIL import Image
 
 from ccssl_tf import export as export_cli
 from ccssl_tf.data import image_ops, records
-from ccssl_tf.errors import FlagError, InputError
 from ccssl_tf.models.alexnet import AlexNet
 from ccssl_tf.models.backbone_file import load_backbone, load_model, save_backbone, save_model
 from ccssl_tf.models.heads import build_classifier
+from ccssl_tf.runs.errors import FlagError, InputError
 
 
 @pytest.fixture

@@ -3,13 +3,14 @@ import numpy as np
 import pytest
 from absl.testing import flagsaver
 
-from ccssl_tf import extract, workdir
+from ccssl_tf import extract
 from ccssl_tf.data import manifest as manifest_lib
 from ccssl_tf.data import records
-from ccssl_tf.errors import FlagError, InputError
 from ccssl_tf.features.endpoint import EndpointExtractor
 from ccssl_tf.models.alexnet import AlexNet
 from ccssl_tf.models.backbone_file import save_backbone
+from ccssl_tf.runs import workdir
+from ccssl_tf.runs.errors import FlagError, InputError
 
 SIZE = 32
 

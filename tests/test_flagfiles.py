@@ -7,8 +7,9 @@ import sys
 
 import pytest
 
-from ccssl_tf import commands, pipeline
-from ccssl_tf.commands import Command
+from ccssl_tf import pipeline
+from ccssl_tf.runs import command_lines as commands
+from ccssl_tf.runs.command_lines import Command
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FILES = sorted((ROOT / "experiments").rglob("*.flags"))

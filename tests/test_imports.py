@@ -9,39 +9,33 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 PACKAGES = ("ccssl_tf", "data_prep")
 COMMANDS = {"train", "extract", "cluster", "export", "report", "pipeline"}
 
-_FOUNDATION = {"errors", "runtime", "stage_flags", "network_flags"}
-_BELOW_TASKS = _FOUNDATION | {"ops", "metrics", "data", "layers", "models", "clustering", "features", "task", "distribution"}
+_FOUNDATION = {"runs", "stage_flags", "network_flags"}
+_BELOW_TASKS = _FOUNDATION | {"ops", "metrics", "data", "layers", "models", "clustering", "features", "pictures", "task", "distribution"}
 # Room or module of ccssl_tf -> what else of ccssl_tf it may import. The commands may import anything and nobody imports them.
 ALLOWED = {
-    "errors": set(),
-    "runtime": {"errors"},
-    "workdir": {"errors", "runtime", "data"},
-    "stage_flags": {"workdir"},
+    "runs": set(),
+    "stage_flags": {"runs"},
     "network_flags": set(),
-    "commands": {"errors", "runtime", "data"},
-    "reporting": {"errors", "workdir", "data"},
+    "reporting": {"runs", "data"},
     "ops": set(),
     "metrics": set(),
-    "data": {"errors", "ops", "runtime"},
+    "data": {"ops", "runs"},
     "layers": {"ops"},
-    "models": {"errors", "data", "layers", "ops"},
-    "clustering": {"errors", "runtime", "distribution", "ops", "data", "metrics"},
+    "models": {"data", "layers", "ops", "runs"},
+    "pictures": {"data", "models", "ops", "pretext", "downstream", "runs", "metrics"},
+    "clustering": {"runs", "distribution", "ops", "data", "metrics"},
     "features": _FOUNDATION | {"distribution", "clustering", "models", "data", "ops", "layers"},
-    "distribution": {"errors"},
-    "task": {"errors", "distribution"},
+    "distribution": {"runs"},
+    "task": {"runs", "distribution"},
     "pretext": _BELOW_TASKS,
     "downstream": _BELOW_TASKS,
     "knowledge_transfer": _BELOW_TASKS | {"pretext"},
     "registry": _BELOW_TASKS | {"pretext", "downstream", "knowledge_transfer"},
-    "optimizers": {"errors"},
-    "checkpointing": {"errors", "data"},
-    "training_log": {"data", "models"},
-    "exported": {"errors", "workdir", "data", "models", "downstream"},
-    "training": {"errors", "runtime", "data", "optimizers", "checkpointing", "distribution", "training_log"},
+    "training": {"runs", "data", "distribution", "models", "pictures"},
 }
-DATA_PREP_MAY = _FOUNDATION | {"data", "workdir"}
+DATA_PREP_MAY = _FOUNDATION | {"data"}
 # Rooms in which TensorFlow must not be imported: their commands answer at once.
-WITHOUT_TENSORFLOW = {"errors", "runtime", "workdir", "stage_flags", "network_flags", "commands", "reporting"}
+WITHOUT_TENSORFLOW = {"runs", "stage_flags", "network_flags", "reporting"}
 
 # Modules without behaviour of their own.
 TESTED_ELSEWHERE = {

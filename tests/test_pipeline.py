@@ -11,10 +11,10 @@ import time
 import pytest
 
 from ccssl_tf import pipeline
-from ccssl_tf import workdir as workdir_lib
-from ccssl_tf.commands import Command
-from ccssl_tf.errors import CcsslError, InputError, Interrupted, ResourceError
-from ccssl_tf.workdir import input_fingerprint
+from ccssl_tf.runs import workdir as workdir_lib
+from ccssl_tf.runs.command_lines import Command
+from ccssl_tf.runs.errors import CcsslError, InputError, Interrupted, ResourceError
+from ccssl_tf.runs.workdir import input_fingerprint
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TEMPLATES = [

@@ -7,12 +7,13 @@ import re
 import numpy as np
 import tensorflow as tf
 
-from ccssl_tf import network_flags, optimizers, stage_flags, training
+from ccssl_tf import network_flags, stage_flags, training
 from ccssl_tf.data import image_ops, pipeline
 from ccssl_tf.models.alexnet import AlexNet
 from ccssl_tf.models.heads import build_classifier
 from ccssl_tf.ops import per_example_random
 from ccssl_tf.task import Task
+from ccssl_tf.training import optimizers
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()

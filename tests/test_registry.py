@@ -9,15 +9,16 @@ import tensorflow as tf
 from absl import flags
 from absl.testing import flagsaver
 
-from ccssl_tf import optimizers, registry, training
+from ccssl_tf import registry, training
 from ccssl_tf.clustering.pseudo_labels import PseudoLabels, write_pseudo_labels
 from ccssl_tf.data.manifest import Manifest
-from ccssl_tf.errors import InputError
 from ccssl_tf.models import Application, backbone_file, save_backbone
 from ccssl_tf.models.alexnet import AlexNet
 from ccssl_tf.models.backbone_file import backbone_fingerprint
 from ccssl_tf.models.heads import build_classifier
+from ccssl_tf.runs.errors import InputError
 from ccssl_tf.task import Task
+from ccssl_tf.training import optimizers
 
 
 @pytest.fixture(scope="module")

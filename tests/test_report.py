@@ -8,8 +8,8 @@ import sys
 import pytest
 
 from ccssl_tf import report
-from ccssl_tf.errors import InputError
 from ccssl_tf.reporting.runs import RunSet
+from ccssl_tf.runs.errors import InputError
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 

@@ -11,12 +11,12 @@ import functools
 
 import numpy as np
 
-from ccssl_tf import runtime
 from ccssl_tf.clustering import distances, screening, windows
 from ccssl_tf.clustering.assignment import Assignment, Begun, check_finite, measure
 from ccssl_tf.clustering.block_threads import BlockThreads, parts
 from ccssl_tf.clustering.centroid_facts import CentroidFacts
 from ccssl_tf.clustering.gap_bounds import GapBounds, granule_rows
+from ccssl_tf.runs import machine
 
 _BLOCK_ROWS = 256
 # Where the bounds leave this share of the pairs open, the rows are sorted anew and all pairs are screened.
@@ -103,7 +103,7 @@ class AcceleratedAssignment:
             self._computed += pairs * self._centroids.reduction.dim // rows.shape[1]
             # Rows without common directions, which no projection tells apart, are not screened again.
             self._screens = left_open <= _SCREENED_SHARE * window.size * len(self._centroids.columns)
-        shares = runtime.num_cores()
+        shares = machine.num_cores()
         moved = functools.partial(distances.move_rows, self._sums, rows, before, self._labels[own], shares)
         self._changed[np.concatenate(self._threads.run(moved, [(share,) for share in range(shares)], can_stop=False))] = True
 

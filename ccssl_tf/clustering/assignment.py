@@ -12,10 +12,10 @@ import itertools
 
 import numpy as np
 
-from ccssl_tf import runtime
 from ccssl_tf.clustering import distances
 from ccssl_tf.clustering.block_threads import BlockThreads, parts
-from ccssl_tf.errors import InputError
+from ccssl_tf.runs import machine
+from ccssl_tf.runs.errors import InputError
 
 # A block's rows, and its scores: large enough for a thread's matrix product to be fast.
 _BLOCK_BYTES = 40 << 20
@@ -128,7 +128,7 @@ def block_rows(num_examples: int, dim: int, num_clusters: int) -> int:
 
 def chunk_rows(num_examples: int, dim: int, num_clusters: int) -> int:
     """Returns how many rows are read together: a block for every core."""
-    return runtime.num_cores() * block_rows(num_examples, dim, num_clusters)
+    return machine.num_cores() * block_rows(num_examples, dim, num_clusters)
 
 
 def nearest(reader, centroids: np.ndarray, num_examples: int | None = None) -> tuple[np.ndarray, np.ndarray]:

@@ -6,8 +6,8 @@ import threading
 
 import threadpoolctl
 
-from ccssl_tf import runtime
 from ccssl_tf.clustering.distances import Gathered
+from ccssl_tf.runs import machine
 
 
 class BlockThreads:
@@ -24,7 +24,7 @@ class BlockThreads:
         self._check_stop, self._blas = check_stop, threadpoolctl.ThreadpoolController()
         # What threads run must not know this object: they would keep each other, and all it knows, for ever.
         start = functools.partial(_take_memory, self.memory, dim, num_rows)
-        self._pool = concurrent.futures.ThreadPoolExecutor(runtime.num_cores(), initializer=start)
+        self._pool = concurrent.futures.ThreadPoolExecutor(machine.num_cores(), initializer=start)
         start()
 
     def run(self, function, parts, *, can_stop=True):

@@ -8,8 +8,8 @@ import zipfile
 
 import numpy as np
 
-from ccssl_tf.data import manifest as manifest_lib
-from ccssl_tf.errors import CorruptArtifactError, InputError, Interrupted
+from ccssl_tf.runs.errors import CorruptArtifactError, InputError, Interrupted
+from ccssl_tf.runs.files import atomic_file
 
 
 @dataclasses.dataclass
@@ -43,7 +43,7 @@ class FitState:
 
 def save(path, state, identity: str):
     """Writes `state`, a dataclass of arrays and numbers, wholly or not at all; `identity` is a digest of features, K, start and seed."""
-    with manifest_lib.atomic_file(path) as temporary, open(temporary, "wb") as file:
+    with atomic_file(path) as temporary, open(temporary, "wb") as file:
         np.savez(file, identity=np.array(identity), **vars(state))
 
 

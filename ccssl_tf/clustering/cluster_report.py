@@ -5,7 +5,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from ccssl_tf.clustering.image_facts import ImageFacts
+from ccssl_tf.data.image_facts import ImageFacts
 from ccssl_tf.metrics import clustering as clustering_metrics
 
 NEAREST = 11

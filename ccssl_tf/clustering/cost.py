@@ -8,11 +8,11 @@ import dataclasses
 
 import numpy as np
 
-from ccssl_tf import runtime
 from ccssl_tf.clustering.assignment import WORK_BYTES_A_CORE
 from ccssl_tf.clustering.initialization import num_trials, sample_size
 from ccssl_tf.clustering.kmeans_parallel import ROUNDS, num_candidates
 from ccssl_tf.clustering.machine_speed import Machine
+from ccssl_tf.runs import machine
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,7 +163,7 @@ def memory(problem: Problem) -> float:
         problem.memory_bytes * 3 / 8, problem.num_examples * (problem.dim + problem.num_clusters) / 4
     )
     centroids = 4 * problem.num_clusters * problem.dim * 8
-    return max(covariance, rows + bounds + a_row * problem.num_examples + centroids) + runtime.num_cores() * WORK_BYTES_A_CORE
+    return max(covariance, rows + bounds + a_row * problem.num_examples + centroids) + machine.num_cores() * WORK_BYTES_A_CORE
 
 
 def seconds(problem: Problem, machine: Machine, step: Step) -> tuple[float, float]:

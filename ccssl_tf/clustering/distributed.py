@@ -14,7 +14,7 @@ from ccssl_tf import distribution
 from ccssl_tf.clustering import assignment
 from ccssl_tf.clustering.assignment import Assignment
 from ccssl_tf.clustering.sources import PartSource
-from ccssl_tf.errors import InputError
+from ccssl_tf.runs.errors import InputError
 
 _CHUNK_BYTES = 256 << 20
 _MAX_CHUNK_ROWS = 8192

@@ -17,8 +17,8 @@ from ccssl_tf import distribution
 from ccssl_tf.clustering import assignment, checkpoint, distributed, minibatch_fit, preprocessing, restarts, sources, starts
 from ccssl_tf.clustering.accelerated import AcceleratedAssignment
 from ccssl_tf.clustering.pass_log import PassLog, print_pass
-from ccssl_tf.data.manifest import file_sha256, fingerprint_of
-from ccssl_tf.errors import InputError
+from ccssl_tf.runs.errors import InputError
+from ccssl_tf.runs.files import file_sha256, fingerprint_of
 
 _ASSIGNMENTS = {"lloyd": AcceleratedAssignment, "lloyd_plain": assignment.PlainAssignment}
 ALGORITHMS = (*_ASSIGNMENTS, "minibatch")

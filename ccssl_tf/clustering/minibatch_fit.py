@@ -8,7 +8,7 @@ from ccssl_tf.clustering import assignment, checkpoint
 from ccssl_tf.clustering.minibatch import MinibatchState, MinibatchSteps
 from ccssl_tf.clustering.minibatches import Minibatches
 from ccssl_tf.clustering.restarts import FitResult
-from ccssl_tf.errors import Interrupted
+from ccssl_tf.runs.errors import Interrupted
 
 
 def fit(

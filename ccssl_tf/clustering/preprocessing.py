@@ -14,8 +14,8 @@ import tensorflow as tf
 from ccssl_tf import distribution
 from ccssl_tf.clustering import checkpoint, distributed, sources
 from ccssl_tf.clustering.distances import as_float32, as_float64
-from ccssl_tf.data import manifest as manifest_lib
-from ccssl_tf.errors import InputError
+from ccssl_tf.runs.errors import InputError
+from ccssl_tf.runs.files import fingerprint_of
 
 _CHUNK_BYTES = 64 << 20
 _FORMAT = "ccssl_tf preprocessing 1"
@@ -74,7 +74,7 @@ class Preprocessing:
     def fingerprint(self) -> str:
         """Returns a digest of all of it."""
         digests = [hashlib.sha256(np.ascontiguousarray(array)).hexdigest() for array in (self.mean, self.projection)]
-        return manifest_lib.fingerprint_of([*digests, bool(self.l2_normalize)])
+        return fingerprint_of([*digests, bool(self.l2_normalize)])
 
     def transform(self, rows: np.ndarray) -> np.ndarray:
         """Returns rows [n, D] as [n, P] float32; [n, D] if they are not projected."""
@@ -143,7 +143,7 @@ def fit(source, options: Options, *, strategy=None, should_stop=None) -> Preproc
 
 def fit_or_load(source, options: Options, path, *, strategy, should_stop) -> Preprocessing:
     """Returns what was kept at `path` for these rows and options, or fits and keeps it there; None: kept nowhere."""
-    identity = path and manifest_lib.fingerprint_of([source.fingerprint(), *dataclasses.astuple(options)])
+    identity = path and fingerprint_of([source.fingerprint(), *dataclasses.astuple(options)])
     found = checkpoint.load(path, identity, Preprocessing) if path else None
     if found is None:
         found = fit(source, options, strategy=strategy, should_stop=should_stop)
@@ -190,7 +190,7 @@ class PreprocessedSource:
 
     def fingerprint(self) -> str:
         """Returns a digest of the rows and what is done to them."""
-        return manifest_lib.fingerprint_of([self._source.fingerprint(), self._preprocessing.fingerprint()])
+        return fingerprint_of([self._source.fingerprint(), self._preprocessing.fingerprint()])
 
     def chunks(self, rows: int):
         """Yields the rows in order as [<= rows, P] float32."""

@@ -9,7 +9,7 @@ import tensorflow as tf
 from ccssl_tf.data import manifest as manifest_lib
 from ccssl_tf.data import records
 from ccssl_tf.data.datasets import serialized_records
-from ccssl_tf.errors import CorruptArtifactError, InputError
+from ccssl_tf.runs.errors import CorruptArtifactError, InputError
 
 _SHARD_ROWS = 1 << 18
 

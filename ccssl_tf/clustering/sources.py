@@ -9,10 +9,10 @@ import numpy as np
 import tensorflow as tf
 
 from ccssl_tf.clustering.distances import as_float32
-from ccssl_tf.clustering.feature_directory import DirectorySource
-from ccssl_tf.data import manifest as manifest_lib
 from ccssl_tf.data.datasets import fixed
-from ccssl_tf.errors import InputError, Interrupted
+from ccssl_tf.data.feature_directory import DirectorySource
+from ccssl_tf.runs.errors import InputError, Interrupted
+from ccssl_tf.runs.files import fingerprint_of
 
 
 def open_source(features, memory_bytes: int):
@@ -80,7 +80,7 @@ class DatasetSource:
 
     def fingerprint(self) -> str:
         """Returns a digest of the shape: the rows of a tf.data have no cheaper one."""
-        return manifest_lib.fingerprint_of(["tf.data", self.num_examples, self.dim])
+        return fingerprint_of(["tf.data", self.num_examples, self.dim])
 
     def chunks(self, rows: int):
         """Yields the rows in order as [<= rows, D]."""

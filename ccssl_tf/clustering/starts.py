@@ -6,7 +6,7 @@ import numpy as np
 
 from ccssl_tf.clustering.initialization import kmeans_plus_plus, random_positions, sample_size
 from ccssl_tf.clustering.kmeans_parallel import kmeans_parallel
-from ccssl_tf.errors import InputError
+from ccssl_tf.runs.errors import InputError
 
 NAMES = ("k-means++", "random", "k-means||")
 

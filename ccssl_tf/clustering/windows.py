@@ -4,7 +4,7 @@ import numpy as np
 
 from ccssl_tf.clustering import sources
 from ccssl_tf.clustering.distances import as_float32
-from ccssl_tf.errors import InputError
+from ccssl_tf.runs.errors import InputError
 
 _COPY_BYTES = 64 << 20
 # A window, what is read ahead of it and the copy that is made of it share the memory with the rest.

@@ -4,7 +4,7 @@ import pathlib
 
 from ccssl_tf.data import records
 from ccssl_tf.data.manifest import Manifest
-from ccssl_tf.errors import InputError
+from ccssl_tf.runs.errors import InputError
 
 
 def class_names(data_dir, splits=()) -> list[str]:

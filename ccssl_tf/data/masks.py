@@ -9,7 +9,7 @@ import tensorflow as tf
 from ccssl_tf.data import records, voc_records
 from ccssl_tf.data.datasets import fixed, serialized_records
 from ccssl_tf.data.manifest import Manifest
-from ccssl_tf.errors import InputError
+from ccssl_tf.runs.errors import InputError
 
 VOID = 255
 _SHOWN = 5

@@ -10,11 +10,11 @@ import pathlib
 import numpy as np
 import tensorflow as tf
 
-from ccssl_tf import runtime
 from ccssl_tf.data import image_ops, records
 from ccssl_tf.data.datasets import fixed, serialized_records
 from ccssl_tf.data.manifest import Manifest
-from ccssl_tf.errors import InputError
+from ccssl_tf.runs import machine
+from ccssl_tf.runs.errors import InputError
 
 # Two windows are in memory at a time: the one being read out and the next.
 WINDOW_BYTES = 512 * 2**20
@@ -114,7 +114,7 @@ def training_batches(
         parsed["seed"] = tf.stack([tf.constant(seed * 2**32 + epoch, tf.int64), own])
         return dict(load(parsed), **{name: parsed[name] for name in ("seed", "index", "label")})
 
-    batches = _batched(serialized.map(example, num_parallel_calls=runtime.num_cores()), batch_size, padding)
+    batches = _batched(serialized.map(example, num_parallel_calls=machine.num_cores()), batch_size, padding)
     batches = batches.apply(tf.data.experimental.assert_cardinality(total // batch_size - first_batch))
     return fixed(batches.prefetch(_BATCHES_AHEAD))
 
@@ -142,7 +142,7 @@ def evaluation_batches(directory, split, *, batch_size, load, parse=records.pars
 
     serialized = serialized_records(files).apply(tf.data.experimental.assert_cardinality(total))
     numbered = serialized.repeat().take(padded).enumerate()
-    return _batched(numbered.map(example, num_parallel_calls=runtime.num_cores()), batch_size, padding).prefetch(_BATCHES_AHEAD)
+    return _batched(numbered.map(example, num_parallel_calls=machine.num_cores()), batch_size, padding).prefetch(_BATCHES_AHEAD)
 
 
 def _batched(examples, batch_size, padding):
@@ -217,7 +217,7 @@ def evaluation_images(directory, split, *, image_size, batch_size, shards=None) 
         return serialized.map(lambda one: (one, True))
 
     def batched(serialized):
-        return serialized.map(example, num_parallel_calls=runtime.num_cores()).batch(batch_size)
+        return serialized.map(example, num_parallel_calls=machine.num_cores()).batch(batch_size)
 
     if shards is None:
         paths, count = [str(directory / shard.name) for shard in all_shards], sum(shard.num_examples for shard in all_shards)

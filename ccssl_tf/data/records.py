@@ -11,7 +11,8 @@ import tensorflow as tf
 
 from ccssl_tf.data import manifest as manifest_lib
 from ccssl_tf.data.datasets import serialized_records
-from ccssl_tf.errors import CorruptArtifactError, InputError
+from ccssl_tf.runs.errors import CorruptArtifactError, InputError
+from ccssl_tf.runs.files import atomic_file, file_sha256
 
 UNLABELLED = -1
 _REFUSED = "refused record: "
@@ -150,12 +151,12 @@ def write_shard(path, serialized_examples, num_examples: int | None = None) -> m
       num_examples: what the manifest counts (rows, for feature blocks); the number of records by default.
     """
     count = 0
-    with manifest_lib.atomic_file(path) as temporary:
+    with atomic_file(path) as temporary:
         with tf.io.TFRecordWriter(str(temporary)) as writer:
             for serialized in serialized_examples:
                 writer.write(serialized)
                 count += 1
-        digest, size = manifest_lib.file_sha256(temporary), temporary.stat().st_size
+        digest, size = file_sha256(temporary), temporary.stat().st_size
     return manifest_lib.Shard(path.name, count if num_examples is None else num_examples, size, digest)
 
 

@@ -12,8 +12,8 @@ import tensorflow as tf
 from ccssl_tf.data import proposal_records, records, voc_records
 from ccssl_tf.data.datasets import serialized_records
 from ccssl_tf.data.manifest import Manifest
-from ccssl_tf.errors import InputError
 from ccssl_tf.ops import boxes as box_ops
+from ccssl_tf.runs.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,9 +5,9 @@ import pathlib
 
 import numpy as np
 
-from ccssl_tf.data.manifest import write_bytes
 from ccssl_tf.metrics import detection_average_precision
 from ccssl_tf.ops import boxes as box_ops
+from ccssl_tf.runs.files import write_bytes
 
 SUPPRESSION_OVERLAP = 0.3
 MOST_OF_A_CLASS = 100

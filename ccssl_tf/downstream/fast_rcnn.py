@@ -16,18 +16,19 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
-from ccssl_tf import distribution, runtime, stage_flags
+from ccssl_tf import distribution, stage_flags
 from ccssl_tf.data import image_ops, pipeline
 from ccssl_tf.data.manifest import Manifest
 from ccssl_tf.downstream import detections as detections_lib
 from ccssl_tf.downstream.detection_images import code_statistics, read_detection_images
-from ccssl_tf.downstream.detection_picture import draw_detections
 from ccssl_tf.downstream.detector import Detector
 from ccssl_tf.downstream.region_sampling import FOREGROUND_OVERLAP, NO_REGION, RegionTables, training_example
-from ccssl_tf.errors import FlagError
 from ccssl_tf.layers.per_example_dropout import per_example_seeds
 from ccssl_tf.models import backbone as backbone_lib
 from ccssl_tf.models.fast_rcnn import FILE_NAME, build_fast_rcnn
+from ccssl_tf.pictures.detection import draw_detections
+from ccssl_tf.runs.errors import FlagError
+from ccssl_tf.runs.progress import Progress
 from ccssl_tf.task import Task
 
 _PROPOSALS = flags.DEFINE_string("proposals_dir", None, "Directory of object proposals, made by data_prep.proposals from --data_dir.")
@@ -208,7 +209,7 @@ class FastRCNN(Task):
             self._detector = Detector(model)
         images, (worker, workers) = self._images[self.eval_split], distribution.worker()
         photos = pipeline.evaluation_batches(self.data_dir, self.eval_split, batch_size=1, load=_photo)
-        found, candidates, progress = [], [], runtime.Progress(f"detect at {','.join(map(str, scales))}", len(images), "images")
+        found, candidates, progress = [], [], Progress(f"detect at {','.join(map(str, scales))}", len(images), "images")
         for done, batch in enumerate(photos.shard(workers, worker), 1):
             index = int(batch["index"][0])
             scores, boxes = self._detector(batch["image"][0].numpy(), images.proposals[index], scales, most)

@@ -9,13 +9,14 @@ from absl import flags
 
 from ccssl_tf import distribution, stage_flags
 from ccssl_tf.data import image_ops, masks, pipeline, voc_records
-from ccssl_tf.data.manifest import Manifest, write_bytes
-from ccssl_tf.downstream import segmentation_picture
-from ccssl_tf.errors import FlagError
+from ccssl_tf.data.manifest import Manifest
 from ccssl_tf.layers.per_example_dropout import per_example_seeds
 from ccssl_tf.metrics.segmentation import VOID, ConfusionMatrix
 from ccssl_tf.models import backbone as backbone_lib
 from ccssl_tf.models.fcn import FILE_NAME, build_fcn, copy_segmenter
+from ccssl_tf.pictures import segmentation as segmentation_picture
+from ccssl_tf.runs.errors import FlagError
+from ccssl_tf.runs.files import write_bytes
 from ccssl_tf.task import Task
 
 _STRIDE = flags.DEFINE_integer(

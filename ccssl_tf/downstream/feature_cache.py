@@ -10,14 +10,16 @@ import shutil
 import numpy as np
 import tensorflow as tf
 
-from ccssl_tf import runtime
-from ccssl_tf.clustering.feature_directory import DirectorySource
-from ccssl_tf.clustering.image_facts import read_image_facts
 from ccssl_tf.data import image_ops, labels
 from ccssl_tf.data.datasets import fixed, serialized_records
-from ccssl_tf.data.manifest import Manifest, atomic_file
-from ccssl_tf.errors import CorruptArtifactError, InputError, ResourceError
+from ccssl_tf.data.feature_directory import DirectorySource
+from ccssl_tf.data.image_facts import read_image_facts
+from ccssl_tf.data.manifest import Manifest
 from ccssl_tf.features import extract_features
+from ccssl_tf.runs import machine, signals
+from ccssl_tf.runs.errors import CorruptArtifactError, InputError, ResourceError
+from ccssl_tf.runs.files import atomic_file
+from ccssl_tf.runs.progress import Progress
 
 # A window of shuffled rows; two are in memory at a time.
 WINDOW_BYTES = 256 * 2**20
@@ -95,7 +97,7 @@ class FeatureCache:
             parsed = parse(one)
             return dict(image=image_ops.evaluation_crop(parsed["encoded"], self._image_size), index=parsed["index"], label=parsed["label"])
 
-        images = serialized_records(paths).map(example, num_parallel_calls=runtime.num_cores())
+        images = serialized_records(paths).map(example, num_parallel_calls=machine.num_cores())
         return images.batch(self._batch_size).prefetch(2)
 
     def _shard_paths(self, split):
@@ -104,7 +106,7 @@ class FeatureCache:
     def _in_memory(self, split):
         total = self._manifest.num_examples(split)
         features, index, label = np.empty([total, self.dim], np.float16), np.empty(total, np.int64), np.empty(total, np.int64)
-        progress, done = runtime.Progress(f"features of {split}", total, "images"), 0
+        progress, done = Progress(f"features of {split}", total, "images"), 0
         for batch in self._crops(split, self._shard_paths(split)):
             rows = slice(done, done + len(batch["index"]))
             features[rows] = self._stored(batch["image"])
@@ -134,7 +136,7 @@ class FeatureCache:
             if free < gigabytes - here / 2**30:
                 raise ResourceError(f"{directory}: the features of split {split} need {gigabytes:.1f} GB, {free:.1f} are free there")
             print(f"features of {split}: {gigabytes:.1f} GB in shards in {directory}", flush=True)
-            with runtime.stop_on_signal() as stopping:
+            with signals.stop_on_signal() as stopping:
                 found = extract_features(
                     _Extractor(self), self._data_dir, split, directory, dtype="float16", should_stop=stopping, strategy=self._strategy
                 )

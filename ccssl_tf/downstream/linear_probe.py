@@ -9,13 +9,13 @@ from absl import flags
 
 from ccssl_tf import network_flags, stage_flags
 from ccssl_tf.data import labels, pipeline
-from ccssl_tf.downstream.confusion_picture import confusion_pictures
 from ccssl_tf.downstream.feature_cache import FeatureCache
-from ccssl_tf.errors import FlagError, InputError
 from ccssl_tf.layers.grid_pooling import grid_pool
 from ccssl_tf.metrics.top_k import in_top_k
 from ccssl_tf.models.backbone import RANDOM_START
 from ccssl_tf.models.backbone_file import backbone_fingerprint
+from ccssl_tf.pictures.confusion import confusion_pictures
+from ccssl_tf.runs.errors import FlagError, InputError
 from ccssl_tf.task import Task
 
 _ENDPOINTS = flags.DEFINE_list("probe_endpoints", None, "Layers to probe; by default the last convolution of each of the five stages.")

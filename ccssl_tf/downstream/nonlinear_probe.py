@@ -13,12 +13,12 @@ from absl import flags
 
 from ccssl_tf import network_flags, stage_flags
 from ccssl_tf.data import image_ops, labels, pipeline
-from ccssl_tf.downstream.confusion_picture import confusion_pictures
-from ccssl_tf.errors import FlagError, InputError
 from ccssl_tf.layers.per_example_dropout import per_example_seeds
 from ccssl_tf.metrics.top_k import in_top_k
 from ccssl_tf.models.backbone import RANDOM_START
 from ccssl_tf.models.heads import build_classifier
+from ccssl_tf.pictures.confusion import confusion_pictures
+from ccssl_tf.runs.errors import FlagError, InputError
 from ccssl_tf.task import Task
 
 _FROZEN_UNTIL = flags.DEFINE_string(

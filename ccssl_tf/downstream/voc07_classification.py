@@ -14,11 +14,11 @@ from absl import flags
 from ccssl_tf import distribution, network_flags, stage_flags
 from ccssl_tf.data import image_ops, pipeline, records, voc_records
 from ccssl_tf.data.manifest import Manifest
-from ccssl_tf.downstream.ranking_picture import draw_rankings
-from ccssl_tf.errors import FlagError, InputError
 from ccssl_tf.layers.per_example_dropout import per_example_seeds
 from ccssl_tf.metrics import average_precision
 from ccssl_tf.models.heads import build_classifier
+from ccssl_tf.pictures.ranking import draw_rankings
+from ccssl_tf.runs.errors import FlagError, InputError
 from ccssl_tf.task import Task
 
 _FREEZE = flags.DEFINE_enum(

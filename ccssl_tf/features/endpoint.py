@@ -11,9 +11,9 @@ from absl import flags
 
 from ccssl_tf import distribution, network_flags
 from ccssl_tf.data import pipeline
-from ccssl_tf.errors import InputError
 from ccssl_tf.layers.grid_pooling import grid_pool
 from ccssl_tf.models.backbone_file import backbone_fingerprint
+from ccssl_tf.runs.errors import InputError
 
 _ENDPOINT = flags.DEFINE_string(
     "endpoint", "conv4", "Layer whose activations are the features (conv4 in the paper; VGG16: conv4_3); any other layer by its name too."

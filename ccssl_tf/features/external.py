@@ -8,8 +8,9 @@ from absl import flags
 from ccssl_tf.data import manifest as manifest_lib
 from ccssl_tf.data import records
 from ccssl_tf.data.datasets import serialized_records
-from ccssl_tf.errors import CorruptArtifactError, FlagError, InputError
 from ccssl_tf.features.external_model import MODEL, ExternalModelExtractor
+from ccssl_tf.runs.errors import CorruptArtifactError, FlagError, InputError
+from ccssl_tf.runs.files import file_sha256
 
 _FEATURES_FILE = flags.DEFINE_string(
     "features_file",
@@ -57,7 +58,7 @@ class ExternalExtractor:
 
     def describe(self) -> dict:
         """Returns what the manifest says of the features; the file apart from the extractor, as each split has an array of its own."""
-        return dict(extractor=dict(name="external"), features_file=dict(name=self.path.name, sha256=manifest_lib.file_sha256(self.path)))
+        return dict(extractor=dict(name="external"), features_file=dict(name=self.path.name, sha256=file_sha256(self.path)))
 
     def inputs(self) -> dict[str, str]:
         """Returns flag name -> path of what is read besides the images: the array."""

@@ -15,11 +15,11 @@ import tensorflow as tf
 from absl import flags
 
 from ccssl_tf import network_flags
-from ccssl_tf.errors import InputError
 from ccssl_tf.features.endpoint import POOL_GRID, POOLING, NetworkExtractor, pooled_rows
 from ccssl_tf.features.model_files import open_model
 from ccssl_tf.models.backbone import WIDTH_MULTIPLIER
 from ccssl_tf.models.input_convention import HOW_TO_SAY, InputConvention
+from ccssl_tf.runs.errors import InputError
 
 MODEL = flags.DEFINE_string(
     "model",

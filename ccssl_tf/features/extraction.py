@@ -14,8 +14,9 @@ import numpy as np
 from ccssl_tf import distribution
 from ccssl_tf.data import manifest as manifest_lib
 from ccssl_tf.data import records
-from ccssl_tf.errors import CorruptArtifactError, InputError, Interrupted
-from ccssl_tf.runtime import Progress
+from ccssl_tf.runs.errors import CorruptArtifactError, InputError, Interrupted
+from ccssl_tf.runs.files import file_sha256, write_json
+from ccssl_tf.runs.progress import Progress
 
 ROWS_PER_RECORD = 128
 _FINISHED = "finished_shards{}.json"
@@ -83,7 +84,7 @@ def extract_features(
                     raise CorruptArtifactError(f"{path}: {count} rows for the {size} images its shard should have; convert them again")
 
             finished[path.name] = records.write_shard(path, _blocks(rows()), num_examples=shards[number].num_examples)
-            manifest_lib.write_json(notes, [vars(shard) for shard in finished.values()])
+            write_json(notes, [vars(shard) for shard in finished.values()])
             done += shards[number].num_examples
     distribution.wait_for_workers(strategy)
     finished |= _noted_shards(directory) if workers > 1 else {}
@@ -206,4 +207,4 @@ def _noted_shards(directory):
 def _is_whole(directory, shard):
     """Whether the shard is there with the size and digest noted when it was finished."""
     path = shard and directory / shard.name
-    return bool(path and path.is_file() and path.stat().st_size == shard.num_bytes and manifest_lib.file_sha256(path) == shard.sha256)
+    return bool(path and path.is_file() and path.stat().st_size == shard.num_bytes and file_sha256(path) == shard.sha256)

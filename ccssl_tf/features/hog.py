@@ -10,12 +10,13 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
-from ccssl_tf import network_flags, runtime
+from ccssl_tf import network_flags
 from ccssl_tf.data import pipeline
 from ccssl_tf.data.manifest import Manifest
-from ccssl_tf.errors import CorruptArtifactError, InputError
 from ccssl_tf.features import hog_codebook
 from ccssl_tf.ops.hog_blocks import MAX_ORIENTATIONS, hog_blocks, num_blocks
+from ccssl_tf.runs import launch, machine
+from ccssl_tf.runs.errors import CorruptArtifactError, InputError
 
 _ORIENTATIONS = flags.DEFINE_integer(
     "hog_orientations", 9, "Bins over 180 degrees (9: Dalal and Triggs).", lower_bound=1, upper_bound=MAX_ORIENTATIONS
@@ -52,7 +53,7 @@ class HogExtractor:
             sample_images=_SAMPLE_IMAGES.value,
             image_size=network_flags.IMAGE_SIZE.value,
             codebook_dir=_CODEBOOK.value,
-            seed=runtime.SEED.value,
+            seed=launch.SEED.value,
         )
 
     def __init__(
@@ -129,7 +130,7 @@ class HogExtractor:
         def counted(batch):
             return batch["index"], self._count(batch["image"])
 
-        cores = runtime.num_cores()
+        cores = machine.num_cores()
         yield from images.map(counted, num_parallel_calls=cores, deterministic=True).prefetch(cores).as_numpy_iterator()
 
     def _descriptors(self, images):

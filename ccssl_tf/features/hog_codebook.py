@@ -11,10 +11,10 @@ import tensorflow as tf
 
 from ccssl_tf.clustering import KMeans
 from ccssl_tf.data import image_ops, pipeline
-from ccssl_tf.data import manifest as manifest_lib
 from ccssl_tf.data.manifest import Manifest
-from ccssl_tf.errors import CorruptArtifactError, InputError, Interrupted
-from ccssl_tf.runtime import Progress
+from ccssl_tf.runs.errors import CorruptArtifactError, InputError, Interrupted
+from ccssl_tf.runs.files import atomic_file, fingerprint_of
+from ccssl_tf.runs.progress import Progress
 
 CODEBOOK_NAME = "codebook.npz"
 POSITIONS_PER_IMAGE = 40
@@ -39,12 +39,12 @@ class Codebook:
 
     def fingerprint(self) -> str:
         """Returns a digest of words and settings."""
-        return manifest_lib.fingerprint_of([self.settings, hashlib.sha256(self.words.astype("<f4").tobytes()).hexdigest()])
+        return fingerprint_of([self.settings, hashlib.sha256(self.words.astype("<f4").tobytes()).hexdigest()])
 
     def save(self, path):
         """Writes `path`, wholly or not at all."""
         facts = np.array(json.dumps(dict(settings=self.settings, source=self.source), sort_keys=True))
-        with manifest_lib.atomic_file(path) as temporary:
+        with atomic_file(path) as temporary:
             np.savez(temporary, words=self.words, facts=facts)
 
     @classmethod

@@ -13,13 +13,13 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
-from ccssl_tf.data import manifest as manifest_lib
-from ccssl_tf.errors import CorruptArtifactError, InputError
 from ccssl_tf.features.endpoint import network_until, shortened
 from ccssl_tf.models import applications, backbone_file
 from ccssl_tf.models.application_weights import import_weights
 from ccssl_tf.models.backbone import Backbone
 from ccssl_tf.models.input_convention import image_side
+from ccssl_tf.runs.errors import CorruptArtifactError, InputError
+from ccssl_tf.runs.files import file_sha256
 
 _TRUST = "a SavedModel is a program, which can read and write files as you can; give --trust_model if you trust who made it"
 _SIGNATURE = "serving_default"
@@ -169,7 +169,7 @@ def _keras_file(path, output, trust):
         kind="keras",
         call=_inference(network_until(network, output, "output")),
         output=output,
-        digest=manifest_lib.file_sha256(path),
+        digest=file_sha256(path),
         image_size=side,
         normalize=ours[0].normalize if ours else None,
         files=dict(model=str(path)),
@@ -231,7 +231,7 @@ def _directory_digest(path):
         directories.sort()
         for name in sorted(files):
             file = pathlib.Path(root, name)
-            digest.update(f"{file.relative_to(path).as_posix()}\0{manifest_lib.file_sha256(file)}\n".encode(errors="surrogateescape"))
+            digest.update(f"{file.relative_to(path).as_posix()}\0{file_sha256(file)}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 

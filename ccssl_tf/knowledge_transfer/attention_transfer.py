@@ -17,8 +17,8 @@ and what is compared is what later stages see.
 import tensorflow as tf
 from absl import flags
 
-from ccssl_tf.errors import InputError
 from ccssl_tf.knowledge_transfer import paired_maps, teacher
+from ccssl_tf.runs.errors import InputError
 from ccssl_tf.task import Task
 
 _BASE_TASK = flags.DEFINE_string("base_task", "jigsaw_pp", "Task that attention_transfer is added to; jigsaw_pp in the paper.")

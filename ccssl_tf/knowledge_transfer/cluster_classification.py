@@ -4,12 +4,13 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
-from ccssl_tf import network_flags, runtime, stage_flags
+from ccssl_tf import network_flags, stage_flags
 from ccssl_tf.clustering.pseudo_labels import read_pseudo_labels
 from ccssl_tf.data.balanced_sampling import balanced_copies
 from ccssl_tf.data.manifest import Manifest
-from ccssl_tf.errors import FlagError, InputError
 from ccssl_tf.pretext.image_classification import ImageClassification
+from ccssl_tf.runs import launch
+from ccssl_tf.runs.errors import FlagError, InputError
 
 _PSEUDO_LABELS = flags.DEFINE_string("pseudo_labels", None, "Directory of pseudo-labels written by ccssl_tf.cluster.")
 _BALANCED = flags.DEFINE_bool(
@@ -82,7 +83,7 @@ class ClusterClassification(ImageClassification):
             image_size=network_flags.IMAGE_SIZE.value,
             balanced_sampling=_BALANCED.value,
             shuffle_labels=_SHUFFLE.value,
-            seed=runtime.SEED.value,
+            seed=launch.SEED.value,
         )
 
     def target(self, split, parsed):

@@ -16,8 +16,8 @@ import tensorflow as tf
 
 from ccssl_tf import network_flags, stage_flags
 from ccssl_tf.data import pipeline
-from ccssl_tf.errors import InputError
 from ccssl_tf.knowledge_transfer import paired_maps, teacher
+from ccssl_tf.runs.errors import InputError
 from ccssl_tf.task import Task
 
 _ENDPOINTS = ["conv4", "conv5"]

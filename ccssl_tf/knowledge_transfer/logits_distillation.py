@@ -12,12 +12,12 @@ from absl import flags
 from ccssl_tf import network_flags, stage_flags
 from ccssl_tf.data import pipeline
 from ccssl_tf.data.manifest import Manifest
-from ccssl_tf.errors import InputError
 from ccssl_tf.knowledge_transfer import teacher
 from ccssl_tf.knowledge_transfer.cluster_classification import ClusterClassification
 from ccssl_tf.layers.per_example_dropout import per_example_seeds
 from ccssl_tf.pretext.image_classification import ImageClassification
 from ccssl_tf.pretext.supervised import Supervised
+from ccssl_tf.runs.errors import InputError
 
 _TEMPERATURE = flags.DEFINE_float("distillation_temperature", 4.0, "T that divides the logits (4 in attention transfer's code).", 1e-3)
 _WEIGHT = flags.DEFINE_float(

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
-from ccssl_tf.errors import FlagError, InputError
+from ccssl_tf.runs.errors import FlagError, InputError
 
 _STUDENT = flags.DEFINE_list(
     "student_endpoints",

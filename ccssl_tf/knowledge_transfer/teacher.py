@@ -11,9 +11,9 @@ import keras
 import tensorflow as tf
 from absl import flags
 
-from ccssl_tf.errors import FlagError, InputError
 from ccssl_tf.models import backbone_file
 from ccssl_tf.models.backbone import Backbone, copy_convolutions
+from ccssl_tf.runs.errors import FlagError, InputError
 
 _TEACHER = flags.DEFINE_string(
     "teacher_backbone",

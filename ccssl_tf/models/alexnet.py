@@ -4,10 +4,10 @@ import keras
 from absl import flags
 
 from ccssl_tf.data import SMALL_IMAGE_SIZE
-from ccssl_tf.errors import InputError
 from ccssl_tf.layers import CeilMaxPooling2D, GroupedConv2D, LabConv2D, LocalResponseNormalization
 from ccssl_tf.models import backbone as lib
 from ccssl_tf.models.backbone import Backbone, batch_normalization, fully_connected, scaled
+from ccssl_tf.runs.errors import InputError
 
 ORDER = flags.DEFINE_enum(
     "alexnet_order",

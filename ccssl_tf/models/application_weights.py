@@ -7,10 +7,10 @@ import warnings
 import keras
 import numpy as np
 
-from ccssl_tf.data import manifest as manifest_lib
-from ccssl_tf.errors import CorruptArtifactError, InputError
 from ccssl_tf.models import applications
 from ccssl_tf.models.backbone_file import LOADING_ERRORS
+from ccssl_tf.runs.errors import CorruptArtifactError, InputError
+from ccssl_tf.runs.files import file_sha256
 
 
 def import_weights(path, *, network: str, **arguments) -> applications.Application:
@@ -31,7 +31,7 @@ def import_weights(path, *, network: str, **arguments) -> applications.Applicati
         source, told = _download(network, width_multiplier), dict(file="imagenet", keras=keras.__version__)
     else:
         source = load_published(network, path, width_multiplier)
-        told = dict(file=str(path), sha256=manifest_lib.file_sha256(path))
+        told = dict(file=str(path), sha256=file_sha256(path))
     names = applications.published_names(source.layers)
     theirs = {names[layer]: layer for layer in source.layers}
     for layer in backbone.transferred_layers():

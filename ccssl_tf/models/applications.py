@@ -11,9 +11,9 @@ import sys
 
 import keras
 
-from ccssl_tf.errors import InputError
 from ccssl_tf.models import backbone as lib
 from ccssl_tf.models.staged_network import SEEN, StagedNetwork, check_colors, stages_of
+from ccssl_tf.runs.errors import InputError
 
 NETWORKS = tuple(sorted(name for name, value in vars(keras.applications).items() if inspect.isfunction(value)))
 

@@ -4,9 +4,9 @@ import keras
 import numpy as np
 from absl import flags
 
-from ccssl_tf.errors import FlagError, InputError
 from ccssl_tf.layers import PerExampleDropout
 from ccssl_tf.ops import color
+from ccssl_tf.runs.errors import FlagError, InputError
 
 WIDTH_MULTIPLIER = flags.DEFINE_float("width_multiplier", 1.0, "Scales the number of channels; 1 in the paper.", lower_bound=0.05)
 NORMALIZATION = flags.DEFINE_enum(

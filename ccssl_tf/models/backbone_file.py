@@ -14,9 +14,9 @@ import zlib
 import keras
 import numpy as np
 
-from ccssl_tf.data import manifest as manifest_lib
-from ccssl_tf.errors import CorruptArtifactError, InputError
 from ccssl_tf.models.backbone import Backbone
+from ccssl_tf.runs.errors import CorruptArtifactError, InputError
+from ccssl_tf.runs.files import atomic_file, fingerprint_of, write_json
 
 FILE_NAME, CLASSIFIER_FILE_NAME = "backbone.keras", "classifier.keras"
 # What Keras, zipfile and HDF5 raise on damaged and foreign files.
@@ -33,7 +33,7 @@ def backbone_fingerprint(backbone: Backbone) -> str:
 
 def network_fingerprint(architecture: dict, weights: list) -> str:
     """Returns a SHA-256 (hex) of a network's configuration and its variables."""
-    digest = hashlib.sha256(manifest_lib.fingerprint_of(architecture).encode())
+    digest = hashlib.sha256(fingerprint_of(architecture).encode())
     for weight in weights:
         if "seed_generator" in weight.path:
             continue
@@ -45,7 +45,7 @@ def network_fingerprint(architecture: dict, weights: list) -> str:
 
 def save_model(model: keras.Model, path):
     """Writes a model of registered layers as a `.keras` file, wholly or not at all."""
-    with manifest_lib.atomic_file(path) as temporary:
+    with atomic_file(path) as temporary:
         model.save(temporary)
 
 
@@ -95,7 +95,7 @@ def save_backbone(backbone: Backbone, directory) -> str:
     directory = pathlib.Path(directory)
     save_model(backbone, directory / FILE_NAME)
     fingerprint = backbone_fingerprint(backbone)
-    manifest_lib.write_json(
+    write_json(
         directory / "backbone.json",
         dict(
             architecture=backbone.architecture(),

@@ -4,9 +4,9 @@ import math
 
 import keras
 
-from ccssl_tf.errors import InputError
 from ccssl_tf.layers import PerExampleDropout, RoIPool
 from ccssl_tf.models.backbone import Backbone, copy_convolutions, scaled
+from ccssl_tf.runs.errors import InputError
 
 POOLED_SIZE = 6
 FILE_NAME = "detector.keras"

@@ -12,11 +12,11 @@ import keras
 import numpy as np
 from keras import ops
 
-from ccssl_tf.errors import InputError
 from ccssl_tf.layers import CeilMaxPooling2D, PerExampleDropout
 from ccssl_tf.models.backbone import Backbone, copy_convolutions
 from ccssl_tf.models.backbone_file import load_model
 from ccssl_tf.models.map_grid import Grid, endpoint_grids
+from ccssl_tf.runs.errors import InputError
 
 # Cells a side that fc6 sees: what the networks have of images of 227 and 224 pixels. Others have no fully connected layers.
 _FC6_SIZE = dict(AlexNet=6, VGG16=7)

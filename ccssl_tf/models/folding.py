@@ -3,8 +3,8 @@
 import keras
 import numpy as np
 
-from ccssl_tf.errors import InputError
 from ccssl_tf.models.backbone import Backbone
+from ccssl_tf.runs.errors import InputError
 
 
 def fold_batch_normalization(backbone: Backbone) -> Backbone:

@@ -22,9 +22,9 @@ import zlib
 
 import numpy as np
 
-from ccssl_tf.data import manifest as manifest_lib
-from ccssl_tf.errors import CorruptArtifactError, InputError
 from ccssl_tf.models.backbone import Backbone
+from ccssl_tf.runs.errors import CorruptArtifactError, InputError
+from ccssl_tf.runs.files import file_sha256
 
 SUFFIXES = (".npz", ".h5")
 
@@ -69,7 +69,7 @@ def import_backbone(path, kind: type[Backbone], **arguments) -> Backbone:
             if layer is layers[0]:
                 kernel = (kernel[:, :, ::-1] if convention["channels"] == "BGR" else kernel) * convention["scale"]
             layer.set_weights([kernel, bias])
-    backbone.weights_from = dict(file=str(path), sha256=manifest_lib.file_sha256(path), importer=source.name, first_layer_was=convention)
+    backbone.weights_from = dict(file=str(path), sha256=file_sha256(path), importer=source.name, first_layer_was=convention)
     return backbone
 
 

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from absl import flags
 
-from ccssl_tf.errors import FlagError, InputError
+from ccssl_tf.runs.errors import FlagError, InputError
 
 _RANGE = flags.DEFINE_list(
     "input_range",

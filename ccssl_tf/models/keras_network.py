@@ -15,12 +15,12 @@ import re
 import keras
 import numpy as np
 
-from ccssl_tf.data import manifest as manifest_lib
-from ccssl_tf.errors import InputError
 from ccssl_tf.models import backbone as lib
 from ccssl_tf.models import backbone_file
 from ccssl_tf.models.input_convention import HOW_TO_SAY, InputConvention, image_side
 from ccssl_tf.models.staged_network import SEEN, StagedNetwork, check_colors, stages_of
+from ccssl_tf.runs.errors import InputError
+from ccssl_tf.runs.files import file_sha256, fingerprint_of
 
 # The size, in pixels, at which strides are measured in a model for images of any size.
 _MEASURED_SIZE = 512
@@ -78,7 +78,7 @@ class KerasNetwork(StagedNetwork):
     def architecture(self) -> dict:
         """Returns what must agree for weights to be copied: the convention, the shape of every weight and a digest of all layers."""
         arguments = self._arguments
-        told = dict(input=arguments["convention"], layers=manifest_lib.fingerprint_of(arguments["stages"]))
+        told = dict(input=arguments["convention"], layers=fingerprint_of(arguments["stages"]))
         return dict(type=type(self).__name__, **self.weight_shapes(), **told)
 
 
@@ -131,7 +131,7 @@ def adopt(model: keras.Model, path, convention: InputConvention | None) -> Keras
     except backbone_file.LOADING_ERRORS as error:
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:200]
         raise InputError(f"{path}: its layers cannot be rebuilt as a backbone ({reason})") from error
-    network.weights_from = dict(file=str(path), sha256=manifest_lib.file_sha256(path), importer="keras")
+    network.weights_from = dict(file=str(path), sha256=file_sha256(path), importer="keras")
     return network
 
 

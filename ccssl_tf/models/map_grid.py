@@ -4,8 +4,8 @@ import dataclasses
 
 import keras
 
-from ccssl_tf.errors import InputError
 from ccssl_tf.layers import CeilMaxPooling2D
+from ccssl_tf.runs.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)

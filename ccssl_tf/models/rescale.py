@@ -13,8 +13,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ccssl_tf.errors import InputError
 from ccssl_tf.models.backbone import Backbone
+from ccssl_tf.runs.errors import InputError
 
 BATCH_SIZE = 16
 NUM_BATCHES = 10

@@ -12,11 +12,11 @@ import math
 
 import keras
 
-from ccssl_tf.errors import InputError
 from ccssl_tf.layers import PerExampleDropout
 from ccssl_tf.models import backbone as lib
 from ccssl_tf.models.backbone import Backbone
 from ccssl_tf.ops import color
+from ccssl_tf.runs.errors import InputError
 
 _BETWEEN_STAGES = (keras.layers.ZeroPadding2D, keras.layers.Cropping2D, keras.layers.MaxPooling2D, keras.layers.AveragePooling2D)
 _DROPOUT_STREAM = 1200

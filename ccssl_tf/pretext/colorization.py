@@ -113,7 +113,7 @@ class Colorization(Task):
 
     def pictures(self, model):
         """`colorization`: what the network sees, the true colours at the map's size, its answer, and the true picture."""
-        from ccssl_tf.pretext.captioned_picture import PLAIN, draw_columns
+        from ccssl_tf.pictures.captioned import PLAIN, draw_columns
 
         images = next(iter(self.dataset(self.eval_split or "train", 8, training=False, epoch_seed=(0, 0))))["image"]
         logits = model(model.backbone.normalize(images), training=False)["ab"]

@@ -106,7 +106,7 @@ class Context(Task):
 
     def pictures(self, model):
         """`context`: rows of the crop, the pair as the network sees it, and where the model puts the second patch, for each relation."""
-        from ccssl_tf.pretext.context_picture import draw_context
+        from ccssl_tf.pictures.context import draw_context
 
         batch = next(iter(self.dataset(self.eval_split or "train", _NUM_PICTURES, training=False, epoch_seed=(0, 0))))
         patches, corners = self.patches(batch), patches_lib.patch_corners(batch["seed"], self.geometry)

@@ -6,11 +6,11 @@ from absl import flags
 
 from ccssl_tf import network_flags, stage_flags
 from ccssl_tf.data import SMALL_IMAGE_SIZE, pipeline
-from ccssl_tf.errors import InputError
 from ccssl_tf.layers.per_example_dropout import PerExampleDropout, per_example_seeds
 from ccssl_tf.models.backbone import batch_normalization
 from ccssl_tf.ops import per_example_random as random
 from ccssl_tf.pretext.pixel_prediction import area_average
+from ccssl_tf.runs.errors import InputError
 from ccssl_tf.task import Task
 
 _MASK = flags.DEFINE_enum(
@@ -129,7 +129,7 @@ class ContextEncoder(Task):
 
     def pictures(self, model):
         """`inpainting`: the picture with holes, the model's answer in its place, and the true picture."""
-        from ccssl_tf.pretext.captioned_picture import PLAIN, draw_columns
+        from ccssl_tf.pictures.captioned import PLAIN, draw_columns
 
         batch = next(iter(self.dataset(self.eval_split or "train", 8, training=False, epoch_seed=(0, 0))))
         images, holes = tf.cast(batch["image"], tf.float32), self.holes(batch["seed"])

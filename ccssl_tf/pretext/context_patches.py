@@ -6,9 +6,9 @@ import numpy as np
 import tensorflow as tf
 
 from ccssl_tf.data import SMALL_IMAGE_SIZE, image_ops
-from ccssl_tf.errors import InputError
 from ccssl_tf.ops import per_example_random as random
 from ccssl_tf.pretext import tiles as tiles_lib
+from ccssl_tf.runs.errors import InputError
 
 NUM_PATCHES = 4
 # Row and column of the second patch as seen from the first, in the order of the released code's classes.

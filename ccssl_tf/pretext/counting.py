@@ -20,12 +20,12 @@ from absl import flags
 
 from ccssl_tf import network_flags, stage_flags
 from ccssl_tf.data import SMALL_IMAGE_SIZE, pipeline
-from ccssl_tf.errors import InputError
 from ccssl_tf.models.backbone import batch_normalization
 from ccssl_tf.ops import per_example_random as random
 from ccssl_tf.pretext.halving import STYLES, halve
 from ccssl_tf.pretext.siamese import is_normalized
 from ccssl_tf.pretext.tiles import GROUP, gray, normalize_tiles
+from ccssl_tf.runs.errors import InputError
 from ccssl_tf.task import Task
 
 _MARGIN = flags.DEFINE_float("counting_margin", 10.0, "M: squared distance that other images keep (10 in the paper).", lower_bound=1e-3)
@@ -126,8 +126,8 @@ class Counting(Task):
 
     def pictures(self, model):
         """`counting`: the tiles of eight images and the halved image that the model finds to add up to them."""
-        from ccssl_tf.pretext.captioned_picture import PLAIN, draw_columns, verdict
-        from ccssl_tf.pretext.puzzle_picture import lay_out
+        from ccssl_tf.pictures.captioned import PLAIN, draw_columns, verdict
+        from ccssl_tf.pictures.puzzle import lay_out
 
         batch = next(iter(self.dataset(self.eval_split or "train", GROUP, training=False, epoch_seed=(0, 0))))
         views = self.views(batch).numpy()

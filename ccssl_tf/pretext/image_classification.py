@@ -65,7 +65,7 @@ class ImageClassification(Task):
 
     def pictures(self, model):
         """`classification`: eight images, the class asked for and the one the model answers."""
-        from ccssl_tf.pretext.captioned_picture import PLAIN, draw_columns, verdict
+        from ccssl_tf.pictures.captioned import PLAIN, draw_columns, verdict
 
         batch = next(iter(self.dataset(self.eval_split or "train", 8, training=False, epoch_seed=(0, 0))))
         images, asked = batch["image"].numpy(), np.asarray(self.asked(batch))

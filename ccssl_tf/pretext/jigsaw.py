@@ -133,7 +133,7 @@ class Jigsaw(Task):
 
     def pictures(self, model):
         """`puzzle`: rows of the crop, the puzzle as shown, and the model's solution, for eight images."""
-        from ccssl_tf.pretext.puzzle_picture import draw_puzzles
+        from ccssl_tf.pictures.puzzle import draw_puzzles
 
         batch = next(iter(self.dataset(self.eval_split or "train", _NUM_PICTURES, training=False, epoch_seed=(0, 0))))
         tiles, occluded = self.puzzles(batch)

@@ -9,8 +9,8 @@ import pathlib
 import numpy as np
 from absl import flags
 
-from ccssl_tf import runtime
-from ccssl_tf.errors import InputError
+from ccssl_tf.runs import launch
+from ccssl_tf.runs.errors import InputError
 
 NUM_TILES = 9
 SHIPPED = pathlib.Path(__file__).with_name("permutations_701.bin")
@@ -93,7 +93,7 @@ def load_permutations(path) -> np.ndarray:
 
 def save_permutations(permutations: np.ndarray, path):
     """Writes [P, 9] values 0 to 8 in the authors' format, wholly or not at all."""
-    from ccssl_tf.data.manifest import write_bytes
+    from ccssl_tf.runs.files import write_bytes
 
     values = np.concatenate([[len(permutations), NUM_TILES], (permutations + 1).ravel()]).astype("<i4")
     write_bytes(path, values.tobytes())
@@ -118,7 +118,7 @@ def permutation_set(num_permutations: int, path: str | None = None) -> np.ndarra
 
 def main():
     """Writes a permutation set and prints its distances."""
-    permutations = generate_permutations(_COUNT.value, _DISTANCE.value, runtime.SEED.value)
+    permutations = generate_permutations(_COUNT.value, _DISTANCE.value, launch.SEED.value)
     save_permutations(permutations, _OUTPUT.value)
     distances = hamming_distances(permutations)
     print(
@@ -131,4 +131,4 @@ if __name__ == "__main__":
     _COUNT = flags.DEFINE_integer("num_permutations", 701, "Permutations to choose (701 in the paper).")
     _DISTANCE = flags.DEFINE_integer("min_hamming_distance", 3, "Slots in which any two differ at least (3 in the paper).")
     _OUTPUT = flags.DEFINE_string("output", None, "File to write.", required=True)
-    runtime.launch(main, __doc__)
+    launch.launch(main, __doc__)

@@ -61,7 +61,7 @@ class Rotation(Task):
 
     def pictures(self, model):
         """`rotation`: eight images as shown, and turned back by the model's answer."""
-        from ccssl_tf.pretext.captioned_picture import PLAIN, draw_columns, verdict
+        from ccssl_tf.pictures.captioned import PLAIN, draw_columns, verdict
 
         upright = next(iter(self.dataset(self.eval_split or "train", 8, training=False, epoch_seed=(0, 0))))["image"]
         asked = np.arange(len(upright)) % NUM_ROTATIONS

@@ -3,9 +3,9 @@
 import keras
 import tensorflow as tf
 
-from ccssl_tf.errors import InputError
 from ccssl_tf.layers.per_example_dropout import PerExampleDropout, per_example_seeds
 from ccssl_tf.models.backbone import batch_normalization
+from ccssl_tf.runs.errors import InputError
 
 
 def is_normalized(backbone) -> bool:

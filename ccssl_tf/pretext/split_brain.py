@@ -75,7 +75,7 @@ class SplitBrain(Colorization):
 
     def pictures(self, model):
         """`split_brain`: colour from lightness, and lightness from colour."""
-        from ccssl_tf.pretext.captioned_picture import PLAIN, draw_columns
+        from ccssl_tf.pictures.captioned import PLAIN, draw_columns
 
         images = next(iter(self.dataset(self.eval_split or "train", 8, training=False, epoch_seed=(0, 0))))["image"]
         answer = model(model.backbone.normalize(images), training=False)

@@ -9,8 +9,8 @@ import dataclasses
 import tensorflow as tf
 
 from ccssl_tf.data import SMALL_IMAGE_SIZE
-from ccssl_tf.errors import InputError
 from ccssl_tf.ops import per_example_random as random
+from ccssl_tf.runs.errors import InputError
 
 # Occluding tiles come from another image of the same group of the global batch, so that replicas see the same puzzles as one device.
 GROUP = 8

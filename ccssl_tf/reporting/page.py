@@ -2,12 +2,12 @@
 
 import importlib.resources
 
-from ccssl_tf import workdir as workdir_lib
 from ccssl_tf.reporting import cluster_section, transfer_section
 from ccssl_tf.reporting import summary as summary_lib
 from ccssl_tf.reporting.elements import chance_of, figure, percent_of, table, text
 from ccssl_tf.reporting.runs import EVALUATIONS, Run, RunSet
 from ccssl_tf.reporting.summary import percent
+from ccssl_tf.runs import workdir as workdir_lib
 
 _PICTURE_CAPTIONS = {
     "puzzle": "Image, puzzle as shown (foreign tiles framed red), the network's solution (tiles in their place framed green).",

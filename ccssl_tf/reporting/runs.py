@@ -6,9 +6,10 @@ import os
 import pathlib
 import re
 
-from ccssl_tf import workdir as workdir_lib
 from ccssl_tf.data import manifest as manifest_lib
-from ccssl_tf.errors import CorruptArtifactError, InputError
+from ccssl_tf.runs import workdir as workdir_lib
+from ccssl_tf.runs.errors import CorruptArtifactError, InputError
+from ccssl_tf.runs.files import fingerprint_of
 
 # Of the others, the task's name with a capital.
 _TASK_NAMES = {"jigsaw_pp": "Jigsaw++", "split_brain": "Split-brain"}
@@ -188,7 +189,7 @@ class RunSet:
         for flag, record in run.inputs.items():
             source = self.source(run, flag)
             inputs[flag] = self.identity(source) if source else record["fingerprint"]
-        return manifest_lib.fingerprint_of([run.module, own, inputs])
+        return fingerprint_of([run.module, own, inputs])
 
     def data(self, run: Run) -> str:
         """Returns the command that made the images `run` read, without paths and seed, or the directory's name."""

@@ -29,8 +29,8 @@ import numpy as np
 from absl import flags
 from PIL import Image
 
-from ccssl_tf import runtime
-from ccssl_tf.errors import InputError, ResourceError
+from ccssl_tf.runs import launch, machine
+from ccssl_tf.runs.errors import InputError, ResourceError
 from data_prep import conversion, decoding, folder_layout, imagenet_layout, worker_pool
 
 SOURCE = flags.DEFINE_string("source", "../shared/data/imagenet64", "Folder or tar of images, or a folder of the ILSVRC2012 tars.")
@@ -97,14 +97,14 @@ def tfds(image_set, directory, resize, num_workers):
 
 def tfds_checked(image_set, directory, resize, num_workers):
     """The same, of images known to decode."""
-    runtime.quiet_tensorflow()
+    machine.quiet_tensorflow()
     import tensorflow as tf
 
     _build_with_tfds(image_set, directory, resize, check=lambda data: tf.io.decode_jpeg(data, channels=3))
 
 
 def _build_with_tfds(image_set, directory, resize, check):
-    runtime.quiet_tensorflow()
+    machine.quiet_tensorflow()
     import tensorflow_datasets as tfds
 
     tfds.disable_progress_bar()
@@ -237,4 +237,4 @@ def main():
 
 
 if __name__ == "__main__":
-    runtime.launch(main, __doc__)
+    launch.launch(main, __doc__)

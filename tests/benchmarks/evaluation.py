@@ -18,11 +18,11 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
-from ccssl_tf import runtime
 from ccssl_tf.layers import RoIPool
 from ccssl_tf.metrics import detection_average_precision
 from ccssl_tf.models.alexnet import AlexNet
 from ccssl_tf.models.fast_rcnn import build_fast_rcnn
+from ccssl_tf.runs import launch
 from tests.benchmarks import linear_probe
 
 ROUNDS = flags.DEFINE_integer("rounds", 5, "Times everything is measured.", lower_bound=1)
@@ -109,4 +109,4 @@ def main():
 
 
 if __name__ == "__main__":
-    runtime.launch(main, __doc__)
+    launch.launch(main, __doc__)

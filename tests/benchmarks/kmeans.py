@@ -20,10 +20,10 @@ import numpy as np
 from absl import flags
 from sklearn.cluster import KMeans as SklearnKMeans
 
-from ccssl_tf import runtime
 from ccssl_tf.clustering import KMeans, assignment, distances, sources
 from ccssl_tf.clustering.accelerated import AcceleratedAssignment
-from ccssl_tf.errors import FlagError
+from ccssl_tf.runs import launch
+from ccssl_tf.runs.errors import FlagError
 
 FEATURES_DIR = flags.DEFINE_string("features_dir", None, "Feature directory, a workdir of ccssl_tf.extract; kept in memory as float32.")
 NUM_CLUSTERS = flags.DEFINE_integer("num_clusters", 1000, "Number of clusters K.", lower_bound=1)
@@ -206,4 +206,4 @@ def _check_labels(rows, start, iterations):
 
 
 if __name__ == "__main__":
-    runtime.launch(main, __doc__)
+    launch.launch(main, __doc__)

@@ -17,10 +17,10 @@ import tempfile
 import numpy as np
 from absl import flags
 
-from ccssl_tf import runtime
 from ccssl_tf.clustering import KMeans
 from ccssl_tf.data import manifest as manifest_lib
 from ccssl_tf.data import records
+from ccssl_tf.runs import launch
 
 ROWS = flags.DEFINE_integer("rows", 20_000, "Rows N of the smaller data set.", lower_bound=1000)
 DIM = flags.DEFINE_integer("dim", 4800, "Numbers a row, D.", lower_bound=16)
@@ -119,4 +119,4 @@ def _measure_growth(unused_root, unused_memory_gb):
 
 
 if __name__ == "__main__":
-    runtime.launch(main, __doc__)
+    launch.launch(main, __doc__)

@@ -13,9 +13,9 @@ import keras
 import tensorflow as tf
 from absl import flags
 
-from ccssl_tf import runtime
 from ccssl_tf.downstream.linear_probe import LinearClassifiers, pooled_features
 from ccssl_tf.models.alexnet import AlexNet
+from ccssl_tf.runs import launch
 
 PROBE_BATCH_SIZE = flags.DEFINE_integer("probe_batch_size", 256, "Images a step (256 in the paper).", lower_bound=1)
 PROBE_ROUNDS = flags.DEFINE_integer("probe_rounds", 3, "Times every probe is measured, in turn.", lower_bound=1)
@@ -74,4 +74,4 @@ def main():
 
 
 if __name__ == "__main__":
-    runtime.launch(main, __doc__)
+    launch.launch(main, __doc__)

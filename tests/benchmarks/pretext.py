@@ -21,7 +21,7 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
-from ccssl_tf import runtime, training
+from ccssl_tf import training
 from ccssl_tf.data import image_ops, records
 from ccssl_tf.data.manifest import Manifest
 from ccssl_tf.models.alexnet import AlexNet
@@ -29,6 +29,7 @@ from ccssl_tf.models.heads import build_classifier
 from ccssl_tf.models.vgg16 import VGG16
 from ccssl_tf.pretext.jigsaw_pp import JigsawPP
 from ccssl_tf.pretext.permutations import permutation_set
+from ccssl_tf.runs import launch
 from ccssl_tf.stage_flags import DATA_DIR
 
 ROUNDS = flags.DEFINE_integer("rounds", 5, "Times everything is measured.", lower_bound=1)
@@ -252,4 +253,4 @@ def main():
 
 
 if __name__ == "__main__":
-    runtime.launch(main, __doc__)
+    launch.launch(main, __doc__)

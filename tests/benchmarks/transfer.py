@@ -22,13 +22,14 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
-from ccssl_tf import registry, runtime
+from ccssl_tf import registry
 from ccssl_tf.data import pipeline
 from ccssl_tf.data.manifest import Manifest
 from ccssl_tf.features import extract_features
 from ccssl_tf.features.endpoint import EndpointExtractor
 from ccssl_tf.network_flags import BACKBONE, BATCH_SIZE, IMAGE_SIZE
 from ccssl_tf.ops.hog_blocks import hog_blocks
+from ccssl_tf.runs import launch
 from ccssl_tf.stage_flags import DATA_DIR
 
 ROUNDS = flags.DEFINE_integer("rounds", 5, "Times everything is measured.", lower_bound=1)
@@ -161,4 +162,4 @@ def main():
 
 
 if __name__ == "__main__":
-    runtime.launch(main, __doc__)
+    launch.launch(main, __doc__)

@@ -4,7 +4,7 @@ from clustering.test_kmeans import blobs
 
 from ccssl_tf.clustering import KMeans, screening, sources
 from ccssl_tf.clustering.accelerated import AcceleratedAssignment
-from ccssl_tf.errors import InputError
+from ccssl_tf.runs.errors import InputError
 
 
 def exact_labels(rows, centroids):

@@ -51,7 +51,7 @@ def test_a_later_pass_measures_only_what_changed(monkeypatch):
     [(1, 4, 3, 1), (15_000, 4800, 1000, 1888), (1_281_167, 9600, 2000, 1104), (10**6, 4, 10**6, 10), (1000, 10**8, 10, 1)],
 )
 def test_blocks_are_the_same_on_any_number_of_cores(num_examples, dim, num_clusters, rows, cores, monkeypatch):
-    monkeypatch.setattr("ccssl_tf.runtime.num_cores", lambda: cores)
+    monkeypatch.setattr("ccssl_tf.runs.machine.num_cores", lambda: cores)
     assert assignment.block_rows(num_examples, dim, num_clusters) == rows
     assert assignment.chunk_rows(num_examples, dim, num_clusters) == cores * rows
     blocks = [np.arange(2 * rows + 1)[block].tolist() for (block,) in assignment.blocks(2 * rows + 1, rows)]

@@ -4,7 +4,7 @@ from clustering.test_kmeans import blobs
 from clustering.test_sources import write_features
 
 from ccssl_tf.clustering import KMeans, assignment, windows
-from ccssl_tf.errors import CorruptArtifactError, InputError, Interrupted
+from ccssl_tf.runs.errors import CorruptArtifactError, InputError, Interrupted
 
 
 @pytest.mark.parametrize("stop_after", [1, 2, 4])

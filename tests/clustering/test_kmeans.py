@@ -3,7 +3,7 @@ import pytest
 from sklearn.cluster import KMeans as SklearnKMeans
 
 from ccssl_tf.clustering import KMeans
-from ccssl_tf.errors import InputError
+from ccssl_tf.runs.errors import InputError
 
 
 def blobs(count, dim, clusters, seed, spread=0.3):

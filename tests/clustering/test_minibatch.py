@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from ccssl_tf.clustering.minibatch import MinibatchState, MinibatchSteps
-from ccssl_tf.errors import InputError
+from ccssl_tf.runs.errors import InputError
 
 
 def test_steps_are_those_of_a_loop():

@@ -5,7 +5,7 @@ from clustering.test_sources import write_features
 from sklearn.cluster import MiniBatchKMeans
 
 from ccssl_tf.clustering import KMeans
-from ccssl_tf.errors import InputError, Interrupted
+from ccssl_tf.runs.errors import InputError, Interrupted
 
 
 def fit(rows, clusters, **settings):

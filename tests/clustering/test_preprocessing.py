@@ -9,7 +9,7 @@ from sklearn.decomposition import PCA
 
 from ccssl_tf.clustering import KMeans, preprocessing, sources
 from ccssl_tf.clustering.preprocessing import Options, Preprocessing
-from ccssl_tf.errors import CorruptArtifactError, InputError
+from ccssl_tf.runs.errors import CorruptArtifactError, InputError
 
 
 def mixed(count, dim, seed=0):

@@ -5,7 +5,7 @@ import tensorflow as tf
 from ccssl_tf.clustering import pseudo_labels, read_pseudo_labels, write_pseudo_labels
 from ccssl_tf.data import manifest as manifest_lib
 from ccssl_tf.data import records
-from ccssl_tf.errors import CorruptArtifactError, InputError
+from ccssl_tf.runs.errors import CorruptArtifactError, InputError
 
 
 def some_labels(count=50, clusters=4, seed=0, fingerprint="a" * 64):

@@ -3,7 +3,7 @@ import pytest
 from clustering.test_kmeans import blobs
 
 from ccssl_tf.clustering import KMeans, restarts
-from ccssl_tf.errors import InputError
+from ccssl_tf.runs.errors import InputError
 
 
 def test_the_best_of_several_is_kept():

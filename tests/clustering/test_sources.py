@@ -6,7 +6,7 @@ from clustering.test_kmeans import blobs
 from ccssl_tf.clustering import KMeans, sources, windows
 from ccssl_tf.data import manifest as manifest_lib
 from ccssl_tf.data import records
-from ccssl_tf.errors import InputError
+from ccssl_tf.runs.errors import InputError
 
 
 def write_features(directory, rows, shard_sizes, dtype="float32", block=64):

@@ -3,7 +3,7 @@ import pytest
 from clustering.test_kmeans import blobs
 
 from ccssl_tf.clustering import KMeans, sources, starts
-from ccssl_tf.errors import InputError
+from ccssl_tf.runs.errors import InputError
 
 
 def test_centroids_of_a_file(tmp_path, capsys):

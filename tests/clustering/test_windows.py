@@ -4,7 +4,7 @@ import tensorflow as tf
 from clustering.test_sources import write_features
 
 from ccssl_tf.clustering import sources, windows
-from ccssl_tf.errors import InputError
+from ccssl_tf.runs.errors import InputError
 
 
 @pytest.mark.parametrize("memory_gb", [1.0, 1e-6])

@@ -6,7 +6,7 @@ from conftest import CLASS_NAMES, write_images
 from ccssl_tf.data import pipeline, records
 from ccssl_tf.data.labels import class_names, parse_labelled
 from ccssl_tf.data.manifest import Manifest
-from ccssl_tf.errors import InputError
+from ccssl_tf.runs.errors import InputError
 
 
 def test_names_of_labelled_images(image_dir):

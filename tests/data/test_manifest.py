@@ -10,9 +10,9 @@ import sys
 import pytest
 from conftest import write_images
 
-from ccssl_tf.data import manifest as manifest_lib
-from ccssl_tf.data.manifest import Manifest, Shard, atomic_directory, atomic_file, fingerprint_of, shard_name, sweep_temporary_files
-from ccssl_tf.errors import CorruptArtifactError, InputError
+from ccssl_tf.data.manifest import Manifest, Shard, shard_name
+from ccssl_tf.runs.errors import CorruptArtifactError, InputError
+from ccssl_tf.runs.files import atomic_directory, atomic_file, file_sha256, fingerprint_of, sweep_temporary_files
 
 
 def test_atomic_file_replaces_only_on_success(tmp_path):
@@ -88,7 +88,7 @@ def test_fingerprints():
 
 def test_file_sha256(tmp_path):
     (tmp_path / "a").write_bytes(bytes(range(256)) * 1000)
-    assert manifest_lib.file_sha256(tmp_path / "a") == hashlib.sha256(bytes(range(256)) * 1000).hexdigest()
+    assert file_sha256(tmp_path / "a") == hashlib.sha256(bytes(range(256)) * 1000).hexdigest()
 
 
 def test_shard_names():

@@ -7,7 +7,7 @@ from conftest import jpeg_of, write_masked_images
 
 from ccssl_tf.data import masks, records, voc_records
 from ccssl_tf.data.manifest import Manifest
-from ccssl_tf.errors import InputError
+from ccssl_tf.runs.errors import InputError
 
 
 def test_classes_begin_with_the_background(mask_dir):

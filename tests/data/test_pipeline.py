@@ -11,7 +11,7 @@ from conftest import write_images
 from ccssl_tf.data import image_ops
 from ccssl_tf.data.manifest import Manifest, shard_name
 from ccssl_tf.data.pipeline import evaluation_batches, evaluation_images, training_batches, training_windows
-from ccssl_tf.errors import CorruptArtifactError, InputError
+from ccssl_tf.runs.errors import CorruptArtifactError, InputError
 
 
 def load(parsed):

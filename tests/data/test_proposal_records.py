@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from ccssl_tf.data import proposal_records, records
 from ccssl_tf.data.manifest import Manifest
-from ccssl_tf.errors import CorruptArtifactError, InputError
+from ccssl_tf.runs.errors import CorruptArtifactError, InputError
 
 BOXES = [np.array([[1, 2, 3, 4], [500, 375, 500, 375]]), np.zeros([0, 4], int), np.array([[7, 7, 70000, 8]])]
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from ccssl_tf.data import records
 from ccssl_tf.data.manifest import Shard
-from ccssl_tf.errors import CorruptArtifactError, InputError
+from ccssl_tf.runs.errors import CorruptArtifactError, InputError
 
 ODD_NAMES = [b"plain.jpg", "Prüfung/日本 1.JPEG".encode(), b"\xff\xfe\x00 \n.jpg", b""]
 

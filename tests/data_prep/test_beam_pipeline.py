@@ -8,7 +8,7 @@ import time
 import pytest
 from PIL import Image
 
-from ccssl_tf.errors import FlagError, ResourceError
+from ccssl_tf.runs.errors import FlagError, ResourceError
 from data_prep import beam_pipeline, locations, worker_pool
 from data_prep.decoding import DecodeOptions
 from data_prep.shard_worker import Item, ShardTask

@@ -1,6 +1,6 @@
 import pytest
 
-from ccssl_tf.errors import InputError
+from ccssl_tf.runs.errors import InputError
 from data_prep import file_list, folder_layout
 
 NAMES = {b"a.jpg", b"x/b c.jpg", b"x/d", b"\xff\xe9.jpg", b"e,f.jpg", b" g.jpg"}

@@ -3,7 +3,7 @@ import tarfile
 
 import pytest
 
-from ccssl_tf.errors import InputError
+from ccssl_tf.runs.errors import InputError
 from data_prep import folder_layout
 
 DEFAULTS = dict(labels="auto", val_fraction=0.0, classes=None, seed=0)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import scipy.io
 
-from ccssl_tf.errors import InputError
+from ccssl_tf.runs.errors import InputError
 from data_prep.imagenet_truth import GROUND_TRUTH, read_words, validation_classes
 
 WNIDS = ["n00000001", "n00000002", "n00000003"]

@@ -4,7 +4,7 @@ import tarfile
 
 import pytest
 
-from ccssl_tf.errors import InputError
+from ccssl_tf.runs.errors import InputError
 from data_prep import locations
 
 

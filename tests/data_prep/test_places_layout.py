@@ -5,7 +5,7 @@ import tarfile
 
 import pytest
 
-from ccssl_tf.errors import InputError
+from ccssl_tf.runs.errors import InputError
 from data_prep import places_layout
 
 PACK = pathlib.Path(__file__).parents[2] / "../shared/data/places-mini"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.io
 
-from ccssl_tf.errors import InputError
+from ccssl_tf.runs.errors import InputError
 from data_prep.precomputed_boxes import PrecomputedBoxes, read_boxes
 
 BOXES = {"000001": np.array([[1, 2, 30, 40], [5, 5, 5, 5]]), "000002": np.array([[60, 50, 60, 50]])}

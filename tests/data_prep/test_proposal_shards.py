@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ccssl_tf.data import proposal_records, records
-from ccssl_tf.errors import InputError
+from ccssl_tf.runs.errors import InputError
 from data_prep.proposal_shards import ProposalTask, search_images, write_shard
 
 NAME = "trainval-00000-of-00002.tfrecord"

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from ccssl_tf.data import records
-from ccssl_tf.errors import ResourceError
+from ccssl_tf.runs.errors import ResourceError
 from data_prep import shard_worker
 from data_prep.decoding import DecodeOptions
 

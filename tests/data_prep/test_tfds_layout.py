@@ -8,7 +8,7 @@ import tensorflow_datasets as tfds
 from conftest import smooth_picture
 from PIL import Image
 
-from ccssl_tf.errors import InputError
+from ccssl_tf.runs.errors import InputError
 from data_prep import tfds_layout
 
 OPTIONS = dict(splits=[], image_key=None, label_key=None)

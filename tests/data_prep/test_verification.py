@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import write_images
 
-from ccssl_tf.errors import CorruptArtifactError, InputError
+from ccssl_tf.runs.errors import CorruptArtifactError, InputError
 from data_prep import verification, worker_pool
 
 SHARD = "train-00001-of-00003.tfrecord"

@@ -5,7 +5,7 @@ import pathlib
 import pytest
 import scipy.io
 
-from ccssl_tf.errors import InputError
+from ccssl_tf.runs.errors import InputError
 from data_prep import voc_layout
 from data_prep.voc_annotator import read_image
 from data_prep.voc_xml import CLASSES

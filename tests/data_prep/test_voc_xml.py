@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from ccssl_tf.errors import InputError
+from ccssl_tf.runs.errors import InputError
 from data_prep.voc_xml import CLASSES, Object, parse_annotation
 
 

@@ -8,7 +8,7 @@ import time
 import pytest
 from absl.testing import flagsaver
 
-from ccssl_tf.errors import Interrupted
+from ccssl_tf.runs.errors import Interrupted
 from data_prep import worker_pool
 
 

@@ -16,7 +16,9 @@ import keras, numpy as np
 from absl import flags
 from absl.testing import flagsaver
 name, data_dir, root = sys.argv[1:]
-from ccssl_tf import optimizers, registry, training
+from ccssl_tf.training import optimizers
+from ccssl_tf import registry
+from ccssl_tf import training
 from ccssl_tf.distribution import make_strategy
 flags.FLAGS(["test"])
 settings = dict(data_dir=data_dir, image_size=32, width_multiplier=0.05, random_crops=2, frozen_until="conv2", probe_grids=["2"] * 5)

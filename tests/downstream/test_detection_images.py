@@ -7,8 +7,8 @@ import tensorflow as tf
 from ccssl_tf.data import proposal_records, records, voc_records
 from ccssl_tf.data.manifest import Manifest, shard_name
 from ccssl_tf.downstream.detection_images import code_statistics, read_detection_images
-from ccssl_tf.errors import InputError
 from ccssl_tf.ops import boxes as box_ops
+from ccssl_tf.runs.errors import InputError
 
 PIXELS = dict(height=20, width=30)
 

@@ -13,14 +13,15 @@ from absl.testing import flagsaver
 from conftest import write_masked_images
 from PIL import Image
 
-from ccssl_tf import optimizers, training
+from ccssl_tf import training
 from ccssl_tf.data import records
 from ccssl_tf.data.manifest import Manifest, shard_name
 from ccssl_tf.data.masks import VOID
 from ccssl_tf.downstream import fcn as lib
-from ccssl_tf.errors import FlagError, InputError
 from ccssl_tf.metrics.segmentation import ConfusionMatrix
 from ccssl_tf.models.alexnet import AlexNet
+from ccssl_tf.runs.errors import FlagError, InputError
+from ccssl_tf.training import optimizers
 
 PHOTOS = pathlib.Path(__file__).parents[2] / "../shared/data/voc2012seg"
 

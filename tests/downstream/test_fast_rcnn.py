@@ -11,12 +11,13 @@ import pytest
 import tensorflow as tf
 from absl.testing import flagsaver
 
-from ccssl_tf import optimizers, registry, training
+from ccssl_tf import registry, training
 from ccssl_tf.data import proposal_records, records, voc_records
 from ccssl_tf.data.manifest import Manifest, shard_name
 from ccssl_tf.downstream.fast_rcnn import FastRCNN
-from ccssl_tf.errors import FlagError
 from ccssl_tf.models import AlexNet
+from ccssl_tf.runs.errors import FlagError
+from ccssl_tf.training import optimizers
 
 PHOTOS = pathlib.Path(__file__).parents[2] / "../shared/data/voc2007"
 

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from ccssl_tf.data import pipeline
 from ccssl_tf.downstream import feature_cache as lib
-from ccssl_tf.errors import CorruptArtifactError, InputError, ResourceError
+from ccssl_tf.runs.errors import CorruptArtifactError, InputError, ResourceError
 
 DIM = 12
 

@@ -3,12 +3,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ccssl_tf import optimizers, training
+from ccssl_tf import training
 from ccssl_tf.data.manifest import Manifest
 from ccssl_tf.downstream import linear_probe as lib
-from ccssl_tf.errors import FlagError, InputError
 from ccssl_tf.models.alexnet import AlexNet
 from ccssl_tf.models.vgg16 import VGG16
+from ccssl_tf.runs.errors import FlagError, InputError
+from ccssl_tf.training import optimizers
 
 NAMES = ["conv1", "conv2", "conv3", "conv4", "conv5"]
 

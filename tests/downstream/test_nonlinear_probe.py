@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ccssl_tf import optimizers, training
+from ccssl_tf import training
 from ccssl_tf.downstream import nonlinear_probe as lib
-from ccssl_tf.errors import InputError
 from ccssl_tf.models.alexnet import AlexNet
 from ccssl_tf.models.vgg16 import VGG16
+from ccssl_tf.runs.errors import InputError
+from ccssl_tf.training import optimizers
 
 
 def backbone():

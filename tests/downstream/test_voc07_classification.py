@@ -6,10 +6,11 @@ import pytest
 import tensorflow as tf
 from sklearn.metrics import average_precision_score
 
-from ccssl_tf import optimizers, training
+from ccssl_tf import training
 from ccssl_tf.downstream import voc07_classification as lib
-from ccssl_tf.errors import FlagError, InputError
 from ccssl_tf.models.alexnet import AlexNet
+from ccssl_tf.runs.errors import FlagError, InputError
+from ccssl_tf.training import optimizers
 
 
 def make_task(voc_dir, **changes):

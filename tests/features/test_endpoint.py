@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 
 from ccssl_tf.data import pipeline
-from ccssl_tf.errors import InputError
 from ccssl_tf.features.endpoint import EndpointExtractor
 from ccssl_tf.models.alexnet import AlexNet
+from ccssl_tf.runs.errors import InputError
 
 SIZE = 32
 

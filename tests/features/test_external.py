@@ -3,10 +3,11 @@ import pytest
 from absl.testing import flagsaver
 
 from ccssl_tf import cluster
-from ccssl_tf.data.manifest import Manifest, file_sha256
-from ccssl_tf.errors import CorruptArtifactError, InputError
+from ccssl_tf.data.manifest import Manifest
 from ccssl_tf.features import extract_features
 from ccssl_tf.features.external import ExternalExtractor
+from ccssl_tf.runs.errors import CorruptArtifactError, InputError
+from ccssl_tf.runs.files import file_sha256
 
 
 @pytest.fixture

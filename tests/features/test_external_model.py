@@ -12,13 +12,14 @@ from absl.testing import flagsaver
 
 from ccssl_tf import extract
 from ccssl_tf.data import pipeline
-from ccssl_tf.data.manifest import Manifest, file_sha256
-from ccssl_tf.errors import FlagError, InputError
+from ccssl_tf.data.manifest import Manifest
 from ccssl_tf.features.external import ExternalExtractor
 from ccssl_tf.features.external_model import ExternalModelExtractor
 from ccssl_tf.features.extraction import extract_features
 from ccssl_tf.features.model_files import OpenedModel
 from ccssl_tf.models.input_convention import InputConvention
+from ccssl_tf.runs.errors import FlagError, InputError
+from ccssl_tf.runs.files import file_sha256
 
 PIXELS = np.random.default_rng(0).integers(0, 256, [2, 8, 8, 3]).astype(np.uint8)
 

@@ -3,8 +3,8 @@ import pytest
 
 from ccssl_tf.data import manifest as manifest_lib
 from ccssl_tf.data import pipeline, records
-from ccssl_tf.errors import CorruptArtifactError, InputError, Interrupted
 from ccssl_tf.features import extract_features
+from ccssl_tf.runs.errors import CorruptArtifactError, InputError, Interrupted
 
 SIZE = 32
 

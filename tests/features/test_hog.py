@@ -8,10 +8,10 @@ from ccssl_tf import extract
 from ccssl_tf.clustering.sources import DirectorySource
 from ccssl_tf.data import pipeline
 from ccssl_tf.data.manifest import Manifest
-from ccssl_tf.errors import CorruptArtifactError, InputError, Interrupted
 from ccssl_tf.features import extract_features
 from ccssl_tf.features.hog import HogExtractor
 from ccssl_tf.ops.hog_blocks import hog_blocks
+from ccssl_tf.runs.errors import CorruptArtifactError, InputError, Interrupted
 
 SIZE = 41
 SETTINGS = dict(orientations=6, cell=5, block=2, words=12, grid=1, sample_images=30, image_size=SIZE, codebook_dir=None, seed=0)
@@ -87,7 +87,7 @@ def test_a_stopped_extraction_ends_with_the_same_bytes(image_dir, train, tmp_pat
 
 
 def test_the_number_of_cores_does_not_matter(image_dir, train, tmp_path, monkeypatch):
-    monkeypatch.setattr("ccssl_tf.runtime.num_cores", lambda: 7)
+    monkeypatch.setattr("ccssl_tf.runs.machine.num_cores", lambda: 7)
     extract_features(make(), image_dir, "train", tmp_path, dtype="float32")
     assert files(tmp_path) == files(train)
 

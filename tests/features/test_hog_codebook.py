@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ccssl_tf.errors import CorruptArtifactError, InputError, Interrupted
 from ccssl_tf.features.hog_codebook import POSITIONS_PER_IMAGE, Codebook, learn
+from ccssl_tf.runs.errors import CorruptArtifactError, InputError, Interrupted
 
 SIZE = 32
 SETTINGS = dict(image_size=SIZE, hog_words=5)

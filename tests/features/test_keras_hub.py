@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ccssl_tf.errors import InputError
 from ccssl_tf.features.external_model import ExternalModelExtractor
 from ccssl_tf.features.model_files import open_model
 from ccssl_tf.models.input_convention import InputConvention
+from ccssl_tf.runs.errors import InputError
 
 keras_hub = pytest.importorskip("keras_hub", reason="KerasHub is not installed: pip install -e '.[hub]'")
 

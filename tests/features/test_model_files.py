@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ccssl_tf.data.manifest import file_sha256
-from ccssl_tf.errors import CorruptArtifactError, InputError
 from ccssl_tf.features.model_files import open_model
 from ccssl_tf.models import AlexNet, Application
 from ccssl_tf.models.heads import build_classifier
+from ccssl_tf.runs.errors import CorruptArtifactError, InputError
+from ccssl_tf.runs.files import file_sha256
 
 RED = np.full([2, 16, 16, 3], (1, 0, 0), np.float32)
 

@@ -7,7 +7,6 @@ from absl.testing import flagsaver
 from ccssl_tf import registry
 from ccssl_tf.clustering.pseudo_labels import PseudoLabels, write_pseudo_labels
 from ccssl_tf.data.manifest import Manifest
-from ccssl_tf.errors import InputError
 from ccssl_tf.knowledge_transfer.attention_transfer import AttentionTransfer, attention_maps
 from ccssl_tf.models import backbone_file
 from ccssl_tf.models.alexnet import AlexNet
@@ -15,6 +14,7 @@ from ccssl_tf.pretext.context_encoder import ContextEncoder
 from ccssl_tf.pretext.jigsaw_pp import JigsawPP
 from ccssl_tf.pretext.permutations import generate_permutations
 from ccssl_tf.pretext.rotation import Rotation
+from ccssl_tf.runs.errors import InputError
 
 
 def jigsaw_pp(image_dir):

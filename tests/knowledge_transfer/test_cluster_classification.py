@@ -1,12 +1,13 @@
 import numpy as np
 import pytest
 
-from ccssl_tf import optimizers, training
+from ccssl_tf import training
 from ccssl_tf.clustering.pseudo_labels import PseudoLabels, write_pseudo_labels
 from ccssl_tf.data.manifest import Manifest
-from ccssl_tf.errors import InputError
 from ccssl_tf.knowledge_transfer.cluster_classification import ClusterClassification
 from ccssl_tf.models.alexnet import AlexNet
+from ccssl_tf.runs.errors import InputError
+from ccssl_tf.training import optimizers
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,9 @@ import keras, numpy as np
 from absl import flags
 from absl.testing import flagsaver
 name, image_dir, teacher, workdir = sys.argv[1:]
-from ccssl_tf import optimizers, registry, training
+from ccssl_tf.training import optimizers
+from ccssl_tf import registry
+from ccssl_tf import training
 from ccssl_tf.distribution import make_strategy
 from ccssl_tf.models.backbone_file import load_backbone
 flags.FLAGS(["test"])

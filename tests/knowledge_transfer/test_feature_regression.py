@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ccssl_tf.errors import InputError
 from ccssl_tf.knowledge_transfer.feature_regression import FeatureRegression
 from ccssl_tf.models import backbone_file
 from ccssl_tf.models.alexnet import AlexNet
 from ccssl_tf.models.vgg16 import VGG16
+from ccssl_tf.runs.errors import InputError
 
 
 def make_task(image_dir, teacher, ours=("conv4", "conv5"), theirs=None):

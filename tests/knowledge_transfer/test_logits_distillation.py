@@ -5,11 +5,11 @@ from absl.testing import flagsaver
 
 from ccssl_tf.clustering.pseudo_labels import PseudoLabels, write_pseudo_labels
 from ccssl_tf.data.manifest import Manifest
-from ccssl_tf.errors import InputError
 from ccssl_tf.knowledge_transfer import teacher as teacher_lib
 from ccssl_tf.knowledge_transfer.cluster_classification import ClusterClassification
 from ccssl_tf.knowledge_transfer.logits_distillation import LogitsDistillation, softened_divergence
 from ccssl_tf.pretext.supervised import Supervised
+from ccssl_tf.runs.errors import InputError
 
 
 def make_task(image_dir, teacher, labels="own"):

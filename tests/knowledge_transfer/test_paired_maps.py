@@ -4,10 +4,10 @@ import tensorflow as tf
 from absl import flags
 from absl.testing import flagsaver
 
-from ccssl_tf.errors import FlagError, InputError
 from ccssl_tf.knowledge_transfer import paired_maps
 from ccssl_tf.models.alexnet import AlexNet
 from ccssl_tf.models.vgg16 import VGG16
+from ccssl_tf.runs.errors import FlagError, InputError
 
 
 def small_vgg16():

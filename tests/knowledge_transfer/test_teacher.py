@@ -5,10 +5,10 @@ import pytest
 import tensorflow as tf
 from absl.testing import flagsaver
 
-from ccssl_tf.errors import CorruptArtifactError, FlagError, InputError
 from ccssl_tf.knowledge_transfer import teacher
 from ccssl_tf.models import backbone_file
 from ccssl_tf.models.alexnet import AlexNet
+from ccssl_tf.runs.errors import CorruptArtifactError, FlagError, InputError
 
 IMAGES = np.random.default_rng(0).integers(0, 256, [2, 32, 32, 3], np.uint8)
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from absl.testing import flagsaver
 
-from ccssl_tf.errors import FlagError, InputError
 from ccssl_tf.models import VGG16, AlexNet
 from ccssl_tf.models.heads import build_classifier
+from ccssl_tf.runs.errors import FlagError, InputError
 
 # Weights and biases of bvlc_alexnet.caffemodel and bvlc_reference_caffenet.caffemodel: the same in both prototxts, from
 # num_output, kernel_size and group, e.g. conv2: 256 outputs x (5 x 5 x 96 / 2 inputs + 1 bias); fc8 (1000 classes) is a head here.

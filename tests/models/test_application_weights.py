@@ -4,9 +4,9 @@ import keras
 import numpy as np
 import pytest
 
-from ccssl_tf.data.manifest import file_sha256
-from ccssl_tf.errors import CorruptArtifactError, InputError
 from ccssl_tf.models.application_weights import _download, import_weights
+from ccssl_tf.runs.errors import CorruptArtifactError, InputError
+from ccssl_tf.runs.files import file_sha256
 
 TINY = dict(network="MobileNetV2", width_multiplier=0.1)
 

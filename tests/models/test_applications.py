@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ccssl_tf.errors import InputError
 from ccssl_tf.layers import PerExampleDropout
 from ccssl_tf.layers.per_example_dropout import per_example_seeds
 from ccssl_tf.models import Application, load_backbone, save_backbone
@@ -18,6 +17,7 @@ from ccssl_tf.models.application_weights import import_weights
 from ccssl_tf.models.backbone import copy_convolutions
 from ccssl_tf.models.backbone_file import backbone_fingerprint
 from ccssl_tf.models.heads import build_classifier
+from ccssl_tf.runs.errors import InputError
 
 TINY = dict(network="MobileNetV2", width_multiplier=0.1)
 
@@ -189,7 +189,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
-from ccssl_tf import distribution, optimizers, training
+from ccssl_tf import distribution
+from ccssl_tf.training import optimizers
+from ccssl_tf import training
 from ccssl_tf.models import Application
 from ccssl_tf.pretext.supervised import Supervised
 models = []

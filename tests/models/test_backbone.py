@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from ccssl_tf.errors import InputError
 from ccssl_tf.models import VGG16, AlexNet
 from ccssl_tf.models.backbone import copy_convolutions
 from ccssl_tf.models.backbone_file import backbone_fingerprint
+from ccssl_tf.runs.errors import InputError
 
 SMALL = dict(stem="small", normalization="batch_norm", width_multiplier=0.1, fc_units=())
 

@@ -7,10 +7,10 @@ import keras
 import numpy as np
 import pytest
 
-from ccssl_tf.errors import CorruptArtifactError, InputError
 from ccssl_tf.models import VGG16, AlexNet, load_backbone, save_backbone
 from ccssl_tf.models.backbone import copy_convolutions
 from ccssl_tf.models.backbone_file import backbone_fingerprint, describe
+from ccssl_tf.runs.errors import CorruptArtifactError, InputError
 
 SMALL = dict(stem="small", normalization="batch_norm", width_multiplier=0.1, fc_units=())
 

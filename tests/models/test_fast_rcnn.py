@@ -4,10 +4,10 @@ import keras
 import numpy as np
 import pytest
 
-from ccssl_tf.errors import InputError
 from ccssl_tf.models import VGG16, AlexNet
 from ccssl_tf.models.backbone_file import load_model, save_model
 from ccssl_tf.models.fast_rcnn import build_fast_rcnn, endpoint_stride
+from ccssl_tf.runs.errors import InputError
 
 MEANS, DEVIATIONS = np.arange(12).reshape(3, 4) / 10, np.full([3, 4], 0.2)
 

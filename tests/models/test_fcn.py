@@ -4,13 +4,13 @@ import keras
 import numpy as np
 import pytest
 
-from ccssl_tf.errors import InputError
 from ccssl_tf.models import Application, save_backbone
 from ccssl_tf.models import fcn as lib
 from ccssl_tf.models.alexnet import AlexNet
 from ccssl_tf.models.backbone_file import load_model, save_model
 from ccssl_tf.models.map_grid import Grid, endpoint_grids
 from ccssl_tf.models.vgg16 import VGG16
+from ccssl_tf.runs.errors import InputError
 
 
 def alexnet(**changes):

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ccssl_tf.errors import InputError
 from ccssl_tf.models import VGG16, AlexNet, load_backbone, save_backbone
 from ccssl_tf.models.folding import _folded, fold_batch_normalization
+from ccssl_tf.runs.errors import InputError
 
 NETWORKS = {
     "small alexnet": lambda: AlexNet(stem="small", normalization="batch_norm", width_multiplier=0.1, fc_units=()),

@@ -9,9 +9,9 @@ import pytest
 from absl.testing import flagsaver
 
 from ccssl_tf import registry
-from ccssl_tf.errors import CorruptArtifactError, InputError
 from ccssl_tf.models import VGG16, AlexNet, load_backbone, save_backbone
 from ccssl_tf.models.importers import import_backbone
+from ccssl_tf.runs.errors import CorruptArtifactError, InputError
 
 # A tenth of CaffeNet: layer -> shape of its weights as Caffe keeps them.
 SMALL = dict(width_multiplier=0.1, image_size=67, fc_units=(12, 6))

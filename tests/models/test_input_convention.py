@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from absl.testing import flagsaver
 
-from ccssl_tf.errors import FlagError, InputError
 from ccssl_tf.models.input_convention import InputConvention, image_side
+from ccssl_tf.runs.errors import FlagError, InputError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, [2, 8, 8, 3]).astype(np.uint8)
 

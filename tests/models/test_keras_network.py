@@ -6,14 +6,14 @@ import keras
 import numpy as np
 import pytest
 
-from ccssl_tf.data.manifest import file_sha256
-from ccssl_tf.errors import FlagError, InputError
 from ccssl_tf.models import AlexNet, KerasNetwork, load_backbone, save_backbone
 from ccssl_tf.models.backbone import copy_convolutions
 from ccssl_tf.models.backbone_file import backbone_fingerprint, save_model
 from ccssl_tf.models.heads import build_classifier
 from ccssl_tf.models.input_convention import InputConvention
 from ccssl_tf.models.keras_network import load_network
+from ccssl_tf.runs.errors import FlagError, InputError
+from ccssl_tf.runs.files import file_sha256
 
 layers = keras.layers
 CONVENTION = InputConvention((0, 1), mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), channels="BGR")

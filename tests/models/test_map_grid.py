@@ -4,12 +4,12 @@ import keras
 import numpy as np
 import pytest
 
-from ccssl_tf.errors import InputError
 from ccssl_tf.models import Application
 from ccssl_tf.models.alexnet import AlexNet
 from ccssl_tf.models.backbone import Backbone
 from ccssl_tf.models.map_grid import Grid, endpoint_grids
 from ccssl_tf.models.vgg16 import VGG16
+from ccssl_tf.runs.errors import InputError
 
 
 def _positive(backbone):

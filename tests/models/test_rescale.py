@@ -4,9 +4,9 @@ import keras
 import numpy as np
 import pytest
 
-from ccssl_tf.errors import InputError
 from ccssl_tf.models import AlexNet
 from ccssl_tf.models.rescale import _standardize, rescale
+from ccssl_tf.runs.errors import InputError
 
 LAYERS = [f"conv{number}" for number in range(1, 6)]
 GROUPS = dict(conv1=1, conv2=2, conv3=1, conv4=2, conv5=2)

@@ -4,9 +4,9 @@ import keras
 import numpy as np
 import pytest
 
-from ccssl_tf.errors import InputError
 from ccssl_tf.layers import PerExampleDropout
 from ccssl_tf.models.staged_network import StagedNetwork, check_colors, stages_of
+from ccssl_tf.runs.errors import InputError
 
 layers = keras.layers
 

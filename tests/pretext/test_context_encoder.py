@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ccssl_tf.errors import InputError
 from ccssl_tf.models import VGG16, AlexNet
 from ccssl_tf.pretext.context_encoder import ChannelwiseDense, ContextEncoder
+from ccssl_tf.runs.errors import InputError
 
 
 def make_task(image_dir, image_size=32, mask="random_blocks"):

@@ -3,9 +3,9 @@ import pytest
 import tensorflow as tf
 from conftest import jpeg_of, smooth_picture
 
-from ccssl_tf.errors import InputError
 from ccssl_tf.pretext import context_patches as lib
 from ccssl_tf.pretext.context_patches import RELATIONS, ContextGeometry
+from ccssl_tf.runs.errors import InputError
 
 
 def seeds(batch, epoch=0):

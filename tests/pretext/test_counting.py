@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ccssl_tf.errors import InputError
 from ccssl_tf.models.alexnet import AlexNet
 from ccssl_tf.models.vgg16 import VGG16
 from ccssl_tf.ops import per_example_random as random
 from ccssl_tf.pretext.counting import Counting
 from ccssl_tf.pretext.halving import STYLES, halve
+from ccssl_tf.runs.errors import InputError
 
 
 def make_task(image_dir, image_size=32, **changes):

@@ -5,12 +5,13 @@ import pytest
 import tensorflow as tf
 from absl.testing import flagsaver
 
-from ccssl_tf import optimizers, training
+from ccssl_tf import training
 from ccssl_tf.layers.per_example_dropout import per_example_seeds
 from ccssl_tf.models.alexnet import AlexNet
 from ccssl_tf.models.vgg16 import VGG16
 from ccssl_tf.pretext.jigsaw_pp import JigsawPP
 from ccssl_tf.pretext.permutations import permutation_set
+from ccssl_tf.training import optimizers
 
 AUTHORS_FILE = pathlib.Path(__file__).parents[2] / "../shared/data/jigsaw/permutations_701.bin"
 

@@ -6,8 +6,8 @@ import sys
 import numpy as np
 import pytest
 
-from ccssl_tf.errors import InputError
 from ccssl_tf.pretext import permutations as lib
+from ccssl_tf.runs.errors import InputError
 
 AUTHORS_FILE = pathlib.Path(__file__).parents[2] / "../shared/data/jigsaw/permutations_701.bin"
 

@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ccssl_tf.errors import InputError
 from ccssl_tf.models.alexnet import AlexNet
 from ccssl_tf.pretext import siamese
+from ccssl_tf.runs.errors import InputError
 
 
 def make_model(normalization="batch_norm", head_units=(12,), num_tiles=3, with_norm=True):

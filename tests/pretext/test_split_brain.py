@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ccssl_tf.errors import InputError
 from ccssl_tf.models import VGG16, AlexNet, load_backbone, save_backbone
 from ccssl_tf.ops import color
 from ccssl_tf.pretext.split_brain import SplitBrain, lightness_bins, mean_lightness
+from ccssl_tf.runs.errors import InputError
 
 
 def small_alexnet():

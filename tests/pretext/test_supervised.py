@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from ccssl_tf.data.manifest import Manifest
-from ccssl_tf.errors import InputError
 from ccssl_tf.models.alexnet import AlexNet
 from ccssl_tf.pretext.supervised import Supervised
+from ccssl_tf.runs.errors import InputError
 
 
 def test_the_labels_are_the_task(image_dir):

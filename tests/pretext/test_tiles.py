@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ccssl_tf.errors import InputError
 from ccssl_tf.pretext import tiles as lib
 from ccssl_tf.pretext.tiles import TileGeometry
+from ccssl_tf.runs.errors import InputError
 
 
 def seeds(batch, epoch=0):

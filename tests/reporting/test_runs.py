@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 
-from ccssl_tf.errors import CorruptArtifactError, InputError
 from ccssl_tf.reporting.runs import RunSet
+from ccssl_tf.runs.errors import CorruptArtifactError, InputError
 
 
 def by_name(runs):

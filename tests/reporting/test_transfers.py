@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from ccssl_tf.data.manifest import fingerprint_of
 from ccssl_tf.reporting import transfers
 from ccssl_tf.reporting.runs import RunSet
+from ccssl_tf.runs.files import fingerprint_of
 
 
 def cross_domain(runs, sources=("imagenet", "places205", "voc2007")):

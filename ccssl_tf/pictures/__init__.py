@@ -1,0 +1,1 @@
+"""Pictures of what goes into a task, what is asked and what a model answers, for TensorBoard and the report."""

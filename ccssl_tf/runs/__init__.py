@@ -1,0 +1,1 @@
+"""What every command does around its work; nothing of images or networks, and no TensorFlow."""
