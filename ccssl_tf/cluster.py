@@ -1,9 +1,11 @@
-"""(b, c) Clusters features by k-means and writes the pseudo-labels of one or more splits.
+r"""(b, c) Clusters features by k-means and writes the pseudo-labels of one or more splits.
 
-  python -m ccssl_tf.cluster --features_dir=DIR --num_clusters=2000 --workdir=DIR [--assign_dir=DIR ...]
+  python -m ccssl_tf.cluster --features_dir=DIR --num_clusters=2000 --workdir=DIR \
+      [--assign_dir=DIR ...]
 
-Writes centroids.npy (with --pca_dim, --whiten, --l2_normalize also preprocessing.npz), pseudo-label records with their manifest,
-nearest.json and pictures/nearest_images.png (Figure 5). A killed run continues at the pass it was in, to the same centroids.
+Writes centroids.npy (with --pca_dim, --whiten, --l2_normalize also preprocessing.npz), pseudo-label
+records with their manifest, nearest.json and pictures/nearest_images.png (Figure 5). A killed run
+continues at the pass it was in, to the same centroids.
 """
 
 import pathlib
@@ -17,7 +19,15 @@ tf = machine.quiet_tensorflow()
 import numpy as np
 
 from ccssl_tf import distribution, stage_flags
-from ccssl_tf.clustering import KMeans, cluster_report, cost, machine_speed, preprocessing, pseudo_labels, sources
+from ccssl_tf.clustering import (
+    KMeans,
+    cluster_report,
+    cost,
+    machine_speed,
+    preprocessing,
+    pseudo_labels,
+    sources,
+)
 from ccssl_tf.clustering.kmeans import ALGORITHMS, INITIALIZATIONS
 from ccssl_tf.clustering.pass_log import print_pass, write_summaries
 from ccssl_tf.data import image_facts
@@ -26,16 +36,24 @@ from ccssl_tf.runs.errors import FlagError, InputError
 from ccssl_tf.runs.files import atomic_file, file_sha256, write_json
 from ccssl_tf.runs.workdir import Workdir
 
-_FEATURES_DIR = flags.DEFINE_string("features_dir", None, "Feature directory to cluster: a workdir of ccssl_tf.extract.")
-_ASSIGN_DIR = flags.DEFINE_multi_string(
-    "assign_dir", None, "Feature directory whose images get the pseudo-labels; repeat for more splits. Default: --features_dir."
+_FEATURES_DIR = flags.DEFINE_string(
+    "features_dir", None, "Feature directory to cluster: a workdir of ccssl_tf.extract."
 )
-_NUM_CLUSTERS = flags.DEFINE_integer("num_clusters", 2000, "Number of clusters K (2000 in the paper).")
+_ASSIGN_DIR = flags.DEFINE_multi_string(
+    "assign_dir",
+    None,
+    "Feature directory whose images get the pseudo-labels; repeat for more splits. Default: "
+    "--features_dir.",
+)
+_NUM_CLUSTERS = flags.DEFINE_integer(
+    "num_clusters", 2000, "Number of clusters K (2000 in the paper)."
+)
 _ALGORITHM = flags.DEFINE_enum(
     "algorithm",
     "lloyd",
     ALGORITHMS,
-    "Exact Lloyd iterations, as in the paper, or mini-batches (Sculley 2010): nearly as good, sooner.",
+    "Exact Lloyd iterations, as in the paper, or mini-batches (Sculley 2010): nearly as good, "
+    "sooner.",
 )
 _INITIALIZATION = flags.DEFINE_enum(
     "initialization",
@@ -43,8 +61,15 @@ _INITIALIZATION = flags.DEFINE_enum(
     INITIALIZATIONS,
     "Start: greedy k-means++ on a sample, k-means|| on all rows, or random rows.",
 )
-_INITIAL_CENTROIDS = flags.DEFINE_string("initial_centroids", None, "Centroids to start from instead: [K, D] saved by numpy.save (.npy).")
-_RESTARTS = flags.DEFINE_integer("restarts", 1, "Fits from different starts; the one with the lowest inertia is kept.", lower_bound=1)
+_INITIAL_CENTROIDS = flags.DEFINE_string(
+    "initial_centroids", None, "Centroids to start from instead: [K, D] saved by numpy.save (.npy)."
+)
+_RESTARTS = flags.DEFINE_integer(
+    "restarts",
+    1,
+    "Fits from different starts; the one with the lowest inertia is kept.",
+    lower_bound=1,
+)
 _MINIBATCH_SIZE = flags.DEFINE_integer("minibatch_size", 1024, "Rows a mini-batch.", lower_bound=1)
 _MAX_NO_IMPROVEMENT = flags.DEFINE_integer(
     "max_no_improvement",
@@ -55,23 +80,40 @@ _MAX_NO_IMPROVEMENT = flags.DEFINE_integer(
 _REASSIGNMENT_RATIO = flags.DEFINE_float(
     "reassignment_ratio",
     0.01,
-    "Mini-batch: clusters with fewer rows than this share of the largest one's move to rows of others.",
+    "Mini-batch: clusters with fewer rows than this share of the largest one's move to rows of "
+    "others.",
     lower_bound=0,
     upper_bound=0.99,
 )
-_MAX_ITERATIONS = flags.DEFINE_integer("max_iterations", 100, "Most updates of the centroids; mini-batch: passes.", lower_bound=1)
+_MAX_ITERATIONS = flags.DEFINE_integer(
+    "max_iterations", 100, "Most updates of the centroids; mini-batch: passes.", lower_bound=1
+)
 _TOLERANCE = flags.DEFINE_float(
-    "tolerance", 1e-4, "Stop when a pass lowers the inertia by less than this share of it; 0: when no assignment changes.", lower_bound=0
+    "tolerance",
+    1e-4,
+    "Stop when a pass lowers the inertia by less than this share of it; 0: when no assignment "
+    "changes.",
+    lower_bound=0,
 )
 _PCA_DIM = flags.DEFINE_integer(
-    "pca_dim", 0, "First project the features on as many principal axes; 0, as in the paper: do not.", lower_bound=0
+    "pca_dim",
+    0,
+    "First project the features on as many principal axes; 0, as in the paper: do not.",
+    lower_bound=0,
 )
-_WHITEN = flags.DEFINE_bool("whiten", False, "First whiten the features: variance 1 along the principal axes, of which --pca_dim are kept.")
-_L2_NORMALIZE = flags.DEFINE_bool("l2_normalize", False, "First divide every row by its length, after PCA and whitening.")
+_WHITEN = flags.DEFINE_bool(
+    "whiten",
+    False,
+    "First whiten the features: variance 1 along the principal axes, of which --pca_dim are kept.",
+)
+_L2_NORMALIZE = flags.DEFINE_bool(
+    "l2_normalize", False, "First divide every row by its length, after PCA and whitening."
+)
 _MEMORY_GB = flags.DEFINE_float(
     "memory_gb",
     4.0,
-    "Features up to this size (GiB) are read once; larger ones on each pass, in windows of an eighth of it. Bounds take up to three "
+    "Features up to this size (GiB) are read once; larger ones on each pass, in windows of an "
+    "eighth of it. Bounds take up to three "
     "eighths; centroids and sums come on top (--dry_run says how much in all).",
     lower_bound=0,
 )
@@ -88,9 +130,14 @@ def main():
     options = preprocessing.Options(_PCA_DIM.value, _WHITEN.value, _L2_NORMALIZE.value)
     options.check(fitted.num_examples, fitted.dim)
     images = {split: _image_directory(source) for split, source in assigned.items()}
-    inputs = {f"assign_dir[{number}]" if number else "assign_dir": path for number, path in enumerate(_ASSIGN_DIR.value or [])}
+    inputs = {
+        f"assign_dir[{number}]" if number else "assign_dir": path
+        for number, path in enumerate(_ASSIGN_DIR.value or [])
+    }
     inputs.update(features_dir=_FEATURES_DIR.value, data_dir=stage_flags.DATA_DIR.value)
-    workdir = Workdir(stage_flags.WORKDIR.value, inputs=inputs, writes=distribution.is_chief(strategy))
+    workdir = Workdir(
+        stage_flags.WORKDIR.value, inputs=inputs, writes=distribution.is_chief(strategy)
+    )
     if launch.DRY_RUN.value:
         workdir.check()
         _print_cost(fitted, assigned, options, strategy)
@@ -114,7 +161,9 @@ def _run(workdir, fitted, assigned, images, strategy, should_stop):
     kmeans = KMeans(
         _NUM_CLUSTERS.value,
         algorithm=_ALGORITHM.value,
-        initialization=pathlib.Path(_INITIAL_CENTROIDS.value) if _INITIAL_CENTROIDS.value else _INITIALIZATION.value,
+        initialization=pathlib.Path(_INITIAL_CENTROIDS.value)
+        if _INITIAL_CENTROIDS.value
+        else _INITIALIZATION.value,
         restarts=_RESTARTS.value,
         minibatch_size=_MINIBATCH_SIZE.value,
         max_no_improvement=_MAX_NO_IMPROVEMENT.value,
@@ -128,7 +177,11 @@ def _run(workdir, fitted, assigned, images, strategy, should_stop):
         l2_normalize=_L2_NORMALIZE.value,
         strategy=strategy,
     )
-    summaries = tf.summary.create_file_writer(str(workdir.path / "tensorboard")) if chief else tf.summary.create_noop_writer()
+    summaries = (
+        tf.summary.create_file_writer(str(workdir.path / "tensorboard"))
+        if chief
+        else tf.summary.create_noop_writer()
+    )
 
     def on_pass(values):
         print_pass(values)
@@ -148,15 +201,23 @@ def _run(workdir, fitted, assigned, images, strategy, should_stop):
             continue
         index = source.indices()
         fingerprint = source.manifest.info["images_fingerprint"]
-        facts = image_facts.read_image_facts(images[split], split, fingerprint) if images[split] else None
+        facts = (
+            image_facts.read_image_facts(images[split], split, fingerprint)
+            if images[split]
+            else None
+        )
         filenames = [facts.filenames[place] for place in index] if facts else None
         splits[split] = pseudo_labels.PseudoLabels(fingerprint, index, labels, distances, filenames)
         agreement = cluster_report.label_metrics(labels, facts.labels[index]) if facts else {}
         metrics[split] = dict(agreement, num_examples=len(labels))
         nearest = cluster_report.nearest_members(labels, distances, kmeans.num_clusters)
-        nearest_tables[split] = cluster_report.nearest_table(nearest, labels, distances, index, filenames)
+        nearest_tables[split] = cluster_report.nearest_table(
+            nearest, labels, distances, index, filenames
+        )
         if facts and picture is None:
-            picture = cluster_report.draw_nearest(cluster_report.pictured_clusters(nearest, distances), nearest, index, facts)
+            picture = cluster_report.draw_nearest(
+                cluster_report.pictured_clusters(nearest, distances), nearest, index, facts
+            )
         shown = "".join(f"  {name} {value:.4f}" for name, value in agreement.items())
         print(f"pseudo-labels  {split}  {len(labels)} images{shown}", flush=True)
     if not chief:
@@ -174,7 +235,9 @@ def _run(workdir, fitted, assigned, images, strategy, should_stop):
             centroids_sha256=file_sha256(workdir.path / "centroids.npy"),
             preprocessing=kmeans.preprocessing and kmeans.preprocessing.fingerprint(),
             fitted_features_fingerprint=fitted.fingerprint(),
-            features_fingerprint={split: source.fingerprint() for split, source in assigned.items()},
+            features_fingerprint={
+                split: source.fingerprint() for split, source in assigned.items()
+            },
             extractor=fitted.manifest.info["extractor"],
             backbone_fingerprint=fitted.manifest.info.get("backbone_fingerprint"),
             fitted_images=dict(
@@ -182,7 +245,10 @@ def _run(workdir, fitted, assigned, images, strategy, should_stop):
                 split=fitted.split,
                 fingerprint=fitted.manifest.info["images_fingerprint"],
             ),
-            images_source={split: source.manifest.info.get("images_source") for split, source in assigned.items()},
+            images_source={
+                split: source.manifest.info.get("images_source")
+                for split, source in assigned.items()
+            },
         ),
     )
     workdir.finish(
@@ -201,16 +267,24 @@ def _run(workdir, fitted, assigned, images, strategy, should_stop):
 
 
 def _assigned_sources(fitted):
-    """Returns split -> source of the rows to label; raises InputError for a split named twice or features of another kind."""
+    """Returns split -> source of the rows to label; raises InputError for a split named twice or
+    features of another kind.
+    """
     assigned = {}
     for path in _ASSIGN_DIR.value or []:
         source = sources.DirectorySource(path)
         if source.split in assigned:
-            raise InputError(f"--assign_dir={path}: split {source.split} is already given by {assigned[source.split].directory}")
+            raise InputError(
+                f"--assign_dir={path}: split {source.split} is already given by "
+                f"{assigned[source.split].directory}"
+            )
         for fact in ("dim", "extractor", "backbone_fingerprint"):
             ours, theirs = fitted.manifest.info.get(fact), source.manifest.info.get(fact)
             if ours != theirs:
-                raise InputError(f"--assign_dir={path}: {fact} is {theirs}, that of --features_dir is {ours}; extract both alike")
+                raise InputError(
+                    f"--assign_dir={path}: {fact} is {theirs}, that of --features_dir is {ours}; "
+                    "extract both alike"
+                )
         assigned[source.split] = source
     return assigned or {fitted.split: fitted}
 
@@ -219,16 +293,22 @@ def _check_num_clusters(fitted):
     if _NUM_CLUSTERS.value < 1:
         raise InputError(f"--num_clusters={_NUM_CLUSTERS.value}: at least one cluster is needed")
     if _NUM_CLUSTERS.value > fitted.num_examples:
-        raise InputError(f"--num_clusters={_NUM_CLUSTERS.value}: more than the {fitted.num_examples} rows in {fitted.directory}")
+        raise InputError(
+            f"--num_clusters={_NUM_CLUSTERS.value}: more than the {fitted.num_examples} rows in "
+            f"{fitted.directory}"
+        )
 
 
 def _image_directory(source):
-    """Returns where the images of `source` are, checked to be the same images, or None if they are gone."""
+    """Returns where the images of `source` are, checked to be the same images, or None if they are
+    gone.
+    """
     noted = source.manifest.info["data_dir"]
     directory = pathlib.Path(stage_flags.DATA_DIR.value or noted)
     if not stage_flags.DATA_DIR.value and not (directory / manifest_lib.MANIFEST_NAME).is_file():
         print(
-            f"{noted}: the images of split {source.split} are not there: no file names, no label metrics (--data_dir names another place)"
+            f"{noted}: the images of split {source.split} are not there: no file names, no label "
+            "metrics (--data_dir names another place)"
         )
         return None
     image_facts.check_images(directory, source.split, source.manifest.info["images_fingerprint"])

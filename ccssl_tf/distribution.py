@@ -1,7 +1,9 @@
-"""The tf.distribute strategies the commands know, and what the processes of one job tell each other.
+"""The tf.distribute strategies the commands know, and what the processes of one job tell each
+other.
 
-Where a job runs as several processes (`--strategy=multi_worker`, TF_CONFIG), every one runs the same command on storage they share:
-worker 0, the chief, writes; each reads its part. All other modules ask here, and do not look into strategies themselves.
+Where a job runs as several processes (`--strategy=multi_worker`, TF_CONFIG), every one runs the
+same command on storage they share: worker 0, the chief, writes; each reads its part. All other
+modules ask here, and do not look into strategies themselves.
 """
 
 import functools
@@ -22,52 +24,84 @@ STRATEGY = flags.DEFINE_enum(
     "strategy",
     "auto",
     ["auto", "one", "mirrored", "multi_worker"],
-    "one: one device. mirrored: all GPUs (logical CPUs) of this machine. multi_worker: the processes TF_CONFIG names. "
-    "auto: multi_worker if TF_CONFIG names several processes, else mirrored if there are several GPUs, else one.",
+    "one: one device. mirrored: all GPUs (logical CPUs) of this machine. multi_worker: the "
+    "processes TF_CONFIG names. "
+    "auto: multi_worker if TF_CONFIG names several processes, else mirrored if there are several "
+    "GPUs, else one.",
 )
 _REPORT_SECONDS, _CONNECT_SECONDS = 30.0, 600.0
 
 
 def make_strategy(name: str):
-    """Returns the tf.distribute strategy of that name (see --strategy); `multi_worker` waits for the other workers.
+    """Returns the tf.distribute strategy of that name (see --strategy); `multi_worker` waits for
+    the other workers.
 
     With several workers it must come before anything else asks TensorFlow to compute.
 
     Raises:
       InputError: TF_CONFIG is not what it should be.
     """
-    if name == "multi_worker" or (name == "auto" and "TF_CONFIG" in os.environ and len(read_tf_config()[0]) > 1):
+    if name == "multi_worker" or (
+        name == "auto" and "TF_CONFIG" in os.environ and len(read_tf_config()[0]) > 1
+    ):
         return _multi_worker_strategy()
     gpus = tf.config.list_logical_devices("GPU")
     if name == "mirrored" or (name == "auto" and len(gpus) > 1):
-        return tf.distribute.MirroredStrategy([device.name for device in gpus or tf.config.list_logical_devices("CPU")])
+        return tf.distribute.MirroredStrategy(
+            [device.name for device in gpus or tf.config.list_logical_devices("CPU")]
+        )
     return tf.distribute.get_strategy()
 
 
 def read_tf_config() -> tuple[list[str], int]:
-    """Returns the addresses ("host:port") of all workers, the chief first, and which of them this process is.
+    """Returns the addresses ("host:port") of all workers, the chief first, and which of them this
+    process is.
 
     Raises:
       InputError: TF_CONFIG is missing or says something that cannot be.
     """
-    example = '{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type": "worker", "index": 0}}'
+    example = (
+        '{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type": "worker", '
+        '"index": 0}}'
+    )
     try:
         config = json.loads(os.environ["TF_CONFIG"])
-        cluster, kind, index = config["cluster"], config["task"]["type"], int(config["task"]["index"])
+        cluster, kind, index = (
+            config["cluster"],
+            config["task"]["type"],
+            int(config["task"]["index"]),
+        )
         chiefs, workers = list(cluster.get("chief", [])), list(cluster.get("worker", []))
         ports = [int(str(address).rpartition(":")[2]) for address in chiefs + workers]
     except KeyError as error:
-        raise InputError(f"TF_CONFIG: no {error}; --strategy=multi_worker wants {example}") from error
+        raise InputError(
+            f"TF_CONFIG: no {error}; --strategy=multi_worker wants {example}"
+        ) from error
     except (ValueError, TypeError, AttributeError) as error:
-        raise InputError(f"TF_CONFIG={os.environ['TF_CONFIG']!r}: cannot be read ({error}); wanted {example}") from error
+        raise InputError(
+            f"TF_CONFIG={os.environ['TF_CONFIG']!r}: cannot be read ({error}); wanted {example}"
+        ) from error
     addresses = chiefs + workers
     others = sorted(set(cluster) - {"chief", "worker"})
     if others:
-        raise InputError(f"TF_CONFIG: cluster has {', '.join(others)}; there are only workers here (and one may be called chief)")
-    if len(set(addresses)) != len(addresses) or len(chiefs) > 1 or not all(0 < port < 2**16 for port in ports):
-        raise InputError(f"TF_CONFIG: {', '.join(map(str, addresses))}: every worker needs a host:port of its own, and one is chief")
+        raise InputError(
+            f"TF_CONFIG: cluster has {', '.join(others)}; there are only workers here (and one may "
+            "be called chief)"
+        )
+    if (
+        len(set(addresses)) != len(addresses)
+        or len(chiefs) > 1
+        or not all(0 < port < 2**16 for port in ports)
+    ):
+        raise InputError(
+            f"TF_CONFIG: {', '.join(map(str, addresses))}: every worker needs a host:port of its "
+            "own, and one is chief"
+        )
     if kind not in cluster or not 0 <= index < len(cluster[kind]):
-        raise InputError(f"TF_CONFIG: this is {kind} {index}, and the cluster has " + ", ".join(f"{len(cluster[k])} {k}" for k in cluster))
+        raise InputError(
+            f"TF_CONFIG: this is {kind} {index}, and the cluster has "
+            + ", ".join(f"{len(cluster[k])} {k}" for k in cluster)
+        )
     return addresses, index + (len(chiefs) if kind == "worker" else 0)
 
 
@@ -84,33 +118,51 @@ def _multi_worker_strategy():
     finally:
         watchdog.cancel()
         signal.signal(signal.SIGTERM, handler)
-    print(f"worker {index} of {len(addresses)}, {strategy.num_replicas_in_sync} replicas in all", flush=True)
+    print(
+        f"worker {index} of {len(addresses)}, {strategy.num_replicas_in_sync} replicas in all",
+        flush=True,
+    )
     return strategy
 
 
 def _give_up(addresses):
-    print(f"error: no connection to all of {', '.join(addresses)} in {_CONNECT_SECONDS:g} s; start all workers again", flush=True)
+    print(
+        f"error: no connection to all of {', '.join(addresses)} in {_CONNECT_SECONDS:g} s; start "
+        "all workers again",
+        flush=True,
+    )
     os._exit(Interrupted.exit_code)
 
 
 def wait_for_peers(addresses: list[str], index: int, report_seconds: float = _REPORT_SECONDS):
-    """Returns when a program answers at every other worker's address; says every `report_seconds` whom it waits for.
+    """Returns when a program answers at every other worker's address; says every `report_seconds`
+    whom it waits for.
 
-    TensorFlow would wait too, but in silence and deaf to signals. Until all are there, this process answers at its own address.
+    TensorFlow would wait too, but in silence and deaf to signals. Until all are there, this process
+    answers at its own address.
 
     Raises:
       InputError: the own port is taken.
     """
-    port, missing, said = int(addresses[index].rpartition(":")[2]), addresses[:index] + addresses[index + 1 :], time.monotonic()
+    port, missing, said = (
+        int(addresses[index].rpartition(":")[2]),
+        addresses[:index] + addresses[index + 1 :],
+        time.monotonic(),
+    )
     try:
         listener = socket.create_server(("", port), backlog=len(addresses) + 16)
     except OSError as error:
-        raise InputError(f"TF_CONFIG: worker {index} is to be {addresses[index]}, but port {port}: {error.strerror}") from error
+        raise InputError(
+            f"TF_CONFIG: worker {index} is to be {addresses[index]}, but port {port}: "
+            f"{error.strerror}"
+        ) from error
     with listener:
         while missing := [address for address in missing if not _answers(address)]:
             if time.monotonic() - said >= report_seconds:
                 said = time.monotonic()
-                print(f"worker {index} of {len(addresses)} waits for {', '.join(missing)}", flush=True)
+                print(
+                    f"worker {index} of {len(addresses)} waits for {', '.join(missing)}", flush=True
+                )
             time.sleep(0.2)
 
 
@@ -124,14 +176,18 @@ def _answers(address):
 
 
 def worker(strategy=None) -> tuple[int, int]:
-    """Returns which worker this process is, and how many there are: (0, 1) unless the strategy (the current one) is multi-worker."""
+    """Returns which worker this process is, and how many there are: (0, 1) unless the strategy (the
+    current one) is multi-worker.
+    """
     strategy = strategy or tf.distribute.get_strategy()
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return 0, 1
     resolver = strategy.cluster_resolver
     cluster = resolver.cluster_spec().as_dict()
     chiefs = len(cluster.get("chief", []))
-    return (resolver.task_id or 0) + (chiefs if resolver.task_type == "worker" else 0), max(chiefs + len(cluster.get("worker", [])), 1)
+    return (resolver.task_id or 0) + (chiefs if resolver.task_type == "worker" else 0), max(
+        chiefs + len(cluster.get("worker", [])), 1
+    )
 
 
 def is_chief(strategy=None) -> bool:
@@ -146,7 +202,9 @@ def part_of_worker(count: int, strategy=None) -> slice:
 
 
 def replica_devices(strategy) -> list:
-    """Returns the device of each replica this process runs, for `tf.device`; None where TensorFlow chooses."""
+    """Returns the device of each replica this process runs, for `tf.device`; None where TensorFlow
+    chooses.
+    """
     return [None] if strategy.num_replicas_in_sync == 1 else list(strategy.extended.worker_devices)
 
 
@@ -156,7 +214,9 @@ def local_replicas(strategy) -> int:
 
 
 def to_replicas(values: list, strategy):
-    """Returns one value that `strategy.run` takes apart again: the i-th of `values` goes to the i-th replica of this process."""
+    """Returns one value that `strategy.run` takes apart again: the i-th of `values` goes to the
+    i-th replica of this process.
+    """
     if strategy.num_replicas_in_sync == 1:
         return values[0]
     remaining = iter(values)
@@ -164,13 +224,17 @@ def to_replicas(values: list, strategy):
 
 
 def split_batches(dataset: tf.data.Dataset, strategy):
-    """Returns batches (dicts of [B, ...], B static) cut into equal parts, in order, for the replicas of the strategy."""
+    """Returns batches (dicts of [B, ...], B static) cut into equal parts, in order, for the
+    replicas of the strategy.
+    """
     if strategy.num_replicas_in_sync == 1:
         return dataset
     size = next(iter(dataset.element_spec.values())).shape[0]
     rows = part_of_worker(size, strategy)
     parts = dataset.map(lambda batch: {name: value[rows] for name, value in batch.items()})
-    parts = parts.rebatch(size // strategy.num_replicas_in_sync, drop_remainder=True).prefetch(2 * local_replicas(strategy))
+    parts = parts.rebatch(size // strategy.num_replicas_in_sync, drop_remainder=True).prefetch(
+        2 * local_replicas(strategy)
+    )
     return strategy.distribute_datasets_from_function(lambda _: parts)
 
 
@@ -184,7 +248,11 @@ def deal_batches(dataset: tf.data.Dataset, strategy):
         return dataset
     count = int(dataset.cardinality())
     dealt = dataset.repeat().take(-(-count // replicas) * replicas).enumerate()
-    dealt = dealt.map(lambda place, batch: dict(batch, weight=batch["weight"] * tf.cast(place < count, tf.float32)))
+    dealt = dealt.map(
+        lambda place, batch: dict(
+            batch, weight=batch["weight"] * tf.cast(place < count, tf.float32)
+        )
+    )
     index, workers = worker(strategy)
     own = dealt.shard(workers, index).prefetch(local_replicas(strategy))
     return strategy.distribute_datasets_from_function(lambda _: own)
@@ -203,13 +271,21 @@ def sum_over_workers(values: np.ndarray, strategy) -> np.ndarray:
 def _summing(strategy):
     def on_replica(share):
         # What comes in from outside a tf.function has no device yet, and all_reduce asks for one.
-        return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, tf.identity(share))
+        return tf.distribute.get_replica_context().all_reduce(
+            tf.distribute.ReduceOp.SUM, tf.identity(share)
+        )
 
-    return tf.function(lambda shares: strategy.run(on_replica, args=(shares,)), reduce_retracing=True, autograph=False)
+    return tf.function(
+        lambda shares: strategy.run(on_replica, args=(shares,)),
+        reduce_retracing=True,
+        autograph=False,
+    )
 
 
 def concatenate_over_workers(values: np.ndarray, strategy) -> np.ndarray:
-    """Returns every worker's `values`, joined along the first dimension in the order of the workers."""
+    """Returns every worker's `values`, joined along the first dimension in the order of the
+    workers.
+    """
     index, workers = worker(strategy)
     if workers == 1:
         return values
@@ -223,7 +299,11 @@ def concatenate_over_workers(values: np.ndarray, strategy) -> np.ndarray:
 
 def any_worker(flag: bool, strategy) -> bool:
     """Whether `flag` is set on any worker; all workers must ask."""
-    return flag if worker(strategy)[1] == 1 else bool(sum_over_workers(np.array([flag], np.int32), strategy)[0])
+    return (
+        flag
+        if worker(strategy)[1] == 1
+        else bool(sum_over_workers(np.array([flag], np.int32), strategy)[0])
+    )
 
 
 def wait_for_workers(strategy):

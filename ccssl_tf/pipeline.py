@@ -1,8 +1,11 @@
-"""Runs a list of commands, skipping the finished ones whose inputs have not changed; the same command continues it.
+r"""Runs a list of commands, skipping the finished ones whose inputs have not changed; the same
+command continues it.
 
 python -m ccssl_tf.pipeline --flagfile=experiments/quickstart.flags
-python -m ccssl_tf.pipeline --flagfile=experiments/quickstart.flags --images=DIR      the same on your own photos
-python -m ccssl_tf.pipeline --flagfile=experiments/quickstart.flags --sweep=num_clusters=50,100,200      some stages for several values
+python -m ccssl_tf.pipeline --flagfile=experiments/quickstart.flags --images=DIR      the same on \
+    your own photos
+python -m ccssl_tf.pipeline --flagfile=experiments/quickstart.flags \
+    --sweep=num_clusters=50,100,200      some stages for several values
 """
 
 import ctypes
@@ -27,29 +30,49 @@ from ccssl_tf.runs.errors import CcsslError, InputError, Interrupted, ResourceEr
 COMMAND = flags.DEFINE_multi_string(
     "command",
     [],
-    "A command as typed after `python -m`; repeat for a list. {workdir} and {seed} are filled in; a leading [labels] marks one to leave "
+    "A command as typed after `python -m`; repeat for a list. {workdir} and {seed} are filled in; "
+    "a leading [labels] marks one to leave "
     "out when its --data_dir turns out to have no labels.",
 )
-WORKDIR = workdir_lib.directory_flag("workdir", "runs/pipeline", "Directory under which every stage gets its own; {workdir} in commands.")
-IMAGES = flags.DEFINE_string("images", None, "Folder of your own images, used instead of the data set the first command makes.")
-SEEDS = flags.DEFINE_list("seeds", None, "Seeds, e.g. 0,1,2: runs the list once for each, in --workdir/seed0, ..., then reports over all.")
+WORKDIR = workdir_lib.directory_flag(
+    "workdir",
+    "runs/pipeline",
+    "Directory under which every stage gets its own; {workdir} in commands.",
+)
+IMAGES = flags.DEFINE_string(
+    "images",
+    None,
+    "Folder of your own images, used instead of the data set the first command makes.",
+)
+SEEDS = flags.DEFINE_list(
+    "seeds",
+    None,
+    "Seeds, e.g. 0,1,2: runs the list once for each, in --workdir/seed0, ..., then reports over "
+    "all.",
+)
 SWEEP = flags.DEFINE_string(
     "sweep",
     None,
-    "name=value,value,...: runs the commands that depend on this flag once for each value, in --workdir/name_value, the others once; a "
+    "name=value,value,...: runs the commands that depend on this flag once for each value, in "
+    "--workdir/name_value, the others once; a "
     "report compares them.",
 )
-SET = flags.DEFINE_multi_string("set", [], "name=value: changes a flag in every command in which it is written; may be repeated.")
+SET = flags.DEFINE_multi_string(
+    "set",
+    [],
+    "name=value: changes a flag in every command in which it is written; may be repeated.",
+)
 
 # How long to wait for a stage that is still stopping after its pipeline was killed, in seconds.
 _LOCK_PATIENCE = 60.0
 
 
 class Runner:
-    """Runs commands one after the other as child processes and passes SIGTERM, SIGINT and SIGHUP on to the one running.
+    """Runs commands one after the other as child processes and passes SIGTERM, SIGINT and SIGHUP on
+    to the one running.
 
-    A child is in a process group of its own, so that Ctrl-C reaches it once (through here), and is asked to stop when this process
-    is killed.
+    A child is in a process group of its own, so that Ctrl-C reaches it once (through here), and is
+    asked to stop when this process is killed.
     """
 
     def __init__(self):
@@ -73,7 +96,9 @@ class Runner:
             self._process.send_signal(signal.SIGTERM if number == signal.SIGHUP else number)
 
     def run(self, command: Command) -> int:
-        """Runs `command` to its end, its output going where ours goes; returns the exit code, negative for a signal."""
+        """Runs `command` to its end, its output going where ours goes; returns the exit code,
+        negative for a signal.
+        """
         libc, parent = ctypes.CDLL(None, use_errno=True), os.getpid()
 
         def die_with_parent():
@@ -120,21 +145,34 @@ def plan(
       InputError: a command, placeholder or setting is wrong.
     """
     if not templates:
-        raise InputError("no commands: name a --flagfile with --command lines, e.g. --flagfile=experiments/quickstart.flags")
+        raise InputError(
+            "no commands: name a --flagfile with --command lines, e.g. "
+            "--flagfile=experiments/quickstart.flags"
+        )
     result = []
     for number in seeds or [seed]:
         root = os.path.join(workdir, f"seed{number}") if seeds else workdir
-        commands = [commands_lib.parse(template, workdir=root, seed=number) for template in templates]
+        commands = [
+            commands_lib.parse(template, workdir=root, seed=number) for template in templates
+        ]
         if images:
             commands = commands_lib.use_images(commands, images)
         commands = commands_lib.override(commands, settings)
         result += commands_lib.sweep(commands, sweep, root) if sweep else commands
     if len(seeds) > 1 and any(command.module == "ccssl_tf.report" for command in result):
-        result.append(Command("ccssl_tf.report", (f"--runs={workdir}", f"--output_dir={os.path.join(workdir, 'report')}")))
+        result.append(
+            Command(
+                "ccssl_tf.report",
+                (f"--runs={workdir}", f"--output_dir={os.path.join(workdir, 'report')}"),
+            )
+        )
     directories = [command.directory for command in result]
     for directory in directories:
         if directories.count(directory) > 1:
-            raise InputError(f"{directory}: two commands of the pipeline write there; give each its own directory")
+            raise InputError(
+                f"{directory}: two commands of the pipeline write there; give each its own "
+                "directory"
+            )
     return result
 
 
@@ -163,12 +201,20 @@ def _run_stage(runner, command, label):
     print(f"\n{label} {typed}", flush=True)
     _wait_until_free(command.directory)
     aside = None
-    if (command.directory / "run.json").is_file() and not workdir_lib.command_has_started(command.directory, command.line):
+    if (command.directory / "run.json").is_file() and not workdir_lib.command_has_started(
+        command.directory, command.line
+    ):
         aside = workdir_lib.set_aside(command.directory)
-        print(f"{label} made before by another command line or from inputs that have changed since: kept as {aside}", flush=True)
+        print(
+            f"{label} made before by another command line or from inputs that have changed since: "
+            f"kept as {aside}",
+            flush=True,
+        )
     started = time.monotonic()
     code = runner.run(command)
-    if code and aside and not command.directory.exists():  # Refused before it wrote anything: so it replaces nothing.
+    if (
+        code and aside and not command.directory.exists()
+    ):  # Refused before it wrote anything: so it replaces nothing.
         aside.rename(command.directory)
         print(f"{label} {aside} is {command.directory} again", flush=True)
     if runner.interrupted and code:
@@ -181,13 +227,18 @@ def _run_stage(runner, command, label):
 def _failure(typed, code):
     if code == -signal.SIGKILL:
         return ResourceError(f"{typed}: was killed (out of memory?)")
-    error = CcsslError(f"{typed}: {f'ended by signal {-code}' if code < 0 else f'exit code {code}'}; its message is above")
+    error = CcsslError(
+        f"{typed}: {f'ended by signal {-code}' if code < 0 else f'exit code {code}'}; its message "
+        "is above"
+    )
     error.exit_code = 128 - code if code < 0 else code
     return error
 
 
 def _wait_until_free(directory):
-    """Waits while another process, e.g. a stage whose pipeline was killed and which is still saving, holds the directory."""
+    """Waits while another process, e.g. a stage whose pipeline was killed and which is still
+    saving, holds the directory.
+    """
     deadline, said = time.monotonic() + _LOCK_PATIENCE, False
     while (directory / ".lock").is_file():
         try:
@@ -208,7 +259,11 @@ def _describe(command):
     if command.lacks_labels():
         return "would be left out, no labels"
     if (command.directory / "run.json").is_file():
-        return "would continue" if workdir_lib.command_has_started(command.directory, command.line) else "would run, the old one kept aside"
+        return (
+            "would continue"
+            if workdir_lib.command_has_started(command.directory, command.line)
+            else "would run, the old one kept aside"
+        )
     return "would run"
 
 
@@ -217,7 +272,9 @@ def _print_outcome(commands):
     reports = [command.directory for command in commands if command.module == "ccssl_tf.report"]
     if reports:
         summary = json.loads((reports[-1] / "summary.json").read_text())
-        tables = summary_lib.format_probe_tables(summary) + transfer_section.format_overview(summary)
+        tables = summary_lib.format_probe_tables(summary) + transfer_section.format_overview(
+            summary
+        )
         print(f"\n{tables}report: {reports[-1] / 'index.html'}", flush=True)
 
 
@@ -226,7 +283,9 @@ def main():
     try:
         seeds = [int(seed) for seed in SEEDS.value or []]
     except ValueError as error:
-        raise InputError(f"--seeds={','.join(SEEDS.value)}: write whole numbers, e.g. --seeds=0,1,2") from error
+        raise InputError(
+            f"--seeds={','.join(SEEDS.value)}: write whole numbers, e.g. --seeds=0,1,2"
+        ) from error
     if IMAGES.value and not pathlib.Path(IMAGES.value).is_dir():
         raise InputError(f"--images={IMAGES.value}: no such directory")
     commands = plan(
@@ -240,7 +299,10 @@ def main():
     )
     print(f"{len(commands)} commands:")
     for number, command in enumerate(commands, start=1):
-        print(f"{number:4}. {workdir_lib.format_command(command.line)}" + (f"  ({_describe(command)})" if launch.DRY_RUN.value else ""))
+        print(
+            f"{number:4}. {workdir_lib.format_command(command.line)}"
+            + (f"  ({_describe(command)})" if launch.DRY_RUN.value else "")
+        )
     sys.stdout.flush()
     if launch.DRY_RUN.value:
         commands_lib.check_flags(commands)

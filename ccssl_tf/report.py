@@ -1,9 +1,10 @@
-"""Puts finished runs on one HTML page, with tables and figures as the paper has them, and their numbers in `summary.json`.
+"""Puts finished runs on one HTML page, with tables and figures as the paper has them, and their
+numbers in `summary.json`.
 
     python -m ccssl_tf.report --runs=runs/quickstart --output_dir=runs/quickstart/report
 
-Writes `index.html` (everything inside it, to be opened as a file), `summary.json` and the figures as PNGs. Runs that differ in
-nothing but the seed are shown as one network, with ranges.
+Writes `index.html` (everything inside it, to be opened as a file), `summary.json` and the figures
+as PNGs. Runs that differ in nothing but the seed are shown as one network, with ranges.
 """
 
 import json
@@ -20,8 +21,16 @@ from ccssl_tf.runs.files import write_bytes, write_json
 from ccssl_tf.runs.workdir import directory_flag
 
 RUNS = flags.DEFINE_string("runs", None, "Directory with the runs, at any depth below it.")
-OUTPUT_DIR = directory_flag("output_dir", None, "Directory for the page, its figures and summary.json; an earlier report is replaced.")
-REFERENCE = flags.DEFINE_string("reference", None, "A summary.json over several seeds, whose ranges are shown beside the numbers.")
+OUTPUT_DIR = directory_flag(
+    "output_dir",
+    None,
+    "Directory for the page, its figures and summary.json; an earlier report is replaced.",
+)
+REFERENCE = flags.DEFINE_string(
+    "reference",
+    None,
+    "A summary.json over several seeds, whose ranges are shown beside the numbers.",
+)
 
 _PROJECT = pathlib.Path(__file__).parent.parent
 
@@ -40,7 +49,10 @@ def write_report(runs: RunSet, output_dir, reference: dict | None = None) -> dic
     # First, because it marks the directory as a report's own, should this be killed.
     write_json(output_dir / "summary.json", summary)
     drawings = dict(
-        probes={task: figures.both_grounds(figures.draw_probes, part) for task, part in summary["probes"].items()},
+        probes={
+            task: figures.both_grounds(figures.draw_probes, part)
+            for task, part in summary["probes"].items()
+        },
         curves=_curves(runs, summary),
         students=_students(runs, summary),
         sizes=_sizes(runs, summary),
@@ -64,7 +76,9 @@ def _curves(runs, summary):
     """Draws the curves of each task: its first run of every network. Students have their own."""
     by_name, curves = {run.name: run for run in runs.runs}, {}
     students = {entry["task"] for entry in summary["transfers"]}
-    for task in dict.fromkeys(entry["task"] for entry in summary["training"] if entry["task"] not in students):
+    for task in dict.fromkeys(
+        entry["task"] for entry in summary["training"] if entry["task"] not in students
+    ):
         entries = [entry for entry in summary["training"] if entry["task"] == task]
         labelled = [(entry["network"], by_name[entry["runs"][0]]) for entry in entries]
         labelled = [(label, run) for label, run in labelled if run.history.get("train")]
@@ -80,19 +94,30 @@ def _students(runs, summary):
     for entry in summary["transfers"]:
         run = by_name[entry["runs"][0]]
         if run.history.get("train"):
-            curves[run.name] = figures.both_grounds(figures.draw_curves, [(entry["student"], run)], chances[run.name])
+            curves[run.name] = figures.both_grounds(
+                figures.draw_curves, [(entry["student"], run)], chances[run.name]
+            )
     return curves
 
 
 def _sizes(runs, summary):
     """Draws the sizes of the clusters of the first run of each clustering."""
     by_name = {run.name: run for run in runs.runs}
-    found = {entry["runs"][0]: transfers.cluster_sizes(by_name[entry["runs"][0]]) for entry in summary["clusters"]}
-    return {name: figures.both_grounds(figures.draw_cluster_sizes, sizes) for name, sizes in found.items() if sizes}
+    found = {
+        entry["runs"][0]: transfers.cluster_sizes(by_name[entry["runs"][0]])
+        for entry in summary["clusters"]
+    }
+    return {
+        name: figures.both_grounds(figures.draw_cluster_sizes, sizes)
+        for name, sizes in found.items()
+        if sizes
+    }
 
 
 def read_reference(path) -> dict | None:
-    """Reads an earlier `summary.json`, from here or from the project's directory; raises InputError when it is none."""
+    """Reads an earlier `summary.json`, from here or from the project's directory; raises InputError
+    when it is none.
+    """
     if not path:
         return None
     try:
@@ -104,7 +129,9 @@ def read_reference(path) -> dict | None:
         raise InputError(f"--reference={path}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError):
         pass
-    raise InputError(f"--reference={path}: not a summary.json of ccssl_tf.report, or of another version")
+    raise InputError(
+        f"--reference={path}: not a summary.json of ccssl_tf.report, or of another version"
+    )
 
 
 def _check_output(directory):
@@ -113,8 +140,15 @@ def _check_output(directory):
     directory = pathlib.Path(directory)
     if directory.exists() and not directory.is_dir():
         raise InputError(f"--output_dir={directory}: is a file; name a directory")
-    if directory.is_dir() and any(directory.iterdir()) and not (directory / "summary.json").is_file():
-        raise InputError(f"--output_dir={directory}: already holds something that is no report; name an empty directory")
+    if (
+        directory.is_dir()
+        and any(directory.iterdir())
+        and not (directory / "summary.json").is_file()
+    ):
+        raise InputError(
+            f"--output_dir={directory}: already holds something that is no report; name an empty "
+            "directory"
+        )
 
 
 def main():
@@ -125,10 +159,14 @@ def main():
     reference = read_reference(REFERENCE.value)
     runs = RunSet(RUNS.value, exclude=OUTPUT_DIR.value)
     unfinished = [run.name for run in runs.runs if not run.finished]
-    print(f"{len(runs.finished)} finished runs under {RUNS.value}" + (f"; unfinished: {', '.join(unfinished)}" if unfinished else ""))
+    print(
+        f"{len(runs.finished)} finished runs under {RUNS.value}"
+        + (f"; unfinished: {', '.join(unfinished)}" if unfinished else "")
+    )
     if launch.DRY_RUN.value:
         print(
-            "".join(f"  {run.name}: {run.module}\n" for run in runs.runs) + f"would write index.html to {OUTPUT_DIR.value}; takes seconds"
+            "".join(f"  {run.name}: {run.module}\n" for run in runs.runs)
+            + f"would write index.html to {OUTPUT_DIR.value}; takes seconds"
         )
         return
     summary = write_report(runs, OUTPUT_DIR.value, reference)

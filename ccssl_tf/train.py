@@ -1,6 +1,8 @@
-"""Trains a task: a pretext task, the classification of clusters, or an evaluation of a frozen backbone.
+r"""Trains a task: a pretext task, the classification of clusters, or an evaluation of a frozen
+backbone.
 
-    python -m ccssl_tf.train --task=jigsaw_pp --backbone=alexnet --data_dir=DIR --workdir=DIR --image_size=64 --train_steps=2000
+    python -m ccssl_tf.train --task=jigsaw_pp --backbone=alexnet --data_dir=DIR --workdir=DIR \
+        --image_size=64 --train_steps=2000
 
 A killed run continues when the same command is given again.
 """
@@ -23,20 +25,41 @@ from ccssl_tf.runs.workdir import Workdir
 from ccssl_tf.training import optimizers
 
 _TASK = flags.DEFINE_string("task", None, f"What to learn: {', '.join(registry.TASKS)}.")
-_TRAIN_STEPS = flags.DEFINE_integer("train_steps", 350_000, "Steps to train for (350,000 for jigsaw_pp in the paper).", lower_bound=1)
-_CHECKPOINT_STEPS = flags.DEFINE_integer("checkpoint_steps", 1000, "Steps between checkpoints.", lower_bound=1)
-_LOG_STEPS = flags.DEFINE_integer("log_steps", 50, "Steps between records of loss and metrics.", lower_bound=1)
-_EVAL_STEPS = flags.DEFINE_integer("eval_steps", 0, "Steps between evaluations on held-out images; 0: only at the end.", lower_bound=0)
+_TRAIN_STEPS = flags.DEFINE_integer(
+    "train_steps",
+    350_000,
+    "Steps to train for (350,000 for jigsaw_pp in the paper).",
+    lower_bound=1,
+)
+_CHECKPOINT_STEPS = flags.DEFINE_integer(
+    "checkpoint_steps", 1000, "Steps between checkpoints.", lower_bound=1
+)
+_LOG_STEPS = flags.DEFINE_integer(
+    "log_steps", 50, "Steps between records of loss and metrics.", lower_bound=1
+)
+_EVAL_STEPS = flags.DEFINE_integer(
+    "eval_steps",
+    0,
+    "Steps between evaluations on held-out images; 0: only at the end.",
+    lower_bound=0,
+)
 _ACCUMULATE = flags.DEFINE_integer(
-    "accumulate_steps", 1, "Parts a batch is computed in, one after the other, to save memory.", lower_bound=1
+    "accumulate_steps",
+    1,
+    "Parts a batch is computed in, one after the other, to save memory.",
+    lower_bound=1,
 )
 _PRECISION = flags.DEFINE_enum(
-    "mixed_precision", "none", ["none", "float16", "bfloat16"], "Compute in half precision, keep float32 weights."
+    "mixed_precision",
+    "none",
+    ["none", "float16", "bfloat16"],
+    "Compute in half precision, keep float32 weights.",
 )
 _RESCALE = flags.DEFINE_bool(
     "rescale_init",
     False,
-    "Before the first step, rescale the layers of the backbone on 160 training images so that all change at the same rate "
+    "Before the first step, rescale the layers of the backbone on 160 training images so that all "
+    "change at the same rate "
     "(Kraehenbuehl et al. 2016; for fine-tuning what a pretext task has learned).",
 )
 _JIT = flags.DEFINE_bool("jit", False, "Compile the step with XLA (one device only).")
@@ -54,7 +77,9 @@ def main():
     if _JIT.value and strategy.num_replicas_in_sync > 1:
         raise FlagError("--jit works on one device only; use --strategy=one or --nojit")
     data = Manifest.read(stage_flags.DATA_DIR.value, "images")
-    training.check_batch_size(network_flags.BATCH_SIZE.value, task, strategy.num_replicas_in_sync, _ACCUMULATE.value)
+    training.check_batch_size(
+        network_flags.BATCH_SIZE.value, task, strategy.num_replicas_in_sync, _ACCUMULATE.value
+    )
     if data.num_examples(task.train_split) < network_flags.BATCH_SIZE.value:
         raise InputError(
             f"--batch_size={network_flags.BATCH_SIZE.value}: {stage_flags.DATA_DIR.value} has "
@@ -66,13 +91,18 @@ def main():
     task.build_model(network)
     if _RESCALE.value:
         rescale.refuse_batch_normalization(network)
-    inputs = dict(data_dir=stage_flags.DATA_DIR.value, init_backbone=network_flags.init_backbone(), **task.inputs())
+    inputs = dict(
+        data_dir=stage_flags.DATA_DIR.value,
+        init_backbone=network_flags.init_backbone(),
+        **task.inputs(),
+    )
     chief = distribution.is_chief(strategy)
     workdir = Workdir(stage_flags.WORKDIR.value, inputs=inputs, writes=chief)
     if launch.DRY_RUN.value:
         workdir.check()
         print(
-            f"would train {_TASK.value} on {data.num_examples(task.train_split)} images of {stage_flags.DATA_DIR.value}, "
+            f"would train {_TASK.value} on {data.num_examples(task.train_split)} images of "
+            f"{stage_flags.DATA_DIR.value}, "
             f"{_TRAIN_STEPS.value} steps of {network_flags.BATCH_SIZE.value}, with {network.name} "
             f"({network.count_params():,} parameters), into {workdir.path}"
         )
@@ -112,7 +142,9 @@ def main():
             backbone_file.save_model(model, workdir.path / backbone_file.CLASSIFIER_FILE_NAME)
         if chief and task.model_file:
             backbone_file.save_model(model, workdir.path / task.model_file)
-        workdir.finish(metrics=dict(metrics, task=_TASK.value, backbone=model.backbone.name), timing=timing)
+        workdir.finish(
+            metrics=dict(metrics, task=_TASK.value, backbone=model.backbone.name), timing=timing
+        )
         # A worker that left earlier would look like one that died.
         distribution.wait_for_workers(strategy)
         if chief and (definition := metrics["facts"].get("definition")):
@@ -121,9 +153,11 @@ def main():
 
 
 def rescaled(build_backbone, task):
-    """Returns a function that builds the same network with rescaled weights (see `ccssl_tf.models.rescale`).
+    """Returns a function that builds the same network with rescaled weights (see
+    `ccssl_tf.models.rescale`).
 
-    The rescaling is done here, once, under no strategy; the random layers are those --init_backbone does not fill.
+    The rescaling is done here, once, under no strategy; the random layers are those --init_backbone
+    does not fill.
     """
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy("float32")
@@ -131,13 +165,21 @@ def rescaled(build_backbone, task):
     keras.config.set_dtype_policy(policy)
     start = network_flags.init_backbone()
     with_kernel = {layer.name for layer in network.layers if hasattr(layer, "kernel")}
-    fresh = with_kernel - ({layer.name for layer in network.transferred_layers(task.keep_fc)} if start else set())
+    fresh = with_kernel - (
+        {layer.name for layer in network.transferred_layers(task.keep_fc)} if start else set()
+    )
     images = pipeline.evaluation_images(
-        stage_flags.DATA_DIR.value, task.train_split, image_size=network_flags.IMAGE_SIZE.value, batch_size=rescale.BATCH_SIZE
+        stage_flags.DATA_DIR.value,
+        task.train_split,
+        image_size=network_flags.IMAGE_SIZE.value,
+        batch_size=rescale.BATCH_SIZE,
     )
     batches = [network.normalize(batch["image"]) for batch in images.take(rescale.NUM_BATCHES)]
     scales = rescale.rescale(network, batches, fresh=fresh, seed=launch.SEED.value)
-    print(f"rescaled  {'  '.join(f'{name} {scale:.3g}' for name, scale in scales.items())}", flush=True)
+    print(
+        f"rescaled  {'  '.join(f'{name} {scale:.3g}' for name, scale in scales.items())}",
+        flush=True,
+    )
     machine.seed_everything(launch.SEED.value)
 
     def build():
@@ -153,7 +195,11 @@ def rescaled(build_backbone, task):
 
 def with_loss_scale(optimizer):
     """Wraps the optimizer for float16, whose small gradients would vanish."""
-    return keras.optimizers.LossScaleOptimizer(optimizer) if _PRECISION.value == "float16" else optimizer
+    return (
+        keras.optimizers.LossScaleOptimizer(optimizer)
+        if _PRECISION.value == "float16"
+        else optimizer
+    )
 
 
 if __name__ == "__main__":

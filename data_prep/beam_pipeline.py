@@ -1,4 +1,6 @@
-"""The conversion of shards as an Apache Beam pipeline, for more than one machine; what a shard is made of is `shard_worker`'s alone."""
+"""The conversion of shards as an Apache Beam pipeline, for more than one machine; what a shard is
+made of is `shard_worker`'s alone.
+"""
 
 import importlib.util
 import logging
@@ -8,14 +10,18 @@ from ccssl_tf.runs.errors import CcsslError, FlagError, ResourceError
 from data_prep import shard_worker
 from data_prep.shard_worker import ShardRecord, ShardTask
 
-# Some runners give a process several threads, but what libjpeg says belongs to a process (see `jpeg.check`).
+# Some runners give a process several threads, but what libjpeg says belongs to a process (see
+# `jpeg.check`).
 _one_at_a_time = threading.Lock()
 
 
 def require_beam():
     """Raises FlagError where Apache Beam is not installed."""
     if importlib.util.find_spec("apache_beam") is None:
-        raise FlagError("--runner=beam needs Apache Beam, which is not installed: pip install 'ccssl_tf[beam]', or leave the flag out")
+        raise FlagError(
+            "--runner=beam needs Apache Beam, which is not installed: pip install "
+            "'ccssl_tf[beam]', or leave the flag out"
+        )
 
 
 def convert_shards(tasks: list[ShardTask], beam_options: list[str]) -> list[ShardRecord]:
@@ -23,7 +29,8 @@ def convert_shards(tasks: list[ShardTask], beam_options: list[str]) -> list[Shar
 
     Args:
       tasks: the shards; every worker must see the source and the output under the same paths.
-      beam_options: Beam's own options, as `name=value` or `--name=value`; none: the DirectRunner, one thread.
+      beam_options: Beam's own options, as `name=value` or `--name=value`; none: the DirectRunner,
+        one thread.
 
     Raises:
       CcsslError: the conversion's own, or ResourceError for what went wrong in Beam.
@@ -40,11 +47,17 @@ def convert_shards(tasks: list[ShardTask], beam_options: list[str]) -> list[Shar
         raise
     except (Exception, SystemExit) as error:  # Beam leaves by the latter at a malformed option.
         lines = [line.strip() for line in str(error).splitlines() if line.strip()] or ["no details"]
-        raise ResourceError(f"the Beam pipeline failed ({lines[-1]}); finished shards are kept and the same command continues") from None
+        raise ResourceError(
+            f"the Beam pipeline failed ({lines[-1]}); finished shards are kept and the same "
+            "command continues"
+        ) from None
     records = [ShardRecord.read(task.path) for task in tasks]
     for task, record in zip(tasks, records, strict=True):
         if record is None:
-            raise ResourceError(f"{task.path}: Beam's workers wrote it elsewhere; name an --output_dir that all of them share")
+            raise ResourceError(
+                f"{task.path}: Beam's workers wrote it elsewhere; name an --output_dir that all of "
+                "them share"
+            )
     return records
 
 

@@ -1,8 +1,10 @@
-"""The one conversion every converter runs: images listed once, permuted, cut into shards, written by parallel processes.
+"""The one conversion every converter runs: images listed once, permuted, cut into shards, written
+by parallel processes.
 
-Each split is permuted with the seed, so that every shard is a random sample of the set, and numbered densely in written order.
-A shard is finished once its sidecar file with its digest is there; a killed conversion continues at the first missing shard and
-ends with the bytes of an undisturbed one, whatever the number of processes. Sidecars go when the whole directory is done.
+Each split is permuted with the seed, so that every shard is a random sample of the set, and
+numbered densely in written order. A shard is finished once its sidecar file with its digest is
+there; a killed conversion continues at the first missing shard and ends with the bytes of an
+undisturbed one, whatever the number of processes. Sidecars go when the whole directory is done.
 """
 
 import concurrent.futures
@@ -30,7 +32,8 @@ from data_prep.shard_worker import Item, ShardRecord, ShardTask
 _SHARD_BYTES = 128 * 2**20
 _MOST_SHARDS = {"train": 1024, "trainval": 1024}
 _MOST_OTHER_SHARDS = 128
-# Small sets still make shards enough to keep a machine's cores busy; the number may not depend on how many there are.
+# Small sets still make shards enough to keep a machine's cores busy; the number may not depend on
+# how many there are.
 _PARALLEL_SHARDS, _PARALLEL_SHARD_IMAGES = 16, 250
 _SAMPLED_IMAGES = 32
 _WORKER_START_SECONDS = 7.0
@@ -75,24 +78,44 @@ class Conversion:
     ):
         empty = [name for name, items in image_set.splits.items() if not items]
         if empty or not image_set.splits:
-            raise InputError(f"the source holds no images{' for ' + ', '.join(empty) if empty else ''}")
+            raise InputError(
+                f"the source holds no images{' for ' + ', '.join(empty) if empty else ''}"
+            )
         self._set, self._directory, self._beam_options = image_set, output_dir, beam_options
         self._options = dict(options, seed=seed, **dataclasses.asdict(decode_options))
-        self._max_bad, self._num_workers, self._decode_options = max_bad_images, num_workers, decode_options
+        self._max_bad, self._num_workers, self._decode_options = (
+            max_bad_images,
+            num_workers,
+            decode_options,
+        )
         ratio, self._seconds_per_image = self._sample(seed)
-        self._bytes = {name: ratio * sum(item.size for item in items) for name, items in image_set.splits.items()}
-        self._tasks = {name: self._plan(name, items, seed) for name, items in image_set.splits.items()}
+        self._bytes = {
+            name: ratio * sum(item.size for item in items)
+            for name, items in image_set.splits.items()
+        }
+        self._tasks = {
+            name: self._plan(name, items, seed) for name, items in image_set.splits.items()
+        }
 
     def _sample(self, seed):
-        """Converts a few images: (bytes written per source byte, seconds per image of one process)."""
+        """Converts a few images: (bytes written per source byte, seconds per image of
+        one process).
+        """
         items = [item for split in self._set.splits.values() for item in split]
-        chosen = np.random.default_rng(seed).choice(len(items), min(_SAMPLED_IMAGES, len(items)), replace=False)
+        chosen = np.random.default_rng(seed).choice(
+            len(items), min(_SAMPLED_IMAGES, len(items)), replace=False
+        )
         before, after, seconds = 0, 0, []
         for item in (items[i] for i in chosen):
             with contextlib.suppress(decoding.BadImage):
                 start = time.perf_counter()
-                # Whatever needs TensorFlow's opinion may wait for the workers, who have imported it.
-                image = decoding.convert_image(self._set.read(item.location), self._decode_options, check_jpeg=jpeg.check_strictly)
+                # Whatever needs TensorFlow's opinion may wait for the workers, who have imported
+                # it.
+                image = decoding.convert_image(
+                    self._set.read(item.location),
+                    self._decode_options,
+                    check_jpeg=jpeg.check_strictly,
+                )
                 seconds.append(time.perf_counter() - start)
                 after += len(image.encoded)
                 before += item.size
@@ -120,23 +143,37 @@ class Conversion:
         return [task for tasks in self._tasks.values() for task in tasks]
 
     def announce(self):
-        """Prints what will be read, written and spent; raises ResourceError when the disk clearly has no room for it."""
+        """Prints what will be read, written and spent; raises ResourceError when the disk clearly
+        has no room for it.
+        """
         counts = ", ".join(f"{len(items)} {name}" for name, items in self._set.splits.items())
         classes = f"{len(self._set.class_names)} classes" if self._set.class_names else "no labels"
         size = sum(self._bytes.values())
-        existing = next(path for path in (self._directory.absolute(), *self._directory.absolute().parents) if path.exists())
+        existing = next(
+            path
+            for path in (self._directory.absolute(), *self._directory.absolute().parents)
+            if path.exists()
+        )
         free = shutil.disk_usage(existing).free
         written = sum(path.stat().st_size for path in self._directory.glob("*.tfrecord"))
         images = sum(map(len, self._set.splits.values()))
         seconds = _WORKER_START_SECONDS + images * self._seconds_per_image / self._num_workers
         print(
-            f"{counts} images, {classes}; to write about {_readable(size)} in {len(self._all_tasks)} shards ({_readable(free)} free); "
-            + (f"about {seconds:.0f} s with {self._num_workers} processes" if self._beam_options is None else "in a Beam pipeline"),
+            f"{counts} images, {classes}; to write about {_readable(size)} in "
+            f"{len(self._all_tasks)} shards ({_readable(free)} free); "
+            + (
+                f"about {seconds:.0f} s with {self._num_workers} processes"
+                if self._beam_options is None
+                else "in a Beam pipeline"
+            ),
             flush=True,
         )
         if size - written > free:
             needed = _readable(size - written)
-            raise ResourceError(f"{existing}: {_readable(free)} free, about {needed} needed; free some or name another disk")
+            raise ResourceError(
+                f"{existing}: {_readable(free)} free, about {needed} needed; free some or name "
+                "another disk"
+            )
 
     def convert(self, stopped: Callable[[], bool]) -> dict:
         """Writes the missing shards, the TFDS metadata and last the manifest; returns the metrics.
@@ -147,13 +184,18 @@ class Conversion:
         records = self._finished_shards()
         tasks = [task for task in self._all_tasks if task.path.name not in records]
         if records:
-            print(f"continuing: {len(records)} of {len(self._all_tasks)} shards are done", flush=True)
+            print(
+                f"continuing: {len(records)} of {len(self._all_tasks)} shards are done", flush=True
+            )
         keep = {task.path.name for task in self._all_tasks}
         for path in self._directory.glob("*.tfrecord"):
             if path.name not in keep:
                 shard_worker.sidecar_path(path).unlink(missing_ok=True)
                 path.unlink()
-        total, left = sum(len(task.items) for task in self._all_tasks), sum(len(task.items) for task in tasks)
+        total, left = (
+            sum(len(task.items) for task in self._all_tasks),
+            sum(len(task.items) for task in tasks),
+        )
         counter = multiprocessing.get_context("spawn").Value("q", total - left)
         progress = Progress("converting", total, "images", done=total - left)
         self._check_bad(records)
@@ -171,17 +213,35 @@ class Conversion:
                 progress.update(total)
             for record in worker_pool.completed(self._submit_renumbering(pool, records), stopped):
                 records[record.shard.name] = record
-            splits = {name: [records[task.path.name].shard for task in tasks] for name, tasks in self._tasks.items()}
-            if empty := [name for name, shards in splits.items() if not any(shard.num_examples for shard in shards)]:
-                raise InputError(f"every image of {', '.join(empty)} is bad ({self._listing(records)})")
-            pool.submit(shard_worker.write_tfds_metadata, self._directory, splits, self._set.class_names, self._set.annotator).result()
+            splits = {
+                name: [records[task.path.name].shard for task in tasks]
+                for name, tasks in self._tasks.items()
+            }
+            if empty := [
+                name
+                for name, shards in splits.items()
+                if not any(shard.num_examples for shard in shards)
+            ]:
+                raise InputError(
+                    f"every image of {', '.join(empty)} is bad ({self._listing(records)})"
+                )
+            pool.submit(
+                shard_worker.write_tfds_metadata,
+                self._directory,
+                splits,
+                self._set.class_names,
+                self._set.annotator,
+            ).result()
         return self._write_manifest(splits, records)
 
     def _converted(self, pool, tasks, stopped, report):
         if self._beam_options is None:
-            yield from worker_pool.completed([pool.submit(shard_worker.convert_shard, task) for task in tasks], stopped, report)
+            yield from worker_pool.completed(
+                [pool.submit(shard_worker.convert_shard, task) for task in tasks], stopped, report
+            )
         elif tasks:
-            # In a process of its own, which can be ended at any time and shares the counter with a DirectRunner.
+            # In a process of its own, which can be ended at any time and shares the counter with a
+            # DirectRunner.
             pipeline = pool.submit(beam_pipeline.convert_shards, tasks, self._beam_options)
             for records in worker_pool.completed([pipeline], stopped, report):
                 yield from records
@@ -196,21 +256,29 @@ class Conversion:
             first_index = 0
             for record in (records[task.path.name] for task in tasks):
                 if record.first_index != first_index:
-                    yield pool.submit(shard_worker.renumber_shard, self._directory, record, first_index)
+                    yield pool.submit(
+                        shard_worker.renumber_shard, self._directory, record, first_index
+                    )
                 first_index += record.shard.num_examples
 
     def _check_bad(self, records):
         count = sum(len(record.bad) for record in records.values())
         if count > self._max_bad:
             raise InputError(
-                f"{count} bad image{'s' * (count > 1)} so far, --max_bad_images={self._max_bad}: {self._listing(records)}; "
+                f"{count} bad image{'s' * (count > 1)} so far, --max_bad_images={self._max_bad}: "
+                f"{self._listing(records)}; "
                 "allow more, and the same command continues, or mend them and name a new directory"
             )
 
     def _listing(self, records):
         bad = [entry for name in sorted(records) for entry in records[name].bad]
-        shown = [f"{decoding.printable(bytes.fromhex(name))} ({why})" for name, why in bad[:_LISTED_NAMES]]
-        return ", ".join(shown) + (f" and {len(bad) - _LISTED_NAMES} more" if len(bad) > _LISTED_NAMES else "")
+        shown = [
+            f"{decoding.printable(bytes.fromhex(name))} ({why})"
+            for name, why in bad[:_LISTED_NAMES]
+        ]
+        return ", ".join(shown) + (
+            f" and {len(bad) - _LISTED_NAMES} more" if len(bad) > _LISTED_NAMES else ""
+        )
 
     def _write_manifest(self, splits, records):
         ordered = [records[task.path.name] for task in self._all_tasks]
@@ -225,20 +293,36 @@ class Conversion:
             bad_images=len(bad),
         )
         if bad:
-            lines = sorted(f"{decoding.printable(bytes.fromhex(name))}\t{why}\n" for name, why in bad)
+            lines = sorted(
+                f"{decoding.printable(bytes.fromhex(name))}\t{why}\n" for name, why in bad
+            )
             write_bytes(self._directory / "bad_images.txt", "".join(lines).encode())
             print(f"left out {len(bad)} bad images, listed in {self._directory / 'bad_images.txt'}")
         if reencoded:
-            reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(reencoded.items()) if reason != "total")
+            reasons = ", ".join(
+                f"{reason} {count}"
+                for reason, count in sorted(reencoded.items())
+                if reason != "total"
+            )
             print(f"re-encoded {reencoded['total']} images ({reasons})")
         manifest = manifest_lib.Manifest("images", splits, info)
         manifest.write(self._directory)
-        return dict(images={name: manifest.num_examples(name) for name in splits}, reencoded=dict(reencoded), bad_images=len(bad))
+        return dict(
+            images={name: manifest.num_examples(name) for name in splits},
+            reencoded=dict(reencoded),
+            bad_images=len(bad),
+        )
 
 
 def shards_for(split: str, num_images: int, num_bytes: float) -> int:
-    """Returns the number of shards: about 128 MB each, more for small sets, a function of the data alone."""
-    wanted = max(math.ceil(num_bytes / _SHARD_BYTES), min(_PARALLEL_SHARDS, num_images // _PARALLEL_SHARD_IMAGES), 1)
+    """Returns the number of shards: about 128 MB each, more for small sets, a function of the data
+    alone.
+    """
+    wanted = max(
+        math.ceil(num_bytes / _SHARD_BYTES),
+        min(_PARALLEL_SHARDS, num_images // _PARALLEL_SHARD_IMAGES),
+        1,
+    )
     return min(wanted, num_images, _MOST_SHARDS.get(split, _MOST_OTHER_SHARDS))
 
 

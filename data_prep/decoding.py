@@ -1,6 +1,8 @@
-"""Every source image becomes an RGB JPEG that TensorFlow decodes without complaint, or is named as bad.
+"""Every source image becomes an RGB JPEG that TensorFlow decodes without complaint, or is named as
+bad.
 
-An upright 3-component JPEG keeps its bytes (see `jpeg`); everything else is decoded with Pillow and encoded again, and counted by reason.
+An upright 3-component JPEG keeps its bytes (see `jpeg`); everything else is decoded with Pillow and
+encoded again, and counted by reason.
 """
 
 import dataclasses
@@ -15,12 +17,17 @@ from data_prep import jpeg
 from data_prep.jpeg import BadImage
 
 JPEG_QUALITY = 95
-# Formats are named so that Pillow never starts an external program (EPS) or an exotic decoder on hostile bytes.
+# Formats are named so that Pillow never starts an external program (EPS) or an exotic decoder on
+# hostile bytes.
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
-_JPEG_FORMATS = ("JPEG", "MPO")  # MPO: a JPEG with further pictures behind it, as some cameras write.
+_JPEG_FORMATS = (
+    "JPEG",
+    "MPO",
+)  # MPO: a JPEG with further pictures behind it, as some cameras write.
 _EXIF_ORIENTATION = 0x0112
 
-# Sizes are compared with --max_pixels before anything is decoded; Pillow's own limit would only double that.
+# Sizes are compared with --max_pixels before anything is decoded; Pillow's own limit would only
+# double that.
 Image.MAX_IMAGE_PIXELS = None
 # What Pillow has to say about odd metadata is no news to the user of a million images.
 warnings.filterwarnings("ignore", module="PIL")
@@ -56,7 +63,9 @@ class DecodeOptions:
 
 @dataclasses.dataclass(frozen=True)
 class ConvertedImage:
-    """RGB JPEG bytes, their height and width in pixels, and why they differ from the source's (empty: they do not)."""
+    """RGB JPEG bytes, their height and width in pixels, and why they differ from the source's
+    (empty: they do not).
+    """
 
     encoded: bytes
     height: int
@@ -67,13 +76,15 @@ class ConvertedImage:
 def convert_image(data: bytes, options: DecodeOptions, *, check_jpeg=jpeg.check) -> ConvertedImage:
     """Turns the bytes of one image file into an upright RGB JPEG.
 
-    Grey, CMYK (also Adobe's inverted kind), palette and 16-bit pictures become 8-bit RGB; transparency is laid over white; of an
-    animation the first frame is kept; EXIF rotation is applied. Colour profiles are ignored, as TensorFlow does.
+    Grey, CMYK (also Adobe's inverted kind), palette and 16-bit pictures become 8-bit RGB;
+    transparency is laid over white; of an animation the first frame is kept; EXIF rotation is
+    applied. Colour profiles are ignored, as TensorFlow does.
 
     Args:
       data: the file.
       options: limits and target size.
-      check_jpeg: called with the bytes and header of every JPEG; raises BadImage where it is broken.
+      check_jpeg: called with the bytes and header of every JPEG; raises BadImage where it is
+        broken.
 
     Raises:
       BadImage: not an image, broken, or outside the limits.
@@ -81,7 +92,12 @@ def convert_image(data: bytes, options: DecodeOptions, *, check_jpeg=jpeg.check)
     if not data:
         raise BadImage("empty file")
     header = jpeg.read_header(data)
-    if header is not None and header.components == 3 and not header.has_metadata and not options.reduces(header.height, header.width):
+    if (
+        header is not None
+        and header.components == 3
+        and not header.has_metadata
+        and not options.reduces(header.height, header.width)
+    ):
         options.check_size(header.height, header.width)
         check_jpeg(data, header)
         return ConvertedImage(data, header.height, header.width, ())
@@ -96,7 +112,8 @@ def convert_image(data: bytes, options: DecodeOptions, *, check_jpeg=jpeg.check)
         check_jpeg(data, header)
     try:
         if image.format == "PNG":
-            image.verify()  # Its checksums; decoding alone would not look at them. An image is used up by that.
+            # Its checksums; decoding alone would not look at them. An image is used up by that.
+            image.verify()
             image = Image.open(io.BytesIO(data), formats=_FORMATS)
         reasons = _reasons(image, options)
         if image.format in _JPEG_FORMATS and not reasons:
@@ -122,7 +139,11 @@ def _reasons(image, options):
     if image.format not in _JPEG_FORMATS:
         reasons.append(image.format.lower())
     if image.mode != "RGB":
-        reasons.append({"L": "grey", "CMYK": "cmyk", "P": "palette", "RGBA": "alpha", "LA": "alpha"}.get(image.mode, "other_mode"))
+        reasons.append(
+            {"L": "grey", "CMYK": "cmyk", "P": "palette", "RGBA": "alpha", "LA": "alpha"}.get(
+                image.mode, "other_mode"
+            )
+        )
     if image.getexif().get(_EXIF_ORIENTATION, 1) in range(2, 9):
         reasons.append("exif_rotated")
     if options.reduces(*image.size):
@@ -135,7 +156,8 @@ def _to_upright_rgb(image, options):
     if options.reduces(*size):
         scale = options.resize_short_side / min(size)
         size = tuple(max(1, round(side * scale)) for side in size)
-        # A JPEG may be decoded at a half, quarter or eighth; twice the target leaves the resampling its antialiasing.
+        # A JPEG may be decoded at a half, quarter or eighth; twice the target leaves the resampling
+        # its antialiasing.
         image.draft(None, (2 * size[0], 2 * size[1]))
     image.load()
     orientation = image.getexif().get(_EXIF_ORIENTATION, 1)

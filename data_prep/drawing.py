@@ -1,7 +1,9 @@
-"""Draws one labelled picture: a lit, textured, partly hidden object before a cluttered landscape; a pure function of its seeds.
+"""Draws one labelled picture: a lit, textured, partly hidden object before a cluttered landscape; a
+pure function of its seeds.
 
-Light comes from one side and falls on everything, sky lies above ground and objects stand roughly in the middle, so that the parts of
-a picture tell where they belong; pose, colours, texture and clutter vary, so that raw pixels tell little about the class.
+Light comes from one side and falls on everything, sky lies above ground and objects stand roughly
+in the middle, so that the parts of a picture tell where they belong; pose, colours, texture and
+clutter vary, so that raw pixels tell little about the class.
 """
 
 import io
@@ -18,7 +20,9 @@ _JPEG_QUALITY = 92
 
 
 def _regular(corners, radius=1.0, inner=None, centre=(0.0, 0.0)):
-    """Corners of a regular polygon, or of a star when `inner` gives its inner radius; the first one points up."""
+    """Corners of a regular polygon, or of a star when `inner` gives its inner radius; the first one
+    points up.
+    """
     count = corners * (2 if inner else 1)
     angle = np.arange(count) * 2 * np.pi / count - np.pi / 2
     radii = np.where(np.arange(count) % 2, inner, radius) if inner else np.full(count, radius)
@@ -31,23 +35,73 @@ def _box(left, top, right, bottom):
 
 def _heart():
     t = np.linspace(0, 2 * np.pi, 40, endpoint=False)
-    return np.stack([np.sin(t) ** 3, -(13 * np.cos(t) - 5 * np.cos(2 * t) - 2 * np.cos(3 * t) - np.cos(4 * t)) / 16], -1)
+    return np.stack(
+        [
+            np.sin(t) ** 3,
+            -(13 * np.cos(t) - 5 * np.cos(2 * t) - 2 * np.cos(3 * t) - np.cos(4 * t)) / 16,
+        ],
+        -1,
+    )
 
 
 def _ellipse(x, y, width, height):
     return _regular(32) * [width, height] + [x, y]
 
 
-# Class -> parts in drawing order: corners [n, 2] in [-1, 1], y down, and which of the object's colours fills them (None: a hole).
+# Class -> parts in drawing order: corners [n, 2] in [-1, 1], y down, and which of the object's
+# colours fills them (None: a hole).
 OBJECTS = {
-    "arrow": [(np.array([[-1, -0.25], [0.1, -0.25], [0.1, -0.75], [1, 0], [0.1, 0.75], [0.1, 0.25], [-1, 0.25]]), 0)],
+    "arrow": [
+        (
+            np.array(
+                [
+                    [-1, -0.25],
+                    [0.1, -0.25],
+                    [0.1, -0.75],
+                    [1, 0],
+                    [0.1, 0.75],
+                    [0.1, 0.25],
+                    [-1, 0.25],
+                ]
+            ),
+            0,
+        )
+    ],
     "bottle": [
-        (np.array([[-0.15, -1], [0.15, -1], [0.17, -0.5], [0.45, -0.15], [0.45, 1], [-0.45, 1], [-0.45, -0.15], [-0.17, -0.5]]), 0),
+        (
+            np.array(
+                [
+                    [-0.15, -1],
+                    [0.15, -1],
+                    [0.17, -0.5],
+                    [0.45, -0.15],
+                    [0.45, 1],
+                    [-0.45, 1],
+                    [-0.45, -0.15],
+                    [-0.17, -0.5],
+                ]
+            ),
+            0,
+        ),
         (_box(-0.45, 0.1, 0.45, 0.6), 1),
         (_box(-0.19, -1, 0.19, -0.82), 2),
     ],
     "car": [
-        (np.array([[-1, 0.35], [-1, -0.05], [-0.6, -0.1], [-0.35, -0.5], [0.35, -0.5], [0.65, -0.08], [1, 0], [1, 0.35]]), 0),
+        (
+            np.array(
+                [
+                    [-1, 0.35],
+                    [-1, -0.05],
+                    [-0.6, -0.1],
+                    [-0.35, -0.5],
+                    [0.35, -0.5],
+                    [0.65, -0.08],
+                    [1, 0],
+                    [1, 0.35],
+                ]
+            ),
+            0,
+        ),
         (np.array([[-0.45, -0.1], [-0.28, -0.4], [0.0, -0.4], [0.0, -0.1]]), 1),
         (np.array([[0.07, -0.1], [0.07, -0.4], [0.3, -0.4], [0.48, -0.1]]), 1),
         (_ellipse(-0.55, 0.36, 0.26, 0.26), 2),
@@ -84,10 +138,20 @@ CLASS_NAMES = sorted(OBJECTS)
 
 
 def image_set(num_pictures: dict[str, int], image_size: int, seed: int) -> conversion.ImageSet:
-    """Returns the pictures to draw: `num_pictures` maps split names to how many, `image_size` is their side in pixels."""
+    """Returns the pictures to draw: `num_pictures` maps split names to how many, `image_size` is
+    their side in pixels.
+    """
     size = image_size * image_size  # About a byte a pixel; the conversion measures it.
     splits = {
-        split: [Item(b"%s-%06d.jpg" % (split.encode(), i), label_of(i), size, (seed, split, i, image_size)) for i in range(count)]
+        split: [
+            Item(
+                b"%s-%06d.jpg" % (split.encode(), i),
+                label_of(i),
+                size,
+                (seed, split, i, image_size),
+            )
+            for i in range(count)
+        ]
         for split, count in num_pictures.items()
         if count
     }
@@ -100,7 +164,9 @@ def draw(location: tuple) -> bytes:
 
 
 def label_of(index: int) -> int:
-    """Returns the class of the picture with this index: each in turn, so that classes are balanced."""
+    """Returns the class of the picture with this index: each in turn, so that classes
+    are balanced.
+    """
     return index % len(CLASS_NAMES)
 
 
@@ -148,12 +214,20 @@ def _noise(rng, side, cells):
 
 
 def _texture(rng, side):
-    """Brightness factors [side, side]: blotches at two scales, sometimes with stripes or a chequered pattern."""
-    factor = 1 + 0.1 * _noise(rng, side, int(rng.integers(4, 9))) + 0.1 * _noise(rng, side, int(rng.integers(16, 40)))
+    """Brightness factors [side, side]: blotches at two scales, sometimes with stripes or a
+    chequered pattern.
+    """
+    factor = (
+        1
+        + 0.1 * _noise(rng, side, int(rng.integers(4, 9)))
+        + 0.1 * _noise(rng, side, int(rng.integers(16, 40)))
+    )
     kind = rng.integers(3)
     if kind:
         angle, period = rng.uniform(0, np.pi), rng.uniform(0.08, 0.2) * side
-        x, y = np.meshgrid(np.arange(side, dtype=np.float32), np.arange(side, dtype=np.float32), sparse=True)
+        x, y = np.meshgrid(
+            np.arange(side, dtype=np.float32), np.arange(side, dtype=np.float32), sparse=True
+        )
         wave = np.sin((x * np.cos(angle) + y * np.sin(angle)) * (2 * np.pi / period))
         if kind == 2:
             wave = wave * np.sin((y * np.cos(angle) - x * np.sin(angle)) * (2 * np.pi / period))
@@ -162,7 +236,9 @@ def _texture(rng, side):
 
 
 def _landscape(rng, side):
-    """Sky above ground [side, side, 3] float32, both with gradients and texture, and small things scattered about."""
+    """Sky above ground [side, side, 3] float32, both with gradients and texture, and small things
+    scattered about.
+    """
     rows = np.arange(side, dtype=np.float32)[:, None]
     columns = np.arange(side, dtype=np.float32)[None]
     horizon = rng.uniform(0.42, 0.66) * side + rng.uniform(-0.12, 0.12) * (columns - side / 2)
@@ -173,20 +249,28 @@ def _landscape(rng, side):
     clouds = 0.08 * _noise(rng, side, 5)
     # Furrows come closer together and fainter towards the horizon.
     depth = 1 / (below + 0.08)
-    furrows = np.sin(depth * rng.uniform(8, 16) + columns * rng.uniform(-0.06, 0.06) + rng.uniform(0, 6)) * np.minimum(below * 3, 1)
+    furrows = np.sin(
+        depth * rng.uniform(8, 16) + columns * rng.uniform(-0.06, 0.06) + rng.uniform(0, 6)
+    ) * np.minimum(below * 3, 1)
     grain = _noise(rng, side, int(rng.integers(24, 48)))
     is_sky = rows < horizon
     zone = is_sky.astype(np.intp)
     far, near = np.stack([ground_far, sky_far]), np.stack([ground_near, sky_near])
     distance = np.minimum(np.where(is_sky, above * 1.6, below * 2), 1)
     scene = far.take(zone, axis=0) + (near - far).take(zone, axis=0) * distance[..., None]
-    scene *= (1 + np.where(is_sky, clouds, 0.14 * furrows + 0.16 * grain * (0.3 + below)))[..., None]
+    scene *= (1 + np.where(is_sky, clouds, 0.14 * furrows + 0.16 * grain * (0.3 + below)))[
+        ..., None
+    ]
     canvas = Image.fromarray(np.clip(scene, 0, 255).astype(np.uint8))
     pen = ImageDraw.Draw(canvas)
     for _ in range(rng.integers(6, 13)):
         size = rng.uniform(0.03, 0.11) * side
-        corners = _regular(int(rng.integers(3, 8))) * rng.uniform(0.5, 1.3, 2) * size + rng.uniform(0, side, 2)
-        pen.polygon(corners.ravel().tolist(), fill=tuple(_colour(rng, 0.15, 0.9).astype(int).tolist()))
+        corners = _regular(int(rng.integers(3, 8))) * rng.uniform(0.5, 1.3, 2) * size + rng.uniform(
+            0, side, 2
+        )
+        pen.polygon(
+            corners.ravel().tolist(), fill=tuple(_colour(rng, 0.15, 0.9).astype(int).tolist())
+        )
     return np.asarray(canvas, np.float32).copy()
 
 
@@ -212,15 +296,22 @@ def _object(rng, name, side):
 
 
 def _relief(mask, light, side):
-    """Brightness factors [side, side]: the outline, blurred, is a height field lit from one side."""
-    height = np.asarray(mask.filter(ImageFilter.BoxBlur(side * 0.05)).filter(ImageFilter.BoxBlur(side * 0.03)), np.float32)
+    """Brightness factors [side, side]: the outline, blurred, is a height field lit from
+    one side.
+    """
+    height = np.asarray(
+        mask.filter(ImageFilter.BoxBlur(side * 0.05)).filter(ImageFilter.BoxBlur(side * 0.03)),
+        np.float32,
+    )
     slope_y, slope_x = np.gradient(height)
     facing = -(slope_x * light[0] + slope_y * light[1]) * (side / 255 / 8)
     return 1 + np.clip(0.9 * facing, -0.55, 0.6)
 
 
 def _shadow(mask, light, side):
-    """How much of the light the object keeps away [side, side], in [0, 1]: its outline, shrunk, moved from the light, blurred."""
+    """How much of the light the object keeps away [side, side], in [0, 1]: its outline, shrunk,
+    moved from the light, blurred.
+    """
     offset_x, offset_y = int(-light[0] * 0.14 * side), int(0.08 * side)
     moved = Image.new("L", mask.size)
     moved.paste(mask, (offset_x, offset_y))
@@ -234,19 +325,29 @@ def _light_fall(light, side):
 
 
 def _occlude(rng, scene, mask, side):
-    """Lays one or two plain shapes over the edge of the object: each hides up to about a fifth of it."""
+    """Lays one or two plain shapes over the edge of the object: each hides up to about a fifth of
+    it.
+    """
     inside = np.argwhere(np.asarray(mask) > 0)
     for _ in range(rng.integers(1, 3)):
         centre = inside[rng.integers(len(inside))][::-1] + rng.uniform(-0.08, 0.08, 2) * side
         if rng.random() < 0.4:
             angle = rng.uniform(0, np.pi)
-            along, across = np.array([np.cos(angle), np.sin(angle)]), np.array([-np.sin(angle), np.cos(angle)])
-            corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * [side, rng.uniform(0.015, 0.04) * side]
+            along, across = (
+                np.array([np.cos(angle), np.sin(angle)]),
+                np.array([-np.sin(angle), np.cos(angle)]),
+            )
+            corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * [
+                side,
+                rng.uniform(0.015, 0.04) * side,
+            ]
             corners = corners[:, :1] * along + corners[:, 1:] * across + centre
         else:
             corners = _regular(int(rng.integers(3, 7))) * rng.uniform(0.08, 0.17, 2) * side + centre
         cover = Image.new("L", (side, side))
         ImageDraw.Draw(cover).polygon(corners.ravel().tolist(), fill=255)
         hidden = np.asarray(cover) > 0
-        scene[hidden] = _colour(rng, 0.15, 0.85) * (1 + 0.15 * _noise(rng, side, 20)[hidden])[:, None]
+        scene[hidden] = (
+            _colour(rng, 0.15, 0.85) * (1 + 0.15 * _noise(rng, side, 20)[hidden])[:, None]
+        )
     return scene

@@ -1,6 +1,7 @@
 """Finds the images of ILSVRC2012 and their classes: tars as published, or the unpacked tree.
 
-Classes are the sorted WordNet ids ("wnids") of the training images, from 0. Both layouts give the same records.
+Classes are the sorted WordNet ids ("wnids") of the training images, from 0. Both layouts give the
+same records.
 """
 
 import pathlib
@@ -18,7 +19,8 @@ def list_images(source, ground_truth_ids: str = "devkit") -> conversion.ImageSet
     """Lists ImageNet.
 
     Args:
-      source: directory with the two tars, or with `train/` and perhaps `val/`, and the files that tell the validation classes.
+      source: directory with the two tars, or with `train/` and perhaps `val/`, and the files that
+        tell the validation classes.
       ground_truth_ids: see `imagenet_truth.validation_classes`.
 
     Raises:
@@ -33,17 +35,29 @@ def list_images(source, ground_truth_ids: str = "devkit") -> conversion.ImageSet
     if flat:
         names = [_base_name(file) for file in flat]
         classes = imagenet_truth.validation_classes(source, names, wnids, ground_truth_ids)
-        splits["val"] = [_item(file, label_of[classes[name]] if classes else -1) for file, name in zip(flat, names, strict=True)]
+        splits["val"] = [
+            _item(file, label_of[classes[name]] if classes else -1)
+            for file, name in zip(flat, names, strict=True)
+        ]
     elif by_folder:
         unknown = sorted(set(by_folder) - set(wnids))
         if unknown:
-            raise InputError(f"{source / 'val'}: classes without training images: {', '.join(unknown[:5])}")
-        files = [(_base_name(file), wnid, file) for wnid, files in by_folder.items() for file in files]
+            raise InputError(
+                f"{source / 'val'}: classes without training images: {', '.join(unknown[:5])}"
+            )
+        files = [
+            (_base_name(file), wnid, file) for wnid, files in by_folder.items() for file in files
+        ]
         splits["val"] = [_item(file, label_of[wnid]) for _, wnid, file in sorted(files)]
     else:
-        print(f"{source}: no validation images ({VAL_TAR} or val/), converting the training images alone")
+        print(
+            f"{source}: no validation images ({VAL_TAR} or val/), converting the training images "
+            "alone"
+        )
     words = imagenet_truth.read_words(source, wnids)
-    return conversion.ImageSet(splits, wnids, "imagenet", locations.read_location, {"class_words": words} if words else {})
+    return conversion.ImageSet(
+        splits, wnids, "imagenet", locations.read_location, {"class_words": words} if words else {}
+    )
 
 
 def _train_files(source):
@@ -51,7 +65,10 @@ def _train_files(source):
     if (source / TRAIN_TAR).is_file():
         return _train_files_in_tar(source / TRAIN_TAR)
     if not (source / "train").is_dir():
-        raise InputError(f"{source}: holds neither {TRAIN_TAR} nor train/; name the directory of the ILSVRC2012 tars or tree")
+        raise InputError(
+            f"{source}: holds neither {TRAIN_TAR} nor train/; name the directory of the ILSVRC2012 "
+            "tars or tree"
+        )
     files, flat = _by_class(locations.walk_tree(source / "train"))
     if flat or not files:
         found = f"{printable(flat[0].name)} outside them" if flat else "no images"
@@ -63,12 +80,19 @@ def _train_files_in_tar(path):
     files = {}
     inner_tars = [member for member in locations.tar_members(path) if member.name.endswith(b".tar")]
     if not inner_tars:
-        raise InputError(f"{path}: holds no class tars (n01440764.tar, ...); this is not the published training tar")
+        raise InputError(
+            f"{path}: holds no class tars (n01440764.tar, ...); this is not the published training "
+            "tar"
+        )
     progress = Progress(f"indexing {path.name}", len(inner_tars), "class tars")
     for done, inner in enumerate(inner_tars, 1):
         wnid = pathlib.PurePosixPath(printable(inner.name)).stem
         tar_path, start, size = inner.location
-        members = [member for member in locations.tar_members(tar_path, start, start + size) if locations.is_image_name(member.name)]
+        members = [
+            member
+            for member in locations.tar_members(tar_path, start, start + size)
+            if locations.is_image_name(member.name)
+        ]
         if not members:
             raise InputError(f"{path}: its member {printable(inner.name)} holds no images")
         files[wnid] = sorted(members)
@@ -80,12 +104,19 @@ def _train_files_in_tar(path):
 def _val_files(source):
     """(Flat files, wnid -> files): one of the two is empty."""
     if (source / VAL_TAR).is_file():
-        return sorted(member for member in locations.tar_members(source / VAL_TAR) if locations.is_image_name(member.name)), {}
+        return sorted(
+            member
+            for member in locations.tar_members(source / VAL_TAR)
+            if locations.is_image_name(member.name)
+        ), {}
     if not (source / "val").is_dir():
         return [], {}
     by_folder, flat = _by_class(locations.walk_tree(source / "val"))
     if flat and by_folder:
-        raise InputError(f"{source / 'val'}: holds images both in class folders and beside them ({printable(flat[0].name)})")
+        raise InputError(
+            f"{source / 'val'}: holds images both in class folders and beside them "
+            f"({printable(flat[0].name)})"
+        )
     return flat, by_folder
 
 

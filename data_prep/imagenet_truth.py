@@ -1,7 +1,8 @@
 """The classes of ImageNet's validation images, from whichever file tells them beyond doubt.
 
-The published ground-truth file numbers classes by ILSVRC2012_ID, which is NOT their sorted order; only the development kit's `meta.mat`
-tells which is which, so that file without the kit is refused unless the user says what its numbers are.
+The published ground-truth file numbers classes by ILSVRC2012_ID, which is NOT their sorted order;
+only the development kit's `meta.mat` tells which is which, so that file without the kit is refused
+unless the user says what its numbers are.
 """
 
 import csv
@@ -19,32 +20,45 @@ _CSV_NAMES = ("val_labels.csv", "LOC_val_solution.csv")
 _META_BYTES = 64 * 2**20
 
 
-def validation_classes(source: pathlib.Path, names: list[bytes], wnids: list[str], ground_truth_ids: str) -> dict[bytes, str] | None:
+def validation_classes(
+    source: pathlib.Path, names: list[bytes], wnids: list[str], ground_truth_ids: str
+) -> dict[bytes, str] | None:
     """Tells the wnid of every validation image.
 
-    The first that is there decides: the development kit (packed or not) with its ground truth, `val.txt` (name, 0-based index of the
-    sorted wnids), a csv (name, wnid), the ground truth with `synsets.txt`. Where several are there they must agree.
+    The first that is there decides: the development kit (packed or not) with its ground truth,
+    `val.txt` (name, 0-based index of the sorted wnids), a csv (name, wnid), the ground truth with
+    `synsets.txt`. Where several are there they must agree.
 
     Args:
       source: directory searched.
       names: the images' base names.
       wnids: the sorted classes.
-      ground_truth_ids: "devkit", or "synsets" when the ground truth's numbers are line numbers (from 1) of `synsets.txt`.
+      ground_truth_ids: "devkit", or "synsets" when the ground truth's numbers are line numbers
+        (from 1) of `synsets.txt`.
 
     Returns:
       Name -> wnid, or None when there is no such file at all.
 
     Raises:
-      InputError: a bare ground truth, files that disagree with each other or with the images, unknown classes.
+      InputError: a bare ground truth, files that disagree with each other or with the images,
+        unknown classes.
     """
     found = {}
     ground_truth = _find(source, GROUND_TRUTH, f"{DEVKIT}/data/{GROUND_TRUTH}")
     if ground_truth_ids == "synsets":
         if ground_truth is None:
-            raise InputError(f"{source}: --ground_truth_ids=synsets, but there is no {GROUND_TRUTH}")
+            raise InputError(
+                f"{source}: --ground_truth_ids=synsets, but there is no {GROUND_TRUTH}"
+            )
         synsets = _find(source, "synsets.txt")
-        order = dict(enumerate(synsets.read_text("utf-8", "replace").split(), 1)) if synsets else dict(enumerate(wnids, 1))
-        found[ground_truth.name] = _from_ground_truth(ground_truth.read_text("utf-8", "replace"), ground_truth, order, names)
+        order = (
+            dict(enumerate(synsets.read_text("utf-8", "replace").split(), 1))
+            if synsets
+            else dict(enumerate(wnids, 1))
+        )
+        found[ground_truth.name] = _from_ground_truth(
+            ground_truth.read_text("utf-8", "replace"), ground_truth, order, names
+        )
     meta, truth_text = _devkit(source, ground_truth)
     if meta is not None:
         found["meta.mat"] = _from_ground_truth(truth_text, GROUND_TRUTH, _ids_of(meta), names)
@@ -55,8 +69,10 @@ def validation_classes(source: pathlib.Path, names: list[bytes], wnids: list[str
     if not found:
         if ground_truth is not None:
             raise InputError(
-                f"{ground_truth}: its numbers mean nothing without the development kit ({DEVKIT}.tar.gz or meta.mat); add it, or "
-                "val.txt or a csv of wnids, or say --ground_truth_ids=synsets if they are line numbers of synsets.txt"
+                f"{ground_truth}: its numbers mean nothing without the development kit "
+                f"({DEVKIT}.tar.gz or meta.mat); add it, or "
+                "val.txt or a csv of wnids, or say --ground_truth_ids=synsets if they are line "
+                "numbers of synsets.txt"
             )
         print(f"{source}: nothing tells the classes of the validation images; they stay unlabelled")
         return None
@@ -67,27 +83,40 @@ def _agreed(source, found, names, wnids):
     (first, classes), *others = found.items()
     missing = [name for name in names if name not in classes]
     if missing:
-        raise InputError(f"{source / first}: no class for {len(missing)} images, the first {printable(missing[0])}")
+        raise InputError(
+            f"{source / first}: no class for {len(missing)} images, the first "
+            f"{printable(missing[0])}"
+        )
     unknown = sorted({classes[name] for name in names} - set(wnids))
     if unknown:
-        raise InputError(f"{source / first}: classes without training images: {', '.join(unknown[:5])} ({len(unknown)} in all)")
+        raise InputError(
+            f"{source / first}: classes without training images: {', '.join(unknown[:5])} "
+            f"({len(unknown)} in all)"
+        )
     for other, theirs in others:
         different = [name for name in names if theirs.get(name) != classes[name]]
         if different:
             name = different[0]
             raise InputError(
-                f"{source}: {first} and {other} disagree about {len(different)} images, the first {printable(name)} "
+                f"{source}: {first} and {other} disagree about {len(different)} images, the first "
+                f"{printable(name)} "
                 f"({classes[name]} and {theirs.get(name)}); remove the wrong file"
             )
     return classes
 
 
 def read_words(source: pathlib.Path, wnids: list[str]) -> list[str] | None:
-    """Returns the words of each class from `words.txt` (wnid, tab, words), or None without that file."""
+    """Returns the words of each class from `words.txt` (wnid, tab, words), or None without that
+    file.
+    """
     path = _find(source, "words.txt")
     if path is None:
         return None
-    words = dict(line.split("\t", 1) for line in path.read_text("utf-8", "replace").splitlines() if "\t" in line)
+    words = dict(
+        line.split("\t", 1)
+        for line in path.read_text("utf-8", "replace").splitlines()
+        if "\t" in line
+    )
     return [words.get(wnid, "") for wnid in wnids]
 
 
@@ -106,7 +135,10 @@ def _devkit(source, ground_truth):
         except (tarfile.TarError, OSError, EOFError) as error:
             raise InputError(f"{packed}: not a whole archive ({error}); fetch it again") from error
         if meta is None or truth is None:
-            raise InputError(f"{packed}: holds no {'meta.mat' if meta is None else GROUND_TRUTH}; this is not the task 1-2 kit")
+            raise InputError(
+                f"{packed}: holds no {'meta.mat' if meta is None else GROUND_TRUTH}; this is not "
+                "the task 1-2 kit"
+            )
         return meta, truth.decode("ascii", "replace")
     meta = _find(source, "meta.mat", f"{DEVKIT}/data/meta.mat")
     if meta is None or ground_truth is None:
@@ -116,7 +148,11 @@ def _devkit(source, ground_truth):
 
 def _member(archive, name):
     for member in archive:
-        if member.isfile() and pathlib.PurePosixPath(member.name).name == name and member.size <= _META_BYTES:
+        if (
+            member.isfile()
+            and pathlib.PurePosixPath(member.name).name == name
+            and member.size <= _META_BYTES
+        ):
             return archive.extractfile(member).read()
     return None
 
@@ -128,8 +164,17 @@ def _ids_of(meta):
     try:
         synsets = scipy.io.loadmat(io.BytesIO(meta), squeeze_me=True)["synsets"]
         return {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in synsets}
-    except (scipy.io.matlab.MatReadError, ValueError, KeyError, TypeError, IndexError, NotImplementedError) as error:
-        raise InputError(f"meta.mat: not the development kit's table of classes ({error})") from error
+    except (
+        scipy.io.matlab.MatReadError,
+        ValueError,
+        KeyError,
+        TypeError,
+        IndexError,
+        NotImplementedError,
+    ) as error:
+        raise InputError(
+            f"meta.mat: not the development kit's table of classes ({error})"
+        ) from error
 
 
 def _from_ground_truth(text, path, order, names):
@@ -143,7 +188,9 @@ def _from_ground_truth(text, path, order, names):
     except (ValueError, KeyError) as error:
         raise InputError(f"{path}: not one known class number a line ({error})") from error
     except TypeError as error:
-        raise InputError(f"{printable(name)}: not the name of a validation image (ILSVRC2012_val_00000001.JPEG)") from error
+        raise InputError(
+            f"{printable(name)}: not the name of a validation image (ILSVRC2012_val_00000001.JPEG)"
+        ) from error
     if len(ids) != len(names) and None in classes.values():
         raise InputError(f"{path}: {len(ids)} lines for {len(names)} images")
     return classes
@@ -157,7 +204,10 @@ def _from_val_txt(path, wnids):
         raise InputError(f"{path}: expected lines of `name label` ({error})") from error
     wrong = next((label for label in numbered.values() if not 0 <= label < len(wnids)), None)
     if wrong is not None:
-        raise InputError(f"{path}: label {wrong}, but there are {len(wnids)} classes of training images (labels count from 0)")
+        raise InputError(
+            f"{path}: label {wrong}, but there are {len(wnids)} classes of training images (labels "
+            "count from 0)"
+        )
     return {name: wnids[label] for name, label in numbered.items()}
 
 

@@ -1,8 +1,9 @@
 """What a JPEG says of itself, and whether the whole of it decodes.
 
-Almost every image of a large set is a sound JPEG that is stored as it is. Its header is read here, without Pillow, and its
-entropy-coded data is walked through by libjpeg-turbo at an eighth of the size, which skips the transform but none of the bits; both
-take less time than decoding. What that decoder complains about goes to TensorFlow's, since training uses it; it is imported only then.
+Almost every image of a large set is a sound JPEG that is stored as it is. Its header is read here,
+without Pillow, and its entropy-coded data is walked through by libjpeg-turbo at an eighth of the
+size, which skips the transform but none of the bits; both take less time than decoding. What that
+decoder complains about goes to TensorFlow's, since training uses it; it is imported only then.
 """
 
 import contextlib
@@ -22,7 +23,8 @@ _STRAY_BYTES = re.compile(r"(\d+) extraneous bytes before marker")
 _MOST_STRAY_BYTES = 0.01  # Of the file.
 
 _START_OF_SCAN, _APP1, _APP2 = 0xDA, 0xE1, 0xE2
-# Baseline, extended and progressive, all Huffman-coded; arithmetic coding and lossless frames are rare and not decoded everywhere.
+# Baseline, extended and progressive, all Huffman-coded; arithmetic coding and lossless frames are
+# rare and not decoded everywhere.
 _HUFFMAN_FRAMES = (0xC0, 0xC1, 0xC2)
 _OTHER_FRAMES = (0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF)
 
@@ -48,7 +50,9 @@ class Header(NamedTuple):
 
 
 def read_header(data: bytes) -> Header | None:
-    """Returns the header of a JPEG of the common kind, read up to the first scan; None for everything else, broken files too."""
+    """Returns the header of a JPEG of the common kind, read up to the first scan; None for
+    everything else, broken files too.
+    """
     if data[:2] != b"\xff\xd8":
         return None
     position, frame, has_metadata = 2, None, False
@@ -61,7 +65,10 @@ def read_header(data: bytes) -> Header | None:
                 return frame and Header(*frame, has_metadata)
             length = data[position + 2] << 8 | data[position + 3]
             if marker in _HUFFMAN_FRAMES:
-                precision, height, width = data[position + 4], *(data[k] << 8 | data[k + 1] for k in (position + 5, position + 7))
+                precision, height, width = (
+                    data[position + 4],
+                    *(data[k] << 8 | data[k + 1] for k in (position + 5, position + 7)),
+                )
                 if frame or precision != 8 or not height or not width:
                     return None
                 frame = height, width, data[position + 9]
@@ -79,7 +86,9 @@ def read_header(data: bytes) -> Header | None:
 
 
 def check_strictly(data: bytes, header: Header | None = None):
-    """Raises BadImage where libjpeg-turbo so much as warns about the entropy-coded data of a JPEG."""
+    """Raises BadImage where libjpeg-turbo so much as warns about the entropy-coded data
+    of a JPEG.
+    """
     del header
     try:
         # The smallest scale there is: an eighth.
@@ -89,10 +98,12 @@ def check_strictly(data: bytes, header: Header | None = None):
 
 
 def check(data: bytes, header: Header | None):
-    """Raises BadImage unless TensorFlow decodes the whole JPEG: training uses its decoder, so its strictness counts.
+    """Raises BadImage unless TensorFlow decodes the whole JPEG: training uses its decoder, so its
+    strictness counts.
 
-    TensorFlow goes on where libjpeg only warns, although half the picture may be noise then; a warning is therefore as bad as an error,
-    but for a few stray bytes between the picture and the next marker, which some cameras and ImageNet itself have.
+    TensorFlow goes on where libjpeg only warns, although half the picture may be noise then; a
+    warning is therefore as bad as an error, but for a few stray bytes between the picture and the
+    next marker, which some cameras and ImageNet itself have.
 
     Args:
       data: the file.
@@ -116,14 +127,18 @@ def check(data: bytes, header: Header | None):
 
 @functools.cache
 def _scratch_file() -> int:
-    """The descriptor of this process's unnamed file for what C code says; made once, for there is one image after the other."""
+    """The descriptor of this process's unnamed file for what C code says; made once, for there is
+    one image after the other.
+    """
     with tempfile.TemporaryFile() as file:
         return os.dup(file.fileno())
 
 
 @contextlib.contextmanager
 def _stderr_of_decoder():
-    """Yields a list that holds, after the block, the lines C code wrote to stderr in it: libjpeg has no other way to warn here."""
+    """Yields a list that holds, after the block, the lines C code wrote to stderr in it: libjpeg
+    has no other way to warn here.
+    """
     lines, scratch, saved = [], _scratch_file(), os.dup(2)
     sys.stderr.flush()
     os.dup2(scratch, 2)

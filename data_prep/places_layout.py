@@ -1,7 +1,8 @@
-"""Finds the images of Places205 and Places365 and their labels, in the published lists and tars or in unpacked trees.
+"""Finds the images of Places205 and Places365 and their labels, in the published lists and tars or
+in unpacked trees.
 
-Labels are those of the lists; their names are the classes' paths without the leading letter (`church/outdoor`). Both forms of a source
-give the same records.
+Labels are those of the lists; their names are the classes' paths without the leading letter
+(`church/outdoor`). Both forms of a source give the same records.
 """
 
 import dataclasses
@@ -25,7 +26,8 @@ class Layout:
       folders: where the lists may lie, relative to the source.
       lists: split -> its list.
       classes: the table of classes.
-      images: what may hold the images of which splits: groups of names of tars or folders, one of each group is read.
+      images: what may hold the images of which splits: groups of names of tars or folders, one of
+        each group is read.
     """
 
     folders: tuple[str, ...]
@@ -39,7 +41,14 @@ LAYOUTS = {
         folders=("", "trainvalsplit_places205"),
         lists={"train": "train_places205.csv", "val": "val_places205.csv"},
         classes="categoryIndex_places205.csv",
-        images={("train", "val"): ("imagesPlaces205_resize.tar", "imagesPlaces205_resize", "data", "images256")},
+        images={
+            ("train", "val"): (
+                "imagesPlaces205_resize.tar",
+                "imagesPlaces205_resize",
+                "data",
+                "images256",
+            )
+        },
     ),
     "places365": Layout(
         folders=("", "filelist_places365-standard"),
@@ -47,7 +56,12 @@ LAYOUTS = {
         classes="categories_places365.txt",
         images={
             ("train",): (
-                *("train_256_places365standard.tar", "data_256_standard.tar", "data_256_standard", "data_256"),
+                *(
+                    "train_256_places365standard.tar",
+                    "data_256_standard.tar",
+                    "data_256_standard",
+                    "data_256",
+                ),
                 *("train_large_places365standard.tar", "data_large_standard", "data_large"),
             ),
             ("val",): ("val_256.tar", "val_256", "val_large.tar", "val_large"),
@@ -63,7 +77,9 @@ class _Listed(NamedTuple):
     label: int
 
 
-def list_images(source, *, layout: str = "auto", skip_unlisted: bool = False) -> conversion.ImageSet:
+def list_images(
+    source, *, layout: str = "auto", skip_unlisted: bool = False
+) -> conversion.ImageSet:
     """Lists Places205 or Places365.
 
     Args:
@@ -72,11 +88,14 @@ def list_images(source, *, layout: str = "auto", skip_unlisted: bool = False) ->
       skip_unlisted: whether images that no list names are left out; otherwise they are refused.
 
     Raises:
-      InputError: lists that are malformed, or disagree with each other, with the table of classes or with the files.
+      InputError: lists that are malformed, or disagree with each other, with the table of classes
+        or with the files.
     """
     source = pathlib.Path(source)
     if not source.is_dir():
-        raise InputError(f"--source={source}: name the directory that holds the lists and the tars or trees")
+        raise InputError(
+            f"--source={source}: name the directory that holds the lists and the tars or trees"
+        )
     name = _find_layout(source) if layout == "auto" else layout
     layout = LAYOUTS[name]
     roots = _image_roots(source, layout)
@@ -89,21 +108,32 @@ def list_images(source, *, layout: str = "auto", skip_unlisted: bool = False) ->
         elif split == "train":
             raise InputError(f"{source}: no {list_name}, the list of the training images; add it")
         else:
-            print(f"{source}: no {'images for ' if path else ''}{list_name}, converting the training images alone")
+            print(
+                f"{source}: no {'images for ' if path else ''}{list_name}, converting the training "
+                "images alone"
+            )
     class_names = _class_names(source, layout, listed)
     unlisted = _match({split: roots[split] for split in splits}, listed, splits)
     _refuse_differences(source, listed, [] if skip_unlisted else unlisted)
     if unlisted:
-        print(f"{source}: leaving out {len(unlisted)} images that no list names (the first: {unlisted[0]})")
+        print(
+            f"{source}: leaving out {len(unlisted)} images that no list names (the first: "
+            f"{unlisted[0]})"
+        )
     return conversion.ImageSet(splits, class_names, name, locations.read_location)
 
 
 def _find(source, layout, name):
-    return next((path for path in (source / folder / name for folder in layout.folders) if path.is_file()), None)
+    return next(
+        (path for path in (source / folder / name for folder in layout.folders) if path.is_file()),
+        None,
+    )
 
 
 def _find_layout(source):
-    found = [name for name, layout in LAYOUTS.items() if _find(source, layout, layout.lists["train"])]
+    found = [
+        name for name, layout in LAYOUTS.items() if _find(source, layout, layout.lists["train"])
+    ]
     if len(found) == 1:
         return found[0]
     if found:
@@ -119,8 +149,14 @@ def _image_roots(source, layout):
         if path := next((source / name for name in names if (source / name).exists()), None):
             roots |= dict.fromkeys(splits, path)
         elif "train" in splits:
-            packed = next((f"{name}.gz" for name in names if (source / f"{name}.gz").exists()), None)
-            hint = f"decompress {packed} first (gunzip)" if packed else f"expected {' or '.join(names)}"
+            packed = next(
+                (f"{name}.gz" for name in names if (source / f"{name}.gz").exists()), None
+            )
+            hint = (
+                f"decompress {packed} first (gunzip)"
+                if packed
+                else f"expected {' or '.join(names)}"
+            )
             raise InputError(f"{source}: no training images; {hint}")
     return roots
 
@@ -134,41 +170,68 @@ def _read_list(path, split, listed):
             name, _, label = line.rstrip().rpartition(b" ")
             name = name.strip().lstrip(b"/")
             if not name or not label.isdigit():
-                raise InputError(f"{path}: line {number}: expected `path label`, found {printable(line.strip())[:80]!r}")
+                raise InputError(
+                    f"{path}: line {number}: expected `path label`, found "
+                    f"{printable(line.strip())[:80]!r}"
+                )
             if name in listed:
-                raise InputError(f"{path}: line {number}: {printable(name)} is listed twice (before: in {listed[name].split})")
+                raise InputError(
+                    f"{path}: line {number}: {printable(name)} is listed twice (before: in "
+                    f"{listed[name].split})"
+                )
             listed[name] = _Listed(split, int(label))
 
 
 def _class_names(source, layout, listed):
-    """The names of the labels, from the paths of the training images; the table of classes, where it is there, must say the same."""
+    """The names of the labels, from the paths of the training images; the table of classes, where
+    it is there, must say the same.
+    """
     names = {}
     for path, (split, label) in listed.items():
         if split == "train":
             folder = path.rpartition(b"/")[0]
             if names.setdefault(label, folder) != folder:
-                raise InputError(f"{source}: label {label} stands for both {printable(names[label])} and {printable(folder)} in the lists")
+                raise InputError(
+                    f"{source}: label {label} stands for both {printable(names[label])} and "
+                    f"{printable(folder)} in the lists"
+                )
     if table := _find(source, layout, layout.classes):
         published = {}
         _read_list(table, "classes", published)
         published = {label: name for name, (_, label) in published.items()}
-        wrong = next((label for label in sorted(names) if published.get(label) != names[label]), None)
+        wrong = next(
+            (label for label in sorted(names) if published.get(label) != names[label]), None
+        )
         if wrong is not None:
             there = printable(published[wrong]) if wrong in published else "not there"
-            raise InputError(f"{table}: label {wrong} is {there}, in the list of training images it is {printable(names[wrong])}")
+            raise InputError(
+                f"{table}: label {wrong} is {there}, in the list of training images it is "
+                f"{printable(names[wrong])}"
+            )
         names = published
     absent = sorted({label for _, label in listed.values()} - names.keys())
     if absent:
-        raise InputError(f"{source}: labels without training images or an entry in {layout.classes}: {', '.join(map(str, absent[:5]))}")
+        raise InputError(
+            f"{source}: labels without training images or an entry in {layout.classes}: "
+            f"{', '.join(map(str, absent[:5]))}"
+        )
     if sorted(names) != list(range(len(names))) or len(set(names.values())) != len(names):
-        raise InputError(f"{source}: the {len(names)} classes are not numbered 0 to {len(names) - 1}, each once")
-    return [printable(names[label].partition(b"/")[2] or names[label]) for label in range(len(names))]
+        raise InputError(
+            f"{source}: the {len(names)} classes are not numbered 0 to {len(names) - 1}, each once"
+        )
+    return [
+        printable(names[label].partition(b"/")[2] or names[label]) for label in range(len(names))
+    ]
 
 
 def _match(roots, listed, splits):
-    """Moves what is found from `listed` to `splits`, each in the order of the names; returns the names of unlisted images."""
+    """Moves what is found from `listed` to `splits`, each in the order of the names; returns the
+    names of unlisted images.
+    """
     unlisted, total = [], len(listed)
-    progress = Progress("indexing " + ", ".join(sorted({root.name for root in roots.values()})), total, "images")
+    progress = Progress(
+        "indexing " + ", ".join(sorted({root.name for root in roots.values()})), total, "images"
+    )
     for root in dict.fromkeys(roots.values()):
         prefix = None
         for file in locations.walk_tree(root) if root.is_dir() else locations.tar_members(root):
@@ -192,16 +255,30 @@ def _match(roots, listed, splits):
 def _prefix(name, listed):
     """What stands before the listed name in a file's; None if no end of it is listed."""
     parts = name.split(b"/")
-    return next((b"".join(part + b"/" for part in parts[:k]) for k in range(len(parts)) if b"/".join(parts[k:]) in listed), None)
+    return next(
+        (
+            b"".join(part + b"/" for part in parts[:k])
+            for k in range(len(parts))
+            if b"/".join(parts[k:]) in listed
+        ),
+        None,
+    )
 
 
 def _refuse_differences(source, listed, unlisted):
     if not listed and not unlisted:
         return
     said = []
-    for kind, names in (("listed but missing", sorted(map(printable, listed))), ("there but not listed", sorted(unlisted))):
+    for kind, names in (
+        ("listed but missing", sorted(map(printable, listed))),
+        ("there but not listed", sorted(unlisted)),
+    ):
         if names:
-            more = f" and {len(names) - _LISTED_DIFFERENCES} more" if len(names) > _LISTED_DIFFERENCES else ""
+            more = (
+                f" and {len(names) - _LISTED_DIFFERENCES} more"
+                if len(names) > _LISTED_DIFFERENCES
+                else ""
+            )
             said.append(f"{len(names)} {kind}: {', '.join(names[:_LISTED_DIFFERENCES])}{more}")
     advice = "; mend the source" + (", or say --skip_unlisted" if unlisted and not listed else "")
     raise InputError(f"{source}: the lists and the images disagree: {'; '.join(said)}{advice}")

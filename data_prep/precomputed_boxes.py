@@ -12,17 +12,23 @@ from data_prep.decoding import printable
 
 
 def read_boxes(path) -> dict[str, np.ndarray]:
-    """Returns the boxes by image name, as far as the file's format is concerned; `.npz` reads each when it is asked for.
+    """Returns the boxes by image name, as far as the file's format is concerned; `.npz` reads each
+    when it is asked for.
 
     Args:
-      path: `.mat` with the cells `images` (names) and `boxes` ([R, 4] y1 x1 y2 x2, as Fast R-CNN has them), `.npz` or `.json` (name ->
-        [R, 4] xmin ymin xmax ymax); all of them 1-based inclusive pixels.
+      path: `.mat` with the cells `images` (names) and `boxes` ([R, 4] y1 x1 y2 x2, as Fast R-CNN
+        has them), `.npz` or `.json` (name -> [R, 4] xmin ymin xmax ymax); all of them 1-based
+        inclusive pixels.
 
     Raises:
       InputError: none of these.
     """
     path = pathlib.Path(path)
-    readers = {".mat": _read_mat, ".npz": functools.partial(np.load, allow_pickle=False), ".json": _read_json}
+    readers = {
+        ".mat": _read_mat,
+        ".npz": functools.partial(np.load, allow_pickle=False),
+        ".json": _read_json,
+    }
     if path.suffix not in readers:
         raise InputError(f"--source={path}: proposals are read from {', '.join(readers)} files")
     if not path.is_file():
@@ -32,7 +38,9 @@ def read_boxes(path) -> dict[str, np.ndarray]:
     except (MemoryError, OSError, InputError):
         raise
     except Exception as error:  # Such as each of the three readers raises on damaged files.
-        raise InputError(f"--source={path}: not a whole {path.suffix} file of boxes ({error})") from error
+        raise InputError(
+            f"--source={path}: not a whole {path.suffix} file of boxes ({error})"
+        ) from error
     if not len(found):
         raise InputError(f"--source={path}: holds no boxes")
     return found
@@ -43,18 +51,25 @@ def _read_mat(path):
 
     content = scipy.io.loadmat(path, variable_names=["images", "boxes"])
     if not {"images", "boxes"} <= content.keys():
-        raise InputError(f"--source={path}: expected the cell arrays images and boxes, found {', '.join(sorted(content)) or 'nothing'}")
+        raise InputError(
+            f"--source={path}: expected the cell arrays images and boxes, found "
+            f"{', '.join(sorted(content)) or 'nothing'}"
+        )
     names, boxes = (np.ravel(content[name]) for name in ("images", "boxes"))
     if len(names) != len(boxes):
         raise InputError(f"--source={path}: {len(names)} images and {len(boxes)} cells of boxes")
-    y1_first = {str(np.ravel(name)[0]): np.asarray(cell) for name, cell in zip(names, boxes, strict=True)}
+    y1_first = {
+        str(np.ravel(name)[0]): np.asarray(cell) for name, cell in zip(names, boxes, strict=True)
+    }
     return {name: cell.reshape(-1, 4)[:, [1, 0, 3, 2]] for name, cell in y1_first.items()}
 
 
 def _read_json(path):
     content = json.loads(path.read_bytes())
     if not isinstance(content, dict):
-        raise InputError(f"--source={path}: expected an object of name: [[xmin, ymin, xmax, ymax], ...]")
+        raise InputError(
+            f"--source={path}: expected an object of name: [[xmin, ymin, xmax, ymax], ...]"
+        )
     return content
 
 
@@ -64,24 +79,32 @@ _remembered = functools.lru_cache(1)(read_boxes)
 
 @dataclasses.dataclass(frozen=True)
 class PrecomputedBoxes:
-    """Proposals of images by their names, with or without suffix. Attributes: path: see `read_boxes`."""
+    """Proposals of images by their names, with or without suffix. Attributes: path: see
+    `read_boxes`.
+    """
 
     path: pathlib.Path
 
     def boxes(self, parsed: dict[str, np.ndarray]) -> np.ndarray:
-        """Returns [R, 4] int32, in the file's order; one pixel outside the image is moved to its edge.
+        """Returns [R, 4] int32, in the file's order; one pixel outside the image is moved to its
+        edge.
 
         Raises:
-          InputError: no boxes of this image, or some that lie outside it, are inverted or no numbers.
+          InputError: no boxes of this image, or some that lie outside it, are inverted or no
+            numbers.
         """
         known, name = _remembered(self.path), printable(parsed["filename"])
         key = name if name in known else name.rpartition(".")[0]
         if key not in known:
-            raise InputError(f"--source={self.path}: no boxes of {name}; it has {len(known)} other images")
+            raise InputError(
+                f"--source={self.path}: no boxes of {name}; it has {len(known)} other images"
+            )
         try:
             boxes = np.asarray(known[key], np.float64).reshape(-1, 4)
         except (TypeError, ValueError) as error:
-            raise InputError(f"--source={self.path}: {key}: not [R, 4] numbers ({error})") from error
+            raise InputError(
+                f"--source={self.path}: {key}: not [R, 4] numbers ({error})"
+            ) from error
         edges = np.tile([int(parsed["width"]), int(parsed["height"])], 2)
         clipped = np.clip(np.floor(boxes + 0.5), 1, edges)
         good = np.isfinite(boxes) & (np.abs(clipped - boxes) <= 1)
@@ -89,7 +112,8 @@ class PrecomputedBoxes:
         if not good.all():
             box = boxes[np.argmin(good)].tolist()
             raise InputError(
-                f"--source={self.path}: {key}: box {box} (xmin, ymin, xmax, ymax from 1) is inverted or outside "
+                f"--source={self.path}: {key}: box {box} (xmin, ymin, xmax, ymax from 1) is "
+                "inverted or outside "
                 f"its {edges[0]}x{edges[1]} pixels"
             )
         return clipped.astype(np.int32)

@@ -1,4 +1,6 @@
-"""Writes the proposals of whole image directories: one shard of proposals for each shard of images, in its order."""
+"""Writes the proposals of whole image directories: one shard of proposals for each shard of images,
+in its order.
+"""
 
 import dataclasses
 import itertools
@@ -35,7 +37,9 @@ class ProposalTask:
 
 
 def search_images(task: ProposalTask, start: int, stop: int) -> int:
-    """Lets the source see records [start, stop) of a shard, so that it remembers their boxes; returns how many."""
+    """Lets the source see records [start, stop) of a shard, so that it remembers their boxes;
+    returns how many.
+    """
     from ccssl_tf.data import records
 
     for serialized in itertools.islice(records.read_shard(task.images), start, stop):
@@ -64,7 +68,9 @@ def _parse(serialized):
     from ccssl_tf.data import voc_records
 
     parsed = voc_records.parse_voc_image(serialized)
-    return {name: parsed[name].numpy() for name in ("encoded", "filename", "index", "height", "width")}
+    return {
+        name: parsed[name].numpy() for name in ("encoded", "filename", "index", "height", "width")
+    }
 
 
 def write_proposals(
@@ -84,7 +90,8 @@ def write_proposals(
       data_dir: images.
       output_dir: existing directory.
       source: of the boxes.
-      search_first: whether boxes are slow to come by and remembered: then images are shared among the processes, not whole shards.
+      search_first: whether boxes are slow to come by and remembered: then images are shared among
+        the processes, not whole shards.
       most: boxes kept of an image.
       info: more facts for the manifest.
       num_workers: processes.
@@ -94,18 +101,32 @@ def write_proposals(
     # The split with the most images first: it may hold the others' too, which then need no search.
     order = sorted(images.splits, key=images.num_examples, reverse=True)
     shards = [shard for split in order for shard in images.shards(split)]
-    tasks = {shard.name: ProposalTask(data_dir / shard.name, source, output_dir, most) for shard in shards}
-    with worker_pool.open_pool(num_workers, multiprocessing.get_context("spawn").Value("q", 0)) as pool:
+    tasks = {
+        shard.name: ProposalTask(data_dir / shard.name, source, output_dir, most)
+        for shard in shards
+    }
+    with worker_pool.open_pool(
+        num_workers, multiprocessing.get_context("spawn").Value("q", 0)
+    ) as pool:
         if search_first:
             _search(pool, tasks, shards, stopped)
-        written = worker_pool.completed([pool.submit(write_shard, task) for task in tasks.values()], stopped)
+        written = worker_pool.completed(
+            [pool.submit(write_shard, task) for task in tasks.values()], stopped
+        )
         written = {shard.name: (shard, boxes) for shard, boxes in written}
-    splits = {split: [written[shard.name][0] for shard in images.shards(split)] for split in images.splits}
+    splits = {
+        split: [written[shard.name][0] for shard in images.shards(split)] for split in images.splits
+    }
     fingerprints = {split: images.fingerprint(split) for split in images.splits}
-    manifest = manifest_lib.Manifest(_KIND, splits, dict(info, max_proposals=most, images_fingerprint=fingerprints))
+    manifest = manifest_lib.Manifest(
+        _KIND, splits, dict(info, max_proposals=most, images_fingerprint=fingerprints)
+    )
     manifest.write(output_dir)
     return {
-        split: dict(images=manifest.num_examples(split), proposals=sum(written[shard.name][1] for shard in images.shards(split)))
+        split: dict(
+            images=manifest.num_examples(split),
+            proposals=sum(written[shard.name][1] for shard in images.shards(split)),
+        )
         for split in splits
     }
 
@@ -114,7 +135,9 @@ def _search(pool, tasks, shards, stopped):
     done, total = 0, sum(shard.num_examples for shard in shards)
     progress = Progress("searching", total, "images")
     chunks = [
-        pool.submit(search_images, tasks[shard.name], start, min(start + _CHUNK_IMAGES, shard.num_examples))
+        pool.submit(
+            search_images, tasks[shard.name], start, min(start + _CHUNK_IMAGES, shard.num_examples)
+        )
         for shard in shards
         for start in range(0, shard.num_examples, _CHUNK_IMAGES)
     ]

@@ -1,4 +1,6 @@
-"""Reads every record of one shard and says what is wrong with it. Runs in worker processes, which import TensorFlow."""
+"""Reads every record of one shard and says what is wrong with it. Runs in worker processes, which
+import TensorFlow.
+"""
 
 import dataclasses
 import io
@@ -17,7 +19,9 @@ _CORNERS = ("ymin", "xmin", "ymax", "xmax")
 
 
 class BadRecord(CcsslError):
-    """The record is not what its writer writes; the message says why, the caller knows where it is."""
+    """The record is not what its writer writes; the message says why, the caller knows
+    where it is.
+    """
 
 
 @dataclasses.dataclass
@@ -47,7 +51,9 @@ class ShardReport:
             self.faults.append(fault)
 
 
-def check_shard(directory: pathlib.Path, shard: manifest_lib.Shard, kind: str, info: dict) -> ShardReport:
+def check_shard(
+    directory: pathlib.Path, shard: manifest_lib.Shard, kind: str, info: dict
+) -> ShardReport:
     """Compares a shard with the manifest and checks its records one by one.
 
     Args:
@@ -82,7 +88,10 @@ def check_shard(directory: pathlib.Path, shard: manifest_lib.Shard, kind: str, i
     report.index = np.concatenate([*rows, report.index])
     report.record = np.repeat(np.arange(number), [len(row) for row in rows])
     if whole and len(report.index) != shard.num_examples:
-        report.add(f"holds {len(report.index)} {'rows' if kind == 'features' else 'records'} instead of {shard.num_examples}")
+        report.add(
+            f"holds {len(report.index)} {'rows' if kind == 'features' else 'records'} instead of "
+            f"{shard.num_examples}"
+        )
     return report
 
 
@@ -96,7 +105,9 @@ class _Features:
         return key in self._raw
 
     def values(self, key, kind):
-        """Returns the values under `key`, of "bytes", "int64" or "float"; none where the key is absent."""
+        """Returns the values under `key`, of "bytes", "int64" or "float"; none where the key is
+        absent.
+        """
         return list(getattr(self._raw[key], f"{kind}_list").value) if key in self._raw else []
 
     def one(self, key, kind):
@@ -118,12 +129,16 @@ def _features(serialized):
 
 
 def _readable_index(serialized):
-    """The image indices a faulty record has all the same, so that its own fault is not followed by others."""
+    """The image indices a faulty record has all the same, so that its own fault is not followed by
+    others.
+    """
     try:
         features = _features(serialized)
     except BadRecord:
         return np.empty(0, np.int64)
-    return np.array(features.values("image/index", "int64") or features.values("index", "int64"), np.int64)
+    return np.array(
+        features.values("image/index", "int64") or features.values("index", "int64"), np.int64
+    )
 
 
 def _check_image(features, info):
@@ -132,18 +147,25 @@ def _check_image(features, info):
     size = _size_of(encoded, "JPEG", "image/encoded")
     noted = features.one("image/height", "int64"), features.one("image/width", "int64")
     if size != noted:
-        raise BadRecord(f"the picture has {size[0]}x{size[1]} pixels, the record says {noted[0]}x{noted[1]}")
+        raise BadRecord(
+            f"the picture has {size[0]}x{size[1]} pixels, the record says {noted[0]}x{noted[1]}"
+        )
     names = info.get("class_names") or []
     labels = features.values("image/class/label", "int64")
     _check_range("image/class/label", labels, -1, len(names))
     if len(labels) == 1 and labels[0] >= 0 and "image/class/text" in features:
         text = features.one("image/class/text", "bytes")
         if text != names[labels[0]].encode():
-            raise BadRecord(f"label {labels[0]} is called {decoding.printable(text)!r}, the manifest says {names[labels[0]]!r}")
+            raise BadRecord(
+                f"label {labels[0]} is called {decoding.printable(text)!r}, the manifest says "
+                f"{names[labels[0]]!r}"
+            )
     _check_objects(features, len(names))
     mask = features.values("image/segmentation/class/encoded", "bytes")
     if mask and mask[0] and (found := _size_of(mask[0], "PNG", "the mask")) != size:
-        raise BadRecord(f"the mask has {found[0]}x{found[1]} pixels, the picture {size[0]}x{size[1]}")
+        raise BadRecord(
+            f"the mask has {found[0]}x{found[1]} pixels, the picture {size[0]}x{size[1]}"
+        )
     return np.array([features.one("image/index", "int64")], np.int64)
 
 
@@ -160,11 +182,18 @@ def _size_of(encoded, image_format, what):
 def _check_objects(features, num_classes):
     columns = [features.values(f"image/object/bbox/{corner}", "float") for corner in _CORNERS]
     labels = features.values("image/object/class/label", "int64")
-    lengths = {len(column) for column in columns} | ({len(labels)} if "image/object/class/label" in features else set())
+    lengths = {len(column) for column in columns} | (
+        {len(labels)} if "image/object/class/label" in features else set()
+    )
     if len(lengths) > 1:
         raise BadRecord(f"boxes and their labels differ in number: {sorted(lengths)}")
     boxes = np.array(columns, np.float64)
-    if boxes.size and not (np.isfinite(boxes).all() and boxes.min() >= 0 and boxes.max() <= 1 and (boxes[:2] <= boxes[2:]).all()):
+    if boxes.size and not (
+        np.isfinite(boxes).all()
+        and boxes.min() >= 0
+        and boxes.max() <= 1
+        and (boxes[:2] <= boxes[2:]).all()
+    ):
         raise BadRecord("a box outside the picture or inside out")
     _check_range("image/object/class/label", labels, 0, num_classes)
 
@@ -199,7 +228,9 @@ def _check_proposals(features, info):
     values = features.values("boxes", "int64")
     boxes = np.reshape(values[: len(values) // 4 * 4], [-1, 4])
     if len(values) % 4 or len(boxes) > info["max_proposals"]:
-        raise BadRecord(f"{len(values)} corners, four times at most {info['max_proposals']} expected")
+        raise BadRecord(
+            f"{len(values)} corners, four times at most {info['max_proposals']} expected"
+        )
     if len(boxes) and not (boxes.min() >= 1 and (boxes[:, :2] <= boxes[:, 2:]).all()):
         raise BadRecord("a box outside the picture or inside out")
     return np.array([features.one("index", "int64")], np.int64)

@@ -1,7 +1,9 @@
-"""Selective search (Uijlings et al. 2013) by OpenCV, image by image, remembered so that no image is searched twice.
+"""Selective search (Uijlings et al. 2013) by OpenCV, image by image, remembered so that no image is
+searched twice.
 
-OpenCV returns the same set of boxes every time but in another order, so they are put into an order of our own. The boxes are not those of
-the MATLAB program older results rest on (other scales and similarities): call results "OpenCV selective search".
+OpenCV returns the same set of boxes every time but in another order, so they are put into an order
+of our own. The boxes are not those of the MATLAB program older results rest on (other scales and
+similarities): call results "OpenCV selective search".
 """
 
 import dataclasses
@@ -23,7 +25,8 @@ def require_opencv():
         cv2.ximgproc.segmentation.createSelectiveSearchSegmentation  # noqa: B018 - absent from OpenCV without its contrib modules.
     except (ImportError, AttributeError) as error:
         raise InputError(
-            "--method=selective_search needs OpenCV with its contrib modules: pip install 'ccssl_tf[detection]'; "
+            "--method=selective_search needs OpenCV with its contrib modules: pip install "
+            "'ccssl_tf[detection]'; "
             "or use --method=precomputed"
         ) from error
     return cv2
@@ -46,7 +49,10 @@ def search(pixels: np.ndarray, mode: str, min_side: int) -> np.ndarray:
         return np.zeros([0, 4], np.int32)
     segmentation = cv2.ximgproc.segmentation.createSelectiveSearchSegmentation()
     segmentation.setBaseImage(np.ascontiguousarray(pixels[..., ::-1]))
-    {"fast": segmentation.switchToSelectiveSearchFast, "quality": segmentation.switchToSelectiveSearchQuality}[mode]()
+    {
+        "fast": segmentation.switchToSelectiveSearchFast,
+        "quality": segmentation.switchToSelectiveSearchQuality,
+    }[mode]()
     x, y, width, height = np.reshape(segmentation.process(), [-1, 4]).astype(np.int32).T
     boxes = np.stack([x + 1, y + 1, x + width, y + height], axis=1)
     return np.unique(boxes[(width >= min_side) & (height >= min_side)], axis=0)
@@ -67,7 +73,9 @@ class SelectiveSearch:
     cache_dir: pathlib.Path
 
     def boxes(self, parsed: dict[str, np.ndarray]) -> np.ndarray:
-        """Returns [R, 4] int32 (see `search`), in an order that depends on the image alone and has no preference for any part of it."""
+        """Returns [R, 4] int32 (see `search`), in an order that depends on the image alone and has
+        no preference for any part of it.
+        """
         encoded = parsed["encoded"]
         digest = hashlib.sha256(encoded).digest()
         path = self.cache_dir / f"{digest.hex()}.npy"

@@ -1,4 +1,5 @@
-"""What the worker processes of a conversion do: turn one shard's items into a TFRecord file, renumber one, describe all to TFDS.
+"""What the worker processes of a conversion do: turn one shard's items into a TFRecord file,
+renumber one, describe all to TFDS.
 
 Only workers import TensorFlow, so the command itself starts at once and answers signals at once.
 """
@@ -47,7 +48,9 @@ class Annotator(Protocol):
     """What a converter adds to its records; travels to the workers, so it holds no pixels."""
 
     def features(self, location: tuple, image: decoding.ConvertedImage) -> dict:
-        """Returns further features of the item at `location`, by key; raises BadImage where they do not suit the image."""
+        """Returns further features of the item at `location`, by key; raises BadImage where they do
+        not suit the image.
+        """
 
     def tfds_features(self) -> dict:
         """Returns the TFDS features of these keys, by key."""
@@ -98,11 +101,16 @@ class ShardRecord:
 
     @classmethod
     def read(cls, path: pathlib.Path) -> "ShardRecord | None":
-        """Returns the record of the shard at `path` if its bytes are the recorded ones, else None."""
+        """Returns the record of the shard at `path` if its bytes are the recorded ones,
+        else None.
+        """
         try:
             raw = json.loads(sidecar_path(path).read_text())
             record = cls(**{**raw, "shard": manifest_lib.Shard(**raw["shard"])})
-            whole = path.stat().st_size == record.shard.num_bytes and file_sha256(path) == record.shard.sha256
+            whole = (
+                path.stat().st_size == record.shard.num_bytes
+                and file_sha256(path) == record.shard.sha256
+            )
         except (OSError, ValueError, TypeError, KeyError):
             return None
         return record if whole else None
@@ -117,7 +125,9 @@ def start_worker(progress):
     """Initialises a worker process. `progress`: shared counter of converted images."""
     global _progress
     _progress = progress
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides.
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C reaches the whole group; the parent decides.
     threading.Thread(target=_die_with_parent, daemon=True).start()
     start_tensorflow()
 
@@ -125,7 +135,12 @@ def start_worker(progress):
 def start_tensorflow():
     """Imports TensorFlow for one conversion at a time in this process."""
     # One process per core already: threads would only fight. A GPU would be claimed for nothing.
-    os.environ.update(TF_NUM_INTRAOP_THREADS="1", TF_NUM_INTEROP_THREADS="1", OMP_NUM_THREADS="1", CUDA_VISIBLE_DEVICES="-1")
+    os.environ.update(
+        TF_NUM_INTRAOP_THREADS="1",
+        TF_NUM_INTEROP_THREADS="1",
+        OMP_NUM_THREADS="1",
+        CUDA_VISIBLE_DEVICES="-1",
+    )
     machine.quiet_tensorflow()
 
 
@@ -162,13 +177,20 @@ def convert_shard(task: ShardTask) -> ShardRecord:
                 width=image.width,
                 index=index,
                 label=item.label,
-                text=task.class_names[item.label].encode() if task.class_names and item.label >= 0 else b"",
+                text=task.class_names[item.label].encode()
+                if task.class_names and item.label >= 0
+                else b"",
                 extra=extra,
             )
             index += 1
 
     shard = _write_shard(task.path, examples())
-    record = ShardRecord(shard, task.first_index, bad, {reason: count for reason, count in reencoded.items() if count})
+    record = ShardRecord(
+        shard,
+        task.first_index,
+        bad,
+        {reason: count for reason, count in reencoded.items() if count},
+    )
     record.write(task.path.parent)
     return record
 
@@ -180,12 +202,18 @@ def renumber_shard(directory: pathlib.Path, record: ShardRecord, first_index: in
     from ccssl_tf.data import records
 
     def examples():
-        for index, serialized in enumerate(records.read_shard(directory / record.shard.name), first_index):
+        for index, serialized in enumerate(
+            records.read_shard(directory / record.shard.name), first_index
+        ):
             example = tf.train.Example.FromString(serialized)
             example.features.feature["image/index"].int64_list.value[:] = [index]
             yield example.SerializeToString(deterministic=True)
 
-    record = dataclasses.replace(record, shard=_write_shard(directory / record.shard.name, examples()), first_index=first_index)
+    record = dataclasses.replace(
+        record,
+        shard=_write_shard(directory / record.shard.name, examples()),
+        first_index=first_index,
+    )
     record.write(directory)
     return record
 
@@ -198,7 +226,10 @@ def _write_shard(path, examples):
     try:
         return records.write_shard(path, examples)
     except tf.errors.OpError as error:  # Bad images were caught before: this is the writer's.
-        raise ResourceError(f"{path}: cannot be written ({error.message}); make room and start the same command again") from error
+        raise ResourceError(
+            f"{path}: cannot be written ({error.message}); make room and start the same command "
+            "again"
+        ) from error
 
 
 def write_tfds_metadata(
@@ -207,10 +238,16 @@ def write_tfds_metadata(
     class_names: list[str] | None,
     annotator: Annotator | None = None,
 ):
-    """Writes what `tfds.builder_from_directory(directory)` needs. A label of -1 reads back as -1."""
+    """Writes what `tfds.builder_from_directory(directory)` needs. A label of -1 reads
+    back as -1.
+    """
     import tensorflow_datasets as tfds
 
-    label = tfds.features.ClassLabel(names=class_names) if class_names else tfds.features.Scalar(np.int64)
+    label = (
+        tfds.features.ClassLabel(names=class_names)
+        if class_names
+        else tfds.features.Scalar(np.int64)
+    )
     by_key = {
         "image/encoded": tfds.features.Image(shape=(None, None, 3), encoding_format="jpeg"),
         "image/format": tfds.features.Text(),
@@ -228,7 +265,10 @@ def write_tfds_metadata(
             shard_lengths=[shard.num_examples for shard in shards],
             num_bytes=sum(shard.num_bytes for shard in shards),
             filename_template=tfds.core.ShardedFileTemplate(
-                data_dir=directory, template=_FILENAME_TEMPLATE, split=name, filetype_suffix="tfrecord"
+                data_dir=directory,
+                template=_FILENAME_TEMPLATE,
+                split=name,
+                filetype_suffix="tfrecord",
             ),
         )
         for name, shards in splits.items()

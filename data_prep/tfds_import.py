@@ -1,8 +1,11 @@
-"""Converts an image data set of tensorflow-datasets, downloading and preparing it first where that has not been done.
+r"""Converts an image data set of tensorflow-datasets, downloading and preparing it first where that
+has not been done.
 
-python -m data_prep.tfds_import --name=cifar10 --output_dir=DIR [--tfds_data_dir=DIR] [--splits=train,test]
+python -m data_prep.tfds_import --name=cifar10 --output_dir=DIR [--tfds_data_dir=DIR] \
+    [--splits=train,test]
 
-Images are read one by one from TFDS's own record files. PNGs, as TFDS stores small images, become JPEGs.
+Images are read one by one from TFDS's own record files. PNGs, as TFDS stores small images, become
+JPEGs.
 """
 
 from absl import flags
@@ -12,10 +15,18 @@ from ccssl_tf.runs.errors import FlagError, InputError
 from data_prep import command, tfds_layout
 
 NAME = flags.DEFINE_string("name", None, "What TFDS calls it: name[/config][:version].")
-TFDS_DATA_DIR = flags.DEFINE_string("tfds_data_dir", None, "Where TFDS keeps its data sets; default: its own choice.")
-SPLITS = flags.DEFINE_list("splits", [], "TFDS's splits, separated by commas; default: all. validation becomes val.")
-IMAGE_KEY = flags.DEFINE_string("image_key", None, "Feature that is the image; default: image, or the only one.")
-LABEL_KEY = flags.DEFINE_string("label_key", None, "Feature that is the class; default: label, the only one, or none.")
+TFDS_DATA_DIR = flags.DEFINE_string(
+    "tfds_data_dir", None, "Where TFDS keeps its data sets; default: its own choice."
+)
+SPLITS = flags.DEFINE_list(
+    "splits", [], "TFDS's splits, separated by commas; default: all. validation becomes val."
+)
+IMAGE_KEY = flags.DEFINE_string(
+    "image_key", None, "Feature that is the image; default: image, or the only one."
+)
+LABEL_KEY = flags.DEFINE_string(
+    "label_key", None, "Feature that is the class; default: label, the only one, or none."
+)
 
 
 def main():
@@ -26,7 +37,10 @@ def main():
     builder = tfds_layout.find_builder(NAME.value, TFDS_DATA_DIR.value)
     if not (builder.data_path.exists() and builder.is_prepared()):
         if launch.DRY_RUN.value:
-            print(f"dry run: TFDS would first download it ({builder.info.download_size}) and prepare it in {builder.data_path}")
+            print(
+                f"dry run: TFDS would first download it ({builder.info.download_size}) and prepare "
+                f"it in {builder.data_path}"
+            )
             return
         _prepare(builder)
     options = dict(splits=SPLITS.value, image_key=IMAGE_KEY.value, label_key=LABEL_KEY.value)
@@ -43,7 +57,10 @@ def _prepare(builder):
     except Exception as error:  # A builder is anyone's code: it raises anything.
         if isinstance(error, OSError) and error.errno:
             raise
-        raise InputError(f"--name={NAME.value}: TFDS cannot prepare it: {str(error).strip() or type(error).__name__}") from error
+        raise InputError(
+            f"--name={NAME.value}: TFDS cannot prepare it: "
+            f"{str(error).strip() or type(error).__name__}"
+        ) from error
 
 
 if __name__ == "__main__":

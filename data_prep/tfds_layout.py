@@ -1,4 +1,6 @@
-"""Finds the images and labels in a data set that tensorflow-datasets has prepared, and reads them at random from its record files."""
+"""Finds the images and labels in a data set that tensorflow-datasets has prepared, and reads them
+at random from its record files.
+"""
 
 import functools
 import os
@@ -12,23 +14,34 @@ from data_prep.shard_worker import Item
 
 _NAME_KEYS = ("file_name", "filename", "image/filename", "image/file_name")
 _SPLIT_NAMES = {"validation": "val"}
-_HEADER, _FOOTER = 12, 4  # Of a TFRecord: length and its checksum before the data, the data's checksum behind.
+_HEADER, _FOOTER = (
+    12,
+    4,
+)  # Of a TFRecord: length and its checksum before the data, the data's checksum behind.
 
 
 def find_builder(name: str, data_dir: str | None):
-    """Returns the builder of a data set (`name[/config][:version]`); raises InputError if there is none."""
+    """Returns the builder of a data set (`name[/config][:version]`); raises InputError if there is
+    none.
+    """
     import tensorflow_datasets as tfds
 
     try:
         return tfds.builder(name, data_dir=data_dir)
     except tfds.core.registered.DatasetNotFoundError as error:
-        raise InputError(f"--name={name}: tensorflow-datasets has no such data set, nor is it below --tfds_data_dir") from error
+        raise InputError(
+            f"--name={name}: tensorflow-datasets has no such data set, nor is it below "
+            "--tfds_data_dir"
+        ) from error
     except (ValueError, AssertionError) as error:
         raise InputError(f"--name={name}: {str(error).splitlines()[0]}") from error
 
 
-def list_images(builder, *, splits: list[str], image_key: str | None, label_key: str | None) -> conversion.ImageSet:
-    """Lists the images of a prepared data set: every record is read once, since only it knows its label.
+def list_images(
+    builder, *, splits: list[str], image_key: str | None, label_key: str | None
+) -> conversion.ImageSet:
+    """Lists the images of a prepared data set: every record is read once, since only it knows its
+    label.
 
     Args:
       builder: of `find_builder`, prepared.
@@ -44,16 +57,25 @@ def list_images(builder, *, splits: list[str], image_key: str | None, label_key:
     known = list(builder.info.splits)
     unknown = [split for split in splits if split not in known]
     if unknown:
-        raise InputError(f"--splits: {builder.info.full_name} has no {', '.join(unknown)}, it has {', '.join(known)}")
+        raise InputError(
+            f"--splits: {builder.info.full_name} has no {', '.join(unknown)}, it has "
+            f"{', '.join(known)}"
+        )
     features = dict(_flatten(builder.info.features))
     image_key = _choose(features, tfds.features.Image, "image", image_key, "image_key", builder)
     if image_key is None:
-        raise InputError(f"{builder.info.full_name}: none of its features is an image: {', '.join(features)}")
+        raise InputError(
+            f"{builder.info.full_name}: none of its features is an image: {', '.join(features)}"
+        )
     dtype = np.dtype(features[image_key].np_dtype)
     if dtype not in (np.uint8, np.uint16):
         raise InputError(f"{builder.info.full_name}: its images are {dtype}, not 8- or 16-bit")
-    label_key = _choose(features, tfds.features.ClassLabel, "label", label_key, "label_key", builder)
-    name_key = next((key for key in _NAME_KEYS if isinstance(features.get(key), tfds.features.Text)), None)
+    label_key = _choose(
+        features, tfds.features.ClassLabel, "label", label_key, "label_key", builder
+    )
+    name_key = next(
+        (key for key in _NAME_KEYS if isinstance(features.get(key), tfds.features.Text)), None
+    )
     counts = {split: builder.info.splits[split].num_examples for split in splits or known}
     total, done, found = sum(counts.values()), 0, {}
     progress = Progress(f"indexing {builder.info.full_name}", total, "images")
@@ -61,7 +83,11 @@ def list_images(builder, *, splits: list[str], image_key: str | None, label_key:
         items = found[_SPLIT_NAMES.get(split, split)] = []
         for location in _locations(builder, split):
             example = _example(location)
-            name = _only(example[name_key].bytes_list, name_key, location) if name_key else f"{split}/{len(items):08}".encode()
+            name = (
+                _only(example[name_key].bytes_list, name_key, location)
+                if name_key
+                else f"{split}/{len(items):08}".encode()
+            )
             label = _only(example[label_key].int64_list, label_key, location) if label_key else -1
             size = len(_only(example[image_key].bytes_list, image_key, location))
             items.append(Item(name, label, size, (*location, image_key)))
@@ -69,9 +95,14 @@ def list_images(builder, *, splits: list[str], image_key: str | None, label_key:
             if done < total:
                 progress.update(done)
         if len(items) != counts[split]:
-            raise InputError(f"{builder.data_path}: holds {len(items)} images of {split} instead of {counts[split]}; prepare it again")
+            raise InputError(
+                f"{builder.data_path}: holds {len(items)} images of {split} instead of "
+                f"{counts[split]}; prepare it again"
+            )
     names = features[label_key].names if label_key else None
-    return conversion.ImageSet(found, names, "tfds", read_image, dict(tfds_name=builder.info.full_name))
+    return conversion.ImageSet(
+        found, names, "tfds", read_image, dict(tfds_name=builder.info.full_name)
+    )
 
 
 def read_image(location: tuple) -> bytes:
@@ -93,7 +124,10 @@ def _choose(features, kind, usual, wanted, flag, builder):
     found = [key for key, feature in features.items() if isinstance(feature, kind)]
     if wanted:
         if wanted not in found:
-            raise InputError(f"--{flag}={wanted}: {builder.info.full_name} has {', '.join(found) or 'none'} of that kind")
+            raise InputError(
+                f"--{flag}={wanted}: {builder.info.full_name} has {', '.join(found) or 'none'} of "
+                "that kind"
+            )
         return wanted
     if usual in found or len(found) < 2:
         return usual if usual in found else next(iter(found), None)
@@ -101,10 +135,15 @@ def _choose(features, kind, usual, wanted, flag, builder):
 
 
 def _locations(builder, split):
-    """Yields where each record of a split lies: (path, offset, size) in a TFRecord file, (path, number, None) in an array_record."""
+    """Yields where each record of a split lies: (path, offset, size) in a TFRecord file, (path,
+    number, None) in an array_record.
+    """
     file_format = builder.info.file_format.value
     if file_format not in ("tfrecord", "array_record"):
-        raise InputError(f"{builder.data_path}: its records are {file_format}; prepare it as tfrecord or array_record")
+        raise InputError(
+            f"{builder.data_path}: its records are {file_format}; prepare it as tfrecord or "
+            "array_record"
+        )
     for path in map(os.fspath, builder.info.splits[split].filepaths):
         if file_format == "array_record":
             yield from ((path, number, None) for number in range(_array_record(path).num_records()))
@@ -113,7 +152,9 @@ def _locations(builder, split):
         while offset < end:
             size = int.from_bytes(locations.read_location((path, offset, 8)), "little")
             if offset + _HEADER + size + _FOOTER > end:
-                raise InputError(f"{path}: truncated or damaged at byte {offset}; prepare the data set again")
+                raise InputError(
+                    f"{path}: truncated or damaged at byte {offset}; prepare the data set again"
+                )
             yield path, offset + _HEADER, size
             offset += _HEADER + size + _FOOTER
 
@@ -123,7 +164,11 @@ def _example(location):
     from google.protobuf.message import DecodeError
 
     path, position, size = location = tuple(location)
-    data = _array_record(path).read([position])[0] if size is None else locations.read_location(location)
+    data = (
+        _array_record(path).read([position])[0]
+        if size is None
+        else locations.read_location(location)
+    )
     try:
         return tf.train.Example.FromString(data).features.feature
     except DecodeError as error:
@@ -132,7 +177,10 @@ def _example(location):
 
 def _only(values, key, location):
     if len(values.value) != 1:
-        raise InputError(f"{location[0]}: {len(values.value)} values of {key} instead of one in the record at {location[1]}")
+        raise InputError(
+            f"{location[0]}: {len(values.value)} values of {key} instead of one in the record at "
+            f"{location[1]}"
+        )
     return values.value[0]
 
 

@@ -1,4 +1,6 @@
-"""Checks a whole directory of shards against its manifest: files, digests, every record, and that the image indices are dense."""
+"""Checks a whole directory of shards against its manifest: files, digests, every record, and that
+the image indices are dense.
+"""
 
 import contextlib
 import dataclasses
@@ -15,12 +17,19 @@ from ccssl_tf.runs.files import file_sha256
 from ccssl_tf.runs.progress import Progress
 from data_prep import record_checks, worker_pool
 
-_UNITS = {"images": "images", "features": "rows", "pseudo_labels": "labels", "proposals": "images' proposals"}
+_UNITS = {
+    "images": "images",
+    "features": "rows",
+    "pseudo_labels": "labels",
+    "proposals": "images' proposals",
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """Attributes: faults: one line each, the first of every shard; num_faults: all there are; summary: what was checked."""
+    """Attributes: faults: one line each, the first of every shard; num_faults: all there are;
+    summary: what was checked.
+    """
 
     faults: list[str]
     num_faults: int
@@ -28,10 +37,14 @@ class Result:
 
 
 def read_manifest(directory: pathlib.Path) -> manifest_lib.Manifest:
-    """Returns the manifest, whatever its kind and the state of its shards; raises CorruptArtifactError if it was edited."""
+    """Returns the manifest, whatever its kind and the state of its shards; raises
+    CorruptArtifactError if it was edited.
+    """
     manifest = manifest_lib.Manifest.read(directory, None, check_shards=False)
     if manifest.kind not in _UNITS:
-        raise CorruptArtifactError(f"{directory}: its manifest is of the unknown kind {manifest.kind!r}")
+        raise CorruptArtifactError(
+            f"{directory}: its manifest is of the unknown kind {manifest.kind!r}"
+        )
     return manifest
 
 
@@ -39,10 +52,15 @@ def describe(manifest: manifest_lib.Manifest) -> str:
     """Returns e.g. `15000 train, 3000 val images in 18 shards, 34.2 MB`."""
     shards = [shard for part in manifest.splits.values() for shard in part]
     counts = ", ".join(f"{manifest.num_examples(split)} {split}" for split in manifest.splits)
-    return f"{counts} {_UNITS[manifest.kind]} in {len(shards)} shards, {sum(shard.num_bytes for shard in shards) / 1e6:.4g} MB"
+    return (
+        f"{counts} {_UNITS[manifest.kind]} in {len(shards)} shards, "
+        f"{sum(shard.num_bytes for shard in shards) / 1e6:.4g} MB"
+    )
 
 
-def verify(directory: pathlib.Path, *, num_workers: int, stopped: Callable[[], bool] = lambda: False) -> Result:
+def verify(
+    directory: pathlib.Path, *, num_workers: int, stopped: Callable[[], bool] = lambda: False
+) -> Result:
     """Reads everything.
 
     Args:
@@ -76,7 +94,10 @@ def _check_shards(directory, manifest, num_workers, stopped):
     progress = Progress("verifying", total, _UNITS[manifest.kind])
     counter = multiprocessing.get_context("spawn").Value("q", 0)
     with worker_pool.open_pool(min(num_workers, max(1, len(shards))), counter) as pool:
-        tasks = [pool.submit(record_checks.check_shard, directory, shard, manifest.kind, manifest.info) for shard in shards]
+        tasks = [
+            pool.submit(record_checks.check_shard, directory, shard, manifest.kind, manifest.info)
+            for shard in shards
+        ]
         sizes = {shard.name: shard.num_examples for shard in shards}
         for report in worker_pool.completed(tasks, stopped):
             reports[report.name] = report
@@ -95,12 +116,19 @@ def _name_what_is_elsewhere(manifest, reports):
 
 
 def _index_faults(reports) -> Iterator[tuple[str, str]]:
-    """Yields (shard, fault) for indices outside [0, N) or there twice; N distinct ones in that range leave none out."""
+    """Yields (shard, fault) for indices outside [0, N) or there twice; N distinct ones in that
+    range leave none out.
+    """
     index = np.concatenate([np.empty(0, np.int64), *(report.index for report in reports)])
     record = np.concatenate([np.empty(0, np.int64), *(report.record for report in reports)])
     shard = np.repeat(np.arange(len(reports)), [len(report.index) for report in reports])
-    # Where shards are missing or cut the true number of images is not known, and their own faults are told already.
-    end = len(index) if all(report.sha256 and not report.num_faults for report in reports) else np.iinfo(np.int64).max
+    # Where shards are missing or cut the true number of images is not known, and their own faults
+    # are told already.
+    end = (
+        len(index)
+        if all(report.sha256 and not report.num_faults for report in reports)
+        else np.iinfo(np.int64).max
+    )
     _, first = np.unique(index, return_index=True)
     repeated = np.ones(len(index), bool)
     repeated[first] = False
@@ -115,7 +143,9 @@ def _extra_files(directory, manifest, reports):
     for path in sorted(directory.glob("*.tfrecord")):
         if path.name not in reports and ".tmp-" not in path.name:
             same = None if whole else owner.get(file_sha256(path))
-            yield f"{path.name}: not in the manifest" + (f"; it holds the content of {same}" if same else "; remove it")
+            yield f"{path.name}: not in the manifest" + (
+                f"; it holds the content of {same}" if same else "; remove it"
+            )
 
 
 def _tfds_faults(directory, manifest):
@@ -124,6 +154,11 @@ def _tfds_faults(directory, manifest):
         return
     lengths = None
     with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
-        lengths = {split["name"]: [int(length) for length in split["shardLengths"]] for split in json.loads(path.read_text())["splits"]}
-    if lengths != {split: [shard.num_examples for shard in shards] for split, shards in manifest.splits.items()}:
+        lengths = {
+            split["name"]: [int(length) for length in split["shardLengths"]]
+            for split in json.loads(path.read_text())["splits"]
+        }
+    if lengths != {
+        split: [shard.num_examples for shard in shards] for split, shards in manifest.splits.items()
+    }:
         yield f"{path.name}: its shard lengths are not the manifest's; it was edited or damaged"

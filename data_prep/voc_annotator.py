@@ -13,7 +13,9 @@ _MOST_MAT_BYTES = 64 * 2**20
 
 
 class DetectionLocation(NamedTuple):
-    """Where the image lies, what its annotation says, and the state of each class: [20] of 1, -1 or 0 (only difficult objects)."""
+    """Where the image lies, what its annotation says, and the state of each class: [20] of 1, -1 or
+    0 (only difficult objects).
+    """
 
     image: tuple
     annotation: Annotation
@@ -56,8 +58,13 @@ class DetectionAnnotator:
         """See `shard_worker.Annotator`."""
         import tensorflow_datasets as tfds
 
-        return {f"image/object/bbox/{name}": tfds.features.Sequence(np.float32) for name in ("xmin", "ymin", "xmax", "ymax")} | {
-            "image/object/class/label": tfds.features.Sequence(tfds.features.ClassLabel(names=CLASSES)),
+        return {
+            f"image/object/bbox/{name}": tfds.features.Sequence(np.float32)
+            for name in ("xmin", "ymin", "xmax", "ymax")
+        } | {
+            "image/object/class/label": tfds.features.Sequence(
+                tfds.features.ClassLabel(names=CLASSES)
+            ),
             "image/object/class/text": tfds.features.Sequence(tfds.features.Text()),
             "image/object/difficult": tfds.features.Sequence(np.int64),
             "image/object/truncated": tfds.features.Sequence(np.int64),
@@ -66,7 +73,9 @@ class DetectionAnnotator:
 
 
 class SegmentationAnnotator:
-    """Adds the mask, stored as an 8-bit grey PNG of the same class indices, which every decoder reads alike."""
+    """Adds the mask, stored as an 8-bit grey PNG of the same class indices, which every decoder
+    reads alike.
+    """
 
     def features(self, location: SegmentationLocation, image: decoding.ConvertedImage) -> dict:
         """See `shard_worker.Annotator`."""
@@ -74,13 +83,19 @@ class SegmentationAnnotator:
 
         data = locations.read_location(location.mask)
         try:
-            mask = read_sbd_mask(data) if location.mask_name.endswith(".mat") else read_png_mask(data, (image.width, image.height))
+            mask = (
+                read_sbd_mask(data)
+                if location.mask_name.endswith(".mat")
+                else read_png_mask(data, (image.width, image.height))
+            )
         except decoding.BadImage as error:
             raise decoding.BadImage(f"{location.mask_name}: {error}") from error
         _check_size(mask.shape[1], mask.shape[0], image, location.mask_name)
         unknown = np.setdiff1d(mask, [*range(len(CLASSES) + 1), 255])
         if unknown.size:
-            raise decoding.BadImage(f"{location.mask_name}: holds class {unknown[0]}, expected 0..{len(CLASSES)} or 255")
+            raise decoding.BadImage(
+                f"{location.mask_name}: holds class {unknown[0]}, expected 0..{len(CLASSES)} or 255"
+            )
         encoded = io.BytesIO()
         Image.fromarray(mask).save(encoded, "PNG", optimize=True)
         return voc_records.mask_features(encoded.getvalue())
@@ -90,7 +105,10 @@ class SegmentationAnnotator:
         import tensorflow_datasets as tfds
 
         mask = tfds.features.Image(shape=(None, None, 1), dtype=np.uint8, encoding_format="png")
-        return {"image/segmentation/class/encoded": mask, "image/segmentation/class/format": tfds.features.Text()}
+        return {
+            "image/segmentation/class/encoded": mask,
+            "image/segmentation/class/format": tfds.features.Text(),
+        }
 
 
 def read_png_mask(data: bytes, size: tuple[int, int]) -> np.ndarray:
@@ -108,9 +126,14 @@ def read_png_mask(data: bytes, size: tuple[int, int]) -> np.ndarray:
             image.verify()  # Its checksums. An image is used up by that.
         with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
             if image.mode not in ("P", "L"):
-                raise decoding.BadImage(f"a mask of mode {image.mode}; class indices (palette or grey) are needed, not colours")
+                raise decoding.BadImage(
+                    f"a mask of mode {image.mode}; class indices (palette or grey) are needed, not "
+                    "colours"
+                )
             if image.size != size:
-                raise decoding.BadImage(f"{image.size[0]}x{image.size[1]} pixels, the image has {size[0]}x{size[1]}")
+                raise decoding.BadImage(
+                    f"{image.size[0]}x{image.size[1]} pixels, the image has {size[0]}x{size[1]}"
+                )
             return np.array(image)
     except (MemoryError, decoding.BadImage):
         raise
@@ -119,13 +142,17 @@ def read_png_mask(data: bytes, size: tuple[int, int]) -> np.ndarray:
 
 
 def read_sbd_mask(data: bytes) -> np.ndarray:
-    """Returns `GTcls.Segmentation`, [H, W] uint8, of one of SBD's MATLAB files; raises BadImage if it is none."""
+    """Returns `GTcls.Segmentation`, [H, W] uint8, of one of SBD's MATLAB files; raises BadImage if
+    it is none.
+    """
     import scipy.io
 
     if len(data) > _MOST_MAT_BYTES:
         raise decoding.BadImage(f"{len(data)} bytes, no mask is so large")
     try:
-        mask = scipy.io.loadmat(io.BytesIO(data), variable_names=["GTcls"])["GTcls"]["Segmentation"][0, 0]
+        mask = scipy.io.loadmat(io.BytesIO(data), variable_names=["GTcls"])["GTcls"][
+            "Segmentation"
+        ][0, 0]
         if mask.ndim != 2 or mask.dtype != np.uint8:
             raise ValueError(f"{mask.dtype} of {mask.ndim} dimensions")
     except MemoryError:
@@ -138,6 +165,10 @@ def read_sbd_mask(data: bytes) -> np.ndarray:
 def _check_size(width, height, image, what):
     # An image turned upright would leave its boxes and mask behind; VOC has none.
     if "exif_rotated" in image.reasons:
-        raise decoding.BadImage("has an EXIF rotation, which boxes and masks know nothing of; remove the tag")
+        raise decoding.BadImage(
+            "has an EXIF rotation, which boxes and masks know nothing of; remove the tag"
+        )
     if (width, height) != (image.width, image.height):
-        raise decoding.BadImage(f"{image.width}x{image.height} pixels, {what} says {width}x{height}")
+        raise decoding.BadImage(
+            f"{image.width}x{image.height} pixels, {what} says {width}x{height}"
+        )

@@ -34,7 +34,10 @@ def open_pool(num_processes: int, counter, *, on_failure: Callable[[], None] = l
     """
     others = set(multiprocessing.active_children())
     pool = concurrent.futures.ProcessPoolExecutor(
-        num_processes, multiprocessing.get_context("spawn"), initializer=shard_worker.start_worker, initargs=(counter,)
+        num_processes,
+        multiprocessing.get_context("spawn"),
+        initializer=shard_worker.start_worker,
+        initargs=(counter,),
     )
     try:
         yield pool
@@ -47,16 +50,21 @@ def open_pool(num_processes: int, counter, *, on_failure: Callable[[], None] = l
         on_failure()
         if isinstance(error, BrokenProcessPool):
             raise Interrupted(
-                "a process was killed, maybe for memory; the same command continues, perhaps with a smaller --num_workers"
+                "a process was killed, maybe for memory; the same command continues, perhaps with "
+                "a smaller --num_workers"
             ) from error
         raise
 
 
 def completed(futures, stopped: Callable[[], bool], report: Callable[[], None] = lambda: None):
-    """Yields results as they come, calling `report` meanwhile; raises the first error, or Interrupted once `stopped()`."""
+    """Yields results as they come, calling `report` meanwhile; raises the first error, or
+    Interrupted once `stopped()`.
+    """
     pending = set(futures)
     while pending:
-        done, pending = concurrent.futures.wait(pending, timeout=0.2, return_when=concurrent.futures.FIRST_COMPLETED)
+        done, pending = concurrent.futures.wait(
+            pending, timeout=0.2, return_when=concurrent.futures.FIRST_COMPLETED
+        )
         if stopped():
             raise Interrupted("stopped; finished shards are kept and the same command continues")
         report()

@@ -1,4 +1,6 @@
-"""What tests of several modules share: TensorFlow imported quietly, flags parsed once, a small image data set, hand-made runs."""
+"""What tests of several modules share: TensorFlow imported quietly, flags parsed once, a small
+image data set, hand-made runs.
+"""
 
 import io
 import json
@@ -30,12 +32,18 @@ def smooth_picture(seed, height, width):
     random = np.random.default_rng(seed)
     y, x = np.mgrid[:height, :width] / 16
     phases, angles = random.uniform(0, 6.3, 3), random.uniform(0, 6.3, 3)
-    waves = [np.sin(x * np.cos(angle) + y * np.sin(angle) + phase) for phase, angle in zip(phases, angles, strict=True)]
+    waves = [
+        np.sin(x * np.cos(angle) + y * np.sin(angle) + phase)
+        for phase, angle in zip(phases, angles, strict=True)
+    ]
     return np.round(127.5 + 120 * np.stack(waves, -1)).astype(np.uint8)
 
 
-def write_images(directory, shard_sizes: dict[str, list[int]], *, info=None, first_seed=0) -> Manifest:
-    """Writes a finished directory of image shards: generated JPEGs of odd sizes, label = index mod 3, names that are not all UTF-8.
+def write_images(
+    directory, shard_sizes: dict[str, list[int]], *, info=None, first_seed=0
+) -> Manifest:
+    """Writes a finished directory of image shards: generated JPEGs of odd sizes, label = index mod
+    3, names that are not all UTF-8.
 
     Args:
       directory: made if absent.
@@ -55,7 +63,9 @@ def write_images(directory, shard_sizes: dict[str, list[int]], *, info=None, fir
                 height, width = 41 + 7 * (index % 5), 57 - 3 * (index % 4)
                 examples.append(
                     records.image_example(
-                        encoded=jpeg_of(smooth_picture([first_seed, len(split), index], height, width)),
+                        encoded=jpeg_of(
+                            smooth_picture([first_seed, len(split), index], height, width)
+                        ),
                         filename=f"{split} {index}".encode() + b"-\xff\xe9.jpg",
                         height=height,
                         width=width,
@@ -65,15 +75,23 @@ def write_images(directory, shard_sizes: dict[str, list[int]], *, info=None, fir
                     )
                 )
                 index += 1
-            splits[split].append(records.write_shard(directory / shard_name(split, shard, len(sizes)), examples))
-    manifest = Manifest("images", splits, dict(class_names=CLASS_NAMES, source="generated") if info is None else info)
+            splits[split].append(
+                records.write_shard(directory / shard_name(split, shard, len(sizes)), examples)
+            )
+    manifest = Manifest(
+        "images",
+        splits,
+        dict(class_names=CLASS_NAMES, source="generated") if info is None else info,
+    )
     manifest.write(directory)
     return manifest
 
 
 @pytest.fixture(scope="session")
 def image_dir(tmp_path_factory):
-    """48 training images in 3 shards and 16 of validation in 1, of 3 classes. Not to be written to."""
+    """48 training images in 3 shards and 16 of validation in 1, of 3 classes. Not to be
+    written to.
+    """
     directory = tmp_path_factory.mktemp("images") / "data"
     write_images(directory, {"train": [16, 16, 16], "val": [16]})
     return directory
@@ -81,14 +99,19 @@ def image_dir(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def voc_dir(tmp_path_factory):
-    """48 photos of trainval and 10 of test, 4 classes: the last is shown nowhere, others in some only as difficult objects."""
+    """48 photos of trainval and 10 of test, 4 classes: the last is shown nowhere, others in some
+    only as difficult objects.
+    """
     from ccssl_tf.data import records, voc_records
 
     directory, splits = tmp_path_factory.mktemp("voc"), {}
     for split, size in dict(trainval=48, test=10).items():
         examples = []
         for index in range(size):
-            presence = [1 if (index + number) % 3 == 0 else 0 if (index + number) % 5 == 0 else -1 for number in range(3)]
+            presence = [
+                1 if (index + number) % 3 == 0 else 0 if (index + number) % 5 == 0 else -1
+                for number in range(3)
+            ]
             height, width = 60 + index % 7, 90 - index % 5
             examples.append(
                 records.image_example(
@@ -106,7 +129,8 @@ def voc_dir(tmp_path_factory):
 
 
 def write_masked_images(directory, splits: dict[str, int], *, info=None, side=48, last_class=None):
-    """Writes photos of about `side` pixels, all of other sizes, with a rectangle of one of 3 classes, framed by void, and its mask.
+    """Writes photos of about `side` pixels, all of other sizes, with a rectangle of one of 3
+    classes, framed by void, and its mask.
 
     The mask of the last image of each split has, with `last_class`, one pixel of it.
     """
@@ -120,7 +144,10 @@ def write_masked_images(directory, splits: dict[str, int], *, info=None, side=48
         examples = []
         for index in range(size):
             height, width = side + 3 * (index % 4), side + 16 - 5 * (index % 3)
-            photo, mask = smooth_picture([len(split), index], height, width) // 2 + 60, np.zeros([height, width], np.uint8)
+            photo, mask = (
+                smooth_picture([len(split), index], height, width) // 2 + 60,
+                np.zeros([height, width], np.uint8),
+            )
             top, left, label = height // 4 + index % 5, width // 5 + index % 7, 1 + index % 3
             place = slice(top, top + height // 2), slice(left, left + width // 2)
             mask[place] = 255
@@ -129,10 +156,18 @@ def write_masked_images(directory, splits: dict[str, int], *, info=None, side=48
             if last_class is not None and index == size - 1:
                 mask[0, 0] = last_class
             png = tf.io.encode_png(mask[..., None]).numpy()
-            record = dict(encoded=jpeg_of(photo), filename=f"{split}_{index:03d}.jpg".encode(), height=height, width=width, index=index)
+            record = dict(
+                encoded=jpeg_of(photo),
+                filename=f"{split}_{index:03d}.jpg".encode(),
+                height=height,
+                width=width,
+                index=index,
+            )
             examples.append(records.image_example(**record, extra=voc_records.mask_features(png)))
         shards[split] = [records.write_shard(directory / shard_name(split, 0, 1), examples)]
-    Manifest("images", shards, info or dict(class_names=["red", "green", "blue"], source="generated")).write(directory)
+    Manifest(
+        "images", shards, info or dict(class_names=["red", "green", "blue"], source="generated")
+    ).write(directory)
 
 
 @pytest.fixture(scope="session")
@@ -144,7 +179,9 @@ def mask_dir(tmp_path_factory):
 
 
 def write_objects(directory, splits: dict[str, int], *, proposals_dir, side=48, num_proposals=30):
-    """Writes photos of about `side` pixels with one or two rectangles, their colour their class, and proposals near and far from them."""
+    """Writes photos of about `side` pixels with one or two rectangles, their colour their class,
+    and proposals near and far from them.
+    """
     from ccssl_tf.data import proposal_records, records, voc_records
 
     shards, proposal_shards = {}, {}
@@ -153,45 +190,80 @@ def write_objects(directory, splits: dict[str, int], *, proposals_dir, side=48, 
         for index in range(size):
             random = np.random.default_rng([len(split), index])
             height, width = side + 3 * (index % 4), side + 16 - 5 * (index % 3)
-            photo, boxes, labels = smooth_picture([len(split), index], height, width) // 3 + 40, [], []
+            photo, boxes, labels = (
+                smooth_picture([len(split), index], height, width) // 3 + 40,
+                [],
+                [],
+            )
             for number in range(1 + index % 2):
                 while True:
-                    w, h = random.integers(width // 4, width // 2), random.integers(height // 3, height // 2)
+                    w, h = (
+                        random.integers(width // 4, width // 2),
+                        random.integers(height // 3, height // 2),
+                    )
                     x, y = random.integers(0, width - w), random.integers(0, height - h)
                     # One that covered another could not be found.
-                    if all(x >= right or x + w < left or y >= bottom or y + h < top for left, top, right, bottom in boxes):
+                    if all(
+                        x >= right or x + w < left or y >= bottom or y + h < top
+                        for left, top, right, bottom in boxes
+                    ):
                         break
                 label = (index + number) % 3
                 photo[y : y + h, x : x + w] = np.eye(3)[label] * 200 + 25
                 boxes.append([x + 1, y + 1, x + w, y + h])
                 labels.append(label)
-            moved = np.array(boxes)[random.integers(0, len(boxes), num_proposals)] + random.integers(-9, 10, [num_proposals, 4])
+            moved = np.array(boxes)[
+                random.integers(0, len(boxes), num_proposals)
+            ] + random.integers(-9, 10, [num_proposals, 4])
             corners = np.clip(moved, 1, [width, height, width, height])
-            corners = np.hstack([np.minimum(corners[:, :2], corners[:, 2:]), np.maximum(corners[:, :2], corners[:, 2:])])
+            corners = np.hstack(
+                [
+                    np.minimum(corners[:, :2], corners[:, 2:]),
+                    np.maximum(corners[:, :2], corners[:, 2:]),
+                ]
+            )
             name = f"{split}_{index:03d}.jpg".encode()
-            record = dict(encoded=jpeg_of(photo), filename=name, height=height, width=width, index=index)
+            record = dict(
+                encoded=jpeg_of(photo), filename=name, height=height, width=width, index=index
+            )
             texts = [b"rgb"[label : label + 1] for label in labels]
             difficult = [number > 0 and index % 4 == 1 for number in range(len(boxes))]
             objects = voc_records.object_features(
-                np.array(boxes), labels, texts, difficult=difficult, truncated=[False] * len(boxes), height=height, width=width
+                np.array(boxes),
+                labels,
+                texts,
+                difficult=difficult,
+                truncated=[False] * len(boxes),
+                height=height,
+                width=width,
             )
             examples.append(records.image_example(**record, extra=objects))
             proposals.append(proposal_records.proposal_example(index, name, corners))
         shards[split] = [records.write_shard(directory / shard_name(split, 0, 1), examples)]
-        proposal_shards[split] = [records.write_shard(proposals_dir / shard_name(split, 0, 1), proposals)]
-    images = Manifest("images", shards, dict(class_names=["red", "green", "blue"], source="generated"))
+        proposal_shards[split] = [
+            records.write_shard(proposals_dir / shard_name(split, 0, 1), proposals)
+        ]
+    images = Manifest(
+        "images", shards, dict(class_names=["red", "green", "blue"], source="generated")
+    )
     images.write(directory)
     made_from = {split: images.fingerprint(split) for split in splits}
-    Manifest("proposals", proposal_shards, dict(method="generated", images_fingerprint=made_from)).write(proposals_dir)
+    Manifest(
+        "proposals", proposal_shards, dict(method="generated", images_fingerprint=made_from)
+    ).write(proposals_dir)
 
 
 @pytest.fixture(scope="session")
 def objects_dir(tmp_path_factory):
-    """`images`, 32 photos of trainval and 6 of test with objects of 3 classes, and `proposals` for them. Not to be written to."""
+    """`images`, 32 photos of trainval and 6 of test with objects of 3 classes, and `proposals` for
+    them. Not to be written to.
+    """
     directory = tmp_path_factory.mktemp("objects")
     for name in ("images", "proposals"):
         (directory / name).mkdir()
-    write_objects(directory / "images", dict(trainval=32, test=6), proposals_dir=directory / "proposals")
+    write_objects(
+        directory / "images", dict(trainval=32, test=6), proposals_dir=directory / "proposals"
+    )
     return directory
 
 
@@ -201,7 +273,18 @@ class RunMaker:
     def __init__(self, root):
         self.root = root
 
-    def add(self, name, command, *, inputs=None, metrics=None, flags=None, output=None, pictures=(), done=True):
+    def add(
+        self,
+        name,
+        command,
+        *,
+        inputs=None,
+        metrics=None,
+        flags=None,
+        output=None,
+        pictures=(),
+        done=True,
+    ):
         """Writes one run.
 
         Args:
@@ -213,8 +296,14 @@ class RunMaker:
         path = self.root / name
         (path / "pictures").mkdir(parents=True)
         words = command.split()
-        values = dict(word.removeprefix("--").split("=", 1) for word in words[1:]) | {"seed": "0"} | (flags or {})
-        (path / "flags.txt").write_text("".join(f"--{key}={value}\n" for key, value in values.items()))
+        values = (
+            dict(word.removeprefix("--").split("=", 1) for word in words[1:])
+            | {"seed": "0"}
+            | (flags or {})
+        )
+        (path / "flags.txt").write_text(
+            "".join(f"--{key}={value}\n" for key, value in values.items())
+        )
         records = {}
         for flag, source in (inputs or {}).items():
             records[flag] = dict(path=str(self.root / source), fingerprint=fingerprint_of(source))
@@ -234,24 +323,34 @@ class RunMaker:
         """Writes a linear probe with accuracies `values` of conv1, conv2, ..., in [0, 1]."""
         self.add(
             name,
-            f"ccssl_tf.train --task=linear_probe --backbone=alexnet --image_size=64 --train_steps=100 --workdir={name}",
+            "ccssl_tf.train --task=linear_probe --backbone=alexnet --image_size=64 "
+            f"--train_steps=100 --workdir={name}",
             inputs={"data_dir": data} | ({"init_backbone": init} if init else {}),
             flags=dict(seed=str(seed)),
-            metrics=dict(task="linear_probe", step=100, evaluation={f"accuracy/conv{i}": value for i, value in enumerate(values, 1)}),
+            metrics=dict(
+                task="linear_probe",
+                step=100,
+                evaluation={f"accuracy/conv{i}": value for i, value in enumerate(values, 1)},
+            ),
             pictures=["conv1_filters"],
         )
 
     def method(self, prefix="", *, seed=0, pretext_backbone="alexnet", shift=0.0):
         """Writes every stage of the quickstart below `prefix`."""
-        data, pretext, features, clusters, cc = (prefix + name for name in ("data", "jigsaw_pp", "features", "clusters", "cc"))
+        data, pretext, features, clusters, cc = (
+            prefix + name for name in ("data", "jigsaw_pp", "features", "clusters", "cc")
+        )
         history = dict(
             train=[dict(step=10 * i, loss=5 - 0.1 * i, accuracy=0.01 * i) for i in range(20)],
             evaluation=[dict(step=200, loss=3.2, accuracy=0.17)],
         )
-        self.add(data, f"data_prep.shapes --num_images=100 --output_dir={data}", output="manifest.json")
+        self.add(
+            data, f"data_prep.shapes --num_images=100 --output_dir={data}", output="manifest.json"
+        )
         self.add(
             pretext,
-            f"ccssl_tf.train --task=jigsaw_pp --backbone={pretext_backbone} --num_permutations=100 --workdir={pretext}",
+            f"ccssl_tf.train --task=jigsaw_pp --backbone={pretext_backbone} --num_permutations=100 "
+            f"--workdir={pretext}",
             inputs=dict(data_dir=data),
             flags=dict(seed=str(seed)),
             metrics=dict(
@@ -302,10 +401,28 @@ class RunMaker:
             output="backbone.json",
             pictures=["conv1_filters"],
         )
-        self.probe(f"{prefix}probe_random", [0.281 + shift, 0.291, 0.31, 0.32, 0.30], seed=seed, data=data)
-        self.probe(f"{prefix}probe_jigsaw_pp", [0.271, 0.341 + shift, 0.41, 0.39, 0.33], init=pretext, seed=seed, data=data)
-        self.probe(f"{prefix}probe_cc", [0.28, 0.31, 0.36 + shift, 0.36, 0.34], init=cc, seed=seed, data=data)
-        self.add(f"{prefix}export", f"ccssl_tf.export --run={cc} --output_dir={prefix}export", inputs=dict(run=cc))
+        self.probe(
+            f"{prefix}probe_random", [0.281 + shift, 0.291, 0.31, 0.32, 0.30], seed=seed, data=data
+        )
+        self.probe(
+            f"{prefix}probe_jigsaw_pp",
+            [0.271, 0.341 + shift, 0.41, 0.39, 0.33],
+            init=pretext,
+            seed=seed,
+            data=data,
+        )
+        self.probe(
+            f"{prefix}probe_cc",
+            [0.28, 0.31, 0.36 + shift, 0.36, 0.34],
+            init=cc,
+            seed=seed,
+            data=data,
+        )
+        self.add(
+            f"{prefix}export",
+            f"ccssl_tf.export --run={cc} --output_dir={prefix}export",
+            inputs=dict(run=cc),
+        )
 
 
 @pytest.fixture

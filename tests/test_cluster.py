@@ -29,7 +29,9 @@ class Thumbnails:
         return dict(extractor=dict(name=self.name))
 
     def batches(self, data_dir, split, shards):
-        for batch in pipeline.evaluation_images(data_dir, split, image_size=4, batch_size=16, shards=shards).as_numpy_iterator():
+        for batch in pipeline.evaluation_images(
+            data_dir, split, image_size=4, batch_size=16, shards=shards
+        ).as_numpy_iterator():
             yield batch["index"], batch["image"].reshape([-1, 48]).astype(np.float32)
 
 
@@ -47,7 +49,13 @@ def features(tmp_path_factory, image_dir):
 
 def command(**values):
     def text(value):
-        return [str(item) for item in value] if isinstance(value, list) else value if isinstance(value, int | bool) else str(value)
+        return (
+            [str(item) for item in value]
+            if isinstance(value, list)
+            else value
+            if isinstance(value, int | bool)
+            else str(value)
+        )
 
     with flagsaver.flagsaver(**{name: text(value) for name, value in values.items()}):
         cluster.main()
@@ -56,7 +64,12 @@ def command(**values):
 @pytest.fixture(scope="module")
 def clustered(tmp_path_factory, features):
     path = tmp_path_factory.mktemp("clusters") / "out"
-    command(features_dir=features["train"], assign_dir=[features["train"], features["val"]], num_clusters=5, workdir=path)
+    command(
+        features_dir=features["train"],
+        assign_dir=[features["train"], features["val"]],
+        num_clusters=5,
+        workdir=path,
+    )
     return path
 
 
@@ -67,7 +80,9 @@ def test_every_image_gets_the_nearest_centroid(clustered, image_dir, split):
     centroids = np.load(clustered / "centroids.npy", allow_pickle=False)
     thumbnails = np.empty([images.num_examples(split), 48])
     names = {}
-    for batch in pipeline.evaluation_images(image_dir, split, image_size=4, batch_size=16).as_numpy_iterator():
+    for batch in pipeline.evaluation_images(
+        image_dir, split, image_size=4, batch_size=16
+    ).as_numpy_iterator():
         thumbnails[batch["index"]] = batch["image"].reshape([-1, 48])
         names.update(zip(batch["index"], batch["filename"], strict=True))
     distances = np.linalg.norm(thumbnails[:, None] - centroids[None], axis=-1)
@@ -78,18 +93,29 @@ def test_every_image_gets_the_nearest_centroid(clustered, image_dir, split):
         order = members[np.argsort(distances[members, number], kind="stable")][:11]
         assert (row["cluster"], row["size"]) == (number, len(members))
         assert [item["index"] for item in row["nearest"]] == order.tolist()
-        np.testing.assert_allclose([item["distance"] for item in row["nearest"]], distances[order, number], rtol=1e-4)
-        assert [item["filename"] for item in row["nearest"]] == [names[i].decode(errors="backslashreplace") for i in order]
+        np.testing.assert_allclose(
+            [item["distance"] for item in row["nearest"]], distances[order, number], rtol=1e-4
+        )
+        assert [item["filename"] for item in row["nearest"]] == [
+            names[i].decode(errors="backslashreplace") for i in order
+        ]
     manifest = manifest_lib.Manifest.read(clustered, "pseudo_labels")
     for shard in manifest.shards(split):
         for serialized in records.read_shard(clustered / shard.name):
-            record = {name: value.numpy()[0] for name, value in records.parse_pseudo_label([serialized]).items()}
+            record = {
+                name: value.numpy()[0]
+                for name, value in records.parse_pseudo_label([serialized]).items()
+            }
             assert record["filename"] == names[record["index"]]
 
 
 def test_the_numbers_and_the_picture(clustered, features):
     metrics = json.loads((clustered / "metrics.json").read_text())
-    assert metrics["num_clusters"] == 5 and metrics["num_examples"] == 48 and metrics["empty_clusters"] == 0
+    assert (
+        metrics["num_clusters"] == 5
+        and metrics["num_examples"] == 48
+        and metrics["empty_clusters"] == 0
+    )
     assert metrics["cluster_size"]["min"] >= 1 and 1 <= metrics["cluster_size"]["perplexity"] <= 5
     for split, count in (("train", 48), ("val", 16)):
         assert metrics["splits"][split]["num_examples"] == count
@@ -102,8 +128,14 @@ def test_the_numbers_and_the_picture(clustered, features):
     assert list(clustered.glob("tensorboard/events.*"))
 
 
-def test_a_second_call_does_nothing_and_the_run_repeats_bit_for_bit(clustered, features, tmp_path, capsys):
-    settings = dict(features_dir=features["train"], assign_dir=[features["train"], features["val"]], num_clusters=5)
+def test_a_second_call_does_nothing_and_the_run_repeats_bit_for_bit(
+    clustered, features, tmp_path, capsys
+):
+    settings = dict(
+        features_dir=features["train"],
+        assign_dir=[features["train"], features["val"]],
+        num_clusters=5,
+    )
     command(**settings, workdir=clustered)
     assert "already complete" in capsys.readouterr().out
     command(**settings, workdir=tmp_path / "again")
@@ -134,15 +166,25 @@ def test_features_are_preprocessed_alike_for_every_split(features, tmp_path, ima
     )
     centroids = np.load(tmp_path / "out" / "centroids.npy", allow_pickle=False)
     preprocessing = Preprocessing.load(tmp_path / "out" / "preprocessing.npz")
-    assert centroids.shape == (4, 5) and preprocessing.projection.shape == (5, 48) and preprocessing.l2_normalize
+    assert (
+        centroids.shape == (4, 5)
+        and preprocessing.projection.shape == (5, 48)
+        and preprocessing.l2_normalize
+    )
     thumbnails = np.empty([16, 48])
-    for batch in pipeline.evaluation_images(image_dir, "val", image_size=4, batch_size=16).as_numpy_iterator():
+    for batch in pipeline.evaluation_images(
+        image_dir, "val", image_size=4, batch_size=16
+    ).as_numpy_iterator():
         thumbnails[batch["index"]] = batch["image"].reshape([-1, 48])
     distances = np.linalg.norm(preprocessing.transform(thumbnails)[:, None] - centroids, axis=-1)
     images = manifest_lib.Manifest.read(image_dir, "images").fingerprint("val")
-    np.testing.assert_array_equal(read_pseudo_labels(tmp_path / "out", "val", images), distances.argmin(axis=1))
+    np.testing.assert_array_equal(
+        read_pseudo_labels(tmp_path / "out", "val", images), distances.argmin(axis=1)
+    )
     with pytest.raises(InputError, match="pca_dim=49"):
-        command(features_dir=features["train"], num_clusters=4, pca_dim=49, workdir=tmp_path / "other")
+        command(
+            features_dir=features["train"], num_clusters=4, pca_dim=49, workdir=tmp_path / "other"
+        )
     assert not (tmp_path / "other").exists() and not list((tmp_path / "out").glob("checkpoint*"))
 
 
@@ -155,7 +197,9 @@ def test_without_the_images_there_are_labels_without_names(image_dir, tmp_path, 
     command(features_dir=directory, num_clusters=3, workdir=tmp_path / "out")
     assert "the images of split val are not there" in capsys.readouterr().out
     assert len(read_pseudo_labels(tmp_path / "out", "val", fingerprint)) == 16
-    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["splits"] == dict(val=dict(num_examples=16))
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["splits"] == dict(
+        val=dict(num_examples=16)
+    )
     assert not (tmp_path / "out" / "pictures").exists()
     command(features_dir=directory, num_clusters=3, workdir=tmp_path / "named", data_dir=image_dir)
     assert "nmi" in json.loads((tmp_path / "named" / "metrics.json").read_text())["splits"]["val"]
@@ -190,15 +234,26 @@ def test_features_of_other_images_are_refused(image_dir, tmp_path):
         command(features_dir=directory, num_clusters=3, workdir=tmp_path / "out")
 
 
-def test_the_manifest_tells_the_images_of_the_centroids_from_those_that_got_labels(tmp_path, image_dir):
+def test_the_manifest_tells_the_images_of_the_centroids_from_those_that_got_labels(
+    tmp_path, image_dir
+):
     """Centroids of one data set, pseudo-labels of another (Table 2 of the paper)."""
     other = tmp_path / "other"
-    write_images(other, {"train": [12, 8]}, info=dict(class_names=None, source="places205"), first_seed=500)
-    fitted, assigned = write_features(tmp_path / "b", other, "train"), write_features(tmp_path / "c", image_dir, "train")
+    write_images(
+        other, {"train": [12, 8]}, info=dict(class_names=None, source="places205"), first_seed=500
+    )
+    fitted, assigned = (
+        write_features(tmp_path / "b", other, "train"),
+        write_features(tmp_path / "c", image_dir, "train"),
+    )
     command(features_dir=fitted, assign_dir=[assigned], num_clusters=3, workdir=tmp_path / "out")
     info = manifest_lib.Manifest.read(tmp_path / "out", "pseudo_labels").info
-    ours, theirs = (manifest_lib.Manifest.read(directory, "images") for directory in (image_dir, other))
-    assert info["fitted_images"] == dict(source="places205", split="train", fingerprint=theirs.fingerprint("train"))
+    ours, theirs = (
+        manifest_lib.Manifest.read(directory, "images") for directory in (image_dir, other)
+    )
+    assert info["fitted_images"] == dict(
+        source="places205", split="train", fingerprint=theirs.fingerprint("train")
+    )
     assert info["images_source"] == dict(train=ours.info["source"])
     assert info["images_fingerprint"] == dict(train=ours.fingerprint("train"))
     assert info["fitted_features_fingerprint"] != info["features_fingerprint"]["train"]

@@ -1,4 +1,6 @@
-"""TF_CONFIG, waiting for peers, and training in two local processes: as one process, stopped, killed and started again."""
+"""TF_CONFIG, waiting for peers, and training in two local processes: as one process, stopped,
+killed and started again.
+"""
 
 import json
 import os
@@ -22,7 +24,12 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
 def config(ports, index=0, kind="worker", **cluster):
-    return json.dumps(dict(cluster=dict(worker=[f"localhost:{port}" for port in ports], **cluster), task=dict(type=kind, index=index)))
+    return json.dumps(
+        dict(
+            cluster=dict(worker=[f"localhost:{port}" for port in ports], **cluster),
+            task=dict(type=kind, index=index),
+        )
+    )
 
 
 @pytest.mark.parametrize(
@@ -94,12 +101,24 @@ def test_a_port_in_use_is_named():
 def test_one_device_is_one_worker_with_everything():
     strategy = tf.distribute.get_strategy()
     values = np.arange(3)
-    assert distribution.worker(strategy) == (0, 1) and distribution.is_chief() and distribution.local_replicas(strategy) == 1
-    assert distribution.sum_over_workers(values, strategy) is values is distribution.concatenate_over_workers(values, strategy)
+    assert (
+        distribution.worker(strategy) == (0, 1)
+        and distribution.is_chief()
+        and distribution.local_replicas(strategy) == 1
+    )
+    assert (
+        distribution.sum_over_workers(values, strategy)
+        is values
+        is distribution.concatenate_over_workers(values, strategy)
+    )
     assert distribution.any_worker(True, strategy) is True
     assert distribution.part_of_worker(7) == slice(0, 7)
     batches = tf.data.Dataset.range(4).batch(2)
-    assert distribution.split_batches(batches, strategy) is batches is distribution.deal_batches(batches, strategy)
+    assert (
+        distribution.split_batches(batches, strategy)
+        is batches
+        is distribution.deal_batches(batches, strategy)
+    )
 
 
 class Job:
@@ -110,7 +129,14 @@ class Job:
         for index in range(2):
             environment = dict(os.environ, TF_CONFIG=config(ports, index))
             self.processes.append(
-                subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+                subprocess.Popen(
+                    command,
+                    cwd=ROOT,
+                    env=environment,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    text=True,
+                )
             )
 
     def wait_for(self, text):
@@ -126,27 +152,52 @@ class Job:
         finally:
             for process in self.processes:
                 process.kill()
-        return [process.returncode for process in self.processes], [(output.strip().splitlines() or [""])[-1] for output in outputs]
+        return [process.returncode for process in self.processes], [
+            (output.strip().splitlines() or [""])[-1] for output in outputs
+        ]
 
 
 def train_command(image_dir, workdir, *more):
     return [
-        *(sys.executable, "-m", "ccssl_tf.train", "--task=jigsaw_pp", f"--data_dir={image_dir}", f"--workdir={workdir}"),
-        *("--image_size=32", "--width_multiplier=0.1", "--num_permutations=10", "--permutations_per_image=2", "--tile_fc6_units=16"),
-        *("--puzzle_fc7_units=32", "--batch_size=16", "--checkpoint_steps=3", "--log_steps=1", *more),
+        *(
+            sys.executable,
+            "-m",
+            "ccssl_tf.train",
+            "--task=jigsaw_pp",
+            f"--data_dir={image_dir}",
+            f"--workdir={workdir}",
+        ),
+        *(
+            "--image_size=32",
+            "--width_multiplier=0.1",
+            "--num_permutations=10",
+            "--permutations_per_image=2",
+            "--tile_fc6_units=16",
+        ),
+        *(
+            "--puzzle_fc7_units=32",
+            "--batch_size=16",
+            "--checkpoint_steps=3",
+            "--log_steps=1",
+            *more,
+        ),
     ]
 
 
 def result(workdir, steps):
     saved = tf.train.load_checkpoint(str(workdir / f"checkpoints/ckpt-{steps}"))
     names = [name for name in saved.get_variable_to_shape_map() if name.startswith("variables/")]
-    return {name: saved.get_tensor(name) for name in names}, json.loads((workdir / "metrics.json").read_text())
+    return {name: saved.get_tensor(name) for name in names}, json.loads(
+        (workdir / "metrics.json").read_text()
+    )
 
 
 @pytest.mark.slow
 def test_two_processes_train_as_one_and_continue_after_a_signal_and_a_kill(image_dir, tmp_path):
     steps = "--train_steps=40"
-    subprocess.run(train_command(image_dir, tmp_path / "one", steps), cwd=ROOT, check=True, capture_output=True)
+    subprocess.run(
+        train_command(image_dir, tmp_path / "one", steps), cwd=ROOT, check=True, capture_output=True
+    )
     codes, lines = Job(train_command(image_dir, tmp_path / "two", steps)).end()
     assert codes == [0, 0], lines
     for number, how in ((1, signal.SIGTERM), (1, signal.SIGKILL), (0, signal.SIGKILL)):
@@ -157,7 +208,9 @@ def test_two_processes_train_as_one_and_continue_after_a_signal_and_a_kill(image
         codes, lines = job.end()
         assert codes[1 - number] == 75, (codes, lines)
         if how == signal.SIGTERM:
-            assert codes[number] == 75 and all("stopped by a signal at step" in line for line in lines), lines
+            assert codes[number] == 75 and all(
+                "stopped by a signal at step" in line for line in lines
+            ), lines
         else:
             assert "a peer went away" in lines[1 - number], lines
     codes, lines = Job(train_command(image_dir, tmp_path / "broken", steps)).end()
@@ -167,18 +220,37 @@ def test_two_processes_train_as_one_and_continue_after_a_signal_and_a_kill(image
     for name, value in two[0].items():
         np.testing.assert_array_equal(value, broken[0][name], err_msg=name)
         np.testing.assert_allclose(value, one[0][name], rtol=1e-3, atol=1e-3, err_msg=name)
-    assert {path.name for path in (tmp_path / "two").iterdir()} == {path.name for path in (tmp_path / "one").iterdir()}
+    assert {path.name for path in (tmp_path / "two").iterdir()} == {
+        path.name for path in (tmp_path / "one").iterdir()
+    }
     assert len(list((tmp_path / "two/tensorboard").iterdir())) == 1
 
 
 @pytest.mark.slow
 def test_two_processes_extract_and_cluster_as_one(image_dir, tmp_path):
     def extract(name):
-        options = ["--width_multiplier=0.1", "--image_size=32", "--batch_size=8", "--endpoint=conv3", "--split=train"]
-        return [sys.executable, "-m", "ccssl_tf.extract", f"--data_dir={image_dir}", f"--workdir={tmp_path / name}", *options]
+        options = [
+            "--width_multiplier=0.1",
+            "--image_size=32",
+            "--batch_size=8",
+            "--endpoint=conv3",
+            "--split=train",
+        ]
+        return [
+            sys.executable,
+            "-m",
+            "ccssl_tf.extract",
+            f"--data_dir={image_dir}",
+            f"--workdir={tmp_path / name}",
+            *options,
+        ]
 
     def cluster(name, features):
-        options = [f"--features_dir={tmp_path / features}", "--num_clusters=5", f"--workdir={tmp_path / name}"]
+        options = [
+            f"--features_dir={tmp_path / features}",
+            "--num_clusters=5",
+            f"--workdir={tmp_path / name}",
+        ]
         return [sys.executable, "-m", "ccssl_tf.cluster", *options]
 
     for command in (extract("one"), cluster("clusters-one", "one")):
@@ -191,9 +263,14 @@ def test_two_processes_extract_and_cluster_as_one(image_dir, tmp_path):
         assert {path.name for path in one.iterdir()} == {path.name for path in two.iterdir()}
         for path in one.glob("*.tfrecord"):
             assert path.read_bytes() == (two / path.name).read_bytes(), path.name
-    centroids = [np.load(tmp_path / name / "centroids.npy") for name in ("clusters-one", "clusters-two")]
+    centroids = [
+        np.load(tmp_path / name / "centroids.npy") for name in ("clusters-one", "clusters-two")
+    ]
     np.testing.assert_allclose(*centroids, rtol=1e-6, atol=1e-7)
-    metrics = [json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("clusters-one", "clusters-two")]
+    metrics = [
+        json.loads((tmp_path / name / "metrics.json").read_text())
+        for name in ("clusters-one", "clusters-two")
+    ]
     assert metrics[0].pop("inertia") == pytest.approx(metrics[1].pop("inertia"), rel=1e-6)
     assert metrics[0] == metrics[1]
 
@@ -224,12 +301,18 @@ dealt = lambda: distribution.deal_batches(batches(3), strategy)
 assert seen(dealt(), "x") == [[[0, 1, 2, 3], [4, 5, 6, 7]], [[8, 9, 10, 11], [0, 1, 2, 3]]]
 assert seen(dealt(), "weight") == [[[1.0] * 4] * 2, [[1.0] * 4, [0.0] * 4]]
 print("dealt")
-"""
+"""  # noqa: E501
 
 
 @pytest.mark.slow
 def test_two_logical_devices_extract_the_same_bytes_and_are_dealt_batches(image_dir, tmp_path):
-    options = ["--width_multiplier=0.1", "--image_size=32", "--batch_size=5", "--endpoint=conv3", f"--data_dir={image_dir}"]
+    options = [
+        "--width_multiplier=0.1",
+        "--image_size=32",
+        "--batch_size=5",
+        "--endpoint=conv3",
+        f"--data_dir={image_dir}",
+    ]
     command = [sys.executable, "-m", "ccssl_tf.extract", f"--workdir={tmp_path / 'one'}", *options]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     command = [sys.executable, "-c", MIRRORED, str(ROOT), f"--workdir={tmp_path / 'two'}", *options]

@@ -1,4 +1,6 @@
-"""The command: what it refuses, says and leaves; what is in a SavedModel is tested in test_exported."""
+"""The command: what it refuses, says and leaves; what is in a SavedModel is tested in
+test_exported.
+"""
 
 import json
 import subprocess
@@ -24,7 +26,16 @@ def run(tmp_path):
     """A finished run with a tiny backbone."""
     path = tmp_path / "run"
     path.mkdir()
-    save_backbone(AlexNet(stem="small", normalization="batch_norm", width_multiplier=0.05, fc_units=(), image_size=32), path)
+    save_backbone(
+        AlexNet(
+            stem="small",
+            normalization="batch_norm",
+            width_multiplier=0.05,
+            fc_units=(),
+            image_size=32,
+        ),
+        path,
+    )
     (path / "flags.txt").write_text("--image_size=32\n")
     (path / "run.json").write_text(json.dumps(dict(command=["ccssl_tf.train"], inputs={})))
     (path / "DONE").write_text("{}")
@@ -32,7 +43,10 @@ def run(tmp_path):
 
 
 def test_both_directories_are_needed(run):
-    with flagsaver.flagsaver(run=str(run)), pytest.raises(FlagError, match="set --run and --output_dir"):
+    with (
+        flagsaver.flagsaver(run=str(run)),
+        pytest.raises(FlagError, match="set --run and --output_dir"),
+    ):
         export_cli.main()
 
 
@@ -42,7 +56,10 @@ def test_a_dry_run_tells_and_writes_nothing(run, tmp_path, capsys):
     assert "would export conv1, conv2, conv3, conv4, conv5 of" in capsys.readouterr().out
     assert not (tmp_path / "out").exists()
     (tmp_path / "mine.txt").write_text("x")
-    with flagsaver.flagsaver(run=str(run), output_dir=str(tmp_path), dry_run=True), pytest.raises(InputError, match="something else"):
+    with (
+        flagsaver.flagsaver(run=str(run), output_dir=str(tmp_path), dry_run=True),
+        pytest.raises(InputError, match="something else"),
+    ):
         export_cli.main()
 
 
@@ -73,33 +90,68 @@ def test_another_classifier_on_the_same_backbone_is_not_taken_for_the_exported_o
 
 
 def _trained(task, *arguments, workdir):
-    sizes = ["--image_size=32", "--width_multiplier=0.05", "--batch_size=8", "--train_steps=2", "--fc_units=8,8", "--optimizer=adam"]
-    command = [sys.executable, "-m", "ccssl_tf.train", f"--task={task}", *arguments, *sizes, "--learning_rate=0.01", f"--workdir={workdir}"]
+    sizes = [
+        "--image_size=32",
+        "--width_multiplier=0.05",
+        "--batch_size=8",
+        "--train_steps=2",
+        "--fc_units=8,8",
+        "--optimizer=adam",
+    ]
+    command = [
+        sys.executable,
+        "-m",
+        "ccssl_tf.train",
+        f"--task={task}",
+        *arguments,
+        *sizes,
+        "--learning_rate=0.01",
+        f"--workdir={workdir}",
+    ]
     subprocess.run(command, check=True, timeout=300)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("long_side", [0, 40])
 def test_an_exported_run_of_fcn_has_the_classes_its_evaluation_wrote(mask_dir, tmp_path, long_side):
-    _trained("fcn", f"--data_dir={mask_dir}", f"--fcn_long_side={long_side}", workdir=tmp_path / "run")
+    _trained(
+        "fcn", f"--data_dir={mask_dir}", f"--fcn_long_side={long_side}", workdir=tmp_path / "run"
+    )
     export_cli.export(tmp_path / "run", tmp_path / "out")
     loaded, differ = tf.saved_model.load(str(tmp_path / "out" / "saved_model")), 0
     for one in records.read_shard(mask_dir / "val-00000-of-00001.tfrecord"):
         parsed = records.parse_image(one)
-        written = np.asarray(Image.open(tmp_path / "run" / "predictions" / f"val_{int(parsed['index']):03d}.png"))
-        logits = tf.image.resize(loaded.serve_jpeg(parsed["encoded"][None])["logits"], written.shape)
+        written = np.asarray(
+            Image.open(tmp_path / "run" / "predictions" / f"val_{int(parsed['index']):03d}.png")
+        )
+        logits = tf.image.resize(
+            loaded.serve_jpeg(parsed["encoded"][None])["logits"], written.shape
+        )
         differ += (tf.argmax(logits, -1)[0].numpy() != written).mean() / 5
     assert differ < 0.001
 
 
 @pytest.mark.slow
 def test_an_exported_run_of_classification_has_the_logits_of_its_network(voc_dir, tmp_path):
-    _trained("voc07_classification", f"--data_dir={voc_dir}", "--random_crops=1", workdir=tmp_path / "run")
+    _trained(
+        "voc07_classification",
+        f"--data_dir={voc_dir}",
+        "--random_crops=1",
+        workdir=tmp_path / "run",
+    )
     export_cli.export(tmp_path / "run", tmp_path / "out")
-    loaded, trained = tf.saved_model.load(str(tmp_path / "out" / "saved_model")), load_model(tmp_path / "run" / "classifier.keras")
-    encoded = [records.parse_image(one)["encoded"] for one in records.read_shard(voc_dir / "test-00000-of-00001.tfrecord")]
+    loaded, trained = (
+        tf.saved_model.load(str(tmp_path / "out" / "saved_model")),
+        load_model(tmp_path / "run" / "classifier.keras"),
+    )
+    encoded = [
+        records.parse_image(one)["encoded"]
+        for one in records.read_shard(voc_dir / "test-00000-of-00001.tfrecord")
+    ]
     images = tf.stack([image_ops.evaluation_crop(one, 32) for one in encoded])
     expected = trained(load_backbone(tmp_path / "run").normalize(images), training=False)["logits"]
     assert expected.shape == (10, 4) and np.ptp(expected, axis=0).min() > 0
-    np.testing.assert_allclose(loaded.serve_jpeg(tf.stack(encoded))["logits"], expected, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(
+        loaded.serve_jpeg(tf.stack(encoded))["logits"], expected, rtol=1e-3, atol=1e-4
+    )
     np.testing.assert_allclose(loaded.serve(images)["logits"], expected, rtol=1e-3, atol=1e-4)

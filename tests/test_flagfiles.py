@@ -1,4 +1,6 @@
-"""Every flagfile under experiments/ says what it is for and parses with the definitions of the commands it is for."""
+"""Every flagfile under experiments/ says what it is for and parses with the definitions of the
+commands it is for.
+"""
 
 import pathlib
 import re
@@ -30,10 +32,16 @@ def lines(path):
 
 
 def commands_of(path):
-    """The commands a flagfile stands for: those it lists, or the one its comment says it is given to."""
-    templates = [line.removeprefix("--command=") for line in lines(path) if line.startswith("--command=")]
+    """The commands a flagfile stands for: those it lists, or the one its comment says it is given
+    to.
+    """
+    templates = [
+        line.removeprefix("--command=") for line in lines(path) if line.startswith("--command=")
+    ]
     if templates:
-        return pipeline.plan(templates, workdir="runs/x", seed=0, seeds=[], images=None, settings=[])
+        return pipeline.plan(
+            templates, workdir="runs/x", seed=0, seeds=[], images=None, settings=[]
+        )
     modules = {module for module, file in _TYPED.findall(path.read_text()) if file == name(path)}
     return [Command(module, (f"--flagfile={path}",)) for module in modules]
 
@@ -42,7 +50,9 @@ def commands_of(path):
 def test_it_opens_with_what_it_is_and_its_command(path):
     head = path.read_text().split("\n--")[0]
     assert head.startswith("# ")
-    assert name(path) in {file for _, file in _TYPED.findall(head)}, "the opening comment gives no command with this file"
+    assert name(path) in {file for _, file in _TYPED.findall(head)}, (
+        "the opening comment gives no command with this file"
+    )
     assert "cost" in head.lower(), "the opening comment does not say what it costs"
 
 
@@ -52,9 +62,19 @@ def test_every_command_of_every_flagfile_parses():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", [path for path in FILES if any(line.startswith("--command=") for line in lines(path))], ids=name)
+@pytest.mark.parametrize(
+    "path",
+    [path for path in FILES if any(line.startswith("--command=") for line in lines(path))],
+    ids=name,
+)
 def test_pipelines_pass_a_dry_run(path, tmp_path):
     arguments = [f"--flagfile={name(path)}", f"--workdir={tmp_path}/w", "--dry_run"]
-    done = subprocess.run([sys.executable, "-m", "ccssl_tf.pipeline", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "ccssl_tf.pipeline", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert not (tmp_path / "w").exists()

@@ -1,4 +1,6 @@
-"""The rooms of the house import only what lies below them, and every module has a test file of its name."""
+"""The rooms of the house import only what lies below them, and every module has a test file of its
+name.
+"""
 
 import ast
 import pathlib
@@ -10,8 +12,20 @@ PACKAGES = ("ccssl_tf", "data_prep")
 COMMANDS = {"train", "extract", "cluster", "export", "report", "pipeline"}
 
 _FOUNDATION = {"runs", "stage_flags", "network_flags"}
-_BELOW_TASKS = _FOUNDATION | {"ops", "metrics", "data", "layers", "models", "clustering", "features", "pictures", "task", "distribution"}
-# Room or module of ccssl_tf -> what else of ccssl_tf it may import. The commands may import anything and nobody imports them.
+_BELOW_TASKS = _FOUNDATION | {
+    "ops",
+    "metrics",
+    "data",
+    "layers",
+    "models",
+    "clustering",
+    "features",
+    "pictures",
+    "task",
+    "distribution",
+}
+# Room or module of ccssl_tf -> what else of ccssl_tf it may import. The commands may import
+# anything and nobody imports them.
 ALLOWED = {
     "runs": set(),
     "stage_flags": {"runs"},
@@ -55,7 +69,9 @@ def dotted(path):
 
 
 def imports(path):
-    """Yields the dotted names `path` imports, at any depth; `from a import b` is a.b where that is a module."""
+    """Yields the dotted names `path` imports, at any depth; `from a import b` is a.b where that is
+    a module.
+    """
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -87,25 +103,43 @@ def test_import_directions(path):
         if own == "ccssl_tf":
             continue
         assert room(own) in ALLOWED, f"{own}: a new room; say in this test what it may import"
-        assert target in ALLOWED[room(own)], f"{own} imports {name}: {room(own)} may import only {sorted(ALLOWED[room(own)])}"
+        assert target in ALLOWED[room(own)], (
+            f"{own} imports {name}: {room(own)} may import only {sorted(ALLOWED[room(own)])}"
+        )
 
 
 @pytest.mark.parametrize(
-    "path", [path for path in modules() if room(dotted(path)) in WITHOUT_TENSORFLOW | {"pipeline", "report"}], ids=dotted
+    "path",
+    [
+        path
+        for path in modules()
+        if room(dotted(path)) in WITHOUT_TENSORFLOW | {"pipeline", "report"}
+    ],
+    ids=dotted,
 )
 def test_quick_commands_import_no_tensorflow_at_the_top(path):
-    top = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.Import | ast.ImportFrom)]
+    top = [
+        node
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    ]
     names = {alias.name for node in top if isinstance(node, ast.Import) for alias in node.names}
     names |= {node.module for node in top if isinstance(node, ast.ImportFrom)}
-    assert not {name for name in names if name.split(".")[0] in ("tensorflow", "keras", "matplotlib")}
+    assert not {
+        name for name in names if name.split(".")[0] in ("tensorflow", "keras", "matplotlib")
+    }
 
 
 def test_no_room_for_leftovers():
-    assert not [path for path in modules() if path.stem in ("utils", "util", "common", "misc", "helpers")]
+    assert not [
+        path for path in modules() if path.stem in ("utils", "util", "common", "misc", "helpers")
+    ]
 
 
 def has_test_file(path):
-    """`data/records.py` has `tests/data/test_records.py`; a name taken elsewhere, `tests/data/test_data_records.py`."""
+    """`data/records.py` has `tests/data/test_records.py`; a name taken elsewhere,
+    `tests/data/test_data_records.py`.
+    """
     package, *rooms = path.relative_to(ROOT).parent.parts
     directory = ROOT.joinpath("tests", *([] if package == "ccssl_tf" else [package]), *rooms)
     names = [f"test_{path.stem}.py", f"test_{'_'.join([*rooms, path.stem])}.py"]
@@ -113,6 +147,10 @@ def has_test_file(path):
 
 
 def test_every_module_has_a_test_file():
-    named = [path.relative_to(ROOT).as_posix() for path in modules() if path.stem != "__init__" and not has_test_file(path)]
+    named = [
+        path.relative_to(ROOT).as_posix()
+        for path in modules()
+        if path.stem != "__init__" and not has_test_file(path)
+    ]
     assert sorted(set(named) - set(TESTED_ELSEWHERE)) == []
     assert set(TESTED_ELSEWHERE) <= {path.relative_to(ROOT).as_posix() for path in modules()}

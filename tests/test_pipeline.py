@@ -1,4 +1,6 @@
-"""The pipeline runs its commands in order, skips what is done, keeps what is replaced, and stops where one fails."""
+"""The pipeline runs its commands in order, skips what is done, keeps what is replaced, and stops
+where one fails.
+"""
 
 import json
 import os
@@ -19,13 +21,18 @@ from ccssl_tf.runs.workdir import input_fingerprint
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TEMPLATES = [
     "data_prep.shapes --output_dir={workdir}/data",
-    "ccssl_tf.train --task=jigsaw_pp --image_size=64 --data_dir={workdir}/data --seed={seed} --workdir={workdir}/a",
-    "[labels] ccssl_tf.train --task=linear_probe --data_dir={workdir}/data --init_backbone={workdir}/a --workdir={workdir}/b",
+    "ccssl_tf.train --task=jigsaw_pp --image_size=64 --data_dir={workdir}/data --seed={seed} "
+    "--workdir={workdir}/a",
+    "[labels] ccssl_tf.train --task=linear_probe --data_dir={workdir}/data "
+    "--init_backbone={workdir}/a --workdir={workdir}/b",
 ]
 
 
 def make_plan(workdir, templates=TEMPLATES, **arguments):
-    return pipeline.plan(templates, **dict(dict(workdir=str(workdir), seed=0, seeds=[], images=None, settings=[]), **arguments))
+    return pipeline.plan(
+        templates,
+        **dict(dict(workdir=str(workdir), seed=0, seeds=[], images=None, settings=[]), **arguments),
+    )
 
 
 class FakeStages:
@@ -39,16 +46,26 @@ class FakeStages:
         name = command.directory.name
         self.ran.append(name)
         command.directory.mkdir(parents=True, exist_ok=True)
-        inputs = {flag: command.flag(flag) for flag in ("data_dir", "init_backbone") if command.flag(flag)}
+        inputs = {
+            flag: command.flag(flag) for flag in ("data_dir", "init_backbone") if command.flag(flag)
+        }
         record = dict(
-            command=command.line, inputs={flag: dict(path=path, fingerprint=input_fingerprint(path)) for flag, path in inputs.items()}
+            command=command.line,
+            inputs={
+                flag: dict(path=path, fingerprint=input_fingerprint(path))
+                for flag, path in inputs.items()
+            },
         )
         (command.directory / "run.json").write_text(json.dumps(record))
         if name in self.codes:
             return self.codes[name]
-        content = repr([command.line, [value["fingerprint"] for value in record["inputs"].values()]])
+        content = repr(
+            [command.line, [value["fingerprint"] for value in record["inputs"].values()]]
+        )
         file = "manifest.json" if name == "data" else "backbone.json"
-        (command.directory / file).write_text(json.dumps(dict(fingerprint=content, info=dict(class_names=self.class_names))))
+        (command.directory / file).write_text(
+            json.dumps(dict(fingerprint=content, info=dict(class_names=self.class_names)))
+        )
         (command.directory / "DONE").write_text(json.dumps(record))
         return 0
 
@@ -64,7 +81,10 @@ def test_all_run_once_and_are_then_skipped(tmp_path, stages, capsys):
     pipeline.run_all(commands)
     assert stages.ran == ["data", "a", "b"]
     printed = capsys.readouterr().out
-    assert f"[2/3] python -m ccssl_tf.train --task=jigsaw_pp --image_size=64 --data_dir={tmp_path}/data" in printed
+    assert (
+        "[2/3] python -m ccssl_tf.train --task=jigsaw_pp --image_size=64 "
+        f"--data_dir={tmp_path}/data" in printed
+    )
     assert printed.count("done already") == 3
 
 
@@ -80,12 +100,22 @@ def test_an_unfinished_stage_is_continued_in_place(tmp_path, stages):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "data"]
 
 
-def test_another_command_line_keeps_the_old_stage_aside_and_redoes_what_depends_on_it(tmp_path, stages, capsys):
+def test_another_command_line_keeps_the_old_stage_aside_and_redoes_what_depends_on_it(
+    tmp_path, stages, capsys
+):
     pipeline.run_all(make_plan(tmp_path))
     for seed in (1, 2):
         pipeline.run_all(make_plan(tmp_path, seed=seed))
     assert stages.ran == ["data", "a", "b", "a", "b", "a", "b"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "a.old-1", "a.old-2", "b", "b.old-1", "b.old-2", "data"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "a",
+        "a.old-1",
+        "a.old-2",
+        "b",
+        "b.old-1",
+        "b.old-2",
+        "data",
+    ]
     assert "--seed=0" in json.loads((tmp_path / "a.old-1" / "run.json").read_text())["command"]
     assert f"kept as {tmp_path}/a.old-1" in capsys.readouterr().out
 
@@ -111,22 +141,37 @@ def test_flags_of_place_and_speed_continue_a_stage(tmp_path, stages):
 
 def test_changed_images_redo_everything_after(tmp_path, stages):
     pipeline.run_all(make_plan(tmp_path))
-    (tmp_path / "data" / "manifest.json").write_text(json.dumps(dict(fingerprint="other", info=dict(class_names=None))))
+    (tmp_path / "data" / "manifest.json").write_text(
+        json.dumps(dict(fingerprint="other", info=dict(class_names=None)))
+    )
     pipeline.run_all(make_plan(tmp_path))
-    assert stages.ran == ["data", "a", "b", "a"], "the probe is left out: these images have no labels"
+    assert stages.ran == ["data", "a", "b", "a"], (
+        "the probe is left out: these images have no labels"
+    )
 
 
 def test_commands_that_need_labels_are_left_out_without_them(tmp_path, stages, capsys):
     stages.class_names = None
     pipeline.run_all(make_plan(tmp_path))
     assert stages.ran == ["data", "a"]
-    assert "left out, the images have no labels: python -m ccssl_tf.train --task=linear_probe" in capsys.readouterr().out
+    assert (
+        "left out, the images have no labels: python -m ccssl_tf.train --task=linear_probe"
+        in capsys.readouterr().out
+    )
 
 
 @pytest.mark.parametrize(
-    "code, kind, exit_code", [(2, CcsslError, 2), (1, CcsslError, 1), (-signal.SIGKILL, ResourceError, 4), (-11, CcsslError, 139)]
+    "code, kind, exit_code",
+    [
+        (2, CcsslError, 2),
+        (1, CcsslError, 1),
+        (-signal.SIGKILL, ResourceError, 4),
+        (-11, CcsslError, 139),
+    ],
 )
-def test_a_failure_names_the_command_and_passes_its_code_on(tmp_path, stages, code, kind, exit_code):
+def test_a_failure_names_the_command_and_passes_its_code_on(
+    tmp_path, stages, code, kind, exit_code
+):
     stages.codes["a"] = code
     with pytest.raises(kind, match="python -m ccssl_tf.train --task=jigsaw_pp") as error:
         pipeline.run_all(make_plan(tmp_path))
@@ -155,7 +200,9 @@ def test_a_sweep_runs_shared_stages_once_also_for_each_of_several_seeds(tmp_path
     ]
     pipeline.run_all(make_plan(tmp_path, sweep="image_size=64,32"))
     pipeline.run_all(make_plan(tmp_path, sweep="image_size=64,32,16"))
-    assert stages.ran == ["data", "a", "b", "a", "b", "a", "b"], "a longer list adds to what is there"
+    assert stages.ran == ["data", "a", "b", "a", "b", "a", "b"], (
+        "a longer list adds to what is there"
+    )
 
 
 def test_plans_that_cannot_be_right_are_refused():
@@ -190,17 +237,24 @@ def run_pipeline(*arguments, **options):
 def test_the_real_thing_draws_pictures_skips_them_and_names_a_failure(tmp_path):
     arguments = (
         f"--workdir={tmp_path}/w",
-        "--command=data_prep.shapes --output_dir={workdir}/data --num_train=12 --num_val=4 --num_workers=1 --seed={seed}",
+        "--command=data_prep.shapes --output_dir={workdir}/data --num_train=12 --num_val=4 "
+        "--num_workers=1 --seed={seed}",
         "--command=ccssl_tf.report --runs={workdir}/data --output_dir={workdir}/report",
         "--command=ccssl_tf.report --runs={workdir}/nothing --output_dir={workdir}/never",
     )
     first = run_pipeline(*arguments)
     assert first.returncode == 2
-    assert "--runs=" in first.stderr and f"python -m ccssl_tf.report --runs={tmp_path}/w/nothing" in first.stderr.splitlines()[-1]
+    assert (
+        "--runs=" in first.stderr
+        and f"python -m ccssl_tf.report --runs={tmp_path}/w/nothing"
+        in first.stderr.splitlines()[-1]
+    )
     assert (tmp_path / "w/report/index.html").is_file()
     second = run_pipeline(*arguments[:-1])
     assert second.returncode == 0, second.stderr
-    assert "[1/2] done already" in second.stdout and second.stdout.rstrip().endswith("report/index.html")
+    assert "[1/2] done already" in second.stdout and second.stdout.rstrip().endswith(
+        "report/index.html"
+    )
     before = sorted(path.name for path in (tmp_path / "w").iterdir())
     dry = run_pipeline(*arguments[:-1], "--set=num_train=13", "--dry_run")
     assert dry.returncode == 0 and "would run, the old one kept aside" in dry.stdout
@@ -208,15 +262,24 @@ def test_the_real_thing_draws_pictures_skips_them_and_names_a_failure(tmp_path):
 
 
 def test_dry_run_refuses_a_misspelt_flag(tmp_path):
-    found = run_pipeline("--dry_run", f"--workdir={tmp_path}/w", "--command=data_prep.shapes --output_dir={workdir} --num_trian=3")
+    found = run_pipeline(
+        "--dry_run",
+        f"--workdir={tmp_path}/w",
+        "--command=data_prep.shapes --output_dir={workdir} --num_trian=3",
+    )
     assert found.returncode == 2 and "num_trian" in found.stderr and found.stderr.count("\n") == 1
     assert not (tmp_path / "w").exists()
 
 
 def test_a_file_is_no_workdir(tmp_path):
     (tmp_path / "w").write_text("text")
-    found = run_pipeline(f"--workdir={tmp_path}/w", "--command=data_prep.shapes --output_dir={workdir}/data")
-    assert found.returncode == 2 and found.stderr == f"error: --workdir={tmp_path}/w: is a file; name a directory\n"
+    found = run_pipeline(
+        f"--workdir={tmp_path}/w", "--command=data_prep.shapes --output_dir={workdir}/data"
+    )
+    assert (
+        found.returncode == 2
+        and found.stderr == f"error: --workdir={tmp_path}/w: is a file; name a directory\n"
+    )
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -227,7 +290,8 @@ def test_signals_reach_the_child_and_end_with_75(tmp_path, number):
             "-m",
             "ccssl_tf.pipeline",
             f"--workdir={tmp_path}/w",
-            "--command=data_prep.shapes --output_dir={workdir}/data --num_train=200000 --num_val=0 --num_workers=1",
+            "--command=data_prep.shapes --output_dir={workdir}/data --num_train=200000 --num_val=0 "
+            "--num_workers=1",
         ],
         cwd=ROOT,
         stdout=subprocess.PIPE,
@@ -254,7 +318,8 @@ def test_a_killed_pipeline_takes_its_child_along(tmp_path):
             "-m",
             "ccssl_tf.pipeline",
             f"--workdir={tmp_path}/w",
-            "--command=data_prep.shapes --output_dir={workdir}/data --num_train=200000 --num_val=0 --num_workers=1",
+            "--command=data_prep.shapes --output_dir={workdir}/data --num_train=200000 --num_val=0 "
+            "--num_workers=1",
         ],
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
@@ -269,7 +334,10 @@ def test_a_killed_pipeline_takes_its_child_along(tmp_path):
 
 
 def test_help_does_not_import_tensorflow():
-    code = "import sys; from ccssl_tf import pipeline, report; sys.exit('tensorflow' in sys.modules or 'matplotlib' in sys.modules)"
+    code = (
+        "import sys; from ccssl_tf import pipeline, report; sys.exit('tensorflow' in "
+        "sys.modules or 'matplotlib' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 

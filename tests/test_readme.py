@@ -31,7 +31,14 @@ def test_commands_flagfiles_and_links_exist():
 def test_the_added_task_is_short_and_learns(image_dir, tmp_path):
     code = re.search(r"```python\n(class Negative.*?)```", README, re.DOTALL).group(1)
     assert len([line for line in code.splitlines() if line.strip()]) <= 30
-    names = dict(tf=tf, Task=Task, stage_flags=stage_flags, network_flags=network_flags, image_ops=image_ops, pipeline=pipeline)
+    names = dict(
+        tf=tf,
+        Task=Task,
+        stage_flags=stage_flags,
+        network_flags=network_flags,
+        image_ops=image_ops,
+        pipeline=pipeline,
+    )
     names |= dict(build_classifier=build_classifier, per_example_random=per_example_random)
     exec(compile(code, "README.md", "exec"), names)
     task = names["Negative"](data_dir=image_dir, image_size=32)
@@ -40,7 +47,9 @@ def test_the_added_task_is_short_and_learns(image_dir, tmp_path):
         return AlexNet(stem="small", normalization="batch_norm", width_multiplier=0.1, fc_units=())
 
     options = dict(workdir=tmp_path, train_steps=12, batch_size=24, log_steps=3)
-    _, metrics, _ = training.train(task, backbone, lambda: optimizers.make_optimizer("adam", 3e-3), **options)
+    _, metrics, _ = training.train(
+        task, backbone, lambda: optimizers.make_optimizer("adam", 3e-3), **options
+    )
     losses = [record["loss"] for record in metrics["history"]["train"]]
     assert losses[-1] < losses[0]
     assert np.isfinite(metrics["evaluation"]["accuracy"])

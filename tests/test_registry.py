@@ -28,15 +28,27 @@ def small_flags(image_dir, tmp_path_factory):
     for split, size in dict(train=48, val=16).items():
         fingerprint = Manifest.read(image_dir, "images").fingerprint(split)
         labels = np.arange(size, dtype=np.int32) % 4
-        splits[split] = PseudoLabels(fingerprint, np.arange(size), labels, np.zeros(size, np.float32))
+        splits[split] = PseudoLabels(
+            fingerprint, np.arange(size), labels, np.zeros(size, np.float32)
+        )
     write_pseudo_labels(directory, splits, num_clusters=4)
-    settings = dict(data_dir=str(image_dir), image_size=32, width_multiplier=0.05, pseudo_labels=str(directory))
-    settings |= dict(num_permutations=6, permutations_per_image=2, tile_fc6_units=8, puzzle_fc7_units=8, probe_grids=["2"] * 5)
+    settings = dict(
+        data_dir=str(image_dir), image_size=32, width_multiplier=0.05, pseudo_labels=str(directory)
+    )
+    settings |= dict(
+        num_permutations=6,
+        permutations_per_image=2,
+        tile_fc6_units=8,
+        puzzle_fc7_units=8,
+        probe_grids=["2"] * 5,
+    )
     settings |= dict(patch_fc6_units=8, pair_fc_units=8)
     settings |= dict(counting_fc_units=8, counting_units=8)
     settings |= dict(pixel_head_units=8)
     # A teacher that knows the pseudo-labels, wider than the students.
-    teacher = build_classifier(AlexNet(stem="small", normalization="batch_norm", width_multiplier=0.1, fc_units=()), 4, 32)
+    teacher = build_classifier(
+        AlexNet(stem="small", normalization="batch_norm", width_multiplier=0.1, fc_units=()), 4, 32
+    )
     settings["teacher_backbone"] = str(tmp_path_factory.mktemp("teacher"))
     backbone_file.save_backbone(teacher.backbone, settings["teacher_backbone"])
     backbone_file.save_model(teacher, f"{settings['teacher_backbone']}/classifier.keras")
@@ -62,8 +74,13 @@ def own_flags(voc_dir, mask_dir, objects_dir):
 
 
 def mostly_slow(often):
-    """Returns the names of all tasks; those besides `often`, of each kind one, are slow: all of them take minutes."""
-    return [pytest.param(name, marks=[] if name in often else pytest.mark.slow) for name in registry.TASKS]
+    """Returns the names of all tasks; those besides `often`, of each kind one, are slow: all of
+    them take minutes.
+    """
+    return [
+        pytest.param(name, marks=[] if name in often else pytest.mark.slow)
+        for name in registry.TASKS
+    ]
 
 
 @pytest.mark.parametrize(
@@ -74,7 +91,9 @@ def mostly_slow(often):
             pytest.param(backbone, *param.values, marks=param.marks)
             for backbone in registry.BACKBONES
             if backbone != "alexnet"
-            for param in mostly_slow(("jigsaw_pp", "cluster_classification", "linear_probe", "fast_rcnn", "fcn"))
+            for param in mostly_slow(
+                ("jigsaw_pp", "cluster_classification", "linear_probe", "fast_rcnn", "fcn")
+            )
         ),
     ],
 )
@@ -84,14 +103,20 @@ def test_two_steps_and_the_contract(name, backbone, small_flags, own_flags, tmp_
         assert isinstance(task, Task)
 
         def build():
-            return registry.BACKBONES[backbone].from_flags(image_size=32, with_fc=task.with_fc, colors=task.colors)
+            return registry.BACKBONES[backbone].from_flags(
+                image_size=32, with_fc=task.with_fc, colors=task.colors
+            )
 
         options = dict(workdir=tmp_path, train_steps=2, batch_size=16, log_steps=1)
-        model, metrics, _ = training.train(task, build, lambda: optimizers.make_optimizer("sgd", 1e-3), **options)
+        model, metrics, _ = training.train(
+            task, build, lambda: optimizers.make_optimizer("sgd", 1e-3), **options
+        )
         assert metrics["step"] == 2 and len(metrics["history"]["train"]) == 2
         assert all(np.isfinite(value) for value in metrics["evaluation"].values())
         assert "chance" in metrics["facts"] and "definition" in metrics["facts"]
-        first, again, later = (next(iter(task.dataset(task.train_split, 16, True, (0, epoch)))) for epoch in (0, 0, 1))
+        first, again, later = (
+            next(iter(task.dataset(task.train_split, 16, True, (0, epoch)))) for epoch in (0, 0, 1)
+        )
         assert first["seed"].shape == (16, 2) if "seed" in first else not task.trains_backbone
         for key in first:
             np.testing.assert_array_equal(first[key], again[key], err_msg=key)
@@ -103,9 +128,20 @@ def test_two_steps_and_the_contract(name, backbone, small_flags, own_flags, tmp_
 
 @pytest.mark.parametrize("cache", [False, True])
 @pytest.mark.parametrize(
-    "name", mostly_slow(("jigsaw_pp", "cluster_classification", "attention_transfer", "linear_probe", "context_encoder"))
+    "name",
+    mostly_slow(
+        (
+            "jigsaw_pp",
+            "cluster_classification",
+            "attention_transfer",
+            "linear_probe",
+            "context_encoder",
+        )
+    ),
 )
-def test_a_resumed_run_has_the_variables_and_metrics_of_a_straight_one(name, cache, small_flags, own_flags, tmp_path):
+def test_a_resumed_run_has_the_variables_and_metrics_of_a_straight_one(
+    name, cache, small_flags, own_flags, tmp_path
+):
     if cache and name != "linear_probe":
         pytest.skip("only the linear probe caches features")
 
@@ -115,9 +151,13 @@ def test_a_resumed_run_has_the_variables_and_metrics_of_a_straight_one(name, cac
         options = dict(train_steps=steps, batch_size=16, log_steps=2)
 
         def build():
-            return registry.BACKBONES["alexnet"].from_flags(image_size=32, with_fc=task.with_fc, colors=task.colors)
+            return registry.BACKBONES["alexnet"].from_flags(
+                image_size=32, with_fc=task.with_fc, colors=task.colors
+            )
 
-        return training.train(task, build, lambda: optimizers.make_optimizer("adam", 1e-3), workdir=workdir, **options)
+        return training.train(
+            task, build, lambda: optimizers.make_optimizer("adam", 1e-3), workdir=workdir, **options
+        )
 
     with flagsaver.flagsaver(**small_flags | own_flags.get(name, {}), cache_features=cache):
         straight, straight_metrics, _ = run(tmp_path / "straight", 5)
@@ -129,7 +169,9 @@ def test_a_resumed_run_has_the_variables_and_metrics_of_a_straight_one(name, cac
 
 
 def test_unknown_names_are_refused_with_the_choices():
-    with pytest.raises(InputError, match="--task=jigsaww: unknown; there are .*jigsaw_pp, .*linear_probe"):
+    with pytest.raises(
+        InputError, match="--task=jigsaww: unknown; there are .*jigsaw_pp, .*linear_probe"
+    ):
         registry.lookup(registry.TASKS, "jigsaww", "task")
 
 
@@ -137,10 +179,15 @@ def test_unknown_names_are_refused_with_the_choices():
     "name",
     [
         *("cluster_classification", "linear_probe"),
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("rotation", "nonlinear_probe", "colorization")),
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("rotation", "nonlinear_probe", "colorization")
+        ),
     ],
 )
-def test_networks_of_keras_applications_are_trained_like_ours(name, small_flags, own_flags, tmp_path):
+def test_networks_of_keras_applications_are_trained_like_ours(
+    name, small_flags, own_flags, tmp_path
+):
     def run(workdir, steps):
         keras.utils.set_random_seed(0)
         task = registry.TASKS[name].from_flags()
@@ -150,7 +197,9 @@ def test_networks_of_keras_applications_are_trained_like_ours(name, small_flags,
             return kind.from_flags(**which, image_size=32, with_fc=task.with_fc, colors=task.colors)
 
         options = dict(train_steps=steps, batch_size=16, log_steps=1)
-        return training.train(task, build, lambda: optimizers.make_optimizer("sgd", 1e-3), workdir=workdir, **options)
+        return training.train(
+            task, build, lambda: optimizers.make_optimizer("sgd", 1e-3), workdir=workdir, **options
+        )
 
     with flagsaver.flagsaver(**small_flags | own_flags.get(name, {})):
         straight, metrics, _ = run(tmp_path / "straight", 2)
@@ -170,7 +219,11 @@ def test_a_run_on_a_network_of_keras_applications_is_started_from(tmp_path):
         started = registry.build_backbone(with_fc=True)
         assert flags.FLAGS.backbone == "MobileNetV2" and flags.FLAGS.width_multiplier == 0.1
     assert started.endpoint_names == [*backbone.endpoint_names, "avg_pool"]
-    assert started.weights_from["fingerprint"] == backbone_fingerprint(backbone) == backbone_fingerprint(started)
+    assert (
+        started.weights_from["fingerprint"]
+        == backbone_fingerprint(backbone)
+        == backbone_fingerprint(started)
+    )
 
 
 @pytest.fixture
@@ -190,17 +243,30 @@ _ON_OTHERS = ("rotation", "nonlinear_probe", "voc07_classification", "fcn", "fas
 
 
 @pytest.mark.parametrize(
-    "name", ["cluster_classification", "linear_probe", *(pytest.param(name, marks=pytest.mark.slow) for name in _ON_OTHERS)]
+    "name",
+    [
+        "cluster_classification",
+        "linear_probe",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in _ON_OTHERS),
+    ],
 )
-def test_keras_models_of_others_are_trained_like_ours(name, foreign, small_flags, own_flags, tmp_path):
-    own = own_flags.get(name, {}) | (dict(frozen_until="conv1") if name == "nonlinear_probe" else {})
+def test_keras_models_of_others_are_trained_like_ours(
+    name, foreign, small_flags, own_flags, tmp_path
+):
+    own = own_flags.get(name, {}) | (
+        dict(frozen_until="conv1") if name == "nonlinear_probe" else {}
+    )
 
     def run(workdir, steps):
         keras.utils.set_random_seed(0)
         task = registry.TASKS[name].from_flags()
-        build = functools.partial(registry.build_backbone, with_fc=task.with_fc, colors=task.colors, keep_fc=task.keep_fc)
+        build = functools.partial(
+            registry.build_backbone, with_fc=task.with_fc, colors=task.colors, keep_fc=task.keep_fc
+        )
         options = dict(train_steps=steps, batch_size=16, log_steps=1)
-        return training.train(task, build, lambda: optimizers.make_optimizer("sgd", 1e-3), workdir=workdir, **options)
+        return training.train(
+            task, build, lambda: optimizers.make_optimizer("sgd", 1e-3), workdir=workdir, **options
+        )
 
     flag_values = small_flags | dict(probe_grids=["2"], width_multiplier=1.0) | own
     with flagsaver.flagsaver(**flag_values, init_backbone=foreign, input_range=["0", "1"]):
@@ -215,20 +281,40 @@ def test_keras_models_of_others_are_trained_like_ours(name, foreign, small_flags
             assert metrics["evaluation"] == resumed_metrics["evaluation"]
             save_backbone(straight.backbone, tmp_path / "straight")
     if name == "cluster_classification":
-        with flagsaver.flagsaver(init_backbone=str(tmp_path / "straight"), image_size=32, backbone="keras"):
-            assert backbone_fingerprint(registry.build_backbone()) == backbone_fingerprint(straight.backbone)
+        with flagsaver.flagsaver(
+            init_backbone=str(tmp_path / "straight"), image_size=32, backbone="keras"
+        ):
+            assert backbone_fingerprint(registry.build_backbone()) == backbone_fingerprint(
+                straight.backbone
+            )
 
 
 def test_what_keras_models_of_others_cannot_be_asked(foreign):
     def refused(message, **values):
-        with flagsaver.flagsaver(**dict(image_size=32, **values)), pytest.raises(InputError, match=message) as error:
+        with (
+            flagsaver.flagsaver(**dict(image_size=32, **values)),
+            pytest.raises(InputError, match=message) as error,
+        ):
             registry.build_backbone()
         assert "\n" not in str(error.value)
 
-    refused("net.keras: holds a Functional that is none of this project's; say what", init_backbone=foreign)
+    refused(
+        "net.keras: holds a Functional that is none of this project's; say what",
+        init_backbone=foreign,
+    )
     given = dict(input_range=["0", "1"])
-    refused("--width_multiplier=0.5: net brings its own", init_backbone=foreign, width_multiplier=0.5, **given)
-    refused("--normalization=lrn: net brings its own", init_backbone=foreign, normalization="lrn", **given)
+    refused(
+        "--width_multiplier=0.5: net brings its own",
+        init_backbone=foreign,
+        width_multiplier=0.5,
+        **given,
+    )
+    refused(
+        "--normalization=lrn: net brings its own",
+        init_backbone=foreign,
+        normalization="lrn",
+        **given,
+    )
     refused("--backbone=keras: is what --init_backbone=FILE.keras holds", backbone="keras")
     # A sweep over networks gives all of them the same flags.
     with flagsaver.flagsaver(image_size=32, init_backbone="random", width_multiplier=0.1, **given):
@@ -239,7 +325,9 @@ def test_backbones_are_looked_up_here_and_in_keras_applications():
     assert registry.backbone_kind("vgg16") == (registry.BACKBONES["vgg16"], {})
     assert registry.backbone_kind("VGG16") == (Application, dict(network="VGG16"))
     with pytest.raises(
-        InputError, match="--backbone=resnet50: unknown; there are alexnet, vgg16 and those of keras.applications, .*ResNet50"
+        InputError,
+        match="--backbone=resnet50: unknown; there are alexnet, vgg16 and those of "
+        "keras.applications, .*ResNet50",
     ):
         registry.backbone_kind("resnet50")
 

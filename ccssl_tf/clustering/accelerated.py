@@ -1,10 +1,13 @@
-"""Lloyd's passes that compute only the distances that can matter (exact: Elkan 2003; Ding and others 2015, "Yinyang").
+"""Lloyd's passes that compute only the distances that can matter (exact: Elkan 2003; Ding and
+others 2015, "Yinyang").
 
-Rows are taken in the order of their clusters, similar clusters side by side, in blocks of 256. `GapBounds` says which centroids any of a
-few rows might go to; of these, `screening` in few dimensions leaves the few that a row of the block might go to now, and one matrix product
-gives those distances. What it leaves open within its rounding is decided in float64, so the labels are those of exact arithmetic (ties: the
-lower number), whatever was skipped: they depend on rows and centroids alone, and a resumed fit needs no bounds. The sums change by the rows
-that moved. Blocks are worked on in as many threads as there are cores; they share nothing that they write.
+Rows are taken in the order of their clusters, similar clusters side by side, in blocks of 256.
+`GapBounds` says which centroids any of a few rows might go to; of these, `screening` in few
+dimensions leaves the few that a row of the block might go to now, and one matrix product gives
+those distances. What it leaves open within its rounding is decided in float64, so the labels are
+those of exact arithmetic (ties: the lower number), whatever was skipped: they depend on rows and
+centroids alone, and a resumed fit needs no bounds. The sums change by the rows that moved. Blocks
+are worked on in as many threads as there are cores; they share nothing that they write.
 """
 
 import functools
@@ -19,11 +22,13 @@ from ccssl_tf.clustering.gap_bounds import GapBounds, granule_rows
 from ccssl_tf.runs import machine
 
 _BLOCK_ROWS = 256
-# Where the bounds leave this share of the pairs open, the rows are sorted anew and all pairs are screened.
+# Where the bounds leave this share of the pairs open, the rows are sorted anew and all pairs are
+# screened.
 _SORTED_SHARE = 0.3
 # Screening that leaves more than this share of the distances to compute is given up.
 _SCREENED_SHARE = 0.5
-# Of the memory: what rows in few dimensions may take, else they are made whenever they are needed, and what bounds may.
+# Of the memory: what rows in few dimensions may take, else they are made whenever they are needed,
+# and what bounds may.
 _REDUCED_SHARE = 4
 _BOUNDS_SHARE = 8
 
@@ -31,7 +36,8 @@ _BOUNDS_SHARE = 8
 class AcceleratedAssignment:
     """See the module; the contract is that of `assignment`.
 
-    Memory beside the rows: 20 bytes a row, at most three eighths of the reader's, the sums, and a copy of the centroids for each core.
+    Memory beside the rows: 20 bytes a row, at most three eighths of the reader's, the sums, and a
+    copy of the centroids for each core.
     """
 
     def __init__(self, reader, labels, sums):
@@ -43,22 +49,36 @@ class AcceleratedAssignment:
           sums: [K, D] float64 of these labels.
         """
         count, dim = reader.source.num_examples, reader.source.dim
-        self._reader, self._labels, self._sums, self._num_clusters = reader, labels.copy(), sums.copy(), len(sums)
+        self._reader, self._labels, self._sums, self._num_clusters = (
+            reader,
+            labels.copy(),
+            sums.copy(),
+            len(sums),
+        )
         self._squares = np.full(count, np.inf, np.float32)
         # An upper bound of the distance to the own centroid; the gaps are relative to it.
         self._reach = np.full(count, np.inf, np.float32)
         self._row_norms = np.full(count, np.nan, np.float32)
         self._rounding = distances.rounding(dim)
-        self._threads = BlockThreads(dim, reader.check_stop, rows=_BLOCK_ROWS, centroids=max(len(sums), _BLOCK_ROWS))
+        self._threads = BlockThreads(
+            dim, reader.check_stop, rows=_BLOCK_ROWS, centroids=max(len(sums), _BLOCK_ROWS)
+        )
         self._centroids = CentroidFacts(len(sums), dim, self._threads)
         directions = screening.num_directions(dim)
         self._screens = bool(directions)
-        self._keep_reduced = reader.source.in_memory or 4 * count * (directions + 3) <= reader.memory_bytes // _REDUCED_SHARE
-        self._granule = granule_rows(count, len(sums), _BLOCK_ROWS, reader.memory_bytes // _BOUNDS_SHARE)
+        self._keep_reduced = (
+            reader.source.in_memory
+            or 4 * count * (directions + 3) <= reader.memory_bytes // _REDUCED_SHARE
+        )
+        self._granule = granule_rows(
+            count, len(sums), _BLOCK_ROWS, reader.memory_bytes // _BOUNDS_SHARE
+        )
         self._rows = windows.Windows(reader.source, reader.memory_bytes, reader.check_stop)
         self._windows = {}
 
-    def step(self, centroids: np.ndarray, begun=None, on_rows=lambda done, labels, squares, sums: None) -> Assignment:
+    def step(
+        self, centroids: np.ndarray, begun=None, on_rows=lambda done, labels, squares, sums: None
+    ) -> Assignment:
         """Args: centroids: [K, D] float32; begun: `Begun`; on_rows: see `assignment`."""
         begun = begun or Begun.nothing()
         self._computed, self._changed = 0, np.zeros(len(centroids), bool)
@@ -97,23 +117,39 @@ class AcceleratedAssignment:
             self._sort(window)
             window.bounds = GapBounds(window.size, self._num_clusters, self._granule or _BLOCK_ROWS)
             blocks, pairs = self._open_blocks(window)
-        left_open = sum(self._threads.run(functools.partial(self._assign_block, window, rows), blocks))
+        left_open = sum(
+            self._threads.run(functools.partial(self._assign_block, window, rows), blocks)
+        )
         self._computed += left_open
         if self._screens:
             self._computed += pairs * self._centroids.reduction.dim // rows.shape[1]
-            # Rows without common directions, which no projection tells apart, are not screened again.
-            self._screens = left_open <= _SCREENED_SHARE * window.size * len(self._centroids.columns)
+            # Rows without common directions, which no projection tells apart, are not screened
+            # again.
+            self._screens = left_open <= _SCREENED_SHARE * window.size * len(
+                self._centroids.columns
+            )
         shares = machine.num_cores()
-        moved = functools.partial(distances.move_rows, self._sums, rows, before, self._labels[own], shares)
-        self._changed[np.concatenate(self._threads.run(moved, [(share,) for share in range(shares)], can_stop=False))] = True
+        moved = functools.partial(
+            distances.move_rows, self._sums, rows, before, self._labels[own], shares
+        )
+        self._changed[
+            np.concatenate(
+                self._threads.run(moved, [(share,) for share in range(shares)], can_stop=False)
+            )
+        ] = True
 
     def _meet_rows(self, window, rows):
-        """Computes what is kept of rows seen for the first time; those without a label get that of the centroid that looks nearest."""
+        """Computes what is kept of rows seen for the first time; those without a label get that of
+        the centroid that looks nearest.
+        """
         window.bounds = GapBounds(window.size, self._num_clusters, self._granule or _BLOCK_ROWS)
         if self._screens and self._centroids.reduction is None:
             self._find_reduction(rows)
         if self._screens and self._keep_reduced:
-            window.reduced = np.empty([window.size, self._centroids.reduction.dim], np.float32), np.empty(window.size, np.float32)
+            window.reduced = (
+                np.empty([window.size, self._centroids.reduction.dim], np.float32),
+                np.empty(window.size, np.float32),
+            )
 
         def meet(local):
             ids = window.start + local
@@ -124,7 +160,9 @@ class AcceleratedAssignment:
                     window.reduced[0][local], window.reduced[1][local] = reduced, slack
                 if self._labels[ids[0]] < 0:
                     columns = self._centroids.columns
-                    self._labels[ids] = columns[(reduced @ self._centroids.reduced[columns].T).argmin(axis=1)]
+                    self._labels[ids] = columns[
+                        (reduced @ self._centroids.reduced[columns].T).argmin(axis=1)
+                    ]
             self._row_norms[ids] = distances.square_norms(taken)
             if self._labels[ids[0]] >= 0:
                 self._measure(window, rows, local)
@@ -134,7 +172,10 @@ class AcceleratedAssignment:
 
     def _find_reduction(self, rows):
         directions = screening.num_directions(rows.shape[1])
-        sample = rows[screening.Reduction.sample(len(rows), directions)].astype(np.float32) - self._centroids.shift
+        sample = (
+            rows[screening.Reduction.sample(len(rows), directions)].astype(np.float32)
+            - self._centroids.shift
+        )
         # Rows that are not finite are named when their norms are known.
         self._screens = bool(np.isfinite(np.einsum("ij,ij->", sample, sample)))
         if self._screens:
@@ -146,13 +187,22 @@ class AcceleratedAssignment:
         local = window.order[self._centroids.drift[self._labels[ids]] > 0]
         if len(local):
             before = self._reach[ids]
-            self._threads.run(functools.partial(self._measure, window, rows), parts(local, _BLOCK_ROWS))
+            self._threads.run(
+                functools.partial(self._measure, window, rows), parts(local, _BLOCK_ROWS)
+            )
             window.bounds.grow(self._reach[ids].astype(np.float64) - before)
 
     def _measure(self, window, rows, local):
         """Computes squares and reach of rows from their labels."""
         own, ids = slice(window.start, window.start + window.size), window.start + local
-        measure(rows, self._centroids.values, self._labels[own], self._squares[own], self._threads, local)
+        measure(
+            rows,
+            self._centroids.values,
+            self._labels[own],
+            self._squares[own],
+            self._threads,
+            local,
+        )
         self._reach[ids] = np.sqrt(distances.at_most(self._squares[ids], self._rounding))
 
     def _take_shifted(self, rows, local):
@@ -161,12 +211,17 @@ class AcceleratedAssignment:
         return taken
 
     def _open_blocks(self, window):
-        """Returns the blocks that have something to compute (granules, centroids), and how many pairs of a row and a centroid that is."""
+        """Returns the blocks that have something to compute (granules, centroids), and how many
+        pairs of a row and a centroid that is.
+        """
         blocks, pairs, size = [], 0, window.bounds.size
         per_block, count = _BLOCK_ROWS // size, -(-window.size // size)
         for first in range(0, count, per_block):
             last = min(first + per_block, count)
-            is_open = window.bounds.open_pairs(first, last, self._centroids.moved) & self._centroids.is_column
+            is_open = (
+                window.bounds.open_pairs(first, last, self._centroids.moved)
+                & self._centroids.is_column
+            )
             columns = np.flatnonzero(is_open.any(axis=0))
             if len(columns):
                 granules = first + np.flatnonzero(is_open.any(axis=1))
@@ -180,7 +235,8 @@ class AcceleratedAssignment:
         window.order = window.order[np.argsort(self._centroids.ranks[labels], kind="stable")]
 
     def _assign_block(self, window, rows, granules, columns):
-        """Assigns the rows of the granules, given that only `columns` and the own centroid can be the nearest; renews their bounds.
+        """Assigns the rows of the granules, given that only `columns` and the own centroid can be
+        the nearest; renews their bounds.
 
         Returns:
           How many distances were computed.
@@ -213,41 +269,64 @@ class AcceleratedAssignment:
         return len(some) * len(those)
 
     def _screen(self, window, rows, local, columns):
-        """Returns at most the distances of rows to `columns`, infinite to the own centroid, [n, c] float32, and their slack, [n]."""
+        """Returns at most the distances of rows to `columns`, infinite to the own centroid, [n, c]
+        float32, and their slack, [n].
+        """
         if window.reduced:
             reduced, slack = window.reduced[0][local], window.reduced[1][local]
         else:
             reduced, slack = self._centroids.reduction.rows(self._take_shifted(rows, local))
         every = len(columns) == self._num_clusters
-        lower = screening.lower_bounds(reduced, self._centroids.reduced if every else self._centroids.reduced[columns])
+        lower = screening.lower_bounds(
+            reduced, self._centroids.reduced if every else self._centroids.reduced[columns]
+        )
         self._put_own(lower, window.start + local, columns)
         return lower, slack + self._centroids.slack[columns].max()
 
     def _assign(self, window, rows, local, columns):
-        """Assigns the rows at `local`, given that only `columns` and the own centroid can be the nearest.
+        """Assigns the rows at `local`, given that only `columns` and the own centroid can be the
+        nearest.
 
         Returns:
-          [n, c] float32: at most the squared distances; infinite to the own centroid, and to the one that was.
+          [n, c] float32: at most the squared distances; infinite to the own centroid, and to the
+          one that was.
         """
         ids = window.start + local
         norms, labels, squares = self._row_norms[ids], self._labels[ids], self._squares[ids]
         every = len(columns) == self._num_clusters
-        shifted = self._centroids.shifted if every else self._threads.memory.centroids.take(self._centroids.shifted, columns)
+        shifted = (
+            self._centroids.shifted
+            if every
+            else self._threads.memory.centroids.take(self._centroids.shifted, columns)
+        )
         lower = self._take_shifted(rows, local) @ shifted.T
         lower += (norms * np.float32(1 - 2 * self._rounding))[:, None]
         lower += self._centroids.norms[columns] * np.float32(1 - 2 * self._rounding)
         self._put_own(lower, ids, columns)
         best = lower.argmin(axis=1)
-        least, upper = lower[np.arange(len(local)), best], distances.at_most(squares, self._rounding)
+        least, upper = (
+            lower[np.arange(len(local)), best],
+            distances.at_most(squares, self._rounding),
+        )
         some = np.flatnonzero(least <= upper)
-        best, limit = best[some], least[some] + (norms[some] + self._centroids.norms[columns[best[some]]]) * np.float32(4 * self._rounding)
+        best, limit = (
+            best[some],
+            least[some]
+            + (norms[some] + self._centroids.norms[columns[best[some]]])
+            * np.float32(4 * self._rounding),
+        )
         limit = np.minimum(limit, upper[some])
         near = lower[some] <= limit[:, None]
         own = (labels[some] >= 0) & (squares[some] * np.float32(1 - self._rounding) <= limit)
         found = columns[best].astype(np.int32)
         unclear = np.flatnonzero(near.sum(axis=1) + own > 1)
         if len(unclear):
-            candidates = [np.append(columns[near[row]], labels[some[row]] if own[row] else []).astype(np.int64) for row in unclear]
+            candidates = [
+                np.append(columns[near[row]], labels[some[row]] if own[row] else []).astype(
+                    np.int64
+                )
+                for row in unclear
+            ]
             found[unclear] = self._decide(rows, local[some[unclear]], candidates)
         changed = found != labels[some]
         self._move(window, rows, local[some[changed]], found[changed])
@@ -263,12 +342,18 @@ class AcceleratedAssignment:
         lower[there, places[there]] = np.inf
 
     def _decide(self, rows, local, candidates):
-        """Returns the nearest of each row's candidates (ascending: of equal ones the lowest), by distances in float64."""
+        """Returns the nearest of each row's candidates (ascending: of equal ones the lowest), by
+        distances in float64.
+        """
         chosen = np.empty(len(local), np.int32)
         values = rows[local]
         for row, numbers in enumerate(candidates):
             numbers = np.sort(numbers)
-            chosen[row] = numbers[np.argmin(distances.exact_squares(values[row : row + 1], self._centroids.values[numbers]))]
+            chosen[row] = numbers[
+                np.argmin(
+                    distances.exact_squares(values[row : row + 1], self._centroids.values[numbers])
+                )
+            ]
         return chosen
 
     def _move(self, window, rows, local, labels):

@@ -1,4 +1,6 @@
-"""Work on blocks of rows in as many threads as there are cores, each with memory of its own for copies."""
+"""Work on blocks of rows in as many threads as there are cores, each with memory of its own for
+copies.
+"""
 
 import concurrent.futures
 import functools
@@ -22,7 +24,8 @@ class BlockThreads:
         """Args: dim: D; check_stop: called before each block; may raise; num_rows: see above."""
         self.num_rows, self.memory = num_rows, threading.local()
         self._check_stop, self._blas = check_stop, threadpoolctl.ThreadpoolController()
-        # What threads run must not know this object: they would keep each other, and all it knows, for ever.
+        # What threads run must not know this object: they would keep each other, and all it knows,
+        # for ever.
         start = functools.partial(_take_memory, self.memory, dim, num_rows)
         self._pool = concurrent.futures.ThreadPoolExecutor(machine.num_cores(), initializer=start)
         start()
@@ -42,7 +45,9 @@ class BlockThreads:
         return functools.partial(list, self._pool.map(call, parts))
 
     def one_product_each(self):
-        """A context in which a matrix product stays in its thread: the fastest way where every thread has one."""
+        """A context in which a matrix product stays in its thread: the fastest way where every
+        thread has one.
+        """
         return self._blas.limit(limits=1, user_api="blas")
 
 

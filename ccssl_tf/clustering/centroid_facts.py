@@ -14,12 +14,15 @@ class CentroidFacts:
 
     Attributes:
       values: [K, D] float32.
-      shift: [D] float32, a vector that rows and centroids are shifted by: the mean of the first centroids.
+      shift: [D] float32, a vector that rows and centroids are shifted by: the mean of the first
+        centroids.
       shifted: [K, D] float32, -2 (c - shift).
       norms: [K] float32, |c - shift|^2.
-      drift: [K] float64, at least how far each has moved since the pass before; infinite in the first pass.
+      drift: [K] float64, at least how far each has moved since the pass before; infinite in the
+        first pass.
       moved: [K] float64, the sum of the drifts after the first pass.
-      is_column: [K] bool, whether no centroid before it is equal: of equal ones only the first can be anybody's nearest.
+      is_column: [K] bool, whether no centroid before it is equal: of equal ones only the first can
+        be anybody's nearest.
       columns: [k] the numbers of these.
       reduction: `screening.Reduction`; None before `reduce`.
       reduced: [K, p + 3] float32, its centroids, and
@@ -29,7 +32,10 @@ class CentroidFacts:
     def __init__(self, num_clusters: int, dim: int, threads: BlockThreads):
         """Args: num_clusters: K; dim: D; threads: what is computed is computed in these."""
         self._threads = threads
-        self.values, self.shifted = np.full([num_clusters, dim], np.nan, np.float32), np.empty([num_clusters, dim], np.float32)
+        self.values, self.shifted = (
+            np.full([num_clusters, dim], np.nan, np.float32),
+            np.empty([num_clusters, dim], np.float32),
+        )
         self.norms, self.moved = np.empty(num_clusters, np.float32), np.zeros(num_clusters)
         self.shift = self.reduction = None
         self._rounding = distances.rounding(dim)
@@ -45,7 +51,9 @@ class CentroidFacts:
             squares = distances.square_norms(centroids[numbers] - self.values[numbers])
             self.drift[numbers] = np.sqrt(distances.at_most(squares, self._rounding))
             self.values[numbers] = centroids[numbers]
-            self.shifted[numbers], self.norms[numbers] = distances.shift_centroids(centroids[numbers], self.shift)
+            self.shifted[numbers], self.norms[numbers] = distances.shift_centroids(
+                centroids[numbers], self.shift
+            )
             if self.reduction and len(numbers):
                 self._reduce_some(numbers)
 
@@ -58,20 +66,29 @@ class CentroidFacts:
         self._ranks = None
 
     def reduce(self, reduction):
-        """Args: reduction: `screening.Reduction` of the shifted rows; the centroids are reduced by it from now on."""
+        """Args: reduction: `screening.Reduction` of the shifted rows; the centroids are reduced by
+        it from now on.
+        """
         self.reduction = reduction
-        self.reduced, self.slack = np.empty([len(self.values), reduction.dim], np.float32), np.empty(len(self.values), np.float32)
+        self.reduced, self.slack = (
+            np.empty([len(self.values), reduction.dim], np.float32),
+            np.empty(len(self.values), np.float32),
+        )
         self._run(self._reduce_some)
 
     @property
     def ranks(self) -> np.ndarray:
-        """The place of every centroid in an order in which similar ones are neighbours, [K] int64."""
+        """The place of every centroid in an order in which similar ones are neighbours,
+        [K] int64.
+        """
         if self._ranks is None:
             self._ranks = neighbour_ranks(self.values)
         return self._ranks
 
     def _reduce_some(self, numbers):
-        self.reduced[numbers], self.slack[numbers] = self.reduction.centroids(-0.5 * self.shifted[numbers])
+        self.reduced[numbers], self.slack[numbers] = self.reduction.centroids(
+            -0.5 * self.shifted[numbers]
+        )
 
     def _run(self, function):
         self._threads.run(function, parts(np.arange(len(self.values)), _CENTROIDS_A_PART))

@@ -1,4 +1,6 @@
-"""An order of the centroids in which similar ones are neighbours: rows sorted by it make blocks that need few centroids."""
+"""An order of the centroids in which similar ones are neighbours: rows sorted by it make blocks
+that need few centroids.
+"""
 
 import numpy as np
 
@@ -19,7 +21,9 @@ def neighbour_ranks(centroids: np.ndarray) -> np.ndarray:
     generator = np.random.default_rng(0)
     projected = centroids - centroids.mean(axis=0)
     if centroids.shape[1] > _PROJECTED_DIM:
-        projected = projected @ generator.standard_normal([centroids.shape[1], _PROJECTED_DIM], np.float32)
+        projected = projected @ generator.standard_normal(
+            [centroids.shape[1], _PROJECTED_DIM], np.float32
+        )
     start = generator.standard_normal(projected.shape[1]).astype(np.float32)
     order, pieces = [], [np.arange(len(centroids))]
     while pieces:
@@ -36,7 +40,9 @@ def neighbour_ranks(centroids: np.ndarray) -> np.ndarray:
 
 
 def _along_widest_direction(points, direction):
-    """Returns the coordinates of the points [n, d] along (about) their first principal direction."""
+    """Returns the coordinates of the points [n, d] along (about) their first principal
+    direction.
+    """
     centred = points - points.mean(axis=0)
     scatter = centred.T @ centred
     scatter /= max(np.trace(scatter), np.finfo(np.float32).tiny)

@@ -22,7 +22,8 @@ class FitState:
       labels: [N] int32, assignments of the pass before; -1 before the first.
       inertia: of the pass before; infinite before the first.
       reseeded: whether empty clusters were re-seeded after it.
-      sums: [K, D] float64 of the rows by `labels`, the first ones by `new_labels`: a pass that only adds what moved continues from them.
+      sums: [K, D] float64 of the rows by `labels`, the first ones by `new_labels`: a pass that only
+        adds what moved continues from them.
       new_labels, new_squares: [n] int32 and float32, what the pass found for its first n rows.
     """
 
@@ -38,17 +39,28 @@ class FitState:
     @classmethod
     def start(cls, centroids: np.ndarray, num_examples: int) -> "FitState":
         """Returns the state before the first pass."""
-        return cls(0, centroids, np.full(num_examples, -1, np.int32), float("inf"), False, np.zeros(centroids.shape))
+        return cls(
+            0,
+            centroids,
+            np.full(num_examples, -1, np.int32),
+            float("inf"),
+            False,
+            np.zeros(centroids.shape),
+        )
 
 
 def save(path, state, identity: str):
-    """Writes `state`, a dataclass of arrays and numbers, wholly or not at all; `identity` is a digest of features, K, start and seed."""
+    """Writes `state`, a dataclass of arrays and numbers, wholly or not at all; `identity` is a
+    digest of features, K, start and seed.
+    """
     with atomic_file(path) as temporary, open(temporary, "wb") as file:
         np.savez(file, identity=np.array(identity), **vars(state))
 
 
 class PassSaver:
-    """Saves the state before every pass; inside a long one again, every `seconds` at most, and when it is interrupted."""
+    """Saves the state before every pass; inside a long one again, every `seconds` at most, and when
+    it is interrupted.
+    """
 
     def __init__(self, path, identity: str, seconds: float):
         """Args: path: None: nothing is saved; identity: see `save`."""
@@ -77,7 +89,11 @@ class PassSaver:
     def _save_part(self):
         if self._part:
             done, labels, squares, sums = self._part
-            self._save(dataclasses.replace(self._state, sums=sums, new_labels=labels[:done], new_squares=squares[:done]))
+            self._save(
+                dataclasses.replace(
+                    self._state, sums=sums, new_labels=labels[:done], new_squares=squares[:done]
+                )
+            )
 
     def _save(self, state):
         if self._path:
@@ -98,11 +114,18 @@ def load(path, identity: str, kind: type = FitState):
     try:
         with np.load(path, allow_pickle=False) as saved:
             found = str(saved["identity"])
-            values = {field.name: saved[field.name] for field in dataclasses.fields(kind) if found == identity}
+            values = {
+                field.name: saved[field.name]
+                for field in dataclasses.fields(kind)
+                if found == identity
+            }
     except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise CorruptArtifactError(f"{path}: not a k-means checkpoint ({error}); remove it to start again") from error
+        raise CorruptArtifactError(
+            f"{path}: not a k-means checkpoint ({error}); remove it to start again"
+        ) from error
     if found != identity:
         raise InputError(
-            f"{path}: belongs to other features, K, start or seed ({found[:12]}, now {identity[:12]}); remove it to start again"
+            f"{path}: belongs to other features, K, start or seed ({found[:12]}, now "
+            f"{identity[:12]}); remove it to start again"
         )
     return kind(**{name: value if value.ndim else value.item() for name, value in values.items()})

@@ -1,4 +1,6 @@
-"""What the clusters look like: sizes, agreement with classes, the images nearest each centre (Figure 5)."""
+"""What the clusters look like: sizes, agreement with classes, the images nearest each centre
+(Figure 5).
+"""
 
 import io
 
@@ -12,15 +14,22 @@ NEAREST = 11
 
 
 def size_metrics(sizes: np.ndarray) -> dict:
-    """Returns min, median and max of `sizes` [K], entropy in nats and perplexity (the number of equal clusters of that entropy)."""
+    """Returns min, median and max of `sizes` [K], entropy in nats and perplexity (the number of
+    equal clusters of that entropy).
+    """
     entropy = clustering_metrics.size_entropy(sizes)
     return dict(
-        min=int(sizes.min()), median=float(np.median(sizes)), max=int(sizes.max()), entropy=entropy, perplexity=float(np.exp(entropy))
+        min=int(sizes.min()),
+        median=float(np.median(sizes)),
+        max=int(sizes.max()),
+        entropy=entropy,
+        perplexity=float(np.exp(entropy)),
     )
 
 
 def label_metrics(labels: np.ndarray, classes: np.ndarray) -> dict:
-    """Returns NMI, adjusted Rand index and purity over the images that have a class; {} if none has.
+    """Returns NMI, adjusted Rand index and purity over the images that have a class; {} if none
+    has.
 
     Args:
       labels: [N] int, clusters.
@@ -37,8 +46,11 @@ def label_metrics(labels: np.ndarray, classes: np.ndarray) -> dict:
     )
 
 
-def nearest_members(labels: np.ndarray, distances: np.ndarray, num_clusters: int) -> list[np.ndarray]:
-    """Returns for each cluster the rows of its up to 11 members nearest its centroid, nearest first.
+def nearest_members(
+    labels: np.ndarray, distances: np.ndarray, num_clusters: int
+) -> list[np.ndarray]:
+    """Returns for each cluster the rows of its up to 11 members nearest its centroid, nearest
+    first.
 
     Args:
       labels: [N] int in [0, K).
@@ -47,11 +59,16 @@ def nearest_members(labels: np.ndarray, distances: np.ndarray, num_clusters: int
     """
     order = np.lexsort([distances, labels])
     starts = np.searchsorted(labels[order], np.arange(num_clusters + 1))
-    return [order[start : min(start + NEAREST, stop)] for start, stop in zip(starts[:-1], starts[1:], strict=True)]
+    return [
+        order[start : min(start + NEAREST, stop)]
+        for start, stop in zip(starts[:-1], starts[1:], strict=True)
+    ]
 
 
 def nearest_table(nearest, labels, distances, index, filenames) -> list[dict]:
-    """Returns the rows of `nearest.json`: cluster, size, and its nearest images with index, file name and distance, nearest first."""
+    """Returns the rows of `nearest.json`: cluster, size, and its nearest images with index, file
+    name and distance, nearest first.
+    """
     sizes = np.bincount(labels, minlength=len(nearest))
     return [
         dict(
@@ -73,25 +90,42 @@ def nearest_table(nearest, labels, distances, index, filenames) -> list[dict]:
 def pictured_clusters(nearest, distances, count: int = 12) -> list[int]:
     """Returns the clusters to draw: evenly spaced in rank of tightness, tightest first.
 
-    Tightness is the mean distance of the 11 nearest members to the centroid; clusters with fewer members are left out as long as others
-    are there. So the picture shows good and bad clusters alike, whether classes are known or not.
+    Tightness is the mean distance of the 11 nearest members to the centroid; clusters with fewer
+    members are left out as long as others are there. So the picture shows good and bad clusters
+    alike, whether classes are known or not.
     """
     full = [cluster for cluster, rows in enumerate(nearest) if len(rows) == NEAREST]
     candidates = full or [cluster for cluster, rows in enumerate(nearest) if len(rows)]
-    ranked = sorted(candidates, key=lambda cluster: (float(distances[nearest[cluster]].mean()), cluster))
+    ranked = sorted(
+        candidates, key=lambda cluster: (float(distances[nearest[cluster]].mean()), cluster)
+    )
     places = np.unique(np.linspace(0, len(ranked) - 1, min(count, len(ranked))).round().astype(int))
     return [ranked[place] for place in places]
 
 
-def draw_nearest(clusters: list[int], nearest, index: np.ndarray, images: ImageFacts, side: int = 96) -> Image.Image:
-    """Draws one row for each cluster: its nearest images, nearest first, each fitted into `side` x `side` pixels."""
+def draw_nearest(
+    clusters: list[int], nearest, index: np.ndarray, images: ImageFacts, side: int = 96
+) -> Image.Image:
+    """Draws one row for each cluster: its nearest images, nearest first, each fitted into `side` x
+    `side` pixels.
+    """
     gap = 4
-    picture = Image.new("RGB", (NEAREST * (side + gap) + gap, len(clusters) * (side + gap) + gap), "white")
+    picture = Image.new(
+        "RGB", (NEAREST * (side + gap) + gap, len(clusters) * (side + gap) + gap), "white"
+    )
     for row, cluster in enumerate(clusters):
         for column, member in enumerate(nearest[cluster]):
             image = Image.open(io.BytesIO(images.encoded(int(index[member])))).convert("RGB")
             scale = side / max(image.size)
-            image = image.resize([max(1, round(length * scale)) for length in image.size], Image.Resampling.LANCZOS)
+            image = image.resize(
+                [max(1, round(length * scale)) for length in image.size], Image.Resampling.LANCZOS
+            )
             corner = [gap + place * (side + gap) for place in (column, row)]
-            picture.paste(image, tuple(start + (side - length) // 2 for start, length in zip(corner, image.size, strict=True)))
+            picture.paste(
+                image,
+                tuple(
+                    start + (side - length) // 2
+                    for start, length in zip(corner, image.size, strict=True)
+                ),
+            )
     return picture

@@ -1,7 +1,9 @@
-"""What clustering will cost: passes, bytes, floating-point work, memory and, after measuring this machine for two seconds, the time.
+"""What clustering will cost: passes, bytes, floating-point work, memory and, after measuring this
+machine for two seconds, the time.
 
-Most of it is known before; not how many passes a fit needs and how many distances `lloyd` skips. So a range is given: from a fit that
-settles in its second pass (and, `lloyd`, skips all it can) to one that makes every pass it may and skips nothing.
+Most of it is known before; not how many passes a fit needs and how many distances `lloyd` skips. So
+a range is given: from a fit that settles in its second pass (and, `lloyd`, skips all it can) to one
+that makes every pass it may and skips nothing.
 """
 
 import dataclasses
@@ -54,7 +56,11 @@ class Problem:
     def kept_bytes(self) -> float:
         """Of all rows, as they would be kept: float16 as float32 if that fits."""
         as_float32, as_stored = 4 * self.num_examples * self.dim, self.num_examples * self.row_bytes
-        return as_float32 if self.projects or self.normalizes or as_stored < as_float32 <= self.memory_bytes else as_stored
+        return (
+            as_float32
+            if self.projects or self.normalizes or as_stored < as_float32 <= self.memory_bytes
+            else as_stored
+        )
 
     @property
     def keeps(self) -> bool:
@@ -102,19 +108,38 @@ def steps(problem: Problem) -> list[Step]:
         dim = problem.stored_dim or problem.dim
         # Half of the symmetric products, and the eigenvectors.
         flops, read = count * dim * dim + 9.0 * dim**3, 0 if problem.in_memory else size
-        found.append(Step("PCA", (1, 1), (flops, flops), (read, read), (0, 0), other_flops=(2 * flops, 2 * flops)))
+        found.append(
+            Step(
+                "PCA",
+                (1, 1),
+                (flops, flops),
+                (read, read),
+                (0, 0),
+                other_flops=(2 * flops, 2 * flops),
+            )
+        )
     if problem.keeps and not (problem.in_memory and not problem.projects):
         flops, read = count * problem.projecting, 0 if problem.in_memory else size
-        found.append(Step("reading", (1, 1), (flops, flops), (read, read), (0, 0), other_flops=(flops, flops)))
+        found.append(
+            Step(
+                "reading", (1, 1), (flops, flops), (read, read), (0, 0), other_flops=(flops, flops)
+            )
+        )
     found.append(_start(problem, streamed))
 
     def passes(name, least, most, least_computes_all=True):
-        pairs = [(number * problem.restarts, full) for number, full in ((least, least_computes_all), (most, True))]
+        pairs = [
+            (number * problem.restarts, full)
+            for number, full in ((least, least_computes_all), (most, True))
+        ]
         found.append(
             Step(
                 name,
                 passes=tuple(number for number, _ in pairs),
-                flops=tuple(number * count * (own_distance + projecting + full * all_distances) for number, full in pairs),
+                flops=tuple(
+                    number * count * (own_distance + projecting + full * all_distances)
+                    for number, full in pairs
+                ),
                 bytes_read=tuple(number * streamed for number, _ in pairs),
                 full_rows=tuple(number * count * full for number, full in pairs),
                 own_rows=tuple(number * count * (not full) for number, full in pairs),
@@ -131,12 +156,18 @@ def steps(problem: Problem) -> list[Step]:
     rows = problem.assigned_rows
     other, read = rows * problem.projecting, 0 if problem.in_memory else rows * problem.row_bytes
     flops = rows * (all_distances + own_distance) + other
-    found.append(Step("labels", (1, 1), (flops, flops), (read, read), (rows, rows), other_flops=(other, other)))
+    found.append(
+        Step(
+            "labels", (1, 1), (flops, flops), (read, read), (rows, rows), other_flops=(other, other)
+        )
+    )
     return found
 
 
 def _start(problem, streamed):
-    """The first centroids. Rows drawn at random lie all over: what they are read from counts as a whole pass."""
+    """The first centroids. Rows drawn at random lie all over: what they are read from counts as a
+    whole pass.
+    """
     count, dim, clusters = problem.num_examples, problem.dim, problem.num_clusters
     passes = rows = draws = 0
     if problem.initialization == "k-means++":
@@ -149,47 +180,89 @@ def _start(problem, streamed):
         passes = 1
     projecting = 0 if problem.keeps else passes * count * problem.projecting
     flops = 2.0 * dim * (rows * clusters + draws * num_trials(clusters)) + projecting
-    values = [problem.restarts * value for value in (passes, flops, passes * streamed, rows, 0, draws, projecting)]
+    values = [
+        problem.restarts * value
+        for value in (passes, flops, passes * streamed, rows, 0, draws, projecting)
+    ]
     return Step(f"start ({problem.initialization})", *((value, value) for value in values))
 
 
 def memory(problem: Problem) -> float:
-    """Returns about how many bytes the fit takes: rows that are kept or read ahead, bounds, centroids, and a chunk's scores."""
-    rows = 0 if problem.in_memory and not problem.projects else problem.kept_bytes if problem.keeps else problem.memory_bytes / 2
+    """Returns about how many bytes the fit takes: rows that are kept or read ahead, bounds,
+    centroids, and a chunk's scores.
+    """
+    rows = (
+        0
+        if problem.in_memory and not problem.projects
+        else problem.kept_bytes
+        if problem.keeps
+        else problem.memory_bytes / 2
+    )
     covariance = 2 * 8 * (problem.stored_dim or problem.dim) ** 2 if problem.projects else 0
     a_row = {"lloyd": 28, "lloyd_plain": 12, "minibatch": 12}[problem.algorithm]
     # Rows in few dimensions, and bounds.
     bounds = problem.algorithm == "lloyd" and min(
-        problem.memory_bytes * 3 / 8, problem.num_examples * (problem.dim + problem.num_clusters) / 4
+        problem.memory_bytes * 3 / 8,
+        problem.num_examples * (problem.dim + problem.num_clusters) / 4,
     )
     centroids = 4 * problem.num_clusters * problem.dim * 8
-    return max(covariance, rows + bounds + a_row * problem.num_examples + centroids) + machine.num_cores() * WORK_BYTES_A_CORE
+    return (
+        max(covariance, rows + bounds + a_row * problem.num_examples + centroids)
+        + machine.num_cores() * WORK_BYTES_A_CORE
+    )
 
 
 def seconds(problem: Problem, machine: Machine, step: Step) -> tuple[float, float]:
-    """Returns the predicted time of a step, least and most. Reading goes on while computing: the slower of the two counts."""
+    """Returns the predicted time of a step, least and most. Reading goes on while computing: the
+    slower of the two counts.
+    """
     found = []
-    for read, full, own, draws, other in zip(step.bytes_read, step.full_rows, step.own_rows, step.draws, step.other_flops, strict=True):
-        computing = full * machine.full_seconds + own * machine.own_seconds + draws * machine.draw_seconds + other / machine.product_rate
-        found.append(max(computing, read / machine.read_rate if machine.read_rate else 0) / problem.workers)
+    for read, full, own, draws, other in zip(
+        step.bytes_read, step.full_rows, step.own_rows, step.draws, step.other_flops, strict=True
+    ):
+        computing = (
+            full * machine.full_seconds
+            + own * machine.own_seconds
+            + draws * machine.draw_seconds
+            + other / machine.product_rate
+        )
+        found.append(
+            max(computing, read / machine.read_rate if machine.read_rate else 0) / problem.workers
+        )
     return tuple(found)
 
 
 def describe(problem: Problem, machine: Machine) -> str:
     """Returns the cost in a few lines."""
     parts = steps(problem)
-    passes, flops, read = (np.sum([getattr(part, name) for part in parts], axis=0) for name in ("passes", "flops", "bytes_read"))
+    passes, flops, read = (
+        np.sum([getattr(part, name) for part in parts], axis=0)
+        for name in ("passes", "flops", "bytes_read")
+    )
     times = np.array([seconds(problem, machine, part) for part in parts])
-    where = "in memory" if problem.in_memory else "kept in memory" if problem.keeps else "read again on each pass (--memory_gb)"
+    where = (
+        "in memory"
+        if problem.in_memory
+        else "kept in memory"
+        if problem.keeps
+        else "read again on each pass (--memory_gb)"
+    )
     full_pass = 2e-12 * problem.num_examples * problem.dim * problem.num_clusters
-    speed = f"{machine.product_rate / 1e9:.3g} GFLOP/s" + (f", {machine.read_rate / 1e9:.3g} GB/s" if machine.read_rate else "")
+    speed = f"{machine.product_rate / 1e9:.3g} GFLOP/s" + (
+        f", {machine.read_rate / 1e9:.3g} GB/s" if machine.read_rate else ""
+    )
     size = problem.num_examples * problem.row_bytes
-    shape = f"{problem.stored_dim} to {problem.dim} by PCA" if problem.projects else f"{problem.dim}"
-    shown = ", ".join(f"{part.name} {_times(pair)}" for part, pair in zip(parts, times, strict=True))
+    shape = (
+        f"{problem.stored_dim} to {problem.dim} by PCA" if problem.projects else f"{problem.dim}"
+    )
+    shown = ", ".join(
+        f"{part.name} {_times(pair)}" for part, pair in zip(parts, times, strict=True)
+    )
     return (
         f"k-means  {problem.num_examples} rows x {shape}, {size / 1e9:.3g} GB {where}, "
         f"{problem.num_clusters} clusters, {problem.algorithm}\n"
-        f"k-means  cost  {_range(passes)} passes of up to {full_pass:.3g} TFLOP  {_range(flops / 1e12)} TFLOP in all  "
+        f"k-means  cost  {_range(passes)} passes of up to {full_pass:.3g} TFLOP  "
+        f"{_range(flops / 1e12)} TFLOP in all  "
         f"{_range(read / 1e9)} GB read  about {memory(problem) / 1e9:.3g} GB of memory\n"
         f"k-means  time  {_times(times.sum(axis=0))} at the {speed} measured here: {shown}"
     )

@@ -1,8 +1,9 @@
-"""Squared distances between rows and centroids: fast ones with bounds on their rounding, and exact ones.
+"""Squared distances between rows and centroids: fast, with bounds on their rounding, and exact.
 
-Rounding: with u = 2^-24 a float32 dot product of D terms, added in any order, is off by at most g |x| |c|, g = D u / (1 - D u) (Higham,
-Accuracy and Stability of Numerical Algorithms, section 3.1), and 2 |x| |c| <= |x|^2 + |c|^2. So |x|^2 - 2 x.c + |c|^2 is within
-g (|x|^2 + |c|^2) of the truth; a few more u cover the shift by a common vector, the norms and the additions.
+Rounding: with u = 2^-24 a float32 dot product of D terms, added in any order, is off by at most
+g |x| |c|, g = D u / (1 - D u) (Higham, Accuracy and Stability of Numerical Algorithms, section
+3.1), and 2 |x| |c| <= |x|^2 + |c|^2. So |x|^2 - 2 x.c + |c|^2 is within g (|x|^2 + |c|^2) of the
+truth; a few more u cover the shift by a common vector, the norms and the additions.
 """
 
 import numpy as np
@@ -14,7 +15,9 @@ _FLOAT32_OF_FLOAT16 = np.arange(1 << 16, dtype=np.uint16).view(np.float16).astyp
 
 
 def rounding(dim: int) -> float:
-    """Returns g: no sum of `dim` float32 products in these functions is off by more than this share of its absolute terms."""
+    """Returns g: no sum of `dim` float32 products in these functions is off by more than this share
+    of its absolute terms.
+    """
     terms = (dim + 24) * 2.0**-24
     return 1.01 * terms / (1 - min(terms, 0.5))
 
@@ -33,7 +36,9 @@ def shift_centroids(centroids: np.ndarray, shift: np.ndarray):
 
 
 def as_float32(rows: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-    """Returns rows [n, D] of any type as float32: in `out` [n, D] if that is given, the rows themselves if nothing is to be done."""
+    """Returns rows [n, D] of any type as float32: in `out` [n, D] if that is given, the rows
+    themselves if nothing is to be done.
+    """
     if rows.dtype != np.float16:
         if out is None:
             return rows.astype(np.float32, copy=False)
@@ -67,7 +72,9 @@ class Gathered:
         return self._memory[:count]
 
     def take(self, rows: np.ndarray, index: np.ndarray) -> np.ndarray:
-        """Returns the rows [W, D] at `index` [n] as [n, D] float32; overwritten by the next call."""
+        """Returns the rows [W, D] at `index` [n] as [n, D] float32; overwritten by the
+        next call.
+        """
         out = self.first(len(index))
         if rows.dtype == np.float32:
             # The mode without a check of the indices is the one that needs no copy of its own.
@@ -76,7 +83,9 @@ class Gathered:
 
 
 def square_norms(rows: np.ndarray) -> np.ndarray:
-    """Returns |x|^2 [n] float32 of rows [n, D] float32: off by at most g times themselves; that of a row does not depend on the others."""
+    """Returns |x|^2 [n] float32 of rows [n, D] float32: off by at most g times themselves; that of
+    a row does not depend on the others.
+    """
     return np.vecdot(rows, rows)
 
 
@@ -101,23 +110,35 @@ def exact_squares(rows: np.ndarray, centroids: np.ndarray) -> np.ndarray:
     return (difference * difference).sum(axis=1)
 
 
-def add_rows(sums: np.ndarray, labels: np.ndarray, rows: np.ndarray, index: np.ndarray, sign: int = 1):
-    """Adds (sign 1) or subtracts (-1) the rows [W, D] at `index` [n] to or from the sums [K, D] of their labels [n].
+def add_rows(
+    sums: np.ndarray, labels: np.ndarray, rows: np.ndarray, index: np.ndarray, sign: int = 1
+):
+    """Adds (sign 1) or subtracts (-1) the rows [W, D] at `index` [n] to or from the sums [K, D] of
+    their labels [n].
 
     Rows of a label are added in the order of the index.
     """
-    # One row after the other is faster than any of the functions that sum by label; those of a cluster find its sums in the cache.
+    # One row after the other is faster than any of the functions that sum by label; those of a
+    # cluster find its sums in the cache.
     change, order = np.add if sign > 0 else np.subtract, np.argsort(labels, kind="stable")
     for some in (order[at : at + _ADDED_ROWS] for at in range(0, len(order), _ADDED_ROWS)):
         for label, row in zip(labels[some].tolist(), as_float64(rows[index[some]]), strict=True):
             change(sums[label], row, out=sums[label])
 
 
-def move_rows(sums: np.ndarray, rows: np.ndarray, before: np.ndarray, after: np.ndarray, shares: int = 1, share: int = 0) -> np.ndarray:
-    """Makes the sums follow rows [n, D] whose labels were `before` (-1: none) and are `after`, [n] int32.
+def move_rows(
+    sums: np.ndarray,
+    rows: np.ndarray,
+    before: np.ndarray,
+    after: np.ndarray,
+    shares: int = 1,
+    share: int = 0,
+) -> np.ndarray:
+    """Makes the sums follow rows [n, D] whose labels were `before` (-1: none) and are `after`, [n]
+    int32.
 
-    In the order of the rows, so that the bits of the sums depend on the labels alone. Of several `shares`, which may be worked on at the
-    same time, each has clusters of its own.
+    In the order of the rows, so that the bits of the sums depend on the labels alone. Of several
+    `shares`, which may be worked on at the same time, each has clusters of its own.
 
     Returns:
       The clusters of this share that lost or won a row, [c] ascending.

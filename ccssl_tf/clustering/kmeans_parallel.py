@@ -1,4 +1,6 @@
-"""k-means|| (Bahmani and others 2012, "Scalable k-means++", algorithm 2): a start that sees all rows, in few passes."""
+"""k-means|| (Bahmani and others 2012, "Scalable k-means++", algorithm 2): a start that sees all
+rows, in few passes.
+"""
 
 import numpy as np
 
@@ -17,10 +19,12 @@ def num_candidates(dim: int, num_clusters: int, memory_bytes: int) -> int:
 
 
 def kmeans_parallel(reader, num_clusters: int, seed: int) -> np.ndarray:
-    """Draws about 2 K rows in each of 5 passes, with probability proportional to the squared distance; k-means++ takes K of them.
+    """Draws about 2 K rows in each of 5 passes, with probability proportional to the squared
+    distance; k-means++ takes K of them.
 
-    Each candidate weighs in it as the rows that are nearest to it. Fewer are drawn if the candidates would take more than a third of the
-    memory. With fewer candidates than clusters (too few different rows) uniformly drawn rows fill up.
+    Each candidate weighs in it as the rows that are nearest to it. Fewer are drawn if the
+    candidates would take more than a third of the memory. With fewer candidates than clusters (too
+    few different rows) uniformly drawn rows fill up.
 
     Args:
       reader: ChunkReader.
@@ -41,7 +45,9 @@ def kmeans_parallel(reader, num_clusters: int, seed: int) -> np.ndarray:
         closest.add(fresh)
         total = float(closest.squares.sum(dtype=np.float64))
         draws = np.random.default_rng([seed, 4, number]).random(count)
-        fresh_positions = np.flatnonzero(draws * total < wanted * closest.squares.astype(np.float64))
+        fresh_positions = np.flatnonzero(
+            draws * total < wanted * closest.squares.astype(np.float64)
+        )
         if not len(fresh_positions):
             fresh = fresh[:0]
             break
@@ -50,12 +56,21 @@ def kmeans_parallel(reader, num_clusters: int, seed: int) -> np.ndarray:
         candidates.append(fresh)
     closest.add(fresh)
     weights = np.bincount(closest.labels, minlength=len(positions))
-    print(f"k-means  start: k-means||, {len(candidates)} passes, {len(positions)} candidates of {count} rows", flush=True)
+    print(
+        f"k-means  start: k-means||, {len(candidates)} passes, {len(positions)} candidates of "
+        f"{count} rows",
+        flush=True,
+    )
     rows = np.concatenate(candidates)
     if len(rows) < num_clusters:
         rest = np.setdiff1d(np.arange(count), positions)
-        extra = np.sort(np.random.default_rng([seed, 5]).choice(rest, num_clusters - len(rows), replace=False))
-        rows, weights = np.concatenate([rows, reader.take(extra)]), np.concatenate([weights, np.ones(len(extra))])
+        extra = np.sort(
+            np.random.default_rng([seed, 5]).choice(rest, num_clusters - len(rows), replace=False)
+        )
+        rows, weights = (
+            np.concatenate([rows, reader.take(extra)]),
+            np.concatenate([weights, np.ones(len(extra))]),
+        )
     return kmeans_plus_plus(rows, num_clusters, seed, reader.check_stop, np.maximum(weights, 1))
 
 
@@ -71,7 +86,9 @@ class _Closest:
         self.squares = np.full(reader.source.num_examples, np.inf, np.float32)
 
     def add(self, candidates):
-        """One pass: rows that are nearer to one of `candidates` [n, D] float32 than to all before become its own."""
+        """One pass: rows that are nearer to one of `candidates` [n, D] float32 than to all before
+        become its own.
+        """
         if not len(candidates):
             return
         shift = candidates.mean(axis=0, dtype=np.float64).astype(np.float32)

@@ -1,4 +1,6 @@
-"""How fast this machine computes distances and reads rows, measured in about two seconds with what k-means itself runs."""
+"""How fast this machine computes distances and reads rows, measured in about two seconds with what
+k-means itself runs.
+"""
 
 import dataclasses
 import functools
@@ -44,7 +46,8 @@ def measure(problem, source=None) -> Machine:
     """Measures this machine for about two seconds, less where the whole work is less.
 
     Args:
-      problem: `cost.Problem`: its D, K, algorithm and batch size are those of what is measured, on random rows.
+      problem: `cost.Problem`: its D, K, algorithm and batch size are those of what is measured, on
+        random rows.
       source: what to read from; None: nothing.
     """
     generator = np.random.default_rng(0)
@@ -57,11 +60,21 @@ def measure(problem, source=None) -> Machine:
     chunk = np.resize(rows, [min(size, problem.num_examples), problem.dim])
     limit = 4 * problem.num_examples
     compute = _minibatch_steps if problem.algorithm == "minibatch" else _full_pass
-    full_seconds = _seconds_per_row(compute(problem, centroids, chunk), limit) * problem.num_clusters / clusters
+    full_seconds = (
+        _seconds_per_row(compute(problem, centroids, chunk), limit)
+        * problem.num_clusters
+        / clusters
+    )
     own_seconds = _seconds_per_row(_own_distances(problem, centroids, chunk), limit)
     draw_seconds = _seconds_per_row(_draws(problem, rows), limit * problem.num_clusters)
     rate = None if source is None or source.in_memory else _read_rate(source, problem)
-    return Machine(full_seconds, own_seconds, draw_seconds, rate, 2.0 * problem.dim * problem.num_clusters / full_seconds)
+    return Machine(
+        full_seconds,
+        own_seconds,
+        draw_seconds,
+        rate,
+        2.0 * problem.dim * problem.num_clusters / full_seconds,
+    )
 
 
 def _full_pass(problem, centroids, rows):
@@ -88,7 +101,10 @@ def _own_distances(problem, centroids, rows):
 
 
 def _draws(problem, rows):
-    values, candidates = tf.constant(rows), tf.range(num_trials(problem.num_clusters), dtype=tf.int64) % len(rows)
+    values, candidates = (
+        tf.constant(rows),
+        tf.range(num_trials(problem.num_clusters), dtype=tf.int64) % len(rows),
+    )
     norms, closest, weights = tf.ones([len(rows)]), tf.ones([len(rows)]), tf.ones([len(rows)])
 
     def compute():
@@ -101,18 +117,25 @@ def _draws(problem, rows):
 def _minibatch_steps(problem, centroids, rows):
     size = min(problem.minibatch_size, len(rows))
     state = MinibatchState.start(centroids, max(problem.num_examples, size))
-    minibatch, whole = MinibatchSteps(state, seed=0, reassignment_ratio=0.0), len(state.labels) // size
+    minibatch, whole = (
+        MinibatchSteps(state, seed=0, reassignment_ratio=0.0),
+        len(state.labels) // size,
+    )
 
     def compute():
         first = state.step % whole * size
-        minibatch.step(np.arange(first, first + size), rows[:size], lambda position: ArithmeticError(position))
+        minibatch.step(
+            np.arange(first, first + size), rows[:size], lambda position: ArithmeticError(position)
+        )
         return size
 
     return compute
 
 
 def _seconds_per_row(compute, limit):
-    """Calls `compute`, which returns a number of rows, once for warmth and then until time or rows are enough."""
+    """Calls `compute`, which returns a number of rows, once for warmth and then until time or rows
+    are enough.
+    """
     started, done = time.perf_counter(), compute()
     if (warmth := time.perf_counter() - started) >= _SECONDS:
         return warmth / done

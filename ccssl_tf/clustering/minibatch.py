@@ -1,9 +1,12 @@
-"""Mini-batch k-means (Sculley 2010, "Web-scale k-means clustering", algorithm 1): some rows at a time move the centroids nearest to them.
+"""Mini-batch k-means (Sculley 2010, "Web-scale k-means clustering", algorithm 1): some rows at a
+time move the centroids nearest to them.
 
-A row moves its centroid at the rate 1 / n, n the rows counted there: the centroid is their mean. A row that comes again in a later pass
-is first taken from where it was counted before (Newling and Fleuret 2016, "Nested mini-batch k-means", section 3.1), so that a centroid
-does not drag along rows that have long been another's; the first pass is Sculley's. Centroids that hold few rows move to rows of the
-batch, and a fit ends when the smoothed inertia stops falling, both like scikit-learn's MiniBatchKMeans.
+A row moves its centroid at the rate 1 / n, n the rows counted there: the centroid is their mean. A
+row that comes again in a later pass is first taken from where it was counted before (Newling and
+Fleuret 2016, "Nested mini-batch k-means", section 3.1), so that a centroid does not drag along rows
+that have long been another's; the first pass is Sculley's. Centroids that hold few rows move to
+rows of the batch, and a fit ends when the smoothed inertia stops falling, both like scikit-learn's
+MiniBatchKMeans.
 """
 
 import dataclasses
@@ -27,7 +30,8 @@ class MinibatchState:
       sums: [K, D] float64 of the rows counted at each centroid.
       counts: [K] int64, how many these are.
       labels: [N] int32, where each row is counted; -1: nowhere yet.
-      smoothed: the mean squared distance, averaged over about the last half pass with exponentially falling weights.
+      smoothed: the mean squared distance, averaged over about the last half pass with exponentially
+        falling weights.
       lowest: the lowest `smoothed` so far.
       waited: batches since then, after the first pass.
       pass_before: `smoothed` at the end of the pass before.
@@ -67,7 +71,8 @@ class MinibatchSteps:
         Args:
           state: changed in place.
           seed: of the rows that centroids are moved to.
-          reassignment_ratio: clusters with fewer rows than this share of the largest one's are moved; 0: only empty ones.
+          reassignment_ratio: clusters with fewer rows than this share of the largest one's are
+            moved; 0: only empty ones.
         """
         self.state, self._seed, self._ratio = state, seed, reassignment_ratio
         self._centroids = Centroids(state.centroids, state.shift)
@@ -78,7 +83,8 @@ class MinibatchSteps:
         Args:
           positions: [B] int64, ascending.
           rows: [B, D] float32.
-          not_finite: called with the position of a row that is not finite; returns the error to raise.
+          not_finite: called with the position of a row that is not finite; returns the error to
+            raise.
         """
         state = self.state
         labels, squares = self._centroids.nearest(rows)
@@ -114,14 +120,20 @@ class MinibatchSteps:
             state.labels[position] = label
 
     def _reassign(self, positions, rows, squares):
-        """Moves clusters that hold few rows, at most half as many as the batch has rows, to rows of the batch; returns which."""
+        """Moves clusters that hold few rows, at most half as many as the batch has rows, to rows of
+        the batch; returns which.
+        """
         state = self.state
         state.since_reassignment = 0
         limit = max(self._ratio * state.counts.max(), 1)
         low = np.flatnonzero(state.counts < limit)
         low = low[np.argsort(state.counts[low], kind="stable")][: max(len(rows) // 2, 1)]
         # A row that lies on its centroid, or is all that its cluster has, gains nothing.
-        free = np.flatnonzero((squares > 0) & (state.counts[state.labels[positions]] > 1) & ~np.isin(state.labels[positions], low))
+        free = np.flatnonzero(
+            (squares > 0)
+            & (state.counts[state.labels[positions]] > 1)
+            & ~np.isin(state.labels[positions], low)
+        )
         generator = np.random.default_rng([self._seed, 3, state.step])
         chosen = generator.permutation(free)[: len(low)]
         donors = state.labels[positions[chosen]]
@@ -140,7 +152,12 @@ class MinibatchSteps:
     def _smooth(self, mean, rows):
         state = self.state
         share = min(2 * rows / (len(state.labels) + 1), 1.0)
-        state.smoothed = mean if np.isinf(state.smoothed) else state.smoothed * (1 - share) + mean * share
-        # In the first pass, when a row may be all that its centroid is made of, nothing is expected yet.
+        state.smoothed = (
+            mean if np.isinf(state.smoothed) else state.smoothed * (1 - share) + mean * share
+        )
+        # In the first pass, when a row may be all that its centroid is made of, nothing is expected
+        # yet.
         lower = state.smoothed < state.lowest or (state.step + 1) * rows <= len(state.labels)
-        state.lowest, state.waited = (state.smoothed, 0) if lower else (state.lowest, state.waited + 1)
+        state.lowest, state.waited = (
+            (state.smoothed, 0) if lower else (state.lowest, state.waited + 1)
+        )

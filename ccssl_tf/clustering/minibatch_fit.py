@@ -1,4 +1,6 @@
-"""A fit of `minibatch` from its start to its end: passes of batches, checkpoints between batches, and one pass that measures the result."""
+"""A fit of `minibatch` from its start to its end: passes of batches, checkpoints between batches,
+and one pass that measures the result.
+"""
 
 import time
 
@@ -35,7 +37,8 @@ def fit(
       batch_rows: B.
       max_passes: most passes over the rows.
       tolerance: stop when the smoothed inertia fell by at most this share of it in a pass.
-      max_no_improvement: stop when this many batches in a row did not lower the smoothed inertia; 0: never for that reason.
+      max_no_improvement: stop when this many batches in a row did not lower the smoothed inertia;
+        0: never for that reason.
       reassignment_ratio: see `MinibatchSteps`.
       log: PassLog.
       checkpoint_path, identity: see `checkpoint`; no checkpoints if the path is None.
@@ -65,7 +68,10 @@ def fit(
             if max_no_improvement and state.waited >= max_no_improvement:
                 reason = f"{state.waited} batches did not lower the smoothed inertia"
             if not rest:
-                seconds, done = time.monotonic() - before, min((state.step - first) * batches.batch_rows, count)
+                seconds, done = (
+                    time.monotonic() - before,
+                    min((state.step - first) * batches.batch_rows, count),
+                )
                 log(
                     iteration=passes - 1,
                     inertia=state.smoothed * count,
@@ -102,10 +108,15 @@ def _reason_to_stop(state, passes, max_passes, tolerance):
 
 
 def _measured(reader, state, passes, log):
-    """Returns the result, with inertia and sizes of the final centroids over all rows: one more pass."""
+    """Returns the result, with inertia and sizes of the final centroids over all rows: one more
+    pass.
+    """
     started = time.monotonic()
     labels, squares = assignment.nearest(reader, state.centroids)
-    inertia, sizes = float(squares.sum(dtype=np.float64)), np.bincount(labels, minlength=len(state.centroids))
+    inertia, sizes = (
+        float(squares.sum(dtype=np.float64)),
+        np.bincount(labels, minlength=len(state.centroids)),
+    )
     log(
         iteration=passes,
         inertia=inertia,

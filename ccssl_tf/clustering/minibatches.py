@@ -1,8 +1,10 @@
-"""Which rows make mini-batch number `step`: a pure function of seed and step, in an order that a disk can follow.
+"""Which rows make mini-batch number `step`: a pure function of seed and step, in an order that a
+disk can follow.
 
-A pass takes every row once. Rows in memory are permuted as a whole. Others are read in windows that fit the memory: the parts of the source
-(shards of a directory) are permuted and put together to windows, and the rows permuted inside each; a tf.data can only be read in its own
-order. Nothing of this is kept in a checkpoint; whole windows before the first batch wanted are not read.
+A pass takes every row once. Rows in memory are permuted as a whole. Others are read in windows that
+fit the memory: the parts of the source (shards of a directory) are permuted and put together to
+windows, and the rows permuted inside each; a tf.data can only be read in its own order. Nothing of
+this is kept in a checkpoint; whole windows before the first batch wanted are not read.
 """
 
 import concurrent.futures
@@ -36,7 +38,9 @@ class Minibatches:
         self._window_rows = max(reader.memory_bytes // _WINDOW_SHARE // row_bytes, self.batch_rows)
 
     def from_step(self, step: int):
-        """Yields (positions [b] int64 ascending, rows [b, D] float32) of batch `step` and all that follow, without end."""
+        """Yields (positions [b] int64 ascending, rows [b, D] float32) of batch `step` and all that
+        follow, without end.
+        """
         number, skip = divmod(step, self.steps_per_pass)
         while True:
             yield from self._pass(number, skip * self.batch_rows)
@@ -54,7 +58,9 @@ class Minibatches:
             yield from self._batches_of(self._shuffled_windows(generator, skip))
 
     def _shuffled_windows(self, generator, skip):
-        """Yields (positions [w], rows [w, D]) in the order of the pass, without the first `skip` rows."""
+        """Yields (positions [w], rows [w, D]) in the order of the pass, without the first `skip`
+        rows.
+        """
         windows = self._reader.source.windows(generator, self._window_rows)
         orders = [generator.permutation(sum(map(len, window))) for window in windows]
         first = 0

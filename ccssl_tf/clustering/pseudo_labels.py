@@ -1,4 +1,6 @@
-"""(c) Pseudo-labels as records: image index, file name, cluster, distance to its centroid; and back as a vector gathered by index."""
+"""(c) Pseudo-labels as records: image index, file name, cluster, distance to its centroid; and back
+as a vector gathered by index.
+"""
 
 import dataclasses
 import pathlib
@@ -54,7 +56,11 @@ def write_pseudo_labels(
             raise InputError(f"pseudo-labels of split {split}: {fault}")
     shards = {split: _write_split(directory, split, labels) for split, labels in splits.items()}
     fingerprints = {split: labels.images_fingerprint for split, labels in splits.items()}
-    manifest = manifest_lib.Manifest("pseudo_labels", shards, dict(info or {}, num_clusters=num_clusters, images_fingerprint=fingerprints))
+    manifest = manifest_lib.Manifest(
+        "pseudo_labels",
+        shards,
+        dict(info or {}, num_clusters=num_clusters, images_fingerprint=fingerprints),
+    )
     manifest.write(directory)
     return manifest
 
@@ -69,7 +75,8 @@ def read_pseudo_labels(directory, split: str, images_fingerprint: str) -> np.nda
 
     Raises:
       InputError: no such split, or made from other images; both fingerprints are named.
-      CorruptArtifactError: damaged records, a label outside [0, K), an index missing or there twice.
+      CorruptArtifactError: damaged records, a label outside [0, K), an index missing or there
+        twice.
     """
     directory = pathlib.Path(directory)
     manifest = manifest_lib.Manifest.read(directory, "pseudo_labels")
@@ -77,12 +84,18 @@ def read_pseudo_labels(directory, split: str, images_fingerprint: str) -> np.nda
     made_from = manifest.info["images_fingerprint"][split]
     if made_from != images_fingerprint:
         raise InputError(
-            f"{directory}: the pseudo-labels of split {split} were made from images with fingerprint {made_from}, "
+            f"{directory}: the pseudo-labels of split {split} were made from images with "
+            f"fingerprint {made_from}, "
             f"these have {images_fingerprint}; extract and cluster these images"
         )
     index, labels = [], []
     for shard in shards:
-        dataset = serialized_records(directory / shard.name).batch(4096).map(records.parse_pseudo_label).prefetch(2)
+        dataset = (
+            serialized_records(directory / shard.name)
+            .batch(4096)
+            .map(records.parse_pseudo_label)
+            .prefetch(2)
+        )
         count = 0
         try:
             for batch in dataset.as_numpy_iterator():
@@ -90,13 +103,22 @@ def read_pseudo_labels(directory, split: str, images_fingerprint: str) -> np.nda
                 labels.append(batch["label"])
                 count += len(batch["index"])
         except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
-            raise CorruptArtifactError(f"{directory / shard.name}: damaged after record {count}; cluster again") from error
+            raise CorruptArtifactError(
+                f"{directory / shard.name}: damaged after record {count}; cluster again"
+            ) from error
         if count != shard.num_examples:
-            raise CorruptArtifactError(f"{directory / shard.name}: {count} records instead of {shard.num_examples}; cluster again")
-    index, labels = (np.concatenate(parts) if parts else np.empty(0, np.int64) for parts in (index, labels))
+            raise CorruptArtifactError(
+                f"{directory / shard.name}: {count} records instead of {shard.num_examples}; "
+                "cluster again"
+            )
+    index, labels = (
+        np.concatenate(parts) if parts else np.empty(0, np.int64) for parts in (index, labels)
+    )
     fault = _fault(index, labels, manifest.info["num_clusters"])
     if fault:
-        raise CorruptArtifactError(f"{directory}: pseudo-labels of split {split}: {fault}; cluster again")
+        raise CorruptArtifactError(
+            f"{directory}: pseudo-labels of split {split}: {fault}; cluster again"
+        )
     by_index = np.empty(len(index), np.int32)
     by_index[index] = labels
     return by_index
@@ -109,7 +131,9 @@ def _fault(index, labels, num_clusters):
         return f"{len(labels)} labels for {len(index)} images"
     if np.any(counts != 1):
         wrong = int(np.flatnonzero(counts != 1)[0])
-        return f"image index {wrong} is there {counts[wrong]} times instead of once (of {len(index)})"
+        return (
+            f"image index {wrong} is there {counts[wrong]} times instead of once (of {len(index)})"
+        )
     outside = (labels < 0) | (labels >= num_clusters)
     if np.any(outside):
         wrong = int(np.argmax(outside))
@@ -124,8 +148,15 @@ def _write_split(directory, split, labels):
     for number in range(total):
         rows = range(number * _SHARD_ROWS, min((number + 1) * _SHARD_ROWS, len(labels.index)))
         examples = (
-            records.pseudo_label_example(int(labels.index[row]), filenames[row], int(labels.labels[row]), float(labels.distances[row]))
+            records.pseudo_label_example(
+                int(labels.index[row]),
+                filenames[row],
+                int(labels.labels[row]),
+                float(labels.distances[row]),
+            )
             for row in rows
         )
-        shards.append(records.write_shard(directory / manifest_lib.shard_name(split, number, total), examples))
+        shards.append(
+            records.write_shard(directory / manifest_lib.shard_name(split, number, total), examples)
+        )
     return shards

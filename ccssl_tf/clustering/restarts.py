@@ -33,12 +33,14 @@ def fit_seed(seed: int, number: int) -> int:
 
 
 def best_of(count: int, fit, checkpoint_path, identity, *, writes: bool = True) -> FitResult:
-    """Runs `fit(number, path) -> FitResult` for number in [0, count) and returns the best result (equal ones: the first).
+    """Runs `fit(number, path) -> FitResult` for number in [0, count) and returns the best result
+    (equal ones: the first).
 
     Args:
       count: of fits.
       fit: `path` is where it keeps its own checkpoint; None if `checkpoint_path` is.
-      checkpoint_path: of the first fit; its neighbours `*.fit<number>` and `*.best` are used too. None: no checkpoints.
+      checkpoint_path: of the first fit; its neighbours `*.fit<number>` and `*.best` are used too.
+        None: no checkpoints.
       identity: see `checkpoint.save`.
       writes: False where another process writes the checkpoints.
     """
@@ -47,7 +49,11 @@ def best_of(count: int, fit, checkpoint_path, identity, *, writes: bool = True) 
     kept = checkpoint_path and pathlib.Path(f"{checkpoint_path}.best")
     best = checkpoint.load(kept, identity, FitResult) if kept else None
     for number in range(best.fits_done if best else 0, count):
-        own = checkpoint_path and (pathlib.Path(f"{checkpoint_path}.fit{number}") if number else pathlib.Path(checkpoint_path))
+        own = checkpoint_path and (
+            pathlib.Path(f"{checkpoint_path}.fit{number}")
+            if number
+            else pathlib.Path(checkpoint_path)
+        )
         found = fit(number, own)
         if best is None or found.inertia < best.inertia:
             best = found
@@ -55,5 +61,9 @@ def best_of(count: int, fit, checkpoint_path, identity, *, writes: bool = True) 
         if kept and writes:
             checkpoint.save(kept, best, identity)
             own.unlink(missing_ok=True)
-        print(f"k-means  fit {number + 1} of {count}: inertia {found.inertia:.6g}, lowest so far {best.inertia:.6g}", flush=True)
+        print(
+            f"k-means  fit {number + 1} of {count}: inertia {found.inertia:.6g}, lowest so far "
+            f"{best.inertia:.6g}",
+            flush=True,
+        )
     return best

@@ -1,4 +1,6 @@
-"""Feature rows [N, D] that k-means reads again and again in one fixed order: an array, a tf.data or a feature directory."""
+"""Feature rows [N, D] that k-means reads again and again in one fixed order: an array, a tf.data or
+a feature directory.
+"""
 
 import collections
 import hashlib
@@ -19,7 +21,8 @@ def open_source(features, memory_bytes: int):
     """Returns the source of rows that `features` is.
 
     Args:
-      features: [N, D] array of numbers; tf.data.Dataset of [B, D]; path of a feature directory; or a source, returned as it is.
+      features: [N, D] array of numbers; tf.data.Dataset of [B, D]; path of a feature directory; or
+        a source, returned as it is.
       memory_bytes: a tf.data that fits is read once and kept as an array.
 
     Raises:
@@ -43,9 +46,15 @@ class ArraySource:
         """Args: array: [N, D], any float or integer type."""
         array = np.asarray(array)
         if array.ndim != 2 or array.dtype.kind not in "fiu":
-            raise InputError(f"features: expected an array of numbers [N, D], found {array.dtype} {list(array.shape)}")
+            raise InputError(
+                f"features: expected an array of numbers [N, D], found {array.dtype} "
+                f"{list(array.shape)}"
+            )
         if not array.size:
-            raise InputError(f"features: shape {list(array.shape)} holds no features; there is nothing to cluster")
+            raise InputError(
+                f"features: shape {list(array.shape)} holds no features; there is nothing to "
+                "cluster"
+            )
         self._array = array
         self.num_examples, self.dim = array.shape
         self.num_bytes, self.bytes_per_pass, self.dtype = array.nbytes, 0, array.dtype
@@ -60,22 +69,33 @@ class ArraySource:
             yield self._array[start : start + rows]
 
     def blocks_holding(self, positions: np.ndarray):
-        """Returns an iterable of blocks [n, D] with the rows at `positions` (ascending) and their positions in it."""
+        """Returns an iterable of blocks [n, D] with the rows at `positions` (ascending) and their
+        positions in it.
+        """
         return [self._array], positions
 
     def not_finite(self, position: int) -> Exception:
         """Returns the error to raise for a row that is not finite."""
-        return InputError(f"features: row {position} holds a NaN, an infinity or a number beyond float32; remove it")
+        return InputError(
+            f"features: row {position} holds a NaN, an infinity or a number beyond float32; remove "
+            "it"
+        )
 
 
 class DatasetSource:
-    """A tf.data of [B, D] too large to keep; it must yield the same rows in the same order on every pass."""
+    """A tf.data of [B, D] too large to keep; it must yield the same rows in the same order on every
+    pass.
+    """
 
     in_memory = False
 
     def __init__(self, dataset: tf.data.Dataset, num_examples: int, dim: int):
         self._dataset = dataset
-        self.num_examples, self.dim, self.dtype = num_examples, dim, np.dtype(dataset.element_spec.dtype.as_numpy_dtype)
+        self.num_examples, self.dim, self.dtype = (
+            num_examples,
+            dim,
+            np.dtype(dataset.element_spec.dtype.as_numpy_dtype),
+        )
         self.num_bytes = self.bytes_per_pass = num_examples * dim * dataset.element_spec.dtype.size
 
     def fingerprint(self) -> str:
@@ -87,32 +107,46 @@ class DatasetSource:
         return self._dataset.rebatch(rows).prefetch(2).as_numpy_iterator()
 
     def windows(self, generator, rows: int) -> list[list[range]]:
-        """Returns the positions of windows of `rows` rows, in the one order in which they can be read."""
+        """Returns the positions of windows of `rows` rows, in the one order in which they can be
+        read.
+        """
         del generator
-        return [[range(start, min(start + rows, self.num_examples))] for start in range(0, self.num_examples, rows)]
+        return [
+            [range(start, min(start + rows, self.num_examples))]
+            for start in range(0, self.num_examples, rows)
+        ]
 
     def read_windows(self, windows: list[list[range]], first: int):
-        """Yields the rows [w, D] of `windows`, what `windows()` returned, from number `first` on."""
+        """Yields the rows [w, D] of `windows`, what `windows()` returned, from number
+        `first` on.
+        """
         yield from itertools.islice(self.chunks(len(windows[0][0])), first, len(windows))
 
     def blocks_holding(self, positions: np.ndarray):
-        """Returns an iterable of blocks [n, D] with the rows at `positions` (ascending) and their positions in it."""
+        """Returns an iterable of blocks [n, D] with the rows at `positions` (ascending) and their
+        positions in it.
+        """
         return self.chunks(1024), positions
 
     def not_finite(self, position: int) -> Exception:
         """Returns the error to raise for a row that is not finite."""
-        return InputError(f"features: row {position} of the tf.data holds a NaN or an infinity; remove it")
+        return InputError(
+            f"features: row {position} of the tf.data holds a NaN or an infinity; remove it"
+        )
 
 
 class PartSource:
-    """Contiguous rows of another source; a feature directory reads no other shards than those that hold them."""
+    """Contiguous rows of another source; a feature directory reads no other shards than those that
+    hold them.
+    """
 
     def __init__(self, source, rows: slice):
         self._source, self._rows = source, rows
         self.in_memory, self.dim, self.dtype = source.in_memory, source.dim, source.dtype
         self.num_examples = rows.stop - rows.start
         self.num_bytes, self.bytes_per_pass = (
-            size * self.num_examples // source.num_examples for size in (source.num_bytes, source.bytes_per_pass)
+            size * self.num_examples // source.num_examples
+            for size in (source.num_bytes, source.bytes_per_pass)
         )
 
     def chunks(self, rows: int):
@@ -133,7 +167,9 @@ class PartSource:
             yield np.concatenate(waiting)
 
     def blocks_holding(self, positions: np.ndarray):
-        """Returns an iterable of blocks [n, D] with the rows at `positions` (ascending) and their positions in it."""
+        """Returns an iterable of blocks [n, D] with the rows at `positions` (ascending) and their
+        positions in it.
+        """
         return self._source.blocks_holding(positions + self._rows.start)
 
     def not_finite(self, position: int) -> Exception:
@@ -142,7 +178,9 @@ class PartSource:
 
 
 class ChunkReader:
-    """Reads a source pass after pass in chunks of a fixed number of rows; what fits the memory is read once."""
+    """Reads a source pass after pass in chunks of a fixed number of rows; what fits the memory is
+    read once.
+    """
 
     def __init__(self, source, rows: int, memory_bytes: int, should_stop=None):
         """Sets up the reading.
@@ -153,15 +191,27 @@ class ChunkReader:
           memory_bytes: the source is kept in memory if it is no larger than this.
           should_stop: asked before each chunk; True ends the reading with Interrupted.
         """
-        self.source, self.memory_bytes, self._rows, self._should_stop = source, memory_bytes, rows, should_stop
+        self.source, self.memory_bytes, self._rows, self._should_stop = (
+            source,
+            memory_bytes,
+            rows,
+            should_stop,
+        )
         self._keep = not source.in_memory and source.num_bytes <= memory_bytes
         self._keep_float32 = fits_as_float32(source, memory_bytes)
         self._kept = None
         self.bytes_read = 0
 
-    def of_source(self, source, memory_bytes: int | None = None, rows: int | None = None) -> "ChunkReader":
+    def of_source(
+        self, source, memory_bytes: int | None = None, rows: int | None = None
+    ) -> "ChunkReader":
         """Returns a reader of another source, otherwise like this one."""
-        return ChunkReader(source, rows or self._rows, self.memory_bytes if memory_bytes is None else memory_bytes, self._should_stop)
+        return ChunkReader(
+            source,
+            rows or self._rows,
+            self.memory_bytes if memory_bytes is None else memory_bytes,
+            self._should_stop,
+        )
 
     @property
     def keeps(self) -> bool:
@@ -192,13 +242,17 @@ class ChunkReader:
                 if start + len(chunk) > first:
                     yield max(start, first), chunk[max(first - start, 0) :]
         elif first < self.source.num_examples:
-            rest = self.of_source(PartSource(self.source, slice(first, self.source.num_examples)), memory_bytes=0)
+            rest = self.of_source(
+                PartSource(self.source, slice(first, self.source.num_examples)), memory_bytes=0
+            )
             yield from ((first + start, chunk) for start, chunk in rest)
             self.bytes_read = rest.bytes_read
 
     def take(self, positions: np.ndarray) -> np.ndarray:
         """Returns the rows at `positions` (ascending), [n, D] float32."""
-        blocks, local = (self._kept, positions) if self._kept else self.source.blocks_holding(positions)
+        blocks, local = (
+            (self._kept, positions) if self._kept else self.source.blocks_holding(positions)
+        )
         taken, start, done = np.empty([len(local), self.source.dim], np.float32), 0, 0
         for block in self._interruptible(blocks):
             stop = int(np.searchsorted(local, start + len(block)))
@@ -206,7 +260,9 @@ class ChunkReader:
             start, done = start + len(block), stop
             if done == len(local):
                 return taken
-        raise InputError(f"features: row {positions[done]} is missing; every pass must give the same rows")
+        raise InputError(
+            f"features: row {positions[done]} is missing; every pass must give the same rows"
+        )
 
     def _interruptible(self, chunks):
         for chunk in chunks:
@@ -220,19 +276,26 @@ class ChunkReader:
 
 
 def fits_as_float32(source, memory_bytes: int) -> bool:
-    """Whether the float16 rows of a source are to be kept as float32, which saves converting them on every pass."""
+    """Whether the float16 rows of a source are to be kept as float32, which saves converting them
+    on every pass.
+    """
     return source.dtype == np.float16 and 4 * source.num_examples * source.dim <= memory_bytes
 
 
 def _open_dataset(dataset, memory_bytes):
     shape = getattr(dataset.element_spec, "shape", None)
     if shape is None or shape.rank not in (2, None):
-        raise InputError(f"features: expected a tf.data of [B, D], found elements {dataset.element_spec}")
+        raise InputError(
+            f"features: expected a tf.data of [B, D], found elements {dataset.element_spec}"
+        )
     dataset = fixed(dataset)
     kept, count, dim, size = [], 0, shape[-1] if shape.rank else None, 0
     for batch in dataset.as_numpy_iterator():
         if batch.ndim != 2 or (dim is not None and batch.shape[1] != dim):
-            raise InputError(f"features: expected batches [B, {dim or 'D'}] in the tf.data, found {list(batch.shape)}")
+            raise InputError(
+                f"features: expected batches [B, {dim or 'D'}] in the tf.data, found "
+                f"{list(batch.shape)}"
+            )
         count, dim, size = count + len(batch), batch.shape[1], size + batch.nbytes
         if size <= memory_bytes:
             kept.append(batch)

@@ -31,11 +31,17 @@ def initial_centroids(reader, num_clusters: int, how, seed: int) -> np.ndarray:
     count = num_clusters
     if how == "k-means++":
         count = sample_size(source.num_examples, source.dim, num_clusters, reader.memory_bytes)
-        print(f"k-means  start: greedy k-means++ on {count} of {source.num_examples} rows", flush=True)
+        print(
+            f"k-means  start: greedy k-means++ on {count} of {source.num_examples} rows", flush=True
+        )
     positions = random_positions(source.num_examples, count, seed)
     rows = reader.take(positions)
     check_rows(source, positions, rows)
-    return kmeans_plus_plus(rows, num_clusters, seed, reader.check_stop) if how == "k-means++" else rows
+    return (
+        kmeans_plus_plus(rows, num_clusters, seed, reader.check_stop)
+        if how == "k-means++"
+        else rows
+    )
 
 
 def given_centroids(given, num_clusters: int, dim: int) -> np.ndarray:
@@ -48,8 +54,15 @@ def given_centroids(given, num_clusters: int, dim: int) -> np.ndarray:
         except (ValueError, EOFError) as error:
             raise InputError(f"{name}: not an array saved by numpy.save ({error})") from error
     centroids = np.asarray(given)
-    if not isinstance(centroids, np.ndarray) or centroids.shape != (num_clusters, dim) or centroids.dtype.kind not in "fiu":
-        raise InputError(f"{name}: an array {centroids.dtype} {list(centroids.shape)} was given, centroids are [{num_clusters}, {dim}]")
+    if (
+        not isinstance(centroids, np.ndarray)
+        or centroids.shape != (num_clusters, dim)
+        or centroids.dtype.kind not in "fiu"
+    ):
+        raise InputError(
+            f"{name}: an array {centroids.dtype} {list(centroids.shape)} was given, centroids are "
+            f"[{num_clusters}, {dim}]"
+        )
     with np.errstate(over="ignore"):
         centroids = centroids.astype(np.float32)
     if not np.isfinite(centroids).all():

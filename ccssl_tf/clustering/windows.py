@@ -1,4 +1,6 @@
-"""The rows of a source as arrays that are worked on in any order: all of them if they fit the memory, else one window after another."""
+"""The rows of a source as arrays that are worked on in any order: all of them if they fit the
+memory, else one window after another.
+"""
 
 import numpy as np
 
@@ -10,7 +12,8 @@ _COPY_BYTES = 64 << 20
 # A window, what is read ahead of it and the copy that is made of it share the memory with the rest.
 _SHARE = 8
 _MAX_BYTES = 512 << 20
-# Rows in memory are given out so many at a time: a pass over more can be interrupted between them and continued there.
+# Rows in memory are given out so many at a time: a pass over more can be interrupted between them
+# and continued there.
 _KEPT_ROWS = 1 << 18
 
 
@@ -22,7 +25,8 @@ class Windows:
 
         Args:
           source: of rows.
-          memory_bytes: if the source is no larger, its rows are read once, into one window. An array is never copied.
+          memory_bytes: if the source is no larger, its rows are read once, into one window. An
+            array is never copied.
           check_stop: called before each window; may raise.
         """
         self._source, self._check_stop, self._kept = source, check_stop, None
@@ -33,7 +37,8 @@ class Windows:
         self.bytes_read = 0
 
     def from_row(self, first: int):
-        """Yields (position of the first row, rows [n, D]) from row `first` on, which is 0 or the first of a window.
+        """Yields (position of the first row, rows [n, D]) from row `first` on, which is 0 or the
+        first of a window.
 
         Raises:
           InputError: there are more or fewer rows than the source said.
@@ -42,14 +47,20 @@ class Windows:
         if self._keep:
             self._check_stop()
             self._kept = self._all_rows() if self._kept is None else self._kept
-            yield from ((start, self._kept[start : start + _KEPT_ROWS]) for start in range(first, len(self._kept), _KEPT_ROWS))
+            yield from (
+                (start, self._kept[start : start + _KEPT_ROWS])
+                for start in range(first, len(self._kept), _KEPT_ROWS)
+            )
         elif first < self._source.num_examples:
             yield from self._read(first)
 
     def _all_rows(self):
         if self._source.in_memory:
             return next(iter(self._source.chunks(self._source.num_examples)))
-        rows = np.empty([self._source.num_examples, self._source.dim], np.float32 if self._keep_float32 else self._source.dtype)
+        rows = np.empty(
+            [self._source.num_examples, self._source.dim],
+            np.float32 if self._keep_float32 else self._source.dtype,
+        )
         for start, window in self._read(0):
             own = rows[start : start + len(window)]
             if self._keep_float32:
@@ -68,4 +79,7 @@ class Windows:
                 break
             yield start, chunk
         if end != count:
-            raise InputError(f"features: a pass gave {end} rows or more instead of {count}; every pass must give the same rows")
+            raise InputError(
+                f"features: a pass gave {end} rows or more instead of {count}; every pass must "
+                "give the same rows"
+            )

@@ -1,8 +1,10 @@
-"""How often each image comes in an epoch in which every cluster (or class) is to be seen equally often.
+"""How often each image comes in an epoch in which every cluster (or class) is to be seen equally
+often.
 
-DeepCluster (Caron et al. 2018) draws clusters uniformly, then images of the cluster, N draws an epoch (`UnifLabelSampler`). Its sampler
-holds the whole epoch as a list of images in random order, which shards that are read in sequence cannot follow. Here the same draws are
-a number of copies of each image: an image that is left out costs its reading, one that comes several times is read once.
+DeepCluster (Caron et al. 2018) draws clusters uniformly, then images of the cluster, N draws an
+epoch (`UnifLabelSampler`). Its sampler holds the whole epoch as a list of images in random order,
+which shards that are read in sequence cannot follow. Here the same draws are a number of copies of
+each image: an image that is left out costs its reading, one that comes several times is read once.
 """
 
 import numpy as np
@@ -11,9 +13,10 @@ import numpy as np
 def balanced_copies(labels: np.ndarray, epoch_seed) -> np.ndarray:
     """Draws the copies of each image in one epoch: a pure function of the labels and the seed.
 
-    Of the N draws every non-empty cluster gets floor(N / clusters) or, chosen at random, one more; they go round its images, in random
-    order, until they are used up. So clusters differ by at most one draw and the images of a cluster by at most one, the epoch has
-    exactly N draws, and an image of a cluster of n images is expected N / (clusters * n) times.
+    Of the N draws every non-empty cluster gets floor(N / clusters) or, chosen at random, one more;
+    they go round its images, in random order, until they are used up. So clusters differ by at most
+    one draw and the images of a cluster by at most one, the epoch has exactly N draws, and an image
+    of a cluster of n images is expected N / (clusters * n) times.
 
     Args:
       labels: [N] int, non-negative, by image index.
@@ -22,7 +25,8 @@ def balanced_copies(labels: np.ndarray, epoch_seed) -> np.ndarray:
     Returns:
       [N] int32, of sum N.
     """
-    # The third word keeps these draws apart from the permutation of the shards, which starts from (seed, epoch) too.
+    # The third word keeps these draws apart from the permutation of the shards, which starts from
+    # (seed, epoch) too.
     random = np.random.default_rng([*epoch_seed, 1])
     total, sizes = len(labels), np.bincount(labels)
     clusters = np.flatnonzero(sizes)

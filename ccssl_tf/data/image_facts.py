@@ -1,4 +1,6 @@
-"""File names and labels of a split of images, found in one sequential pass, and single images read where they lie."""
+"""File names and labels of a split of images, found in one sequential pass, and single images read
+where they lie.
+"""
 
 import dataclasses
 import pathlib
@@ -12,7 +14,8 @@ from ccssl_tf.data.datasets import fixed
 from ccssl_tf.data.manifest import Manifest
 from ccssl_tf.runs.errors import CorruptArtifactError, InputError
 
-# A TFRecord is its length (8 bytes), a checksum of the length (4), the data and a checksum of the data (4).
+# A TFRecord is its length (8 bytes), a checksum of the length (4), the data and a checksum of the
+# data (4).
 _HEADER_BYTES, _FRAME_BYTES = 12, 16
 
 
@@ -59,15 +62,29 @@ def read_image_facts(directory, split: str, fingerprint: str) -> ImageFacts:
     shards = manifest.shards(split)
     paths = [directory / shard.name for shard in shards]
     count = manifest.num_examples(split)
-    filenames, labels, places = [b""] * count, np.full(count, records.UNLABELLED, np.int64), np.full([count, 2], -1, np.int64)
+    filenames, labels, places = (
+        [b""] * count,
+        np.full(count, records.UNLABELLED, np.int64),
+        np.full([count, 2], -1, np.int64),
+    )
 
     def parse(serialized):
         parsed = records.parse_image(serialized)
-        return parsed["index"], parsed["filename"], parsed["label"], tf.cast(tf.strings.length(serialized), tf.int64)
+        return (
+            parsed["index"],
+            parsed["filename"],
+            parsed["label"],
+            tf.cast(tf.strings.length(serialized), tf.int64),
+        )
 
     names = tf.constant([str(path) for path in paths])
     dataset = fixed(tf.data.Dataset.range(len(paths))).interleave(
-        lambda number: tf.data.TFRecordDataset(names[number]).map(parse).batch(1024).map(lambda *facts: (number, *facts)),
+        lambda number: (
+            tf.data.TFRecordDataset(names[number])
+            .map(parse)
+            .batch(1024)
+            .map(lambda *facts: (number, *facts))
+        ),
         cycle_length=min(4, len(paths)),
         num_parallel_calls=min(4, len(paths)),
         deterministic=True,
@@ -82,18 +99,26 @@ def read_image_facts(directory, split: str, fingerprint: str) -> ImageFacts:
                 filenames[position] = name
             ends[number] = stops[-1]
     except (tf.errors.DataLossError, tf.errors.InvalidArgumentError, IndexError) as error:
-        raise CorruptArtifactError(f"{directory}: damaged records in split {split}; data_prep.verify tells where") from error
+        raise CorruptArtifactError(
+            f"{directory}: damaged records in split {split}; data_prep.verify tells where"
+        ) from error
     if places.size and places.min() < 0:
         missing = int(np.flatnonzero(places[:, 0] < 0)[0])
-        raise CorruptArtifactError(f"{directory}: split {split} has no image with index {missing}; convert the images again")
+        raise CorruptArtifactError(
+            f"{directory}: split {split} has no image with index {missing}; convert the images "
+            "again"
+        )
     return ImageFacts(filenames, labels, paths, places)
 
 
 def check_images(directory, split: str, fingerprint: str):
-    """Raises InputError, naming both fingerprints, if a split of images is not the one `fingerprint` was taken from."""
+    """Raises InputError, naming both fingerprints, if a split of images is not the one
+    `fingerprint` was taken from.
+    """
     found = Manifest.read(directory, "images").fingerprint(split)
     if found != fingerprint:
         raise InputError(
-            f"{directory}: split {split} has fingerprint {found}, but the features were extracted from {fingerprint}; "
+            f"{directory}: split {split} has fingerprint {found}, but the features were extracted "
+            f"from {fingerprint}; "
             "extract them again, or name the right --data_dir"
         )

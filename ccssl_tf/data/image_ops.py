@@ -26,7 +26,8 @@ def resized_long_side(image, long_side: int):
 
 
 def _resized_crop(encoded, crop_size: int, short_side: int, place):
-    """Decodes RGB JPEG bytes, resizes so that the shorter side has `short_side` >= crop_size pixels, and crops.
+    """Decodes RGB JPEG bytes, resizes so that the shorter side has `short_side` >= crop_size
+    pixels, and crops.
 
     Of a resized image only the crop is computed.
 
@@ -67,25 +68,34 @@ def _resized_crop(encoded, crop_size: int, short_side: int, place):
 
 
 def whole_image(encoded, image_size: int):
-    """Returns the central square at full extent: short side resized to `image_size`, centre crop; [S, S, 3] uint8."""
+    """Returns the central square at full extent: short side resized to `image_size`, centre crop;
+    [S, S, 3] uint8.
+    """
     return center_crop(encoded, image_size, image_size)
 
 
 def center_crop(encoded, crop_size: int, short_side: int):
-    """Returns the central crop [crop_size, crop_size, 3] uint8 after resizing the short side to `short_side` >= crop_size."""
+    """Returns the central crop [crop_size, crop_size, 3] uint8 after resizing the short side to
+    `short_side` >= crop_size.
+    """
     return _resized_crop(encoded, crop_size, short_side, lambda room: room // 2)
 
 
 def random_crop(encoded, crop_size: int, short_side: int, seed):
-    """Returns a uniformly placed crop [crop_size, crop_size, 3] uint8 after resizing the short side; seed [2] int64."""
-    return _resized_crop(encoded, crop_size, short_side, _uniform(tf.random.stateless_uniform([2], seed)))
+    """Returns a uniformly placed crop [crop_size, crop_size, 3] uint8 after resizing the short
+    side; seed [2] int64.
+    """
+    return _resized_crop(
+        encoded, crop_size, short_side, _uniform(tf.random.stateless_uniform([2], seed))
+    )
 
 
 def augmented_crop(encoded, image_size: int, seed):
     """Returns a random crop, mirrored half the time: [S, S, 3] uint8; seed [2] int64.
 
-    As standard AlexNet training the crop is 227 of a short side of 256 pixels, in proportion. Images below 128 pixels have no
-    margin to spare: they are padded by reflection by a sixteenth on every side instead.
+    As standard AlexNet training the crop is 227 of a short side of 256 pixels, in proportion.
+    Images below 128 pixels have no margin to spare: they are padded by reflection by a sixteenth on
+    every side instead.
     """
     draws = tf.random.stateless_uniform([3], seed)
     place = _uniform(draws[:2])
@@ -102,15 +112,20 @@ def augmented_crop(encoded, image_size: int, seed):
 
 def evaluation_crop(encoded, image_size: int):
     """Returns the central crop that goes with `augmented_crop`: [S, S, 3] uint8."""
-    return center_crop(encoded, image_size, image_size if image_size < SMALL_IMAGE_SIZE else round(image_size * 256 / 227))
+    return center_crop(
+        encoded,
+        image_size,
+        image_size if image_size < SMALL_IMAGE_SIZE else round(image_size * 256 / 227),
+    )
 
 
 def evaluation_crops(encoded, image_size: int, num_crops: int):
     """Returns the crops an answer is averaged over: [num_crops, S, S, 3] uint8.
 
-    Of 10 crops, as Krizhevsky et al. 2012 and Caffe's `oversample`: the four corners of the central square (left above, right
-    above, left below, right below) and its centre, then these mirrored. The square is what `augmented_crop` cuts from: 256 pixels for
-    crops of 227, in proportion, or a small image with its reflected margins.
+    Of 10 crops, as Krizhevsky et al. 2012 and Caffe's `oversample`: the four corners of the central
+    square (left above, right above, left below, right below) and its centre, then these mirrored.
+    The square is what `augmented_crop` cuts from: 256 pixels for crops of 227, in proportion, or a
+    small image with its reflected margins.
 
     Args:
       encoded: RGB JPEG bytes.
@@ -121,7 +136,11 @@ def evaluation_crops(encoded, image_size: int, num_crops: int):
         return evaluation_crop(encoded, image_size)[None]
     if image_size < SMALL_IMAGE_SIZE:
         padding = image_size // 16
-        square = tf.pad(center_crop(encoded, image_size, image_size), [[padding, padding], [padding, padding], [0, 0]], mode="REFLECT")
+        square = tf.pad(
+            center_crop(encoded, image_size, image_size),
+            [[padding, padding], [padding, padding], [0, 0]],
+            mode="REFLECT",
+        )
         side = image_size + 2 * padding
     else:
         side = round(image_size * 256 / 227)
@@ -133,10 +152,12 @@ def evaluation_crops(encoded, image_size: int, num_crops: int):
 
 
 def random_scale_crop(encoded, image_size: int, min_scale: float, max_scale: float, seed):
-    """Returns a random crop of the photo at a random scale, mirrored half the time: [S, S, 3] uint8; seed [2] int64.
+    """Returns a random crop of the photo at a random scale, mirrored half the time: [S, S, 3]
+    uint8; seed [2] int64.
 
-    A square of 227 / scale pixels of the photo, or of its shorter side if that is less, anywhere in it, is resized to S. So a scale is
-    one of the photo's own pixels, as a network for 227 pixels sees them, whatever S is.
+    A square of 227 / scale pixels of the photo, or of its shorter side if that is less, anywhere in
+    it, is resized to S. So a scale is one of the photo's own pixels, as a network for 227 pixels
+    sees them, whatever S is.
 
     Args:
       encoded: RGB JPEG bytes, the photo in its own size.
@@ -149,9 +170,12 @@ def random_scale_crop(encoded, image_size: int, min_scale: float, max_scale: flo
     scale = min_scale + draws[0] * (max_scale - min_scale)
     side = tf.minimum(tf.reduce_min(size), tf.cast(tf.round(227 / scale), tf.int32))
     offset = tf.cast(tf.floor(draws[1:3] * tf.cast(size - side + 1, tf.float32)), tf.int32)
-    # The crop alone is decoded; at its border pixels may be some grey levels off those of the whole photo.
+    # The crop alone is decoded; at its border pixels may be some grey levels off those of the whole
+    # photo.
     window = tf.concat([offset, [side, side]], axis=0)
-    image = tf.image.decode_and_crop_jpeg(encoded, window, channels=3, dct_method="INTEGER_ACCURATE")
+    image = tf.image.decode_and_crop_jpeg(
+        encoded, window, channels=3, dct_method="INTEGER_ACCURATE"
+    )
     image = tf.image.resize(image, [image_size, image_size], antialias=True)
     image = tf.saturate_cast(tf.round(image), tf.uint8)
     image.set_shape([image_size, image_size, 3])

@@ -1,4 +1,6 @@
-"""Object proposals as records beside the images they were made from: boxes as the devkit's 1-based pixels, last one included."""
+"""Object proposals as records beside the images they were made from: boxes as the devkit's 1-based
+pixels, last one included.
+"""
 
 import pathlib
 
@@ -14,13 +16,17 @@ KIND = "proposals"
 
 
 def proposal_example(index: int, filename: bytes, boxes: np.ndarray) -> bytes:
-    """Returns one image's serialised proposals: its index and name, and boxes [R, 4] integers xmin, ymin, xmax, ymax, the best first."""
+    """Returns one image's serialised proposals: its index and name, and boxes [R, 4] integers xmin,
+    ymin, xmax, ymax, the best first.
+    """
     features = {
         "index": tf.train.Feature(int64_list=tf.train.Int64List(value=[index])),
         "image/filename": tf.train.Feature(bytes_list=tf.train.BytesList(value=[filename])),
         "boxes": tf.train.Feature(int64_list=tf.train.Int64List(value=np.ravel(boxes))),
     }
-    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString(deterministic=True)
+    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString(
+        deterministic=True
+    )
 
 
 def parse_proposals(serialized) -> dict[str, tf.Tensor]:
@@ -37,7 +43,8 @@ def parse_proposals(serialized) -> dict[str, tf.Tensor]:
 
 
 def read_proposals(directory, split: str, images_fingerprint: str) -> list[np.ndarray]:
-    """Returns the proposals of every image of a split, by image index: N arrays [R, 4] int32 (32 kB an image of 2000 boxes).
+    """Returns the proposals of every image of a split, by image index: N arrays [R, 4] int32 (32 kB
+    an image of 2000 boxes).
 
     Args:
       directory: what `data_prep.proposals` wrote.
@@ -52,12 +59,16 @@ def read_proposals(directory, split: str, images_fingerprint: str) -> list[np.nd
     manifest = manifest_lib.Manifest.read(directory, KIND)
     if split not in manifest.splits:
         there = ", ".join(sorted(manifest.splits))
-        raise InputError(f"{directory}: no proposals of split {split}, there are those of {there}; make them with data_prep.proposals")
+        raise InputError(
+            f"{directory}: no proposals of split {split}, there are those of {there}; make them "
+            "with data_prep.proposals"
+        )
     paths = [directory / shard.name for shard in manifest.shards(split)]
     made_from = manifest.info["images_fingerprint"][split]
     if made_from != images_fingerprint:
         raise InputError(
-            f"{directory}: proposals of other images (fingerprint {made_from[:12]}, these images have {images_fingerprint[:12]}); "
+            f"{directory}: proposals of other images (fingerprint {made_from[:12]}, these images "
+            f"have {images_fingerprint[:12]}); "
             "make them again with data_prep.proposals"
         )
     boxes = [None] * manifest.num_examples(split)
@@ -65,8 +76,13 @@ def read_proposals(directory, split: str, images_fingerprint: str) -> list[np.nd
         for parsed in serialized_records(paths).map(parse_proposals).as_numpy_iterator():
             index = int(parsed["index"])
             if not 0 <= index < len(boxes) or boxes[index] is not None:
-                raise CorruptArtifactError(f"{directory}: image {index} of {split} is there twice or outside the split; make them again")
+                raise CorruptArtifactError(
+                    f"{directory}: image {index} of {split} is there twice or outside the split; "
+                    "make them again"
+                )
             boxes[index] = parsed["boxes"].astype(np.int32)
     if any(found is None for found in boxes):
-        raise CorruptArtifactError(f"{directory}: proposals of {split} are missing; make them again")
+        raise CorruptArtifactError(
+            f"{directory}: proposals of {split} are missing; make them again"
+        )
     return boxes

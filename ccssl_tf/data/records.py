@@ -1,6 +1,8 @@
-"""The TFRecord schemas: the one writer and parser of images, features and pseudo-labels, shared with data_prep.
+"""The TFRecord schemas: the one writer and parser of images, features and pseudo-labels, shared
+with data_prep.
 
-Keys follow the TF Object Detection API. `image/index` is dense in [0, N) per split; an image without a label has label -1.
+Keys follow the TF Object Detection API. `image/index` is dense in [0, N) per split; an image
+without a label has label -1.
 """
 
 import contextlib
@@ -58,7 +60,8 @@ def image_example(
       index: position of the image in its split, in [0, N).
       label: class in [0, number of classes), or -1.
       text: class name.
-      extra: further features by key (see `voc_records`): lists of bytes, int64 or float32 arrays [n].
+      extra: further features by key (see `voc_records`): lists of bytes, int64 or float32 arrays
+        [n].
     """
     return _serialize(
         {
@@ -76,7 +79,9 @@ def image_example(
 
 
 def parse_image(serialized) -> dict[str, tf.Tensor]:
-    """Parses one image record, in a graph: `encoded`, `filename` (bytes), `index`, `label` (int64 scalars)."""
+    """Parses one image record, in a graph: `encoded`, `filename` (bytes), `index`, `label` (int64
+    scalars).
+    """
     parsed = tf.io.parse_single_example(
         serialized,
         {
@@ -96,7 +101,9 @@ def parse_image(serialized) -> dict[str, tf.Tensor]:
 
 def parse_indices(serialized):
     """Returns the `image/index` [n] int64 of serialised image records [n]."""
-    return tf.io.parse_example(serialized, {"image/index": tf.io.FixedLenFeature([], tf.int64)})["image/index"]
+    return tf.io.parse_example(serialized, {"image/index": tf.io.FixedLenFeature([], tf.int64)})[
+        "image/index"
+    ]
 
 
 def feature_example(index: np.ndarray, features: np.ndarray) -> bytes:
@@ -119,16 +126,29 @@ def parse_features(serialized, dim: int, dtype) -> tuple[tf.Tensor, tf.Tensor]:
             "feature": tf.io.FixedLenFeature([], tf.string),
         },
     )
-    return parsed["index"], tf.reshape(tf.io.decode_raw(parsed["feature"], dtype), [tf.size(parsed["index"]), dim])
+    return parsed["index"], tf.reshape(
+        tf.io.decode_raw(parsed["feature"], dtype), [tf.size(parsed["index"]), dim]
+    )
 
 
 def pseudo_label_example(index: int, filename: bytes, label: int, distance: float) -> bytes:
-    """Returns one serialised pseudo-label: image index, file name, cluster in [0, K), Euclidean distance to its centroid."""
-    return _serialize({"index": int(index), "image/filename": filename, "label": int(label), "distance": np.array([distance], np.float32)})
+    """Returns one serialised pseudo-label: image index, file name, cluster in [0, K), Euclidean
+    distance to its centroid.
+    """
+    return _serialize(
+        {
+            "index": int(index),
+            "image/filename": filename,
+            "label": int(label),
+            "distance": np.array([distance], np.float32),
+        }
+    )
 
 
 def parse_pseudo_label(serialized) -> dict[str, tf.Tensor]:
-    """Parses a pseudo-label record or a batch of them ([n] strings -> [n] tensors): `index`, `filename`, `label`, `distance`."""
+    """Parses a pseudo-label record or a batch of them ([n] strings -> [n] tensors): `index`,
+    `filename`, `label`, `distance`.
+    """
     parsed = tf.io.parse_example(
         serialized,
         {
@@ -148,7 +168,8 @@ def write_shard(path, serialized_examples, num_examples: int | None = None) -> m
     Args:
       path: where.
       serialized_examples: iterable of bytes, one record each.
-      num_examples: what the manifest counts (rows, for feature blocks); the number of records by default.
+      num_examples: what the manifest counts (rows, for feature blocks); the number of records by
+        default.
     """
     count = 0
     with atomic_file(path) as temporary:
@@ -157,11 +178,15 @@ def write_shard(path, serialized_examples, num_examples: int | None = None) -> m
                 writer.write(serialized)
                 count += 1
         digest, size = file_sha256(temporary), temporary.stat().st_size
-    return manifest_lib.Shard(path.name, count if num_examples is None else num_examples, size, digest)
+    return manifest_lib.Shard(
+        path.name, count if num_examples is None else num_examples, size, digest
+    )
 
 
 def read_shard(path):
-    """Yields the serialised examples of a TFRecord file; raises CorruptArtifactError naming the file and record."""
+    """Yields the serialised examples of a TFRecord file; raises CorruptArtifactError naming the
+    file and record.
+    """
     count = 0
     if not pathlib.Path(path).is_file():
         raise CorruptArtifactError(f"{path}: is missing; write it again")
@@ -170,11 +195,14 @@ def read_shard(path):
             yield record
             count += 1
     except tf.errors.DataLossError as error:
-        raise CorruptArtifactError(f"{path}: damaged after record {count} ({error.message}); write it again") from error
+        raise CorruptArtifactError(
+            f"{path}: damaged after record {count} ({error.message}); write it again"
+        ) from error
 
 
 def required(value, condition, where: str, parsed: dict, message: str, *found):
-    """Returns `value`, in a graph that parses records; where `condition` is false, reading ends with an error that names the image.
+    """Returns `value`, in a graph that parses records; where `condition` is false, reading ends
+    with an error that names the image.
 
     Inside `naming_damage` it is an InputError.
 
@@ -186,8 +214,16 @@ def required(value, condition, where: str, parsed: dict, message: str, *found):
       message: what is wrong and what to do, with a {} for each of `found`.
       *found: scalar tensors.
     """
-    filename = tf.strings.unicode_transcode(parsed["filename"], "UTF-8", "UTF-8", replace_control_characters=True)
-    which = [f"{_REFUSED}{where}: image ", tf.strings.as_string(parsed["index"]), " (", filename, ") "]
+    filename = tf.strings.unicode_transcode(
+        parsed["filename"], "UTF-8", "UTF-8", replace_control_characters=True
+    )
+    which = [
+        f"{_REFUSED}{where}: image ",
+        tf.strings.as_string(parsed["index"]),
+        " (",
+        filename,
+        ") ",
+    ]
     text = tf.strings.join([*which, tf.strings.format(message, found)])
     with tf.control_dependencies([tf.debugging.Assert(condition, [text])]):
         return tf.identity(value)
@@ -195,7 +231,8 @@ def required(value, condition, where: str, parsed: dict, message: str, *found):
 
 @contextlib.contextmanager
 def naming_damage(directory):
-    """Turns TensorFlow's errors about damaged and refused records into ours, which name shard or image.
+    """Turns TensorFlow's errors about damaged and refused records into ours, which name shard or
+    image.
 
     The shards of `directory` are read one after the other only when such an error has come.
 
@@ -214,4 +251,6 @@ def naming_damage(directory):
         for path in sorted(pathlib.Path(directory).glob("*.tfrecord")):
             for _ in read_shard(path):
                 pass
-        raise CorruptArtifactError(f"{directory}: damaged records ({error.message.splitlines()[0][:200]}); convert again") from error
+        raise CorruptArtifactError(
+            f"{directory}: damaged records ({error.message.splitlines()[0][:200]}); convert again"
+        ) from error

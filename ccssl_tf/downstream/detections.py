@@ -1,4 +1,6 @@
-"""From the outputs of a detector to detections, files in the devkit's format and average precision."""
+"""From the outputs of a detector to detections, files in the devkit's format and average
+precision.
+"""
 
 import dataclasses
 import pathlib
@@ -35,16 +37,26 @@ class Detections:
     def joined(cls, parts: list["Detections"]) -> "Detections":
         """Returns the detections of all parts, in order."""
         names = [field.name for field in dataclasses.fields(cls)]
-        empty = cls(np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(0, np.float32), np.zeros([0, 4], np.float32))
-        return cls(*(np.concatenate([getattr(part, name) for part in [empty, *parts]]) for name in names))
+        empty = cls(
+            np.zeros(0, np.int32),
+            np.zeros(0, np.int32),
+            np.zeros(0, np.float32),
+            np.zeros([0, 4], np.float32),
+        )
+        return cls(
+            *(np.concatenate([getattr(part, name) for part in [empty, *parts]]) for name in names)
+        )
 
     def of(self, chosen) -> "Detections":
         """Returns those at `chosen`, a mask or indices."""
-        return Detections(*(getattr(self, field.name)[chosen] for field in dataclasses.fields(self)))
+        return Detections(
+            *(getattr(self, field.name)[chosen] for field in dataclasses.fields(self))
+        )
 
 
 def detections_of_image(index: int, scores, boxes) -> tuple[Detections, np.ndarray]:
-    """Returns the detections of one image after suppression, and the scores of the candidates before it.
+    """Returns the detections of one image after suppression, and the scores of the candidates
+    before it.
 
     Candidates are the 100 surest regions of each class.
 
@@ -61,15 +73,25 @@ def detections_of_image(index: int, scores, boxes) -> tuple[Detections, np.ndarr
     for number in range(scores.shape[1]):
         rows = order[:, number]
         own = np.round(boxes[rows, number], 1)
-        kept = box_ops.non_maximum_suppression(own, scores[rows, number], MOST_OF_A_CLASS, SUPPRESSION_OVERLAP).numpy()
+        kept = box_ops.non_maximum_suppression(
+            own, scores[rows, number], MOST_OF_A_CLASS, SUPPRESSION_OVERLAP
+        ).numpy()
         count = len(kept)
-        part = Detections(np.full(count, index, np.int32), np.full(count, number, np.int32), scores[rows, number][kept], own[kept])
+        part = Detections(
+            np.full(count, index, np.int32),
+            np.full(count, number, np.int32),
+            scores[rows, number][kept],
+            own[kept],
+        )
         found.append(part)
     return Detections.joined(found), np.take_along_axis(scores, order, 0).T
 
 
-def most_confident(detections: Detections, candidate_scores: np.ndarray, num_images: int) -> Detections:
-    """Leaves out what is not among the 40 candidates of a class per image, on average, that are surest (Fast R-CNN's test.py).
+def most_confident(
+    detections: Detections, candidate_scores: np.ndarray, num_images: int
+) -> Detections:
+    """Leaves out what is not among the 40 candidates of a class per image, on average, that are
+    surest (Fast R-CNN's test.py).
 
     Args:
       detections: of all images.
@@ -83,18 +105,27 @@ def most_confident(detections: Detections, candidate_scores: np.ndarray, num_ima
     return detections.of(detections.scores > least[detections.classes])
 
 
-def write_devkit_files(directory, detections: Detections, image_names: list[str], class_names: list[str], split: str):
-    """Writes `comp3_det_<split>_<class>.txt`: image, score and box (from 1) of each detection, a line each."""
+def write_devkit_files(
+    directory, detections: Detections, image_names: list[str], class_names: list[str], split: str
+):
+    """Writes `comp3_det_<split>_<class>.txt`: image, score and box (from 1) of each detection, a
+    line each.
+    """
     directory = pathlib.Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     for number, name in enumerate(class_names):
         own = detections.of(detections.classes == number)
         rows = zip(own.images, own.scores, own.boxes + 1, strict=True)
-        lines = [f"{image_names[image]} {score:.9g} {' '.join(f'{side:.1f}' for side in box)}\n" for image, score, box in rows]
+        lines = [
+            f"{image_names[image]} {score:.9g} {' '.join(f'{side:.1f}' for side in box)}\n"
+            for image, score, box in rows
+        ]
         write_bytes(directory / f"comp3_det_{split}_{name}.txt", "".join(lines).encode())
 
 
-def average_precisions(detections: Detections, images, num_classes: int, interpolation: str) -> dict[int, float]:
+def average_precisions(
+    detections: Detections, images, num_classes: int, interpolation: str
+) -> dict[int, float]:
     """Returns the average precision of every class that has an object that is not difficult.
 
     Args:
@@ -114,5 +145,7 @@ def average_precisions(detections: Detections, images, num_classes: int, interpo
         truth = owners[objects], truths[objects], difficult[objects]
         # As a reader of the files finds the boxes.
         boxes = np.round(own.boxes.astype(np.float64), 1)
-        found[number] = detection_average_precision(own.images, own.scores, boxes, *truth, interpolation=interpolation)
+        found[number] = detection_average_precision(
+            own.images, own.scores, boxes, *truth, interpolation=interpolation
+        )
     return found

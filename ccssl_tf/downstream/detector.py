@@ -1,4 +1,6 @@
-"""A trained Fast R-CNN as a function of photos and regions: scores and boxes of every class, in pixels of the photo."""
+"""A trained Fast R-CNN as a function of photos and regions: scores and boxes of every class, in
+pixels of the photo.
+"""
 
 import numpy as np
 import tensorflow as tf
@@ -70,8 +72,15 @@ class Detector:
         for number, scale in enumerate(scales):
             rows = np.flatnonzero(chosen == number)
             if len(rows):
-                found = [value.numpy() for value in self._compiled(image, regions[rows], tf.constant(scale), tf.constant(float(most)))]
+                found = [
+                    value.numpy()
+                    for value in self._compiled(
+                        image, regions[rows], tf.constant(scale), tf.constant(float(most))
+                    )
+                ]
                 if scores is None:
-                    scores, boxes = (np.zeros([len(regions), *value.shape[1:]], np.float32) for value in found)
+                    scores, boxes = (
+                        np.zeros([len(regions), *value.shape[1:]], np.float32) for value in found
+                    )
                 scores[rows], boxes[rows] = found
         return scores, boxes

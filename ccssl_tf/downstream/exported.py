@@ -1,4 +1,6 @@
-"""What a training run made, as functions of images in [0, 255] that a SavedModel can hold: backbone, classifier, segmenter, detector."""
+"""What a training run made, as functions of images in [0, 255] that a SavedModel can hold:
+backbone, classifier, segmenter, detector.
+"""
 
 import json
 import pathlib
@@ -16,7 +18,8 @@ from ccssl_tf.models.heads import build_classifier, head_features
 from ccssl_tf.runs import workdir as workdir_lib
 from ccssl_tf.runs.errors import CorruptArtifactError, InputError
 
-# Largest difference of an output, as a share of its largest value, between the network and what was exported.
+# Largest difference of an output, as a share of its largest value, between the network and what was
+# exported.
 _TOLERANCE = 1e-4
 
 
@@ -38,19 +41,26 @@ class Exported:
         self.backbone, self.classifier = backbone_file.load_backbone(run), None
         if (run / backbone_file.CLASSIFIER_FILE_NAME).is_file():
             self.classifier = backbone_file.load_model(run / backbone_file.CLASSIFIER_FILE_NAME)
-            self.backbone = next(layer for layer in self.classifier.layers if isinstance(layer, Backbone))
+            self.backbone = next(
+                layer for layer in self.classifier.layers if isinstance(layer, Backbone)
+            )
         network = self.classifier or self.backbone
         self.side = network.input_shape[1]
         size = self.side or workdir_lib.read_flags(run).get("image_size")
         if size is None:
-            raise InputError(f"{run / 'flags.txt'}: no --image_size in it; the run was not made by ccssl_tf.train")
+            raise InputError(
+                f"{run / 'flags.txt'}: no --image_size in it; the run was not made by "
+                "ccssl_tf.train"
+            )
         self.image_size = int(size)
         self.is_folded = fold and self.backbone.get_config().get("normalization") == "batch_norm"
         if self.is_folded:
             self._fold()
 
     def _fold(self):
-        images = np.random.default_rng(0).integers(0, 256, [2, self.image_size, self.image_size, 3], np.uint8)
+        images = np.random.default_rng(0).integers(
+            0, 256, [2, self.image_size, self.image_size, 3], np.uint8
+        )
         expected = self.serve(images)
         self.backbone = fold_batch_normalization(self.backbone)
         if self.classifier:
@@ -64,10 +74,14 @@ class Exported:
         return dict(self.backbone(self.backbone.normalize(images), training=False))
 
     def serve(self, images) -> dict:
-        """Maps images [B, H, W, 3] uint8 or float32 to every endpoint, and `logits` of a classifier."""
+        """Maps images [B, H, W, 3] uint8 or float32 to every endpoint, and `logits` of a
+        classifier.
+        """
         outputs = self.endpoints(images)
         if self.classifier:
-            outputs["logits"] = self.classifier.get_layer("logits")(head_features(self.backbone, outputs))
+            outputs["logits"] = self.classifier.get_layer("logits")(
+                head_features(self.backbone, outputs)
+            )
         return outputs
 
     def serve_jpeg(self, encoded) -> dict:
@@ -92,17 +106,35 @@ class Exported:
         archive.write_out(str(path), verbose=False)
 
     def verify(self, path):
-        """Loads the SavedModel at `path` and compares it on random images; raises CorruptArtifactError when it differs."""
+        """Loads the SavedModel at `path` and compares it on random images; raises
+        CorruptArtifactError when it differs.
+        """
         loaded, random = tf.saved_model.load(str(path)), np.random.default_rng(0)
         for batch_size in (1, 3):
-            images = random.integers(0, 256, [batch_size, self.image_size, self.image_size, 3], np.uint8)
+            images = random.integers(
+                0, 256, [batch_size, self.image_size, self.image_size, 3], np.uint8
+            )
             expected = self.serve(images)
-            _compare(loaded.serve(tf.constant(images)), expected, f"serve of {batch_size} uint8 images")
-            _compare(loaded.serve(tf.constant(images, tf.float32)), expected, f"serve of {batch_size} float32 images")
+            _compare(
+                loaded.serve(tf.constant(images)), expected, f"serve of {batch_size} uint8 images"
+            )
+            _compare(
+                loaded.serve(tf.constant(images, tf.float32)),
+                expected,
+                f"serve of {batch_size} float32 images",
+            )
             encoded = tf.stack([tf.io.encode_jpeg(image) for image in images])
-            _compare(loaded.serve_jpeg(encoded), self.serve_jpeg(encoded), f"serve_jpeg of {batch_size} images")
-        if len(loaded.trainable_variables) != len((self.classifier or self.backbone).trainable_variables):
-            raise CorruptArtifactError(f"{path}: the exported model has lost trainable variables; export again")
+            _compare(
+                loaded.serve_jpeg(encoded),
+                self.serve_jpeg(encoded),
+                f"serve_jpeg of {batch_size} images",
+            )
+        if len(loaded.trainable_variables) != len(
+            (self.classifier or self.backbone).trainable_variables
+        ):
+            raise CorruptArtifactError(
+                f"{path}: the exported model has lost trainable variables; export again"
+            )
 
     def describe(self) -> dict:
         """Returns what `export.json` says of the model."""
@@ -125,10 +157,14 @@ class ExportedSegmenter(Exported):
     """A segmenter as functions of images in [0, 255]; batch normalisation stays as it is."""
 
     def __init__(self, run):
-        """Loads the segmenter of the finished run in directory `run`; raises CorruptArtifactError when it is damaged."""
+        """Loads the segmenter of the finished run in directory `run`; raises CorruptArtifactError
+        when it is damaged.
+        """
         run = _finished(run)
         self.classifier = backbone_file.load_model(run / fcn.FILE_NAME)
-        self.backbone = next(layer for layer in self.classifier.layers if isinstance(layer, Backbone))
+        self.backbone = next(
+            layer for layer in self.classifier.layers if isinstance(layer, Backbone)
+        )
         self.side, self.is_folded = None, False
         flags_of_run = workdir_lib.read_flags(run)
         self.long_side = int(flags_of_run.get("fcn_long_side", 0))
@@ -136,43 +172,65 @@ class ExportedSegmenter(Exported):
         self.image_size = self.long_side or int(flags_of_run.get("image_size", 227))
 
     def serve(self, images) -> dict:
-        """Maps images [B, H, W, 3] uint8 or float32 to `logits` [B, H, W, C] and `classes` [B, H, W] int32."""
+        """Maps images [B, H, W, 3] uint8 or float32 to `logits` [B, H, W, C] and `classes` [B, H,
+        W] int32.
+        """
         logits = self.classifier(self.backbone.normalize(images), training=False)["logits"]
         return dict(logits=logits, classes=tf.argmax(logits, -1, tf.int32))
 
     def serve_jpeg(self, encoded) -> dict:
-        """Maps JPEG bytes [B], of images of one size, to the outputs of `serve`, at the size the network was trained at."""
+        """Maps JPEG bytes [B], of images of one size, to the outputs of `serve`, at the size the
+        network was trained at.
+        """
 
         def decode(one):
             image = image_ops.decoded(one)
             return image_ops.resized_long_side(image, self.long_side) if self.long_side else image
 
-        return self.serve(tf.map_fn(decode, encoded, fn_output_signature=tf.TensorSpec([None, None, 3], tf.uint8)))
+        return self.serve(
+            tf.map_fn(decode, encoded, fn_output_signature=tf.TensorSpec([None, None, 3], tf.uint8))
+        )
 
     def describe(self) -> dict:
         """As of a backbone; sizes are free."""
         facts = super().describe()
-        outputs = dict(logits=[None, None, None, facts["outputs"]["logits"][-1]], classes=[None, None, None])
-        return dict(facts, outputs=outputs, input=dict(facts["input"], image_size=None, long_side=self.long_side or None))
+        outputs = dict(
+            logits=[None, None, None, facts["outputs"]["logits"][-1]], classes=[None, None, None]
+        )
+        return dict(
+            facts,
+            outputs=outputs,
+            input=dict(facts["input"], image_size=None, long_side=self.long_side or None),
+        )
 
 
 class ExportedDetector(Exported):
-    """A detector as a function of one photo and regions of it; batch normalisation stays as it is."""
+    """A detector as a function of one photo and regions of it; batch normalisation stays
+    as it is.
+    """
 
     def __init__(self, run):
-        """Loads the detector of the finished run in directory `run`; raises CorruptArtifactError when it is damaged."""
+        """Loads the detector of the finished run in directory `run`; raises CorruptArtifactError
+        when it is damaged.
+        """
         run = _finished(run)
         self.classifier = backbone_file.load_model(run / fast_rcnn.FILE_NAME)
-        self.backbone = next(layer for layer in self.classifier.layers if isinstance(layer, Backbone))
+        self.backbone = next(
+            layer for layer in self.classifier.layers if isinstance(layer, Backbone)
+        )
         self.classifier.backbone = self.backbone
         self.is_folded = False
         flags_of_run = workdir_lib.read_flags(run)
         self.scale = int(flags_of_run.get("detection_test_scale", 600))
         self.most = int(flags_of_run.get("detection_test_max_side", 1000))
         try:
-            self.class_names = list(json.loads((run / "metrics.json").read_text())["facts"]["class_names"])
+            self.class_names = list(
+                json.loads((run / "metrics.json").read_text())["facts"]["class_names"]
+            )
         except (OSError, ValueError, LookupError, TypeError) as error:
-            raise CorruptArtifactError(f"{run / 'metrics.json'}: does not name the classes ({error!r}); train it again") from error
+            raise CorruptArtifactError(
+                f"{run / 'metrics.json'}: does not name the classes ({error!r}); train it again"
+            ) from error
 
     def serve(self, image, boxes) -> dict:
         """Maps one photo and R boxes to scores and better boxes of every class, before suppression.
@@ -184,7 +242,9 @@ class ExportedDetector(Exported):
         Returns:
           dict of scores [R, C] and boxes [R, C, 4] in pixels of the photo.
         """
-        scores, found = scores_and_boxes(self.classifier, image, boxes, self.scale, float(self.most))
+        scores, found = scores_and_boxes(
+            self.classifier, image, boxes, self.scale, float(self.most)
+        )
         return dict(scores=scores, boxes=found)
 
     def serve_jpeg(self, encoded, boxes) -> dict:
@@ -193,11 +253,19 @@ class ExportedDetector(Exported):
 
     def save(self, path):
         """Writes the SavedModel to `path`, which must not exist."""
-        archive, boxes = keras.export.ExportArchive(), tf.TensorSpec([None, 4], tf.float32, name="boxes")
+        archive, boxes = (
+            keras.export.ExportArchive(),
+            tf.TensorSpec([None, 4], tf.float32, name="boxes"),
+        )
         archive.track(self.classifier)
-        images = [tf.TensorSpec([None, None, 3], dtype, name="image") for dtype in (tf.float32, tf.uint8)]
+        images = [
+            tf.TensorSpec([None, None, 3], dtype, name="image") for dtype in (tf.float32, tf.uint8)
+        ]
         encoded = tf.TensorSpec([], tf.string, name="encoded")
-        for name, function, specs in (("serve", self.serve, images), ("serve_jpeg", self.serve_jpeg, [encoded])):
+        for name, function, specs in (
+            ("serve", self.serve, images),
+            ("serve_jpeg", self.serve_jpeg, [encoded]),
+        ):
             traced = tf.function(function, autograph=False)
             for spec in specs:
                 traced.get_concrete_function(spec, boxes)
@@ -205,16 +273,28 @@ class ExportedDetector(Exported):
         archive.write_out(str(path), verbose=False)
 
     def verify(self, path):
-        """Loads the SavedModel at `path` and compares it on random photos and boxes; raises CorruptArtifactError when it differs."""
+        """Loads the SavedModel at `path` and compares it on random photos and boxes; raises
+        CorruptArtifactError when it differs.
+        """
         loaded, random = tf.saved_model.load(str(path)), np.random.default_rng(0)
         for count, height, width in ((1, 90, 120), (7, 130, 100)):
             image = tf.constant(random.integers(0, 256, [height, width, 3], np.uint8))
             corners = np.sort(random.random([count, 2, 2]), axis=1) * [width - 1, height - 1]
             boxes = tf.constant(corners.reshape(count, 4), tf.float32)
             expected, encoded = self.serve(image, boxes), tf.io.encode_jpeg(image)
-            _compare(loaded.serve(image, boxes), expected, f"serve of {count} boxes in a uint8 image")
-            _compare(loaded.serve(tf.cast(image, tf.float32), boxes), expected, f"serve of {count} boxes in a float32 image")
-            _compare(loaded.serve_jpeg(encoded, boxes), self.serve_jpeg(encoded, boxes), f"serve_jpeg of {count} boxes")
+            _compare(
+                loaded.serve(image, boxes), expected, f"serve of {count} boxes in a uint8 image"
+            )
+            _compare(
+                loaded.serve(tf.cast(image, tf.float32), boxes),
+                expected,
+                f"serve of {count} boxes in a float32 image",
+            )
+            _compare(
+                loaded.serve_jpeg(encoded, boxes),
+                self.serve_jpeg(encoded, boxes),
+                f"serve_jpeg of {count} boxes",
+            )
 
     def describe(self) -> dict:
         """Returns what `export.json` says of the model."""
@@ -242,7 +322,10 @@ def load_run(run, fold: bool = True) -> Exported:
     Raises:
       InputError: not a finished run with a backbone.
     """
-    for name, exported in ((fcn.FILE_NAME, ExportedSegmenter), (fast_rcnn.FILE_NAME, ExportedDetector)):
+    for name, exported in (
+        (fcn.FILE_NAME, ExportedSegmenter),
+        (fast_rcnn.FILE_NAME, ExportedDetector),
+    ):
         if (pathlib.Path(run) / name).is_file():
             return exported(run)
     return Exported(run, fold)
@@ -251,7 +334,10 @@ def load_run(run, fold: bool = True) -> Exported:
 def _finished(run):
     run = pathlib.Path(run)
     if not (run / "DONE").is_file():
-        raise InputError(f"--run={run}: no finished run there; name the --workdir of a ccssl_tf.train that has ended")
+        raise InputError(
+            f"--run={run}: no finished run there; name the --workdir of a ccssl_tf.train that has "
+            "ended"
+        )
     return run
 
 
@@ -271,4 +357,7 @@ def _compare(found, expected, what):
         scale = max(float(tf.reduce_max(tf.abs(value))), 1e-6)
         difference = float(tf.reduce_max(tf.abs(found[name] - value))) / scale
         if not difference <= _TOLERANCE:
-            raise CorruptArtifactError(f"{what}: the exported {name} differs from the network's by {difference:.2g}; export again")
+            raise CorruptArtifactError(
+                f"{what}: the exported {name} differs from the network's by {difference:.2g}; "
+                "export again"
+            )

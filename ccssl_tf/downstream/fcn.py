@@ -1,4 +1,6 @@
-"""Segmentation of VOC 2012 by a fully convolutional network (paper Table 3; Long et al. 2015; protocols 2.8)."""
+"""Segmentation of VOC 2012 by a fully convolutional network (paper Table 3; Long et al. 2015;
+protocols 2.8).
+"""
 
 import pathlib
 
@@ -22,30 +24,40 @@ from ccssl_tf.task import Task
 _STRIDE = flags.DEFINE_integer(
     "fcn_stride",
     0,
-    "Pixels from one score to the next: 32, or 16 or 8 with finer maps added (VGG16); 0: that of the last map.",
+    "Pixels from one score to the next: 32, or 16 or 8 with finer maps added (VGG16); 0: that of "
+    "the last map.",
     lower_bound=0,
 )
 _LONG_SIDE = flags.DEFINE_integer(
     "fcn_long_side",
     0,
-    "Pixels the longer side of images is resized to, in training and before scoring; 0: full size (in the paper).",
+    "Pixels the longer side of images is resized to, in training and before scoring; 0: full size "
+    "(in the paper).",
     lower_bound=0,
 )
-_MIRROR = flags.DEFINE_bool("fcn_mirror", False, "Mirror training images half the time (not in the paper).")
+_MIRROR = flags.DEFINE_bool(
+    "fcn_mirror", False, "Mirror training images half the time (not in the paper)."
+)
 _INIT_SEGMENTER = flags.DEFINE_string(
     "init_segmenter",
     None,
-    "Workdir of an fcn run whose layers this one starts from, as FCN-16s from FCN-32s; those of --init_backbone are then replaced.",
+    "Workdir of an fcn run whose layers this one starts from, as FCN-16s from FCN-32s; those of "
+    "--init_backbone are then replaced.",
 )
 _EVAL_LIST = flags.DEFINE_string(
-    "eval_list", None, "File of image ids, one a line: those of the split val to evaluate on, such as seg11valid.txt; none: all."
+    "eval_list",
+    None,
+    "File of image ids, one a line: those of the split val to evaluate on, such as seg11valid.txt; "
+    "none: all.",
 )
 
 _PICTURES = 6
 
 
 class FCN(Task):
-    """A class for every pixel; mean intersection over union on the split val, at the images' full size."""
+    """A class for every pixel; mean intersection over union on the split val, at the images' full
+    size.
+    """
 
     eval_split = "val"
     eval_batch_size = 1
@@ -71,7 +83,8 @@ class FCN(Task):
           fc_units: sizes of fc6 and fc7, which start random.
           dropout_rate: after each.
           stride: pixels; 32, 16, 8, or 0 for that of the last map.
-          long_side: pixels images are resized to for the network; 0 for their own size. They are evaluated at their own size always.
+          long_side: pixels images are resized to for the network; 0 for their own size. They are
+            evaluated at their own size always.
           mirror: mirror training images half the time.
           init_segmenter: workdir or file of a segmenter to start from.
           eval_list: file of the ids to evaluate on.
@@ -86,7 +99,11 @@ class FCN(Task):
         self.predictions_dir = pathlib.Path(predictions_dir) if predictions_dir else None
         self.class_names = masks.mask_classes(data_dir, ("train", self.eval_split))
         listed = masks.listed_indices(data_dir, self.eval_split, eval_list) if eval_list else None
-        self._num_evaluated = Manifest.read(data_dir, "images").num_examples(self.eval_split) if listed is None else len(listed)
+        self._num_evaluated = (
+            Manifest.read(data_dir, "images").num_examples(self.eval_split)
+            if listed is None
+            else len(listed)
+        )
         self._listed = None if listed is None else tf.constant(listed)
         self._image_ids = masks.image_ids(data_dir, self.eval_split) if predictions_dir else None
         self._scored_model = self._confusion = None
@@ -95,7 +112,9 @@ class FCN(Task):
     def from_flags(cls):
         """Reads this module's flags and those of data and fully connected layers."""
         if _STRIDE.value not in (0, 32, 16, 8):
-            raise FlagError(f"--fcn_stride={_STRIDE.value}: must be 32, 16 or 8, or 0 for that of the last map")
+            raise FlagError(
+                f"--fcn_stride={_STRIDE.value}: must be 32, 16 or 8, or 0 for that of the last map"
+            )
         return cls(
             data_dir=stage_flags.DATA_DIR.value,
             fc_units=backbone_lib.fc_units_from_flags(),
@@ -105,20 +124,30 @@ class FCN(Task):
             mirror=_MIRROR.value,
             init_segmenter=_INIT_SEGMENTER.value,
             eval_list=_EVAL_LIST.value,
-            predictions_dir=pathlib.Path(stage_flags.WORKDIR.value) / "predictions" if stage_flags.WORKDIR.value else None,
+            predictions_dir=pathlib.Path(stage_flags.WORKDIR.value) / "predictions"
+            if stage_flags.WORKDIR.value
+            else None,
         )
 
     def build_model(self, backbone):
         """The segmenter over `backbone`, with the layers of --init_segmenter if there is one."""
-        model = build_fcn(backbone, len(self.class_names), fc_units=self.fc_units, dropout_rate=self.dropout_rate, stride=self.stride)
+        model = build_fcn(
+            backbone,
+            len(self.class_names),
+            fc_units=self.fc_units,
+            dropout_rate=self.dropout_rate,
+            stride=self.stride,
+        )
         if self.init_segmenter:
             copy_segmenter(self.init_segmenter, model)
         return model
 
     def dataset(self, split, batch_size, training, epoch_seed, first_batch=0):
-        """Batches of `image` [B, H, W, 3] uint8, `mask` [B, H', W'] uint8, always of full size in evaluation.
+        """Batches of `image` [B, H, W, 3] uint8, `mask` [B, H', W'] uint8, always of full size in
+        evaluation.
 
-        Both are continued to the size of the largest of the batch, masks by void; `size` and `mask_size` [B, 2] are their own sizes.
+        Both are continued to the size of the largest of the batch, masks by void; `size` and
+        `mask_size` [B, 2] are their own sizes.
         """
 
         def load(parsed):
@@ -127,44 +156,73 @@ class FCN(Task):
             mask = masks.decoded_mask(parsed, self.data_dir, split, len(self.class_names))
             size = tf.shape(image)[:2]
             if training:
-                mask = tf.squeeze(tf.image.resize(mask[..., None], size, method="nearest"), -1) if self.long_side else mask
+                mask = (
+                    tf.squeeze(tf.image.resize(mask[..., None], size, method="nearest"), -1)
+                    if self.long_side
+                    else mask
+                )
                 if self.mirror:
                     mirrored = tf.random.stateless_uniform([], parsed["seed"]) < 0.5
-                    image, mask = tf.cond(mirrored, lambda: (image[:, ::-1], mask[:, ::-1]), lambda: (image, mask))
+                    image, mask = tf.cond(
+                        mirrored, lambda: (image[:, ::-1], mask[:, ::-1]), lambda: (image, mask)
+                    )
             return dict(image=image, mask=mask, size=size, mask_size=tf.shape(mask))
 
-        options = dict(training=training, epoch_seed=epoch_seed, first_batch=first_batch, padding=dict(mask=VOID))
-        return pipeline.batches(self.data_dir, split, batch_size=batch_size, load=load, parse=voc_records.parse_voc_image, **options)
+        options = dict(
+            training=training,
+            epoch_seed=epoch_seed,
+            first_batch=first_batch,
+            padding=dict(mask=VOID),
+        )
+        return pipeline.batches(
+            self.data_dir,
+            split,
+            batch_size=batch_size,
+            load=load,
+            parse=voc_records.parse_voc_image,
+            **options,
+        )
 
     def loss(self, model, batch, training):
         """Mean cross-entropy over the pixels of each image that are not void, and `pixel_accuracy`.
 
-        Every image is taken at its own size, so that it does not matter which others are in its batch. Batch normalisation wants them
-        together: in training such networks see the images of a batch continued by zeros to the largest one's size.
+        Every image is taken at its own size, so that it does not matter which others are in its
+        batch. Batch normalisation wants them together: in training such networks see the images of
+        a batch continued by zeros to the largest one's size.
         """
-        if training and any(isinstance(layer, keras.layers.BatchNormalization) for layer in model.backbone.layers):
+        if training and any(
+            isinstance(layer, keras.layers.BatchNormalization) for layer in model.backbone.layers
+        ):
             return pixel_losses(_continued_logits(model, batch), batch["mask"])
         results = []
         for number in range(batch["image"].shape[0]):
             one = {name: value[number : number + 1] for name, value in batch.items()}
             results.append(pixel_losses(*own_size_scores(model, one, training)))
         losses, metrics = zip(*results, strict=True)
-        return tf.concat(losses, 0), {name: tf.concat([one[name] for one in metrics], 0) for name in metrics[0]}
+        return tf.concat(losses, 0), {
+            name: tf.concat([one[name] for one in metrics], 0) for name in metrics[0]
+        }
 
     def evaluate(self, model):
-        """Mean IoU, pixel and mean accuracy over all pixels of the split, and the mean of the images' losses; writes the class maps."""
+        """Mean IoU, pixel and mean accuracy over all pixels of the split, and the mean of the
+        images' losses; writes the class maps.
+        """
         strategy = tf.distribute.get_strategy()
         if self._scored_model is not model:
             self._scored_model = model
             self._score = tf.function(
-                lambda batch: strategy.run(self._scores_of_batch, args=(batch,)), autograph=False, reduce_retracing=True
+                lambda batch: strategy.run(self._scores_of_batch, args=(batch,)),
+                autograph=False,
+                reduce_retracing=True,
             )
         confusion, loss = ConfusionMatrix(len(self.class_names)), 0.0
         if self.predictions_dir:
             self.predictions_dir.mkdir(parents=True, exist_ok=True)
         for batch in distribution.deal_batches(self._evaluation_dataset(), strategy):
             scored = self._score(batch)
-            of_replicas = zip(*(strategy.experimental_local_results(scored[name]) for name in scored), strict=True)
+            of_replicas = zip(
+                *(strategy.experimental_local_results(scored[name]) for name in scored), strict=True
+            )
             for one in of_replicas:
                 one = {name: value.numpy() for name, value in zip(scored, one, strict=True)}
                 if not one["weight"][0]:
@@ -173,7 +231,10 @@ class FCN(Task):
                 loss += float(one["loss"][0])
                 if self.predictions_dir:
                     name = self._image_ids[int(one["index"][0])]
-                    write_bytes(self.predictions_dir / f"{name}.png", segmentation_picture.encode_class_map(one["classes"][0]))
+                    write_bytes(
+                        self.predictions_dir / f"{name}.png",
+                        segmentation_picture.encode_class_map(one["classes"][0]),
+                    )
         confusion.counts = distribution.sum_over_workers(confusion.counts, strategy)
         loss = float(distribution.sum_over_workers(np.array([loss]), strategy)[0])
         self._confusion = confusion
@@ -189,7 +250,13 @@ class FCN(Task):
     def _scores_of_batch(self, batch):
         logits, mask = own_size_scores(self._scored_model, batch, training=False)
         losses, _ = pixel_losses(logits, mask)
-        return dict(mask=mask, index=batch["index"], weight=batch["weight"], classes=class_map(logits), loss=losses)
+        return dict(
+            mask=mask,
+            index=batch["index"],
+            weight=batch["weight"],
+            classes=class_map(logits),
+            loss=losses,
+        )
 
     def pictures(self, model):
         """`segmentation`: photos, their true classes and the model's, side by side."""
@@ -206,14 +273,26 @@ class FCN(Task):
 
     def facts(self):
         """How the numbers are computed, and what answering background everywhere scores."""
-        which = f"the {self._num_evaluated} images of {pathlib.Path(self.eval_list).name}" if self.eval_list else f"split {self.eval_split}"
-        shown = f"images resized to {self.long_side} pixels, scores to full size" if self.long_side else "full-size images"
+        which = (
+            f"the {self._num_evaluated} images of {pathlib.Path(self.eval_list).name}"
+            if self.eval_list
+            else f"split {self.eval_split}"
+        )
+        shown = (
+            f"images resized to {self.long_side} pixels, scores to full size"
+            if self.long_side
+            else "full-size images"
+        )
         return dict(
             num_classes=len(self.class_names),
             chance=self._background_everywhere(),
-            iou=None if self._confusion is None else _by_name(self.class_names, self._confusion.iou()),
-            definition=f"mean over the {len(self.class_names)} classes, background included, that occur, of intersection over union of all "
-            f"pixels but void (255) of {which}, {shown}, one scale, after the last step; chance: background everywhere",
+            iou=None
+            if self._confusion is None
+            else _by_name(self.class_names, self._confusion.iou()),
+            definition=f"mean over the {len(self.class_names)} classes, background included, that "
+            "occur, of intersection over union of all "
+            f"pixels but void (255) of {which}, {shown}, one scale, after the last step; chance: "
+            "background everywhere",
         )
 
     def _background_everywhere(self):
@@ -226,11 +305,14 @@ class FCN(Task):
 
 
 def own_size_scores(model, batch, training: bool):
-    """Returns scores [1, h, w, C] and mask [1, h, w] of a batch of one image, without what continues them to their batch's size.
+    """Returns scores [1, h, w, C] and mask [1, h, w] of a batch of one image, without what
+    continues them to their batch's size.
 
     Where image and mask are of two sizes, scores are interpolated bilinearly to the mask's.
     """
-    (height, width), (mask_height, mask_width) = (tf.unstack(batch[name][0]) for name in ("size", "mask_size"))
+    (height, width), (mask_height, mask_width) = (
+        tf.unstack(batch[name][0]) for name in ("size", "mask_size")
+    )
     images, mask = batch["image"][:, :height, :width], batch["mask"][:, :mask_height, :mask_width]
     with per_example_seeds(batch["seed"]):
         logits = model(model.backbone.normalize(images), training=training)["logits"]
@@ -238,16 +320,21 @@ def own_size_scores(model, batch, training: bool):
 
 
 def _continued_logits(model, batch):
-    """Scores in training of all images of a batch, [B, H, W, C]; what continues an image is 0, as in the network's own padding."""
+    """Scores in training of all images of a batch, [B, H, W, C]; what continues an image is 0, as
+    in the network's own padding.
+    """
     height, width = tf.shape(batch["image"])[1], tf.shape(batch["image"])[2]
-    inside = (tf.range(height) < batch["size"][:, :1])[:, :, None] & (tf.range(width) < batch["size"][:, 1:])[:, None]
+    inside = (tf.range(height) < batch["size"][:, :1])[:, :, None] & (
+        tf.range(width) < batch["size"][:, 1:]
+    )[:, None]
     images = model.backbone.normalize(batch["image"]) * tf.cast(inside, tf.float32)[..., None]
     with per_example_seeds(batch["seed"]):
         return model(images, training=True)["logits"]
 
 
 def pixel_losses(logits, mask):
-    """Returns the mean cross-entropy and accuracy of each image's pixels that are not void; 0 for an image without any.
+    """Returns the mean cross-entropy and accuracy of each image's pixels that are not void; 0 for
+    an image without any.
 
     Args:
       logits: [B, H, W, C] float32.
@@ -261,14 +348,21 @@ def pixel_losses(logits, mask):
     count = tf.maximum(tf.reduce_sum(valid, [1, 2]), 1)
     losses = tf.nn.sparse_softmax_cross_entropy_with_logits(classes, logits)
     right = tf.cast(tf.equal(tf.argmax(logits, -1, tf.int32), classes), tf.float32)
-    return tf.reduce_sum(losses * valid, [1, 2]) / count, dict(pixel_accuracy=tf.reduce_sum(right * valid, [1, 2]) / count)
+    return tf.reduce_sum(losses * valid, [1, 2]) / count, dict(
+        pixel_accuracy=tf.reduce_sum(right * valid, [1, 2]) / count
+    )
 
 
 def class_map(logits):
-    """Returns the class of the greatest score of every pixel, the first of equal ones: [B, H, W, C] -> [B, H, W] uint8."""
+    """Returns the class of the greatest score of every pixel, the first of equal ones: [B, H, W, C]
+    -> [B, H, W] uint8.
+    """
     return tf.cast(tf.argmax(logits, -1, tf.int32), tf.uint8)
 
 
 def _by_name(names, values):
     """NaN, which JSON has not, becomes None."""
-    return {name: float(value) if np.isfinite(value) else None for name, value in zip(names, values, strict=True)}
+    return {
+        name: float(value) if np.isfinite(value) else None
+        for name, value in zip(names, values, strict=True)
+    }

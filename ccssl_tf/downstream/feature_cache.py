@@ -1,7 +1,9 @@
-"""Frozen features computed once, of central crops: in memory where they fit, else in shards on disk, one for each image shard.
+"""Frozen features computed once, of central crops: in memory where they fit, else in shards on
+disk, one for each image shard.
 
-On disk ImageNet's 47,232 numbers a photo take 121 GB as float16. Training order is that of the images: shards are permuted, rows inside
-windows of whole shards, both functions of (seed, epoch); a resumed run skips whole windows unread.
+On disk ImageNet's 47,232 numbers a photo take 121 GB as float16. Training order is that of the
+images: shards are permuted, rows inside windows of whole shards, both functions of (seed, epoch); a
+resumed run skips whole windows unread.
 """
 
 import pathlib
@@ -28,15 +30,31 @@ _LARGEST = 65504
 
 
 class FeatureCache:
-    """The features of every split asked for, as batches of `features`, `label`, `index` and `weight`."""
+    """The features of every split asked for, as batches of `features`, `label`, `index` and
+    `weight`.
+    """
 
-    def __init__(self, compute, *, dim, describe, data_dir, image_size, num_classes, directory, memory_bytes, batch_size, strategy):
+    def __init__(
+        self,
+        compute,
+        *,
+        dim,
+        describe,
+        data_dir,
+        image_size,
+        num_classes,
+        directory,
+        memory_bytes,
+        batch_size,
+        strategy,
+    ):
         """Sets up; nothing is computed yet.
 
         Args:
           compute: maps images [B, S, S, 3] uint8 to features [B, D] float32.
           dim: D.
-          describe: JSON object that says which features these are: others found in the directory are refused.
+          describe: JSON object that says which features these are: others found in the directory
+            are refused.
           data_dir: image shards.
           image_size: S, pixels.
           num_classes: labels outside of [0, num_classes) are refused.
@@ -45,15 +63,22 @@ class FeatureCache:
           batch_size: images computed at a time.
           strategy: whose workers share the shards.
         """
-        self._compute, self.dim, self._description = tf.function(compute, autograph=False), dim, describe
+        self._compute, self.dim, self._description = (
+            tf.function(compute, autograph=False),
+            dim,
+            describe,
+        )
         self._data_dir, self._image_size, self._num_classes = data_dir, image_size, num_classes
         self._directory = directory and pathlib.Path(directory)
         self._memory_bytes, self._batch_size, self._strategy = memory_bytes, batch_size, strategy
         self._manifest = Manifest.read(data_dir, "images")
         self._splits = {}
 
-    def batches(self, split: str, batch_size: int, training: bool, epoch_seed, first_batch: int = 0) -> tf.data.Dataset:
-        """Returns batches as `ccssl_tf.data.pipeline` would of the images: the remainder dropped in training, else filled up, weight 0.
+    def batches(
+        self, split: str, batch_size: int, training: bool, epoch_seed, first_batch: int = 0
+    ) -> tf.data.Dataset:
+        """Returns batches as `ccssl_tf.data.pipeline` would of the images: the remainder dropped in
+        training, else filled up, weight 0.
 
         Raises:
           InputError: fewer images than a batch, or more features than fit.
@@ -61,10 +86,15 @@ class FeatureCache:
         """
         total = self._manifest.num_examples(split)
         if training and total < batch_size:
-            raise InputError(f"{self._data_dir}: split {split} has {total} images, fewer than one batch; use a smaller --batch_size")
+            raise InputError(
+                f"{self._data_dir}: split {split} has {total} images, fewer than one batch; use a "
+                "smaller --batch_size"
+            )
         if split not in self._splits:
             in_memory = total * self.dim * 2 <= self._memory_bytes
-            self._splits[split] = _Memory(self._in_memory(split)) if in_memory else self._on_disk(split, total)
+            self._splits[split] = (
+                _Memory(self._in_memory(split)) if in_memory else self._on_disk(split, total)
+            )
         stored = self._splits[split]
         count = total // batch_size if training else -(-total // batch_size)
         rows = stored.rows(batch_size, epoch_seed if training else None, first_batch)
@@ -75,7 +105,8 @@ class FeatureCache:
                     return
                 missing = batch_size - len(index)
                 index, features, label = (
-                    np.concatenate([x, np.repeat(x[:1], missing, 0)]) if missing else x for x in (index, features, label)
+                    np.concatenate([x, np.repeat(x[:1], missing, 0)]) if missing else x
+                    for x in (index, features, label)
                 )
                 weight = (np.arange(batch_size) < batch_size - missing).astype(np.float32)
                 yield dict(features=features, label=label, index=index, weight=weight)
@@ -87,7 +118,9 @@ class FeatureCache:
             weight=tf.TensorSpec([batch_size], tf.float32),
         )
         batches = fixed(tf.data.Dataset.from_generator(filled, output_signature=signature))
-        return batches.apply(tf.data.experimental.assert_cardinality(count - first_batch)).prefetch(2)
+        return batches.apply(tf.data.experimental.assert_cardinality(count - first_batch)).prefetch(
+            2
+        )
 
     def _crops(self, split, paths):
         parse = labels.parse_labelled(self._data_dir, split, self._num_classes)
@@ -95,7 +128,11 @@ class FeatureCache:
         @tf.autograph.experimental.do_not_convert
         def example(one):
             parsed = parse(one)
-            return dict(image=image_ops.evaluation_crop(parsed["encoded"], self._image_size), index=parsed["index"], label=parsed["label"])
+            return dict(
+                image=image_ops.evaluation_crop(parsed["encoded"], self._image_size),
+                index=parsed["index"],
+                label=parsed["label"],
+            )
 
         images = serialized_records(paths).map(example, num_parallel_calls=machine.num_cores())
         return images.batch(self._batch_size).prefetch(2)
@@ -105,7 +142,11 @@ class FeatureCache:
 
     def _in_memory(self, split):
         total = self._manifest.num_examples(split)
-        features, index, label = np.empty([total, self.dim], np.float16), np.empty(total, np.int64), np.empty(total, np.int64)
+        features, index, label = (
+            np.empty([total, self.dim], np.float16),
+            np.empty(total, np.int64),
+            np.empty(total, np.int64),
+        )
         progress, done = Progress(f"features of {split}", total, "images"), 0
         for batch in self._crops(split, self._shard_paths(split)):
             rows = slice(done, done + len(batch["index"]))
@@ -114,7 +155,10 @@ class FeatureCache:
             done = rows.stop
             progress.update(done)
         if done != total:
-            raise CorruptArtifactError(f"{self._data_dir}: split {split} has {done} images instead of the {total} of its manifest")
+            raise CorruptArtifactError(
+                f"{self._data_dir}: split {split} has {done} images instead of the {total} of its "
+                "manifest"
+            )
         return index, features, label
 
     def _stored(self, images):
@@ -124,30 +168,49 @@ class FeatureCache:
         gigabytes = total * self.dim * 2 / 2**30
         if self._directory is None:
             raise InputError(
-                f"--cache_features: {total} images x {self.dim} numbers need {gigabytes:.1f} GB, more than --cache_memory_gb="
-                f"{self._memory_bytes / 2**30:g}, and there is no --workdir for them; use --nocache_features or smaller --probe_grids"
+                f"--cache_features: {total} images x {self.dim} numbers need {gigabytes:.1f} GB, "
+                "more than --cache_memory_gb="
+                f"{self._memory_bytes / 2**30:g}, and there is no --workdir for them; use "
+                "--nocache_features or smaller --probe_grids"
             )
         directory = self._directory / split
         directory.mkdir(parents=True, exist_ok=True)
-        found = Manifest.read(directory, "features") if (directory / "manifest.json").is_file() else None
+        found = (
+            Manifest.read(directory, "features")
+            if (directory / "manifest.json").is_file()
+            else None
+        )
         if found is None:
             here = sum(path.stat().st_size for path in directory.iterdir())
             free = shutil.disk_usage(directory).free / 2**30
             if free < gigabytes - here / 2**30:
-                raise ResourceError(f"{directory}: the features of split {split} need {gigabytes:.1f} GB, {free:.1f} are free there")
+                raise ResourceError(
+                    f"{directory}: the features of split {split} need {gigabytes:.1f} GB, "
+                    f"{free:.1f} are free there"
+                )
             print(f"features of {split}: {gigabytes:.1f} GB in shards in {directory}", flush=True)
             with signals.stop_on_signal() as stopping:
                 found = extract_features(
-                    _Extractor(self), self._data_dir, split, directory, dtype="float16", should_stop=stopping, strategy=self._strategy
+                    _Extractor(self),
+                    self._data_dir,
+                    split,
+                    directory,
+                    dtype="float16",
+                    should_stop=stopping,
+                    strategy=self._strategy,
                 )
         wanted = dict(self._description, images_fingerprint=self._manifest.fingerprint(split))
         different = [name for name, value in wanted.items() if found.info.get(name) != value]
         if different:
-            raise InputError(f"{directory}: features made with another {different[0]}; name another --workdir")
+            raise InputError(
+                f"{directory}: features made with another {different[0]}; name another --workdir"
+            )
         return _Shards(directory, *self._rows_of(split, directory / "rows.npy", total))
 
     def _rows_of(self, split, path, total):
-        """Returns index and label of every row of the shards, [N] int64 each; kept in a file, so that images are read for them once."""
+        """Returns index and label of every row of the shards, [N] int64 each; kept in a file, so
+        that images are read for them once.
+        """
         if not path.is_file():
             facts = read_image_facts(self._data_dir, split, self._manifest.fingerprint(split))
             # Rows are in the order of the image records.
@@ -157,9 +220,14 @@ class FeatureCache:
         try:
             rows = np.load(path, allow_pickle=False)
         except (OSError, ValueError) as error:
-            raise CorruptArtifactError(f"{path}: cannot be read ({error}); remove it to have it written again") from error
+            raise CorruptArtifactError(
+                f"{path}: cannot be read ({error}); remove it to have it written again"
+            ) from error
         if rows.shape != (2, total):
-            raise CorruptArtifactError(f"{path}: of {rows.shape[-1]} rows instead of {total}; remove it to have it written again")
+            raise CorruptArtifactError(
+                f"{path}: of {rows.shape[-1]} rows instead of {total}; remove it to have it "
+                "written again"
+            )
         return rows
 
 
@@ -188,9 +256,15 @@ class _Memory:
         self._arrays = arrays
 
     def rows(self, batch_size, epoch_seed, first_batch):
-        """Returns a function that yields batches of rows from `first_batch` on, in training order or, without a seed, the file's."""
+        """Returns a function that yields batches of rows from `first_batch` on, in training order
+        or, without a seed, the file's.
+        """
         total = len(self._arrays[0])
-        order = np.arange(total) if epoch_seed is None else np.random.default_rng(list(epoch_seed)).permutation(total)
+        order = (
+            np.arange(total)
+            if epoch_seed is None
+            else np.random.default_rng(list(epoch_seed)).permutation(total)
+        )
 
         def batches():
             for start in range(first_batch * batch_size, total, batch_size):
@@ -210,13 +284,20 @@ class _Shards:
     def rows(self, batch_size, epoch_seed, first_batch):
         """As that of `_Memory`; in training order inside windows of shards."""
         if epoch_seed is None:
-            windows = [[range(start, min(start + batch_size, len(self._indices)))] for start in range(0, len(self._indices), batch_size)]
+            windows = [
+                [range(start, min(start + batch_size, len(self._indices)))]
+                for start in range(0, len(self._indices), batch_size)
+            ]
             return lambda: (
                 self._block(windows[first_batch + number], features.astype(np.float16))
-                for number, features in enumerate(self._skipped(self._source.chunks(batch_size), first_batch))
+                for number, features in enumerate(
+                    self._skipped(self._source.chunks(batch_size), first_batch)
+                )
             )
         row_bytes = self._source.dim * self._source.dtype.itemsize
-        windows = self._source.windows(np.random.default_rng(list(epoch_seed)), max(WINDOW_BYTES // row_bytes, 1))
+        windows = self._source.windows(
+            np.random.default_rng(list(epoch_seed)), max(WINDOW_BYTES // row_bytes, 1)
+        )
         skipped, first = first_batch * batch_size, 0
         while first < len(windows) and skipped >= (size := sum(map(len, windows[first]))):
             skipped, first = skipped - size, first + 1
@@ -229,7 +310,10 @@ class _Shards:
             yield index[order], features[order], label[order]
 
     def _block(self, parts, features):
-        index, label = (np.concatenate([values[part.start : part.stop] for part in parts]) for values in (self._indices, self._labels))
+        index, label = (
+            np.concatenate([values[part.start : part.stop] for part in parts])
+            for values in (self._indices, self._labels)
+        )
         return index, features, label
 
     @staticmethod
@@ -240,7 +324,9 @@ class _Shards:
 
 
 def _rebatched(blocks, batch_size, skipped):
-    """Cuts a stream of (index, features, label) into batches, the first `skipped` rows and the remainder left out."""
+    """Cuts a stream of (index, features, label) into batches, the first `skipped` rows and the
+    remainder left out.
+    """
     rest = None
     for block in blocks:
         block = tuple(values[skipped:] for values in block)

@@ -1,4 +1,6 @@
-"""Training examples of Fast R-CNN (Girshick 2015, section 2.3; protocols 2.7): photos at a random scale, regions from their proposals."""
+"""Training examples of Fast R-CNN (Girshick 2015, section 2.3; protocols 2.7): photos at a random
+scale, regions from their proposals.
+"""
 
 import dataclasses
 
@@ -17,7 +19,8 @@ NO_REGION = -1
 
 @dataclasses.dataclass(frozen=True)
 class RegionTables:
-    """The regions (objects, then proposals) and objects of all images, one after the other, on the CPU, for use in tf.data.
+    """The regions (objects, then proposals) and objects of all images, one after the other, on the
+    CPU, for use in tf.data.
 
     Attributes:
       regions: [*, 4] int32.
@@ -36,7 +39,9 @@ class RegionTables:
     @classmethod
     def of(cls, images: DetectionImages) -> "RegionTables":
         """Joins the lists of `images`."""
-        together = [np.concatenate(pair) for pair in zip(images.truths, images.proposals, strict=True)]
+        together = [
+            np.concatenate(pair) for pair in zip(images.truths, images.proposals, strict=True)
+        ]
 
         def splits(arrays):
             return np.cumsum([0] + [len(array) for array in arrays])
@@ -54,11 +59,16 @@ class RegionTables:
         """Returns the regions [R, 4], objects [G, 4] and labels [G] of the image at `index`."""
         first, last = self.region_splits[index], self.region_splits[index + 1]
         first_truth, last_truth = self.truth_splits[index], self.truth_splits[index + 1]
-        return self.regions[first:last], self.truths[first_truth:last_truth], self.labels[first_truth:last_truth]
+        return (
+            self.regions[first:last],
+            self.truths[first_truth:last_truth],
+            self.labels[first_truth:last_truth],
+        )
 
 
 def resized_photo(image, short_side, most: int):
-    """Resizes so that the shorter side has `short_side` pixels, or the longer one `most` if it would have more.
+    """Resizes so that the shorter side has `short_side` pixels, or the longer one `most` if it
+    would have more.
 
     Args:
       image: [h, w, 3] uint8.
@@ -71,17 +81,22 @@ def resized_photo(image, short_side, most: int):
     size = tf.cast(tf.shape(image)[:2], tf.float32)
     shortest, longest = tf.reduce_min(size), tf.reduce_max(size)
     scale = tf.minimum(tf.cast(short_side, tf.float32) / shortest, most / longest)
-    resized = tf.image.resize(image, tf.maximum(tf.cast(tf.round(size * scale), tf.int32), 1), antialias=True)
+    resized = tf.image.resize(
+        image, tf.maximum(tf.cast(tf.round(size * scale), tf.int32), 1), antialias=True
+    )
     resized = tf.saturate_cast(tf.round(resized), tf.uint8)
     resized.set_shape([None, None, 3])
     return resized, scale
 
 
-def training_example(image, regions, truths, labels, seed, *, scales, most, num_regions: int, mirror: bool) -> dict:
+def training_example(
+    image, regions, truths, labels, seed, *, scales, most, num_regions: int, mirror: bool
+) -> dict:
     """Returns one training example; everything random follows from `seed`.
 
-    A region is foreground if it overlaps an object by at least 0.5, of the one it overlaps most, and background if it overlaps them by
-    0.1 to 0.5. Up to a quarter are foreground and the rest background, without repetition; where there are not enough, less are taken.
+    A region is foreground if it overlaps an object by at least 0.5, of the one it overlaps most,
+    and background if it overlaps them by 0.1 to 0.5. Up to a quarter are foreground and the rest
+    background, without repetition; where there are not enough, less are taken.
 
     Args:
       image: [h, w, 3] uint8.
@@ -95,16 +110,23 @@ def training_example(image, regions, truths, labels, seed, *, scales, most, num_
       mirror: whether half the photos are mirrored.
 
     Returns:
-      dict of image [H, W, 3] uint8, size [2] int32 (H, W), rois [S, 4] float32 in pixels of it, roi_labels [S] int32 (0 background,
-      1 + class, -1 where there is no region) and codes [S, 4] float32.
+      dict of image [H, W, 3] uint8, size [2] int32 (H, W), rois [S, 4] float32 in pixels of it,
+      roi_labels [S] int32 (0 background, 1 + class, -1 where there is no region) and codes [S, 4]
+      float32.
     """
     seed = seed[None]
     if mirror:
         mirrored = per_example_random.uniform(seed, 1, _MIRROR)[0, 0] < 0.5
         width = tf.shape(image)[1]
         image = tf.cond(mirrored, lambda: image[:, ::-1], lambda: image)
-        regions, truths = (tf.cond(mirrored, lambda b=b: box_ops.mirror(b, width), lambda b=b: b) for b in (regions, truths))
-    chosen = tf.gather(tf.constant(scales, tf.int32), per_example_random.integers(seed, 1, _SCALE, len(scales))[0, 0])
+        regions, truths = (
+            tf.cond(mirrored, lambda b=b: box_ops.mirror(b, width), lambda b=b: b)
+            for b in (regions, truths)
+        )
+    chosen = tf.gather(
+        tf.constant(scales, tf.int32),
+        per_example_random.integers(seed, 1, _SCALE, len(scales))[0, 0],
+    )
     image, scale = resized_photo(image, chosen, most)
     # A column of zeros, for images without objects.
     overlaps = tf.pad(box_ops.intersection_over_union(regions, truths), [[0, 0], [0, 1]])
@@ -119,14 +141,20 @@ def training_example(image, regions, truths, labels, seed, *, scales, most, num_
     return dict(
         image=image,
         size=tf.shape(image)[:2],
-        rois=tf.ensure_shape(tf.pad(tf.cast(own_boxes, tf.float32) * scale, [[0, missing], [0, 0]]), [num_regions, 4]),
-        roi_labels=tf.ensure_shape(tf.pad(roi_labels, [[0, missing]], constant_values=NO_REGION), [num_regions]),
+        rois=tf.ensure_shape(
+            tf.pad(tf.cast(own_boxes, tf.float32) * scale, [[0, missing], [0, 0]]), [num_regions, 4]
+        ),
+        roi_labels=tf.ensure_shape(
+            tf.pad(roi_labels, [[0, missing]], constant_values=NO_REGION), [num_regions]
+        ),
         codes=tf.ensure_shape(tf.pad(codes, [[0, missing], [0, 0]]), [num_regions, 4]),
     )
 
 
 def _drawn(overlap, seed, num_regions):
-    """Returns the rows of the regions drawn, [at most num_regions] int32, foreground first, and which of them are foreground."""
+    """Returns the rows of the regions drawn, [at most num_regions] int32, foreground first, and
+    which of them are foreground.
+    """
     count = tf.shape(overlap)[0]
     is_foreground = overlap >= FOREGROUND_OVERLAP
     is_background = (overlap >= BACKGROUND_OVERLAP) & ~is_foreground

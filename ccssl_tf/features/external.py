@@ -1,4 +1,6 @@
-"""Features made elsewhere: an array with one row for each image, so that any network or program may be the teacher."""
+"""Features made elsewhere: an array with one row for each image, so that any network or program may
+be the teacher.
+"""
 
 import pathlib
 
@@ -15,7 +17,8 @@ from ccssl_tf.runs.files import file_sha256
 _FEATURES_FILE = flags.DEFINE_string(
     "features_file",
     None,
-    "For --extractor=external: .npy with an array [N, D], row i of the image whose image/index is i; or .npz with it as `features` and, if "
+    "For --extractor=external: .npy with an array [N, D], row i of the image whose image/index is "
+    "i; or .npz with it as `features` and, if "
     "the order is to be checked, the images' file names as `filenames`.",
 )
 
@@ -23,15 +26,20 @@ _ROWS = 256
 
 
 class ExternalExtractor:
-    """Rows of an array, by image index. An `.npy` is mapped, not loaded, so it may be larger than the memory."""
+    """Rows of an array, by image index. An `.npy` is mapped, not loaded, so it may be larger than
+    the memory.
+    """
 
     @classmethod
     def from_flags(cls, make_backbone):
-        """Reads --features_file, or builds the extractor of --model in its place; our own backbones have no part in it."""
+        """Reads --features_file, or builds the extractor of --model in its place; our own backbones
+        have no part in it.
+        """
         del make_backbone
         if bool(_FEATURES_FILE.value) == bool(MODEL.value):
             raise FlagError(
-                "--extractor=external needs either --features_file=FILE, an .npy or .npz array with one row for each image, or "
+                "--extractor=external needs either --features_file=FILE, an .npy or .npz array "
+                "with one row for each image, or "
                 "--model=PATH_OR_NAME, a network"
             )
         return ExternalModelExtractor.from_flags() if MODEL.value else cls(_FEATURES_FILE.value)
@@ -50,15 +58,30 @@ class ExternalExtractor:
         if not self.path.is_file():
             raise InputError(f"--features_file={path}: no such file")
         self._features, self._filenames = _read(self.path)
-        if self._features.ndim != 2 or self._features.dtype.kind not in "fiu" or not self._features.size:
-            raise InputError(f"{path}: expected an array of numbers [N, D], found {self._features.dtype} {list(self._features.shape)}")
+        if (
+            self._features.ndim != 2
+            or self._features.dtype.kind not in "fiu"
+            or not self._features.size
+        ):
+            raise InputError(
+                f"{path}: expected an array of numbers [N, D], found {self._features.dtype} "
+                f"{list(self._features.shape)}"
+            )
         if self._filenames is not None and self._filenames.shape != self._features.shape[:1]:
-            raise InputError(f"{path}: {list(self._filenames.shape)} filenames for {len(self._features)} rows of features")
+            raise InputError(
+                f"{path}: {list(self._filenames.shape)} filenames for {len(self._features)} rows "
+                "of features"
+            )
         self.dim = self._features.shape[1]
 
     def describe(self) -> dict:
-        """Returns what the manifest says of the features; the file apart from the extractor, as each split has an array of its own."""
-        return dict(extractor=dict(name="external"), features_file=dict(name=self.path.name, sha256=file_sha256(self.path)))
+        """Returns what the manifest says of the features; the file apart from the extractor, as
+        each split has an array of its own.
+        """
+        return dict(
+            extractor=dict(name="external"),
+            features_file=dict(name=self.path.name, sha256=file_sha256(self.path)),
+        )
 
     def inputs(self) -> dict[str, str]:
         """Returns flag name -> path of what is read besides the images: the array."""
@@ -69,7 +92,8 @@ class ExternalExtractor:
         images = manifest_lib.Manifest.read(data_dir, "images")
         if len(self._features) != images.num_examples(split):
             raise InputError(
-                f"{self.path}: {len(self._features)} rows for the {images.num_examples(split)} images of split {split} in {data_dir}; "
+                f"{self.path}: {len(self._features)} rows for the {images.num_examples(split)} "
+                f"images of split {split} in {data_dir}; "
                 "one row for each image, in the order of image/index, is needed"
             )
 
@@ -77,7 +101,8 @@ class ExternalExtractor:
         """Yields (index [n] int64, features [n, D] float32) for the images of the shards, in order.
 
         Raises:
-          InputError: the array has more or fewer rows than the split images, or `filenames` says another order.
+          InputError: the array has more or fewer rows than the split images, or `filenames` says
+            another order.
         """
         self.check(data_dir, split)
         images = manifest_lib.Manifest.read(data_dir, "images")
@@ -94,7 +119,10 @@ class ExternalExtractor:
             return
         for row, name in zip(index, names, strict=True):
             if _as_bytes(self._filenames[row]) != name:
-                raise InputError(f"{self.path}: row {row} is of {self._filenames[row]!r}, image {row} of {path} is {name!r}; sort the rows")
+                raise InputError(
+                    f"{self.path}: row {row} is of {self._filenames[row]!r}, image {row} of {path} "
+                    f"is {name!r}; sort the rows"
+                )
 
 
 def _read(path):

@@ -1,6 +1,8 @@
-"""Writes feature shards, one for each image shard; finished ones are kept when a killed run is started again.
+"""Writes feature shards, one for each image shard; finished ones are kept when a killed run is
+started again.
 
-Of several workers each writes every n-th shard and notes it in a file of its own; the chief then writes the manifest.
+Of several workers each writes every n-th shard and notes it in a file of its own; the chief then
+writes the manifest.
 """
 
 import contextlib
@@ -25,29 +27,40 @@ _AHEAD = 4
 
 
 def extract_features(
-    extractor, data_dir, split: str, directory, *, dtype: str = "float16", should_stop=None, strategy=None
+    extractor,
+    data_dir,
+    split: str,
+    directory,
+    *,
+    dtype: str = "float16",
+    should_stop=None,
+    strategy=None,
 ) -> manifest_lib.Manifest:
     """Extracts the features of every image of a split.
 
     Decoding and the network work ahead in threads, up to four batches, while this thread writes.
 
     Args:
-      extractor: an entry of `registry.EXTRACTORS`: `dim`, `describe()`, `inputs()`, `batches(data_dir, split, shards)`, no batch
-        of which is of two shards; and, where it first learns something that it keeps in the directory, `prepare(data_dir, split,
-        directory, should_stop)`.
+      extractor: an entry of `registry.EXTRACTORS`: `dim`, `describe()`, `inputs()`,
+        `batches(data_dir, split, shards)`, no batch of which is of two shards; and, where it first
+        learns something that it keeps in the directory, `prepare(data_dir, split, directory,
+        should_stop)`.
       data_dir: image shards.
       split: split name.
-      directory: an existing directory; feature shards already finished there are kept after their digest is checked.
+      directory: an existing directory; feature shards already finished there are kept after their
+        digest is checked.
       dtype: what rows are stored as, "float16" or "float32".
       should_stop: asked after each batch; True ends the work with Interrupted.
-      strategy: a tf.distribute strategy whose workers share the shards, in a directory all of them see; the current one by default.
+      strategy: a tf.distribute strategy whose workers share the shards, in a directory all of them
+        see; the current one by default.
 
     Returns:
       The manifest, also written.
 
     Raises:
       InputError: no such split, or an empty one.
-      CorruptArtifactError: NaN or infinity in the features of a shard; the message says how many, and the first record with some.
+      CorruptArtifactError: NaN or infinity in the features of a shard; the message says how many,
+        and the first record with some.
       Interrupted: `should_stop` said so; a later call continues with the shard it was in.
     """
     directory = pathlib.Path(directory)
@@ -58,13 +71,22 @@ def extract_features(
     names = [manifest_lib.shard_name(split, number, len(shards)) for number in range(len(shards))]
     worker, workers = distribution.worker(strategy)
     _prepare(extractor, data_dir, split, directory, should_stop, strategy)
-    own, notes = range(worker, len(names), workers), directory / _FINISHED.format(f"-{worker}" if worker else "")
+    own, notes = (
+        range(worker, len(names), workers),
+        directory / _FINISHED.format(f"-{worker}" if worker else ""),
+    )
     noted = _noted_shards(directory)
     whole = {names[number] for number in own if _is_whole(directory, noted.get(names[number]))}
     missing = [number for number in own if names[number] not in whole]
-    finished = {name: shard for name, shard in noted.items() if name in whole or name not in {names[number] for number in own}}
+    finished = {
+        name: shard
+        for name, shard in noted.items()
+        if name in whole or name not in {names[number] for number in own}
+    }
     done = sum(finished[name].num_examples for name in whole)
-    progress = Progress("extract", sum(shards[number].num_examples for number in own), "images", done=done)
+    progress = Progress(
+        "extract", sum(shards[number].num_examples for number in own), "images", done=done
+    )
     with contextlib.closing(ReadAhead(extractor.batches(data_dir, split, missing))) as ahead:
         batches = iter(ahead)
         for number in missing:
@@ -74,23 +96,33 @@ def extract_features(
                 count = 0
                 while count < size and (batch := next(batches, None)):
                     if should_stop and should_stop():
-                        raise Interrupted("interrupted; the same command continues with the shard it was in")
+                        raise Interrupted(
+                            "interrupted; the same command continues with the shard it was in"
+                        )
                     index, features = batch
                     stored = _stored(features, dtype, path, index, count)
                     count += len(index)
                     progress.update(done + count)
                     yield index, stored
                 if count != size:
-                    raise CorruptArtifactError(f"{path}: {count} rows for the {size} images its shard should have; convert them again")
+                    raise CorruptArtifactError(
+                        f"{path}: {count} rows for the {size} images its shard should have; "
+                        "convert them again"
+                    )
 
-            finished[path.name] = records.write_shard(path, _blocks(rows()), num_examples=shards[number].num_examples)
+            finished[path.name] = records.write_shard(
+                path, _blocks(rows()), num_examples=shards[number].num_examples
+            )
             write_json(notes, [vars(shard) for shard in finished.values()])
             done += shards[number].num_examples
     distribution.wait_for_workers(strategy)
     finished |= _noted_shards(directory) if workers > 1 else {}
     unseen = sorted(set(names) - set(finished))
     if unseen:
-        raise InputError(f"{directory}: {unseen[0]} of another worker is not there; --workdir must be storage that all workers share")
+        raise InputError(
+            f"{directory}: {unseen[0]} of another worker is not there; --workdir must be storage "
+            "that all workers share"
+        )
     info = dict(
         dim=extractor.dim,
         dtype=dtype,
@@ -110,7 +142,9 @@ def extract_features(
 
 
 def _prepare(extractor, data_dir, split, directory, should_stop, strategy):
-    """Lets the chief's extractor learn what it needs, then the others', which find it in the directory."""
+    """Lets the chief's extractor learn what it needs, then the others', which find it in the
+    directory.
+    """
     if not hasattr(extractor, "prepare"):
         return
     for turn in (True, False):
@@ -161,9 +195,12 @@ class ReadAhead:
 
 
 def _stored(features, dtype, path, index, first_record):
-    """Returns the rows in the number format of the shard; refuses what is not finite, naming the first image's record in its shard."""
+    """Returns the rows in the number format of the shard; refuses what is not finite, naming the
+    first image's record in its shard.
+    """
     limit = np.finfo(dtype).max
-    # Largest and smallest, which are NaN where there is one, tell sooner than looking at every half-precision number.
+    # Largest and smallest, which are NaN where there is one, tell sooner than looking at every
+    # half-precision number.
     if -limit <= features.min() and features.max() <= limit:
         return features.astype(dtype)
     with np.errstate(over="ignore"):
@@ -172,9 +209,14 @@ def _stored(features, dtype, path, index, first_record):
     if wrong.any():
         row = int(np.argmax(wrong.any(axis=1)))
         finite = np.isfinite(features).all()
-        advice = "--feature_dtype=float32 holds larger numbers" if finite else "the array has them, or the network or its training diverged"
+        advice = (
+            "--feature_dtype=float32 holds larger numbers"
+            if finite
+            else "the array has them, or the network or its training diverged"
+        )
         raise CorruptArtifactError(
-            f"{path}: {wrong.sum()} of {stored.size} features of a batch would be NaN or infinite in {dtype}, the first of record "
+            f"{path}: {wrong.sum()} of {stored.size} features of a batch would be NaN or infinite "
+            f"in {dtype}, the first of record "
             f"{first_record + row} (image/index {index[row]}): {advice}"
         )
     return stored
@@ -184,10 +226,15 @@ def _blocks(batches):
     """Serialises batches of rows as records of 128 rows, the last of a shard smaller."""
     indices, features = [], []
     for index, rows in batches:
-        indices, features = np.append(indices, index).astype(np.int64), np.concatenate([features, rows]) if len(features) else rows
+        indices, features = (
+            np.append(indices, index).astype(np.int64),
+            np.concatenate([features, rows]) if len(features) else rows,
+        )
         full = len(indices) // ROWS_PER_RECORD * ROWS_PER_RECORD
         for start in range(0, full, ROWS_PER_RECORD):
-            yield records.feature_example(indices[start : start + ROWS_PER_RECORD], features[start : start + ROWS_PER_RECORD])
+            yield records.feature_example(
+                indices[start : start + ROWS_PER_RECORD], features[start : start + ROWS_PER_RECORD]
+            )
         indices, features = indices[full:], features[full:]
     if len(indices):
         yield records.feature_example(indices, features)
@@ -198,13 +245,22 @@ def _noted_shards(directory):
     noted = {}
     for path in sorted(directory.glob(_FINISHED.format("*"))):
         try:
-            noted |= {shard["name"]: manifest_lib.Shard(**shard) for shard in json.loads(path.read_text())}
+            noted |= {
+                shard["name"]: manifest_lib.Shard(**shard) for shard in json.loads(path.read_text())
+            }
         except (TypeError, KeyError, ValueError) as error:
-            raise CorruptArtifactError(f"{path}: not a list of finished shards ({error}); remove it to extract again") from error
+            raise CorruptArtifactError(
+                f"{path}: not a list of finished shards ({error}); remove it to extract again"
+            ) from error
     return noted
 
 
 def _is_whole(directory, shard):
     """Whether the shard is there with the size and digest noted when it was finished."""
     path = shard and directory / shard.name
-    return bool(path and path.is_file() and path.stat().st_size == shard.num_bytes and file_sha256(path) == shard.sha256)
+    return bool(
+        path
+        and path.is_file()
+        and path.stat().st_size == shard.num_bytes
+        and file_sha256(path) == shard.sha256
+    )

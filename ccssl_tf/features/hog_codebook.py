@@ -1,4 +1,6 @@
-"""The visual words of a bag of words: centroids of descriptors, learnt on a sample of images and kept in one file."""
+"""The visual words of a bag of words: centroids of descriptors, learnt on a sample of images and
+kept in one file.
+"""
 
 import dataclasses
 import hashlib
@@ -39,11 +41,15 @@ class Codebook:
 
     def fingerprint(self) -> str:
         """Returns a digest of words and settings."""
-        return fingerprint_of([self.settings, hashlib.sha256(self.words.astype("<f4").tobytes()).hexdigest()])
+        return fingerprint_of(
+            [self.settings, hashlib.sha256(self.words.astype("<f4").tobytes()).hexdigest()]
+        )
 
     def save(self, path):
         """Writes `path`, wholly or not at all."""
-        facts = np.array(json.dumps(dict(settings=self.settings, source=self.source), sort_keys=True))
+        facts = np.array(
+            json.dumps(dict(settings=self.settings, source=self.source), sort_keys=True)
+        )
         with atomic_file(path) as temporary:
             np.savez(temporary, words=self.words, facts=facts)
 
@@ -63,25 +69,49 @@ class Codebook:
             with np.load(path, allow_pickle=False) as saved:
                 words, facts = saved["words"], json.loads(str(saved["facts"]))
             found = cls(words, facts["settings"], facts["source"])
-            whole = words.dtype == np.float32 and words.ndim == 2 and np.isfinite(words).all() and isinstance(found.settings, dict)
+            whole = (
+                words.dtype == np.float32
+                and words.ndim == 2
+                and np.isfinite(words).all()
+                and isinstance(found.settings, dict)
+            )
         except (OSError, KeyError, TypeError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise CorruptArtifactError(f"{path}: not a codebook ({error}); extract again without it") from error
+            raise CorruptArtifactError(
+                f"{path}: not a codebook ({error}); extract again without it"
+            ) from error
         if not whole:
-            raise CorruptArtifactError(f"{path}: not a codebook (words of {words.dtype} {list(words.shape)}); extract again without it")
+            raise CorruptArtifactError(
+                f"{path}: not a codebook (words of {words.dtype} {list(words.shape)}); extract "
+                "again without it"
+            )
         other = [name for name in settings if found.settings.get(name) != settings[name]]
         if other:
             raise InputError(
-                f"{path}: a codebook of other settings, {', '.join(f'--{name}={found.settings.get(name)}' for name in other)} instead of "
-                f"{', '.join(f'--{name}={settings[name]}' for name in other)}; give the same or learn another"
+                f"{path}: a codebook of other settings, "
+                f"{', '.join(f'--{name}={found.settings.get(name)}' for name in other)} instead of "
+                f"{', '.join(f'--{name}={settings[name]}' for name in other)}; give the same or "
+                "learn another"
             )
         return found
 
 
-def learn(describe, data_dir, split: str, directory, *, settings: dict, num_words: int, sample_images: int, seed: int, should_stop=None):
+def learn(
+    describe,
+    data_dir,
+    split: str,
+    directory,
+    *,
+    settings: dict,
+    num_words: int,
+    sample_images: int,
+    seed: int,
+    should_stop=None,
+):
     """Returns the codebook in `directory`; learns and writes it first if there is none.
 
-    The sample is the first images of the training order of epoch 0, a pure function of the seed, and 40 random positions of each: so a
-    million images are not read for it. A killed k-means continues at the pass it was in.
+    The sample is the first images of the training order of epoch 0, a pure function of the seed,
+    and 40 random positions of each: so a million images are not read for it. A killed k-means
+    continues at the pass it was in.
 
     Args:
       describe: images [B, S, S, 3] uint8 -> descriptors [B, P, d] float32, in a graph.
@@ -98,20 +128,31 @@ def learn(describe, data_dir, split: str, directory, *, settings: dict, num_word
     """
     path = pathlib.Path(directory) / CODEBOOK_NAME
     images = Manifest.read(data_dir, "images")
-    source = dict(images_fingerprint=images.fingerprint(split), sample_images=sample_images, seed=seed)
+    source = dict(
+        images_fingerprint=images.fingerprint(split), sample_images=sample_images, seed=seed
+    )
     if path.is_file():
         codebook = Codebook.load(path, settings)
         if codebook.source != source:
-            raise InputError(f"{path}: was learnt from other images or another sample; name another --workdir")
+            raise InputError(
+                f"{path}: was learnt from other images or another sample; name another --workdir"
+            )
         return codebook
     count = min(sample_images, images.num_examples(split))
-    descriptors = _sample(describe, data_dir, split, count, settings["image_size"], seed, should_stop)
+    descriptors = _sample(
+        describe, data_dir, split, count, settings["image_size"], seed, should_stop
+    )
     if len(descriptors) < num_words:
         raise InputError(
-            f"--hog_words={num_words}: more words than the {len(descriptors)} descriptors of the sample; use fewer or a larger "
+            f"--hog_words={num_words}: more words than the {len(descriptors)} descriptors of the "
+            "sample; use fewer or a larger "
             "--hog_sample_images"
         )
-    print(f"hog codebook  {num_words} words of {len(descriptors)} descriptors of {descriptors.shape[1]} numbers", flush=True)
+    print(
+        f"hog codebook  {num_words} words of {len(descriptors)} descriptors of "
+        f"{descriptors.shape[1]} numbers",
+        flush=True,
+    )
     checkpoint = path.with_name("codebook_checkpoint.npz")
     kmeans = KMeans(num_words, max_iterations=_MAX_ITERATIONS, tolerance=_TOLERANCE, seed=seed)
     kmeans.fit(descriptors, checkpoint_path=checkpoint, should_stop=should_stop)
@@ -127,10 +168,14 @@ def _sample(describe, data_dir, split, count, image_size, seed, should_stop):
 
     def load(parsed):
         descriptors = describe(image_ops.whole_image(parsed["encoded"], image_size)[None])[0]
-        order = tf.argsort(tf.random.stateless_uniform([descriptors.shape[0]], parsed["seed"]), stable=True)
+        order = tf.argsort(
+            tf.random.stateless_uniform([descriptors.shape[0]], parsed["seed"]), stable=True
+        )
         return dict(descriptors=tf.gather(descriptors, order[:POSITIONS_PER_IMAGE]))
 
-    batches = pipeline.training_batches(data_dir, split, batch_size=batch_size, epoch_seed=(seed, 0), load=load)
+    batches = pipeline.training_batches(
+        data_dir, split, batch_size=batch_size, epoch_seed=(seed, 0), load=load
+    )
     found, progress = [], Progress("hog codebook", count, "images")
     for batch in batches.take(count // batch_size):
         if should_stop and should_stop():

@@ -1,7 +1,9 @@
-"""Opens networks made elsewhere: a SavedModel, a `.keras` file, or one of a library by name, as one function from pixels to an output.
+"""Opens networks made elsewhere: a SavedModel, a `.keras` file, or one of a library by name, as one
+function from pixels to an output.
 
-A `.keras` file is read in Keras's safe mode, in which it can hold no program of its own. A SavedModel is a program: it may read and write
-files as its user may, so it is opened for those only who say that they trust it.
+A `.keras` file is read in Keras's safe mode, in which it can hold no program of its own. A
+SavedModel is a program: it may read and write files as its user may, so it is opened for those only
+who say that they trust it.
 """
 
 import dataclasses
@@ -21,7 +23,10 @@ from ccssl_tf.models.input_convention import image_side
 from ccssl_tf.runs.errors import CorruptArtifactError, InputError
 from ccssl_tf.runs.files import file_sha256
 
-_TRUST = "a SavedModel is a program, which can read and write files as you can; give --trust_model if you trust who made it"
+_TRUST = (
+    "a SavedModel is a program, which can read and write files as you can; give --trust_model "
+    "if you trust who made it"
+)
 _SIGNATURE = "serving_default"
 KERAS_HUB = "keras_hub:"
 
@@ -51,19 +56,29 @@ class OpenedModel:
     files: dict = dataclasses.field(default_factory=dict)
 
 
-def open_model(model: str, *, output: str | None, weights: str | None, trust: bool, width_multiplier: float = 1.0) -> OpenedModel:
+def open_model(
+    model: str,
+    *,
+    output: str | None,
+    weights: str | None,
+    trust: bool,
+    width_multiplier: float = 1.0,
+) -> OpenedModel:
     """Opens what --model names.
 
     Args:
-      model: a SavedModel directory, a `.keras` file, a name of keras.applications, or keras_hub: and a preset of KerasHub: its name
-        there, a handle (kaggle://..., hf://...) or a directory.
-      output: name of the output wanted; None for the only one, or the last map of a network of keras.applications.
-      weights: of keras.applications: a file, "imagenet" or "random"; of KerasHub: a file, "random", or None for the preset's own.
+      model: a SavedModel directory, a `.keras` file, a name of keras.applications, or keras_hub:
+        and a preset of KerasHub: its name there, a handle (kaggle://..., hf://...) or a directory.
+      output: name of the output wanted; None for the only one, or the last map of a network of
+        keras.applications.
+      weights: of keras.applications: a file, "imagenet" or "random"; of KerasHub: a file, "random",
+        or None for the preset's own.
       trust: whether a SavedModel, or a `.keras` file with a program in it, may be run.
       width_multiplier: of MobileNets.
 
     Raises:
-      InputError: no such model, one that may not be run, no such output, or one that does not take RGB images.
+      InputError: no such model, one that may not be run, no such output, or one that does not take
+        RGB images.
       CorruptArtifactError: the file is damaged.
     """
     if model.startswith(KERAS_HUB):
@@ -77,19 +92,24 @@ def open_model(model: str, *, output: str | None, weights: str | None, trust: bo
         return _application(model, output, weights, width_multiplier)
     if path.is_file():
         raise InputError(
-            f"--model={model}: neither a .keras file nor a SavedModel directory; save it as one of these, or run it where it is at home "
+            f"--model={model}: neither a .keras file nor a SavedModel directory; save it as one of "
+            "these, or run it where it is at home "
             "and bring its rows in with --features_file"
         )
     similar = ", ".join(applications.similar_names(model))
     raise InputError(
-        f"--model={model}: no such file or directory, nor a network of keras.applications, such as {similar} (case matters), "
+        f"--model={model}: no such file or directory, nor a network of keras.applications, such as "
+        f"{similar} (case matters), "
         f"nor {KERAS_HUB}PRESET"
     )
 
 
 def _application(name, output, weights, width_multiplier):
     if not weights:
-        raise InputError(f"--model={name}: say which weights: --weights=FILE.h5, imagenet (Keras downloads them once) or random")
+        raise InputError(
+            f"--model={name}: say which weights: --weights=FILE.h5, imagenet (Keras downloads them "
+            "once) or random"
+        )
     if weights == "random":
         network = applications.Application(network=name, width_multiplier=width_multiplier)
     else:
@@ -120,8 +140,13 @@ def _preset(model, output, weights):
     except backbone_file.LOADING_ERRORS as error:
         raise InputError(f"--model={model}: cannot be opened ({_first_line(error)})") from error
     if len(network.inputs) != 1:
-        raise InputError(f"--model={model}: takes {shortened(tensor.name for tensor in network.inputs)}; a network of images is needed")
-    output = output or _only(list(network.output if isinstance(network.output, dict) else network.output_names), model)
+        raise InputError(
+            f"--model={model}: takes {shortened(tensor.name for tensor in network.inputs)}; a "
+            "network of images is needed"
+        )
+    output = output or _only(
+        list(network.output if isinstance(network.output, dict) else network.output_names), model
+    )
     converter = _image_converter(keras_hub, preset)
     files = {} if weights in (None, "random") else dict(weights=weights)
     if pathlib.Path(preset).is_dir():
@@ -139,7 +164,9 @@ def _preset(model, output, weights):
 
 
 def _image_converter(keras_hub, preset):
-    """Returns KerasHub's layer that knows what the network takes for a pixel, None where the preset has none."""
+    """Returns KerasHub's layer that knows what the network takes for a pixel, None where the preset
+    has none.
+    """
     try:
         return keras_hub.layers.ImageConverter.from_preset(preset)
     except (ValueError, OSError):
@@ -149,16 +176,24 @@ def _image_converter(keras_hub, preset):
 def _conversion(converter):
     scale = 1.0 if converter.scale is None else converter.scale
     offset = 0.0 if converter.offset is None else converter.offset
-    return lambda images: tf.cast(images, tf.float32) * tf.constant(scale, tf.float32) + tf.constant(offset, tf.float32)
+    return lambda images: (
+        tf.cast(images, tf.float32) * tf.constant(scale, tf.float32)
+        + tf.constant(offset, tf.float32)
+    )
 
 
 def _keras_file(path, output, trust):
     try:
         network = backbone_file.load_model(path, trust=trust)
     except InputError as error:
-        raise InputError(f"--model={error}" + ("" if trust else "; --trust_model lets a Lambda run")) from error
+        raise InputError(
+            f"--model={error}" + ("" if trust else "; --trust_model lets a Lambda run")
+        ) from error
     if len(getattr(network, "inputs", None) or ()) != 1:
-        raise InputError(f"--model={path}: a {type(network).__name__}, of which no layers can be read; export it as a SavedModel")
+        raise InputError(
+            f"--model={path}: a {type(network).__name__}, of which no layers can be read; export "
+            "it as a SavedModel"
+        )
     side = image_side(f"--model={path}", tuple(network.inputs[0].shape))
     if isinstance(network, keras.Sequential):
         network = keras.Model(network.inputs, network.outputs)
@@ -183,7 +218,11 @@ def _inference(network):
 def _saved_model(path, output, trust):
     if not (path / "saved_model.pb").is_file():
         is_ours = (path / backbone_file.FILE_NAME).is_file()
-        hint = "; a run of ours is given as --init_backbone, with --extractor=endpoint" if is_ours else ""
+        hint = (
+            "; a run of ours is given as --init_backbone, with --extractor=endpoint"
+            if is_ours
+            else ""
+        )
         raise InputError(f"--model={path}: holds no saved_model.pb{hint}")
     if not trust:
         raise InputError(f"--model={path}: {_TRUST}")
@@ -191,18 +230,28 @@ def _saved_model(path, output, trust):
     try:
         loaded = tf.saved_model.load(str(path))
     except (tf.errors.OpError, *backbone_file.LOADING_ERRORS) as error:
-        raise CorruptArtifactError(f"--model={path}: cannot be loaded ({_first_line(error)})") from error
+        raise CorruptArtifactError(
+            f"--model={path}: cannot be loaded ({_first_line(error)})"
+        ) from error
     functions = dict(loaded.signatures)
     if _SIGNATURE not in functions and len(functions) != 1:
-        raise InputError(f"--model={path}: has the signatures {shortened(functions) or 'none'}; export it with one called {_SIGNATURE}")
+        raise InputError(
+            f"--model={path}: has the signatures {shortened(functions) or 'none'}; export it with "
+            f"one called {_SIGNATURE}"
+        )
     function = functions.get(_SIGNATURE) or next(iter(functions.values()))
     taken = function.structured_input_signature[1]
     if len(taken) != 1:
-        raise InputError(f"--model={path}: takes {shortened(taken) or 'nothing'}; one input, of images, is needed")
+        raise InputError(
+            f"--model={path}: takes {shortened(taken) or 'nothing'}; one input, of images, is "
+            "needed"
+        )
     name, spec = next(iter(taken.items()))
     if not (spec.dtype.is_floating or spec.dtype == tf.uint8):
         raise InputError(f"--model={path}: takes {spec.dtype.name}, not pixels")
-    side = image_side(f"--model={path}", tuple(spec.shape) if spec.shape.rank is not None else (None,) * 4)
+    side = image_side(
+        f"--model={path}", tuple(spec.shape) if spec.shape.rank is not None else (None,) * 4
+    )
     outputs = list(function.structured_outputs)
     output = output or _only(outputs, path)
     if output not in outputs:
@@ -215,12 +264,21 @@ def _saved_model(path, output, trust):
 
     # Its variables live as long as the object they were loaded with.
     call.loaded = loaded
-    return OpenedModel(kind="saved_model", call=call, output=output, digest=digest, image_size=side, files=dict(model=str(path)))
+    return OpenedModel(
+        kind="saved_model",
+        call=call,
+        output=output,
+        digest=digest,
+        image_size=side,
+        files=dict(model=str(path)),
+    )
 
 
 def _only(names, path):
     if len(names) != 1:
-        raise InputError(f"--model={path}: has several outputs; choose one: --output={shortened(names)}")
+        raise InputError(
+            f"--model={path}: has several outputs; choose one: --output={shortened(names)}"
+        )
     return names[0]
 
 
@@ -231,7 +289,11 @@ def _directory_digest(path):
         directories.sort()
         for name in sorted(files):
             file = pathlib.Path(root, name)
-            digest.update(f"{file.relative_to(path).as_posix()}\0{file_sha256(file)}\n".encode(errors="surrogateescape"))
+            digest.update(
+                f"{file.relative_to(path).as_posix()}\0{file_sha256(file)}\n".encode(
+                    errors="surrogateescape"
+                )
+            )
     return digest.hexdigest()
 
 

@@ -1,9 +1,11 @@
-"""Logits distillation (Hinton, Vinyals and Dean 2015): the student learns the teacher's softened answers, and labels where there are any.
+"""Logits distillation (Hinton, Vinyals and Dean 2015): the student learns the teacher's softened
+answers, and labels where there are any.
 
-    loss = alpha T^2 KL(softmax(teacher / T) || softmax(student / T)) + (1 - alpha) cross-entropy(label, student),   T = 4, alpha = 0.9
+    loss = alpha T^2 KL(softmax(teacher / T) || softmax(student / T)) + (1 - alpha)
+    cross-entropy(label, student),   T = 4, alpha = 0.9
 
-with the constants of Zagoruyko and Komodakis's code (`protocols`). Without labels the loss is its first term, alpha 1. The teacher, a
-classifier this project trained, sees the student's crop.
+with the constants of Zagoruyko and Komodakis's code (`protocols`). Without labels the loss is its
+first term, alpha 1. The teacher, a classifier this project trained, sees the student's crop.
 """
 
 import tensorflow as tf
@@ -19,41 +21,56 @@ from ccssl_tf.pretext.image_classification import ImageClassification
 from ccssl_tf.pretext.supervised import Supervised
 from ccssl_tf.runs.errors import InputError
 
-_TEMPERATURE = flags.DEFINE_float("distillation_temperature", 4.0, "T that divides the logits (4 in attention transfer's code).", 1e-3)
+_TEMPERATURE = flags.DEFINE_float(
+    "distillation_temperature",
+    4.0,
+    "T that divides the logits (4 in attention transfer's code).",
+    1e-3,
+)
 _WEIGHT = flags.DEFINE_float(
-    "distillation_weight", 0.9, "alpha, share of the softened answers in the loss; the labels have the rest (0.9).", 0, 1
+    "distillation_weight",
+    0.9,
+    "alpha, share of the softened answers in the loss; the labels have the rest (0.9).",
+    0,
+    1,
 )
 _HARD_LABELS = flags.DEFINE_bool(
     "hard_labels",
     True,
-    "In logits_distillation learn labels besides the teacher's answers: --pseudo_labels where given, else the images' own, if any.",
+    "In logits_distillation learn labels besides the teacher's answers: --pseudo_labels where "
+    "given, else the images' own, if any.",
 )
 
 
 class LogitsDistillation(ImageClassification):
     """Trains a classifier on the softened answers of a frozen one."""
 
-    def __init__(self, *, data_dir, image_size, teacher_path, labels, temperature, weight, eval_batch_size=64):
+    def __init__(
+        self, *, data_dir, image_size, teacher_path, labels, temperature, weight, eval_batch_size=64
+    ):
         """Looks up how many classes the teacher knows.
 
         Args:
           data_dir: image shards.
           image_size: S, pixels; the teacher's.
           teacher_path: workdir with a classifier.keras.
-          labels: an ImageClassification task that says which label an image has; None: there are none.
+          labels: an ImageClassification task that says which label an image has; None: there are
+            none.
           temperature: T.
           weight: alpha; not used without labels.
           eval_batch_size: images.
 
         Raises:
-          InputError: the teacher has no logits, is for another size, or there are labels of more or fewer classes than it knows.
+          InputError: the teacher has no logits, is for another size, or there are labels of more or
+            fewer classes than it knows.
         """
         self.teacher_path, self.labels, self.temperature = teacher_path, labels, temperature
         self.weight = weight if labels else 1.0
         num_classes = teacher.load_classifier(teacher_path, image_size).get_layer("logits").units
         if labels and labels.num_classes != num_classes:
             raise InputError(
-                f"--teacher_backbone={teacher_path}: answers {num_classes} classes, and the labels have {labels.num_classes}; "
+                f"--teacher_backbone={teacher_path}: answers {num_classes} classes, and the labels "
+                f"have {labels.num_classes}; "
                 "name the teacher's --pseudo_labels, or learn its answers alone (--nohard_labels)"
             )
         super().__init__(
@@ -66,7 +83,9 @@ class LogitsDistillation(ImageClassification):
 
     @classmethod
     def from_flags(cls):
-        """Reads this module's flags, --teacher_backbone, --pseudo_labels and those of data and image size."""
+        """Reads this module's flags, --teacher_backbone, --pseudo_labels and those of data and
+        image size.
+        """
         return cls(
             data_dir=stage_flags.DATA_DIR.value,
             image_size=network_flags.IMAGE_SIZE.value,
@@ -95,13 +114,18 @@ class LogitsDistillation(ImageClassification):
         return model
 
     def loss(self, model, batch, training):
-        """The loss; `soft_loss` (its first term, without alpha), `agreement` with the teacher's first answer, `accuracy` on labels."""
+        """The loss; `soft_loss` (its first term, without alpha), `agreement` with the teacher's
+        first answer, `accuracy` on labels.
+        """
         with per_example_seeds(batch["seed"]):
             logits = model(model.backbone.normalize(batch["image"]), training=training)["logits"]
         taught = tf.cast(teacher.ask(self._teacher, batch["image"])["logits"], tf.float32)
         soft_losses = softened_divergence(logits, taught, self.temperature)
         answers = tf.argmax(logits, -1, tf.int32)
-        metrics = dict(soft_loss=soft_losses, agreement=tf.cast(tf.equal(answers, tf.argmax(taught, -1, tf.int32)), tf.float32))
+        metrics = dict(
+            soft_loss=soft_losses,
+            agreement=tf.cast(tf.equal(answers, tf.argmax(taught, -1, tf.int32)), tf.float32),
+        )
         if not self.labels:
             return soft_losses, metrics
         hard_losses = tf.nn.sparse_softmax_cross_entropy_with_logits(batch["target"], logits)
@@ -117,25 +141,36 @@ class LogitsDistillation(ImageClassification):
         return dict(self.labels.inputs() if self.labels else {}, teacher_backbone=self.teacher_path)
 
     def facts(self):
-        """The teacher, T and alpha, the chance level of the labels, and how the numbers are computed."""
-        of_labels = self.labels.facts() if self.labels else dict(chance=1 / self.num_classes, definition="no labels")
+        """The teacher, T and alpha, the chance level of the labels, and how the numbers are
+        computed.
+        """
+        of_labels = (
+            self.labels.facts()
+            if self.labels
+            else dict(chance=1 / self.num_classes, definition="no labels")
+        )
         return dict(
             of_labels,
             **teacher.facts(self._teacher),
             temperature=self.temperature,
             distillation_weight=self.weight,
-            definition=of_labels["definition"] + "; agreement: share of images answered as the teacher does, one central crop",
+            definition=of_labels["definition"]
+            + "; agreement: share of images answered as the teacher does, one central crop",
         )
 
 
 def softened_divergence(logits, taught, temperature: float):
-    """Returns T^2 KL(softmax(taught / T) || softmax(logits / T)) [B] float32 of logits [B, K] float32."""
+    """Returns T^2 KL(softmax(taught / T) || softmax(logits / T)) [B] float32 of logits [B, K]
+    float32.
+    """
     log_taught, log_answer = (tf.nn.log_softmax(value / temperature) for value in (taught, logits))
     return temperature**2 * tf.reduce_sum(tf.exp(log_taught) * (log_taught - log_answer), -1)
 
 
 def _labels_from_flags():
-    """The task whose labels are learnt too: that of --pseudo_labels, else that of the images' own labels, else None."""
+    """The task whose labels are learnt too: that of --pseudo_labels, else that of the images' own
+    labels, else None.
+    """
     if flags.FLAGS.pseudo_labels:
         return ClusterClassification.from_flags()
     if Manifest.read(stage_flags.DATA_DIR.value, "images").info.get("class_names"):

@@ -1,4 +1,6 @@
-"""Which map of the student is compared with which of the teacher, and how two maps are brought to one size."""
+"""Which map of the student is compared with which of the teacher, and how two maps are brought to
+one size.
+"""
 
 import functools
 
@@ -11,20 +13,31 @@ from ccssl_tf.runs.errors import FlagError, InputError
 _STUDENT = flags.DEFINE_list(
     "student_endpoints",
     None,
-    "Layers of the student compared with the teacher's: endpoints, or stages, which stand for their last convolution (conv4: conv4_3 in "
-    "VGG16). None: conv4,conv5 for feature_regression (the paper's), conv3,conv4,conv5 for attention_transfer.",
+    "Layers of the student compared with the teacher's: endpoints, or stages, which stand for "
+    "their last convolution (conv4: conv4_3 in "
+    "VGG16). None: conv4,conv5 for feature_regression (the paper's), conv3,conv4,conv5 for "
+    "attention_transfer.",
 )
-_TEACHER = flags.DEFINE_list("teacher_endpoints", None, "Layers of the teacher, in the same order; none: those of --student_endpoints.")
+_TEACHER = flags.DEFINE_list(
+    "teacher_endpoints",
+    None,
+    "Layers of the teacher, in the same order; none: those of --student_endpoints.",
+)
 
 
 def endpoints_from_flags(default: list[str]) -> tuple[list[str], list[str]]:
-    """Returns the layers of student and teacher; `default` where none are given. They are recorded with the run."""
+    """Returns the layers of student and teacher; `default` where none are given. They are recorded
+    with the run.
+    """
     if not _STUDENT.value:
         flags.FLAGS.student_endpoints = default
     if not _TEACHER.value:
         flags.FLAGS.teacher_endpoints = list(_STUDENT.value)
     if len(_STUDENT.value) != len(_TEACHER.value):
-        raise FlagError(f"--student_endpoints has {len(_STUDENT.value)} layers, --teacher_endpoints {len(_TEACHER.value)}; give as many")
+        raise FlagError(
+            f"--student_endpoints has {len(_STUDENT.value)} layers, --teacher_endpoints "
+            f"{len(_TEACHER.value)}; give as many"
+        )
     return list(_STUDENT.value), list(_TEACHER.value)
 
 
@@ -37,7 +50,8 @@ def pair(student, teacher, student_endpoints, teacher_endpoints, image_size: int
       image_size: S, pixels, of the images both are shown.
 
     Raises:
-      InputError: a network has no such layer, it is no map, images of this size leave nothing of it, or a layer is named twice.
+      InputError: a network has no such layer, it is no map, images of this size leave nothing of
+        it, or a layer is named twice.
     """
     ours = _maps(student, student_endpoints, image_size, "student")
     theirs = _maps(teacher, teacher_endpoints, image_size, "teacher")
@@ -49,27 +63,38 @@ def pair(student, teacher, student_endpoints, teacher_endpoints, image_size: int
 def _maps(network, names, image_size, who):
     flag, found = f"--{who}_endpoints={','.join(names)}", []
     for name in names:
-        of_stage = [endpoint for endpoint in network.endpoint_names if endpoint.split("_")[0] == name]
+        of_stage = [
+            endpoint for endpoint in network.endpoint_names if endpoint.split("_")[0] == name
+        ]
         if name not in network.endpoint_names and not of_stage:
-            raise InputError(f"{flag}: the {who} has no {name}; there are {', '.join(network.endpoint_names)}")
+            raise InputError(
+                f"{flag}: the {who} has no {name}; there are {', '.join(network.endpoint_names)}"
+            )
         found.append(name if name in network.endpoint_names else of_stage[-1])
     try:
         shapes = network.compute_output_shape([1, image_size, image_size, 3])
     except ValueError as error:
-        raise InputError(f"--image_size={image_size}: too small for the {who}, {network.name}; use larger images") from error
+        raise InputError(
+            f"--image_size={image_size}: too small for the {who}, {network.name}; use larger images"
+        ) from error
     for name in found:
         if len(shapes[name]) != 4:
             raise InputError(f"{flag}: {name} of the {who} is a vector; only maps are compared")
         if min(shapes[name][1:3]) < 1:
-            raise InputError(f"--image_size={image_size}: leaves nothing of {name} of the {who}, {network.name}; use larger images")
+            raise InputError(
+                f"--image_size={image_size}: leaves nothing of {name} of the {who}, "
+                f"{network.name}; use larger images"
+            )
     return found
 
 
 @functools.cache
 def bilinear_matrix(size: int, target: int) -> np.ndarray:
-    """Returns [target, size] float32: row i interpolates a line of `size` at the centre of the i-th of `target` equal parts.
+    """Returns [target, size] float32: row i interpolates a line of `size` at the centre of the i-th
+    of `target` equal parts.
 
-    As `tf.image.resize(method="bilinear", antialias=False)`: two neighbours each, lines continued by their ends.
+    As `tf.image.resize(method="bilinear", antialias=False)`: two neighbours each, lines continued
+    by their ends.
     """
     place = np.clip((np.arange(target) + 0.5) * size / target - 0.5, 0, size - 1)
     left = np.minimum(np.floor(place).astype(int), max(size - 2, 0))
@@ -92,6 +117,8 @@ def resize(maps, height: int, width: int):
 
 
 def to_one_size(ours, theirs):
-    """Returns both maps [B, h, w, C], [B, h', w', C'] as float32 at the smaller height and width (protocols: the larger is resized)."""
+    """Returns both maps [B, h, w, C], [B, h', w', C'] as float32 at the smaller height and width
+    (protocols: the larger is resized).
+    """
     height, width = (min(ours.shape[axis], theirs.shape[axis]) for axis in (1, 2))
     return tuple(resize(tf.cast(maps, tf.float32), height, width) for maps in (ours, theirs))

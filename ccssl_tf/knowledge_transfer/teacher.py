@@ -1,8 +1,10 @@
-"""The teacher of a distillation: a finished network, frozen, in inference mode, asked in the student's own training step.
+"""The teacher of a distillation: a finished network, frozen, in inference mode, asked in the
+student's own training step.
 
-A teacher belongs to the task and never to the model that is trained: so it is in no list of trainable variables, in no checkpoint and
-in no saved backbone. Tasks load it in `build_model`, in the strategy's scope, so that every replica has its copy. A resumed run reads it
-from its file again; that this holds the same teacher is what the fingerprint among the run's inputs is for.
+A teacher belongs to the task and never to the model that is trained: so it is in no list of
+trainable variables, in no checkpoint and in no saved backbone. Tasks load it in `build_model`, in
+the strategy's scope, so that every replica has its copy. A resumed run reads it from its file
+again; that this holds the same teacher is what the fingerprint among the run's inputs is for.
 """
 
 import pathlib
@@ -18,11 +20,13 @@ from ccssl_tf.runs.errors import FlagError, InputError
 _TEACHER = flags.DEFINE_string(
     "teacher_backbone",
     None,
-    "Network to learn from in feature_regression, attention_transfer and logits_distillation: a training workdir or its backbone.keras; "
+    "Network to learn from in feature_regression, attention_transfer and logits_distillation: a "
+    "training workdir or its backbone.keras; "
     "for logits_distillation a workdir with a classifier.keras.",
 )
 
-# Whole images are shown to a full-size AlexNet at stride 4, whatever stride its tiles had (protocols: extraction).
+# Whole images are shown to a full-size AlexNet at stride 4, whatever stride its tiles had
+# (protocols: extraction).
 _WHOLE_IMAGE_STRIDE = 4
 
 
@@ -34,14 +38,20 @@ def path_from_flags(task: str) -> str:
       InputError: there is no such file or directory.
     """
     if not _TEACHER.value:
-        raise FlagError(f"--task={task} needs --teacher_backbone, a training workdir or its backbone.keras")
+        raise FlagError(
+            f"--task={task} needs --teacher_backbone, a training workdir or its backbone.keras"
+        )
     if not pathlib.Path(_TEACHER.value).exists():
-        raise InputError(f"--teacher_backbone={_TEACHER.value}: no such file or directory; name a finished training workdir")
+        raise InputError(
+            f"--teacher_backbone={_TEACHER.value}: no such file or directory; name a finished "
+            "training workdir"
+        )
     return _TEACHER.value
 
 
 def load_convolutions(path) -> Backbone:
-    """Returns the convolutional part of the network in `path`, for whole images of any size, frozen.
+    """Returns the convolutional part of the network in `path`, for whole images of any size,
+    frozen.
 
     Raises:
       InputError: no backbone of ours there.
@@ -62,7 +72,8 @@ def load_convolutions(path) -> Backbone:
 
 
 def load_classifier(path, image_size: int) -> keras.Model:
-    """Returns the classifier in the workdir `path` (or that of the backbone.keras `path`), frozen, with `.backbone`.
+    """Returns the classifier in the workdir `path` (or that of the backbone.keras `path`), frozen,
+    with `.backbone`.
 
     Raises:
       InputError: a network without logits, or one for images of another size than `image_size`.
@@ -72,15 +83,22 @@ def load_classifier(path, image_size: int) -> keras.Model:
     file = (path if path.is_dir() else path.parent) / backbone_file.CLASSIFIER_FILE_NAME
     if not file.is_file():
         raise InputError(
-            f"--teacher_backbone={path}: a network without logits (no {file.name} there); name a workdir of "
+            f"--teacher_backbone={path}: a network without logits (no {file.name} there); name a "
+            "workdir of "
             "--task=cluster_classification or supervised"
         )
     model = backbone_file.load_model(file)
     networks = [layer for layer in model.layers if isinstance(layer, Backbone)]
     if not networks or "logits" not in model.output_names:
-        raise InputError(f"{file}: not a classifier of this project; name a workdir of --task=cluster_classification or supervised")
+        raise InputError(
+            f"{file}: not a classifier of this project; name a workdir of "
+            "--task=cluster_classification or supervised"
+        )
     if model.input_shape[1] != image_size:
-        raise InputError(f"--image_size={image_size}: the teacher in {path} takes images of {model.input_shape[1]} pixels; give that size")
+        raise InputError(
+            f"--image_size={image_size}: the teacher in {path} takes images of "
+            f"{model.input_shape[1]} pixels; give that size"
+        )
     model.backbone = networks[0]
     model.backbone.weights_from = dict(fingerprint=backbone_file.describe(file).get("fingerprint"))
     model.trainable = False
@@ -88,7 +106,9 @@ def load_classifier(path, image_size: int) -> keras.Model:
 
 
 def ask(network, images) -> dict:
-    """Returns the frozen network's outputs for images [B, S, S, 3] in [0, 255], in its own input convention, without gradient."""
+    """Returns the frozen network's outputs for images [B, S, S, 3] in [0, 255], in its own input
+    convention, without gradient.
+    """
     outputs = network(_backbone(network).normalize(images), training=False)
     return {name: tf.stop_gradient(output) for name, output in outputs.items()}
 
@@ -96,7 +116,12 @@ def ask(network, images) -> dict:
 def facts(network) -> dict:
     """Returns what a reader of the numbers must know of the teacher."""
     backbone = _backbone(network)
-    return dict(teacher=dict(network=type(backbone).__name__, fingerprint=(backbone.weights_from or {}).get("fingerprint")))
+    return dict(
+        teacher=dict(
+            network=type(backbone).__name__,
+            fingerprint=(backbone.weights_from or {}).get("fingerprint"),
+        )
+    )
 
 
 def _backbone(network):

@@ -7,4 +7,11 @@ from ccssl_tf.layers.local_response_norm import LocalResponseNormalization
 from ccssl_tf.layers.per_example_dropout import PerExampleDropout
 from ccssl_tf.layers.roi_pool import RoIPool
 
-__all__ = ["CeilMaxPooling2D", "GroupedConv2D", "LabConv2D", "LocalResponseNormalization", "PerExampleDropout", "RoIPool"]
+__all__ = [
+    "CeilMaxPooling2D",
+    "GroupedConv2D",
+    "LabConv2D",
+    "LocalResponseNormalization",
+    "PerExampleDropout",
+    "RoIPool",
+]

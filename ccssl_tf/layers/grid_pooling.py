@@ -6,8 +6,8 @@ from keras import ops
 def grid_pool(x, grid: int, mode: str = "max"):
     """Pools maps of any size to `grid` x `grid`.
 
-    Window and stride are those of protocols in use: stride floor(H / grid), window H - (grid - 1) * stride, so 13 -> 5 is 5/2 and
-    28 -> 4 is 7/7. A map smaller than the grid is returned as it is.
+    Window and stride are those of protocols in use: stride floor(H / grid), window H - (grid - 1) *
+    stride, so 13 -> 5 is 5/2 and 28 -> 4 is 7/7. A map smaller than the grid is returned as it is.
 
     Args:
       x: [B, H, W, C] with H and W known.
@@ -19,6 +19,9 @@ def grid_pool(x, grid: int, mode: str = "max"):
     """
     cells = [min(grid, size) for size in x.shape[1:3]]
     strides = [size // count for size, count in zip(x.shape[1:3], cells, strict=True)]
-    windows = [size - (count - 1) * stride for size, count, stride in zip(x.shape[1:3], cells, strides, strict=True)]
+    windows = [
+        size - (count - 1) * stride
+        for size, count, stride in zip(x.shape[1:3], cells, strides, strict=True)
+    ]
     pool = {"max": ops.max_pool, "average": ops.average_pool}[mode]
     return pool(x, tuple(windows), tuple(strides), padding="valid", data_format="channels_last")

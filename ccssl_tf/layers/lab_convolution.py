@@ -7,10 +7,12 @@ from keras import ops
 
 @keras.saving.register_keras_serializable(package="ccssl_tf")
 class LabConv2D(keras.layers.Conv2D):
-    """A `Conv2D` over Lab [B, H, W, 3] whose first half of filters reads L alone, whose second half reads a and b alone.
+    """A `Conv2D` over Lab [B, H, W, 3] whose first half of filters reads L alone, whose second half
+    reads a and b alone.
 
-    One kernel [k, k, 3, F] in which the weights across are held at zero, as the released split-brain network has it (Zhang et al. 2017):
-    groups of one and of two channels, which no grouped convolution offers, in a layer of the usual shape.
+    One kernel [k, k, 3, F] in which the weights across are held at zero, as the released
+    split-brain network has it (Zhang et al. 2017): groups of one and of two channels, which no
+    grouped convolution offers, in a layer of the usual shape.
     """
 
     def build(self, input_shape):
@@ -23,4 +25,6 @@ class LabConv2D(keras.layers.Conv2D):
 
     def convolution_op(self, inputs, kernel):
         """Convolves [B, H, W, 3]; no gradient reaches the weights held at zero."""
-        return super().convolution_op(inputs, kernel * ops.convert_to_tensor(self._seen, dtype=kernel.dtype))
+        return super().convolution_op(
+            inputs, kernel * ops.convert_to_tensor(self._seen, dtype=kernel.dtype)
+        )

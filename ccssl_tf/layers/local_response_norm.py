@@ -6,13 +6,17 @@ from keras import ops
 
 @keras.saving.register_keras_serializable(package="ccssl_tf")
 class LocalResponseNormalization(keras.layers.Layer):
-    """Divides by a power of the windowed channel energy: y = x / (bias + alpha / n * sum of x^2 over n channels) ** beta.
+    """Divides by a power of the windowed channel energy: y = x / (bias + alpha / n * sum of x^2
+    over n channels) ** beta.
 
-    `alpha` is Caffe's, which divides it by the window size n. Always computed in float32 (float16 overflows), then cast back.
+    `alpha` is Caffe's, which divides it by the window size n. Always computed in float32 (float16
+    overflows), then cast back.
     """
 
     def __init__(self, window=5, bias=1.0, alpha=1e-4, beta=0.75, **kwargs):
-        """Args: window: odd number of channels n. bias, alpha, beta: as in the equation; Caffe's AlexNet values by default."""
+        """Args: window: odd number of channels n. bias, alpha, beta: as in the equation; Caffe's
+        AlexNet values by default.
+        """
         super().__init__(**kwargs)
         if window < 1 or window % 2 == 0:
             raise ValueError(f"window: must be a positive odd number of channels, not {window}")
@@ -25,7 +29,9 @@ class LocalResponseNormalization(keras.layers.Layer):
         if keras.backend.backend() == "tensorflow":
             import tensorflow as tf
 
-            normalized = tf.nn.local_response_normalization(x, radius, self.bias, self.alpha / self.window, self.beta)
+            normalized = tf.nn.local_response_normalization(
+                x, radius, self.bias, self.alpha / self.window, self.beta
+            )
         else:
             channels = x.shape[-1]
             squares = ops.pad(ops.square(x), [[0, 0]] * (len(x.shape) - 1) + [[radius, radius]])
@@ -39,4 +45,10 @@ class LocalResponseNormalization(keras.layers.Layer):
 
     def get_config(self):
         """The constructor's arguments."""
-        return {**super().get_config(), "window": self.window, "bias": self.bias, "alpha": self.alpha, "beta": self.beta}
+        return {
+            **super().get_config(),
+            "window": self.window,
+            "bias": self.bias,
+            "alpha": self.alpha,
+            "beta": self.beta,
+        }

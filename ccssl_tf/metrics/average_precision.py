@@ -1,8 +1,10 @@
-"""Average precision of ranked images and of detected boxes, by the definitions of the VOC devkit and of scikit-learn.
+"""Average precision of ranked images and of detected boxes, by the definitions of the VOC devkit
+and of scikit-learn.
 
-Numbers of one method under different definitions differ by several points, so every printed one names its definition:
-`step` and `trapezoid` are areas under the curve as scikit-learn computes them today and did before 0.19, `11point` is VOC 2007's
-(Everingham et al. 2010, section 4.2), `voc2010` the area under the monotone envelope of later years.
+Numbers of one method under different definitions differ by several points, so every printed one
+names its definition: `step` and `trapezoid` are areas under the curve as scikit-learn computes them
+today and did before 0.19, `11point` is VOC 2007's (Everingham et al. 2010, section 4.2), `voc2010`
+the area under the monotone envelope of later years.
 """
 
 import numpy as np
@@ -17,11 +19,13 @@ def average_precision(scores, positives, ignored=None, interpolation="step") -> 
     Args:
       scores: [N] numbers, larger is surer.
       positives: [N] bool.
-      ignored: [N] bool; what neither helps nor harms, such as VOC's difficult objects. None: nothing.
-      interpolation: "step": sum of precision times growth of recall, equal scores taken together (scikit-learn's);
-        "trapezoid": linear between these points and from precision 1 at recall 0 (scikit-learn's before 0.19, which the VOC
-        classification protocol used); "11point": mean of the best precision at recall of at least 0, 0.1, ..., 1, equal scores in
-        the order given (VOC 2007's).
+      ignored: [N] bool; what neither helps nor harms, such as VOC's difficult objects. None:
+        nothing.
+      interpolation: "step": sum of precision times growth of recall, equal scores taken together
+        (scikit-learn's); "trapezoid": linear between these points and from precision 1 at recall 0
+        (scikit-learn's before 0.19, which the VOC classification protocol used); "11point": mean of
+        the best precision at recall of at least 0, 0.1, ..., 1, equal scores in the order given
+        (VOC 2007's).
 
     Raises:
       ValueError: lengths differ, a score is NaN, or an unknown interpolation.
@@ -29,7 +33,10 @@ def average_precision(scores, positives, ignored=None, interpolation="step") -> 
     scores, positives = np.asarray(scores, np.float64), np.asarray(positives, bool)
     kept = np.ones(scores.shape, bool) if ignored is None else ~np.asarray(ignored, bool)
     if scores.ndim != 1 or not scores.shape == positives.shape == kept.shape:
-        raise ValueError(f"scores, positives and ignored must be [N] alike, not {scores.shape}, {positives.shape} and {kept.shape}")
+        raise ValueError(
+            f"scores, positives and ignored must be [N] alike, not {scores.shape}, "
+            f"{positives.shape} and {kept.shape}"
+        )
     _refuse_nan(scores)
     scores, positives = scores[kept], positives[kept]
     order = np.argsort(-scores, kind="stable")
@@ -38,7 +45,9 @@ def average_precision(scores, positives, ignored=None, interpolation="step") -> 
     if interpolation == "11point":
         return _eleven_points(true, true / np.arange(1, len(true) + 1), total)
     if interpolation not in ("step", "trapezoid"):
-        raise ValueError(f"interpolation: must be step, trapezoid or 11point, not {interpolation!r}")
+        raise ValueError(
+            f"interpolation: must be step, trapezoid or 11point, not {interpolation!r}"
+        )
     if not total:
         return 0.0
     # Equal scores are one point of the curve, and it ends where recall is complete.
@@ -50,12 +59,21 @@ def average_precision(scores, positives, ignored=None, interpolation="step") -> 
 
 
 def detection_average_precision(
-    image_ids, scores, boxes, gt_image_ids, gt_boxes, gt_difficult, iou_threshold=0.5, interpolation="11point"
+    image_ids,
+    scores,
+    boxes,
+    gt_image_ids,
+    gt_boxes,
+    gt_difficult,
+    iou_threshold=0.5,
+    interpolation="11point",
 ) -> float:
-    """Average precision of the detections of one class, as the devkit's VOCevaldet computes it; 0 where there is nothing to find.
+    """Average precision of the detections of one class, as the devkit's VOCevaldet computes it; 0
+    where there is nothing to find.
 
-    Surest first (equal scores in the order given), a detection goes to the truth of its image that it overlaps most. It is true if
-    the overlap is at least the threshold and no detection before it got that truth; it does not count if the truth is difficult.
+    Surest first (equal scores in the order given), a detection goes to the truth of its image that
+    it overlaps most. It is true if the overlap is at least the threshold and no detection before it
+    got that truth; it does not count if the truth is difficult.
 
     Args:
       image_ids: [M] integers or strings, the image of each detection.
@@ -74,30 +92,48 @@ def detection_average_precision(
     boxes, gt_boxes = (np.asarray(given, np.float64).reshape(-1, 4) for given in (boxes, gt_boxes))
     if interpolation not in ("11point", "voc2010"):
         raise ValueError(f"interpolation: must be 11point or voc2010, not {interpolation!r}")
-    for name, ids, others in (("", image_ids, (scores, boxes)), ("gt_", gt_image_ids, (difficult, gt_boxes))):
+    for name, ids, others in (
+        ("", image_ids, (scores, boxes)),
+        ("gt_", gt_image_ids, (difficult, gt_boxes)),
+    ):
         if any(len(ids) != len(other) for other in others):
-            raise ValueError(f"{name}image_ids and what belongs to them must be equally many, not {len(ids)}, {[len(o) for o in others]}")
+            raise ValueError(
+                f"{name}image_ids and what belongs to them must be equally many, not {len(ids)}, "
+                f"{[len(o) for o in others]}"
+            )
     for values in (scores, boxes, gt_boxes):
         _refuse_nan(values)
     total = int(np.sum(~difficult))
     if not total or not len(scores):
         return 0.0
     order = np.argsort(-scores, kind="stable")
-    _, numbers = np.unique(np.concatenate([np.asarray(image_ids), np.asarray(gt_image_ids)]), return_inverse=True)
-    truths, overlaps = _best_truths(numbers[: len(scores)][order], boxes[order], numbers[len(scores) :], gt_boxes)
+    _, numbers = np.unique(
+        np.concatenate([np.asarray(image_ids), np.asarray(gt_image_ids)]), return_inverse=True
+    )
+    truths, overlaps = _best_truths(
+        numbers[: len(scores)][order], boxes[order], numbers[len(scores) :], gt_boxes
+    )
     found = overlaps >= iou_threshold
     counted = ~(found & difficult[truths])
     first = np.zeros(len(scores), bool)
     first[np.flatnonzero(found)[np.unique(truths[found], return_index=True)[1]]] = True
     true = np.cumsum(first[counted])
     precision = true / np.arange(1, len(true) + 1)
-    return _eleven_points(true, precision, total) if interpolation == "11point" else _envelope_area(true, precision, total)
+    return (
+        _eleven_points(true, precision, total)
+        if interpolation == "11point"
+        else _envelope_area(true, precision, total)
+    )
 
 
 def _best_truths(images, boxes, gt_images, gt_boxes):
-    """Returns for each detection the truth of its image that it overlaps most, the first of equals, and the overlap (-inf: none)."""
+    """Returns for each detection the truth of its image that it overlaps most, the first of equals,
+    and the overlap (-inf: none).
+    """
     by_image = np.argsort(gt_images, kind="stable")
-    starts, stops = (np.searchsorted(gt_images[by_image], images, side) for side in ("left", "right"))
+    starts, stops = (
+        np.searchsorted(gt_images[by_image], images, side) for side in ("left", "right")
+    )
     truths, overlaps = np.zeros(len(images), np.int64), np.full(len(images), -np.inf)
     ends = np.cumsum(stops - starts)
     begin = 0
@@ -118,15 +154,23 @@ def _best_truths(images, boxes, gt_images, gt_boxes):
 
 
 def _overlaps(boxes, others):
-    """Intersection over union of boxes [P, 4] and others [P, 4] in inclusive pixels; -inf where they do not meet."""
+    """Intersection over union of boxes [P, 4] and others [P, 4] in inclusive pixels; -inf where
+    they do not meet.
+    """
     sides = np.minimum(boxes[:, 2:], others[:, 2:]) - np.maximum(boxes[:, :2], others[:, :2]) + 1
     shared = sides[:, 0] * sides[:, 1]
     areas = [np.prod(given[:, 2:] - given[:, :2] + 1, axis=1) for given in (boxes, others)]
-    return np.where((sides > 0).all(1), shared / np.where((sides > 0).all(1), areas[0] + areas[1] - shared, 1), -np.inf)
+    return np.where(
+        (sides > 0).all(1),
+        shared / np.where((sides > 0).all(1), areas[0] + areas[1] - shared, 1),
+        -np.inf,
+    )
 
 
 def _eleven_points(true, precision, total) -> float:
-    """Mean of the best precision where 10 * true >= i * total, i = 0..10: whole numbers, so that no threshold is missed by rounding."""
+    """Mean of the best precision where 10 * true >= i * total, i = 0..10: whole numbers, so that no
+    threshold is missed by rounding.
+    """
     if not total or not len(true):
         return 0.0
     envelope = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)

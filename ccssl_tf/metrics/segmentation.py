@@ -1,4 +1,6 @@
-"""Segmentation accuracy from one streaming confusion matrix (Long, Shelhamer and Darrell 2015; protocols 2.8)."""
+"""Segmentation accuracy from one streaming confusion matrix (Long, Shelhamer and Darrell 2015;
+protocols 2.8).
+"""
 
 import numpy as np
 
@@ -34,26 +36,35 @@ class ConfusionMatrix:
         """
         truth, prediction = np.asarray(truth), np.asarray(prediction)
         if truth.shape != prediction.shape:
-            raise ValueError(f"truth is {truth.shape}, prediction {prediction.shape}; they must have one shape")
+            raise ValueError(
+                f"truth is {truth.shape}, prediction {prediction.shape}; they must have one shape"
+            )
         counted = truth != self._ignored
         truth, prediction = truth[counted].astype(np.int64), prediction[counted].astype(np.int64)
         num_classes = len(self.counts)
         for name, values in (("truth", truth), ("prediction", prediction)):
             if values.size and not 0 <= values.min() <= values.max() < num_classes:
                 outside = int(values.max() if values.max() >= num_classes else values.min())
-                raise ValueError(f"class {outside} in the {name}; there are {num_classes}, numbered from 0")
-        self.counts += np.bincount(truth * num_classes + prediction, minlength=num_classes**2).reshape(num_classes, num_classes)
+                raise ValueError(
+                    f"class {outside} in the {name}; there are {num_classes}, numbered from 0"
+                )
+        self.counts += np.bincount(
+            truth * num_classes + prediction, minlength=num_classes**2
+        ).reshape(num_classes, num_classes)
 
     def iou(self) -> np.ndarray:
-        """Returns intersection over union of each class, [C] float64: diag / (rows + columns - diag); NaN where a class never occurs."""
+        """Returns intersection over union of each class, [C] float64: diag / (rows + columns -
+        diag); NaN where a class never occurs.
+        """
         right = np.diag(self.counts)
         return _ratio(right, self.counts.sum(1) + self.counts.sum(0) - right)
 
     def results(self) -> dict[str, float]:
         """Returns the three measures as shares in [0, 1]; all NaN where nothing was counted.
 
-        `mean_iou`: mean of `iou` over the classes in the truth or the prediction; `pixel_accuracy`: share of right pixels;
-        `mean_accuracy`: mean over the classes in the truth of their share of right pixels.
+        `mean_iou`: mean of `iou` over the classes in the truth or the prediction; `pixel_accuracy`:
+        share of right pixels; `mean_accuracy`: mean over the classes in the truth of their share of
+        right pixels.
         """
         right = np.diag(self.counts)
         return dict(

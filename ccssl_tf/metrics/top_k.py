@@ -6,7 +6,8 @@ import tensorflow as tf
 def in_top_k(logits, labels, k: int):
     """Returns 1 where the label is among the k greatest logits, else 0: [B] float32.
 
-    Of equal logits the earlier class comes first, so that k = 1 is what argmax answers. A label whose logit is not finite is not found.
+    Of equal logits the earlier class comes first, so that k = 1 is what argmax answers. A label
+    whose logit is not finite is not found.
 
     Args:
       logits: [B, classes] float.

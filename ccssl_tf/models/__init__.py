@@ -7,4 +7,12 @@ from ccssl_tf.models.backbone_file import load_backbone, save_backbone
 from ccssl_tf.models.keras_network import KerasNetwork
 from ccssl_tf.models.vgg16 import VGG16
 
-__all__ = ["VGG16", "AlexNet", "Application", "Backbone", "KerasNetwork", "load_backbone", "save_backbone"]
+__all__ = [
+    "VGG16",
+    "AlexNet",
+    "Application",
+    "Backbone",
+    "KerasNetwork",
+    "load_backbone",
+    "save_backbone",
+]

@@ -1,4 +1,6 @@
-"""AlexNet as in Caffe (Krizhevsky et al. 2012; BVLC's two published prototxts), and its small-image form."""
+"""AlexNet as in Caffe (Krizhevsky et al. 2012; BVLC's two published prototxts), and its small-image
+form.
+"""
 
 import keras
 from absl import flags
@@ -13,11 +15,18 @@ ORDER = flags.DEFINE_enum(
     "alexnet_order",
     "caffenet",
     ["caffenet", "bvlc"],
-    "Order of AlexNet's layers: caffenet pools, then normalises (the paper's network); bvlc normalises, then pools, as BVLC's AlexNet.",
+    "Order of AlexNet's layers: caffenet pools, then normalises (the paper's network); bvlc "
+    "normalises, then pools, as BVLC's AlexNet.",
 )
-CONV1_STRIDE = flags.DEFINE_integer("conv1_stride", 4, "Stride of conv1: 4 on images, 2 on tiles; small images always 2.", lower_bound=1)
+CONV1_STRIDE = flags.DEFINE_integer(
+    "conv1_stride",
+    4,
+    "Stride of conv1: 4 on images, 2 on tiles; small images always 2.",
+    lower_bound=1,
+)
 
-# name, filters, kernel size, groups, whether the bias starts above zero (at 1 in CaffeNet, 0.1 in BVLC's AlexNet).
+# name, filters, kernel size, groups, whether the bias starts above zero (at 1 in CaffeNet, 0.1 in
+# BVLC's AlexNet).
 _CONVOLUTIONS = (
     ("conv1", 96, 11, 1, False),
     ("conv2", 256, 5, 2, True),
@@ -31,7 +40,8 @@ _CONVOLUTIONS = (
 class AlexNet(Backbone):
     """AlexNet with endpoints conv1..conv5, and pool5, fc6, fc7 where it has them.
 
-    Called bare it is BVLC's CaffeNet: 227-pixel images, two-group conv2, conv4 and conv5, pooling before normalisation.
+    Called bare it is BVLC's CaffeNet: 227-pixel images, two-group conv2, conv4 and conv5, pooling
+    before normalisation.
     """
 
     def __init__(
@@ -53,17 +63,20 @@ class AlexNet(Backbone):
         """Builds the network; raises InputError for an unknown stem, order or normalisation.
 
         Args:
-          stem: "standard", or "small" for images below 128 pixels: conv1 5x5 stride 2, 2x2 pools after conv1 and conv2, no pool5.
+          stem: "standard", or "small" for images below 128 pixels: conv1 5x5 stride 2, 2x2 pools
+            after conv1 and conv2, no pool5.
           order: "caffenet" (pool, then LRN) or "bvlc" (LRN, then pool).
           normalization: "lrn", "batch_norm" (before every rectifier, in place of LRN) or "none".
           conv1_stride: 4 or 2; of the standard stem.
-          is_padded: whether the standard stem pads conv1 by 5 and pool1 and pool2 by 1, as for detection (protocols 2.7).
+          is_padded: whether the standard stem pads conv1 by 5 and pool1 and pool2 by 1, as for
+            detection (protocols 2.7).
           width_multiplier: scales the channels of the convolutions.
           fc_units: sizes of fc6 and fc7; () leaves them out, and the input size free.
           image_size: pixels; used only when there are fully connected layers.
           dropout_rate: after fc6 and fc7.
           input_mean: RGB in [0, 255], subtracted by `normalize`.
-          colors: "rgb", "gray", or "lab_halves": two half networks side by side, every layer in two groups, conv1 over L and ab.
+          colors: "rgb", "gray", or "lab_halves": two half networks side by side, every layer in two
+            groups, conv1 over L and ab.
           name: model name.
         """
         lib.check_choice("stem", stem, ("standard", "small"))
@@ -71,7 +84,10 @@ class AlexNet(Backbone):
         lib.check_choice("normalization", normalization, ("lrn", "batch_norm", "none"))
         lib.check_choice("colors", colors, tuple(lib.COLORS))
         if colors == "lab_halves" and normalization == "lrn":
-            raise InputError("--normalization=lrn: would mix the two halves of a network of colors=lab_halves; use batch_norm or none")
+            raise InputError(
+                "--normalization=lrn: would mix the two halves of a network of colors=lab_halves; "
+                "use batch_norm or none"
+            )
         self._arguments = dict(
             stem=stem,
             order=order,
@@ -97,7 +113,11 @@ class AlexNet(Backbone):
                 size, strides = (5, 2) if stem == "small" else (size, conv1_stride)
             with_norm = normalization == "batch_norm"
             halved = colors == "lab_halves"
-            convolution, groups = (LabConv2D, 1) if halved and layer == "conv1" else (GroupedConv2D, 2 if halved else groups)
+            convolution, groups = (
+                (LabConv2D, 1)
+                if halved and layer == "conv1"
+                else (GroupedConv2D, 2 if halved else groups)
+            )
             x = convolution(
                 scaled(filters, width_multiplier),
                 size,
@@ -106,7 +126,9 @@ class AlexNet(Backbone):
                 padding="valid" if layer == "conv1" and stem == "standard" else "same",
                 use_bias=not with_norm,
                 bias_initializer=keras.initializers.Constant(raised if is_raised else 0),
-                kernel_initializer="he_normal" if with_norm else keras.initializers.RandomNormal(stddev=0.01),
+                kernel_initializer="he_normal"
+                if with_norm
+                else keras.initializers.RandomNormal(stddev=0.01),
                 name=layer,
             )(x)
             if with_norm:
@@ -120,15 +142,21 @@ class AlexNet(Backbone):
             def dense(units, name):
                 initializer = keras.initializers.RandomNormal(stddev=0.005)
                 bias = keras.initializers.Constant(raised)
-                return keras.layers.Dense(units, kernel_initializer=initializer, bias_initializer=bias, name=name)
+                return keras.layers.Dense(
+                    units, kernel_initializer=initializer, bias_initializer=bias, name=name
+                )
 
             endpoints |= fully_connected(x, dense, fc_units, dropout_rate)
-        super().__init__(inputs=images, outputs=endpoints, name=name, input_mean=input_mean, colors=colors)
+        super().__init__(
+            inputs=images, outputs=endpoints, name=name, input_mean=input_mean, colors=colors
+        )
 
     @staticmethod
     def _after(layer, x, stem, order, normalization, is_padded):
         """Pooling and LRN behind a convolution."""
-        window, pooled = (2, ("conv1", "conv2")) if stem == "small" else (3, ("conv1", "conv2", "conv5"))
+        window, pooled = (
+            (2, ("conv1", "conv2")) if stem == "small" else (3, ("conv1", "conv2", "conv5"))
+        )
         if layer not in pooled:
             return x
         number = layer[-1]
@@ -137,7 +165,10 @@ class AlexNet(Backbone):
             # Nothing is below zero here, so zeros take no part in the maxima.
             stages.insert(0, keras.layers.ZeroPadding2D(1, name=f"pool{number}_padding"))
         if normalization == "lrn" and layer != "conv5":
-            stages.insert(len(stages) if order == "caffenet" else 0, LocalResponseNormalization(name=f"norm{number}"))
+            stages.insert(
+                len(stages) if order == "caffenet" else 0,
+                LocalResponseNormalization(name=f"norm{number}"),
+            )
         for stage in stages:
             x = stage(x)
         return x
@@ -147,11 +178,19 @@ class AlexNet(Backbone):
         return dict(self._arguments, name=self.name)
 
     @classmethod
-    def from_flags(cls, *, image_size: int, with_fc: bool = False, colors: str | None = None) -> "AlexNet":
-        """Builds the network for images of `image_size` pixels (the image's, not the tile's); `with_fc` adds fc6, fc7."""
+    def from_flags(
+        cls, *, image_size: int, with_fc: bool = False, colors: str | None = None
+    ) -> "AlexNet":
+        """Builds the network for images of `image_size` pixels (the image's, not the tile's);
+        `with_fc` adds fc6, fc7.
+        """
         small = image_size < SMALL_IMAGE_SIZE
         normalization = (
-            lib.NORMALIZATION.value if lib.NORMALIZATION.value != "auto" else "batch_norm" if small or colors == "lab_halves" else "lrn"
+            lib.NORMALIZATION.value
+            if lib.NORMALIZATION.value != "auto"
+            else "batch_norm"
+            if small or colors == "lab_halves"
+            else "lrn"
         )
         return cls(
             stem="small" if small else "standard",

@@ -17,7 +17,8 @@ def import_weights(path, *, network: str, **arguments) -> applications.Applicati
     """Builds a network and fills it with published weights.
 
     Args:
-      path: `.h5` or `.weights.h5` of keras.applications' weights, with or without top; or "imagenet", which Keras downloads once.
+      path: `.h5` or `.weights.h5` of keras.applications' weights, with or without top; or
+        "imagenet", which Keras downloads once.
       network: a name of NETWORKS.
       **arguments: of Application.
 
@@ -28,7 +29,10 @@ def import_weights(path, *, network: str, **arguments) -> applications.Applicati
     backbone = applications.Application(network=network, **arguments)
     width_multiplier = backbone.get_config()["width_multiplier"]
     if path == "imagenet":
-        source, told = _download(network, width_multiplier), dict(file="imagenet", keras=keras.__version__)
+        source, told = (
+            _download(network, width_multiplier),
+            dict(file="imagenet", keras=keras.__version__),
+        )
     else:
         source = load_published(network, path, width_multiplier)
         told = dict(file=str(path), sha256=file_sha256(path))
@@ -44,16 +48,21 @@ def _download(network, width_multiplier):
     try:
         # Keras warns that the size is not the published one, which kernels do not depend on.
         with warnings.catch_warnings(action="ignore"):
-            return applications.build_network(network, weights="imagenet", width_multiplier=width_multiplier)
+            return applications.build_network(
+                network, weights="imagenet", width_multiplier=width_multiplier
+            )
     except InputError:
         raise
     except Exception as error:  # Keras raises a bare Exception for whatever the network does.
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        raise InputError(f"--weights=imagenet: the weights of {network} cannot be had ({reason}); name a file") from error
+        raise InputError(
+            f"--weights=imagenet: the weights of {network} cannot be had ({reason}); name a file"
+        ) from error
 
 
 def load_published(network: str, path, width_multiplier=1.0) -> keras.Model:
-    """Returns keras.applications' own network, with or without classifier, with the weights of a file.
+    """Returns keras.applications' own network, with or without classifier, with the weights of a
+    file.
 
     Raises:
       InputError: no such file, or not this network's weights.
@@ -68,8 +77,12 @@ def load_published(network: str, path, width_multiplier=1.0) -> keras.Model:
         with h5py.File(path, "r"):
             pass
     except OSError as error:
-        raise CorruptArtifactError(f"{path}: damaged, or not an HDF5 file of weights ({error}); get it again") from error
-    build = functools.partial(applications.build_network, network, width_multiplier=width_multiplier)
+        raise CorruptArtifactError(
+            f"{path}: damaged, or not an HDF5 file of weights ({error}); get it again"
+        ) from error
+    build = functools.partial(
+        applications.build_network, network, width_multiplier=width_multiplier
+    )
     for include_top in (False, True):
         model = build(include_top=include_top)
         # Keras leaves weights that a file lacks as they are, with a warning at most.
@@ -85,16 +98,28 @@ def load_published(network: str, path, width_multiplier=1.0) -> keras.Model:
             _check_input_scaling(model, path)
             return model
     width = f" of --width_multiplier={width_multiplier:g}" if width_multiplier != 1 else ""
-    raise InputError(f"{path}: not the weights of keras.applications.{network}{width}: other layers or shapes; name their network")
+    raise InputError(
+        f"{path}: not the weights of keras.applications.{network}{width}: other layers or shapes; "
+        "name their network"
+    )
 
 
 def _check_input_scaling(model, name):
-    """Refuses weights whose network scales its input otherwise than all published ones of it do: ours always scales as these."""
+    """Refuses weights whose network scales its input otherwise than all published ones of it do:
+    ours always scales as these.
+    """
     published = applications.IMAGENET_DEVIATION
     for layer in model.layers:
         if isinstance(layer, keras.layers.Normalization) and layer.weights:
             mean, variance, *_ = (np.reshape(weight, -1) for weight in layer.get_weights())
-            # The published files hold deviations where Keras expects variances, and Keras corrects that in a layer of its own.
-            known = any(np.allclose(variance, deviation, atol=1e-3) for deviation in (published, np.square(published)))
+            # The published files hold deviations where Keras expects variances, and Keras corrects
+            # that in a layer of its own.
+            known = any(
+                np.allclose(variance, deviation, atol=1e-3)
+                for deviation in (published, np.square(published))
+            )
             if not (known and np.allclose(mean, applications.IMAGENET_MEAN, atol=1e-3)):
-                raise InputError(f"{name}: its first layers do not scale images by mean and deviation of ILSVRC2012, as they must")
+                raise InputError(
+                    f"{name}: its first layers do not scale images by mean and deviation of "
+                    "ILSVRC2012, as they must"
+                )

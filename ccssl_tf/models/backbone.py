@@ -1,4 +1,6 @@
-"""What every backbone shares: named endpoints, an input convention, and convolutions that another of its architecture can start from."""
+"""What every backbone shares: named endpoints, an input convention, and convolutions that another
+of its architecture can start from.
+"""
 
 import keras
 import numpy as np
@@ -8,31 +10,47 @@ from ccssl_tf.layers import PerExampleDropout
 from ccssl_tf.ops import color
 from ccssl_tf.runs.errors import FlagError, InputError
 
-WIDTH_MULTIPLIER = flags.DEFINE_float("width_multiplier", 1.0, "Scales the number of channels; 1 in the paper.", lower_bound=0.05)
+WIDTH_MULTIPLIER = flags.DEFINE_float(
+    "width_multiplier", 1.0, "Scales the number of channels; 1 in the paper.", lower_bound=0.05
+)
 NORMALIZATION = flags.DEFINE_enum(
     "normalization",
     "auto",
     ["auto", "lrn", "batch_norm", "none"],
-    "Normalisation in the backbone. auto: lrn (AlexNet, as in the paper), batch_norm for VGG16 and for images below 128 pixels.",
+    "Normalisation in the backbone. auto: lrn (AlexNet, as in the paper), batch_norm for VGG16 and "
+    "for images below 128 pixels.",
 )
 
-FC_UNITS = flags.DEFINE_list("fc_units", ["4096", "4096"], "Units of fc6 and fc7, in networks that have them (4096,4096 in the paper).")
+FC_UNITS = flags.DEFINE_list(
+    "fc_units",
+    ["4096", "4096"],
+    "Units of fc6 and fc7, in networks that have them (4096,4096 in the paper).",
+)
 DROPOUT_RATE = flags.DEFINE_float(
-    "dropout_rate", 0.5, "Share of units dropped after fc6 and fc7 (0.5 in the paper).", lower_bound=0, upper_bound=0.99
+    "dropout_rate",
+    0.5,
+    "Share of units dropped after fc6 and fc7 (0.5 in the paper).",
+    lower_bound=0,
+    upper_bound=0.99,
 )
 
 BATCH_NORM_MOMENTUM = 0.9
-# The lower line of the paper's tables, `random`, is a network as it is initialised, and no statistics of images go into it: its batch
-# normalisation has mean 0, variance 1, scale 1 and shift 0, so that, frozen, it passes on what it gets (divided by 1 + 5e-6).
-RANDOM_START = "random networks are as initialised, their batch normalisation with mean 0 and variance 1"
+# The lower line of the paper's tables, `random`, is a network as it is initialised, and no
+# statistics of images go into it: its batch normalisation has mean 0, variance 1, scale 1 and shift
+# 0, so that, frozen, it passes on what it gets (divided by 1 + 5e-6).
+RANDOM_START = (
+    "random networks are as initialised, their batch normalisation with mean 0 and variance 1"
+)
 
 # Mean RGB of ILSVRC2012 as Caffe's users subtract it (104, 117, 123 in BGR).
 IMAGENET_MEAN = (123.0, 117.0, 104.0)
-# What a network sees of the RGB images every stage gives it; Lab is scaled so that black to white spans 255, as in RGB.
+# What a network sees of the RGB images every stage gives it; Lab is scaled so that black to white
+# spans 255, as in RGB.
 COLORS = dict(
     rgb="RGB less the mean",
     gray="2.55 (L - 50) of Lab in all three channels: no colour",
-    lab_halves="2.55 (L - 50, a, b) of Lab; half of every layer's channels sees L only, the other half a and b only",
+    lab_halves="2.55 (L - 50, a, b) of Lab; half of every layer's channels sees L only, the other "
+    "half a and b only",
 )
 _LAB_SCALE = 2.55
 
@@ -42,31 +60,40 @@ def fc_units_from_flags() -> tuple[int, int]:
     try:
         fc6, fc7 = (int(units) for units in FC_UNITS.value)
     except ValueError as error:
-        raise FlagError(f"--fc_units={','.join(FC_UNITS.value)}: expected two whole numbers, e.g. 4096,4096") from error
+        raise FlagError(
+            f"--fc_units={','.join(FC_UNITS.value)}: expected two whole numbers, e.g. 4096,4096"
+        ) from error
     if min(fc6, fc7) < 1:
         raise FlagError(f"--fc_units={fc6},{fc7}: must be 1 or more")
     return fc6, fc7
 
 
 def check_choice(argument: str, value, choices):
-    """Raises InputError unless `value` is one of `choices`: a misspelt argument must not choose the other network."""
+    """Raises InputError unless `value` is one of `choices`: a misspelt argument must not choose the
+    other network.
+    """
     if value not in choices:
         raise InputError(f"{argument}: must be {' or '.join(map(str, choices))}, not {value}")
 
 
 def scaled(channels: int, width_multiplier: float) -> int:
-    """Returns `channels` times the multiplier, rounded to a positive multiple of 8 (so that two groups divide it)."""
+    """Returns `channels` times the multiplier, rounded to a positive multiple of 8 (so that two
+    groups divide it).
+    """
     return max(8, round(channels * width_multiplier / 8) * 8)
 
 
 def batch_normalization(name: str):
     """Batch normalisation over the whole global batch, whatever the number of replicas."""
     synchronized = keras.backend.backend() == "tensorflow"
-    return keras.layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM, epsilon=1e-5, synchronized=synchronized, name=name)
+    return keras.layers.BatchNormalization(
+        momentum=BATCH_NORM_MOMENTUM, epsilon=1e-5, synchronized=synchronized, name=name
+    )
 
 
 def fully_connected(x, dense, fc_units, dropout_rate: float) -> dict:
-    """Puts fc6 and fc7 on a map; returns them as endpoints (fc6 rectified, fc7 after its dropout, as its readers want it).
+    """Puts fc6 and fc7 on a map; returns them as endpoints (fc6 rectified, fc7 after its dropout,
+    as its readers want it).
 
     Args:
       x: [B, h, w, C] of known size.
@@ -83,15 +110,17 @@ def fully_connected(x, dense, fc_units, dropout_rate: float) -> dict:
 
 
 class Backbone(keras.Model):
-    """A Functional model from images [B, H, W, 3] (float32, RGB, mean subtracted) to a dict of endpoints [B, h, w, C].
+    """A Functional model from images [B, H, W, 3] (float32, RGB, mean subtracted) to a dict of
+    endpoints [B, h, w, C].
 
-    Subclasses pass `inputs` and `outputs={endpoint: tensor}` and return their own arguments from `get_config`. Endpoints are
-    activations after the rectifier and before pooling.
+    Subclasses pass `inputs` and `outputs={endpoint: tensor}` and return their own arguments from
+    `get_config`. Endpoints are activations after the rectifier and before pooling.
 
     Attributes:
       input_mean: mean RGB in [0, 255] that `normalize` subtracts.
       colors: what of the images is seen, a key of COLORS.
-      weights_from: None for random first weights, else a JSON object that says which file they came from and what was done to them.
+      weights_from: None for random first weights, else a JSON object that says which file they came
+        from and what was done to them.
     """
 
     def __init__(self, *, inputs, outputs, name, input_mean=IMAGENET_MEAN, colors="rgb"):
@@ -117,29 +146,47 @@ class Backbone(keras.Model):
         return list(self._endpoint_names)
 
     def normalize(self, images):
-        """Maps RGB images in [0, 255] of any dtype to the float32 this backbone takes (see COLORS)."""
+        """Maps RGB images in [0, 255] of any dtype to the float32 this backbone takes
+        (see COLORS).
+        """
         if self.colors != "rgb":
             lab = color.rgb_to_lab(images)
             lightness = lab[..., :1] - 50
             seen = [lightness, lab[..., 1:]] if self.colors == "lab_halves" else [lightness] * 3
             return _LAB_SCALE * keras.ops.concatenate(seen, axis=-1)
-        return keras.ops.cast(images, "float32") - keras.ops.convert_to_tensor(np.array(self.input_mean, "float32"))
+        return keras.ops.cast(images, "float32") - keras.ops.convert_to_tensor(
+            np.array(self.input_mean, "float32")
+        )
 
     def input_convention(self) -> dict:
         """Returns what `backbone.json` says of the images `normalize` takes and makes."""
-        return dict(channels="RGB", range=[0, 255], mean=list(self.input_mean), scale=1.0, seen=COLORS[self.colors])
+        return dict(
+            channels="RGB",
+            range=[0, 255],
+            mean=list(self.input_mean),
+            scale=1.0,
+            seen=COLORS[self.colors],
+        )
 
     def convolutions(self) -> list:
         """Returns the convolutional layers, first first."""
         return [layer for layer in self.layers if isinstance(layer, keras.layers.Conv2D)]
 
     def transferred_layers(self, keep_fc: bool = False) -> list:
-        """Returns the layers whose weights another network of this architecture starts from: fully connected ones with `keep_fc` only."""
-        kinds = (keras.layers.Conv2D, keras.layers.BatchNormalization, *([keras.layers.Dense] if keep_fc else []))
+        """Returns the layers whose weights another network of this architecture starts from: fully
+        connected ones with `keep_fc` only.
+        """
+        kinds = (
+            keras.layers.Conv2D,
+            keras.layers.BatchNormalization,
+            *([keras.layers.Dense] if keep_fc else []),
+        )
         return [layer for layer in self.layers if isinstance(layer, kinds)]
 
     def architecture(self) -> dict:
-        """Returns what must agree for weights to be copied: kernels, groups, normalisation, mean; not stride, padding or input size."""
+        """Returns what must agree for weights to be copied: kernels, groups, normalisation, mean;
+        not stride, padding or input size.
+        """
         kernels = {layer.name: [*layer.kernel.shape, layer.groups] for layer in self.convolutions()}
         config = self.get_config()
         facts = {name: config[name] for name in ("normalization", "order") if name in config}
@@ -151,10 +198,12 @@ class Backbone(keras.Model):
 def copy_convolutions(source: Backbone, target: Backbone, source_name: str, keep_fc: bool = False):
     """Copies the convolutional part (kernels, biases, normalisation) of `source` into `target`.
 
-    Fully connected layers keep their random start, as in the evaluations of the paper (section 5), unless `keep_fc`.
+    Fully connected layers keep their random start, as in the evaluations of the paper (section 5),
+    unless `keep_fc`.
 
     Raises:
-      InputError: the architectures differ, or the fully connected layers do; the message names `source_name` and the first difference.
+      InputError: the architectures differ, or the fully connected layers do; the message names
+        `source_name` and the first difference.
     """
     theirs, ours = source.architecture(), target.architecture()
     if theirs != ours:
@@ -163,7 +212,10 @@ def copy_convolutions(source: Backbone, target: Backbone, source_name: str, keep
         if name == "kernels":
             layer = next(key for key in {**wanted, **found} if wanted.get(key) != found.get(key))
             name, found, wanted = f"kernel of {layer}", found.get(layer), wanted.get(layer)
-        raise InputError(f"{source_name}: another architecture: {name} is {found}, the network being built has {wanted}")
+        raise InputError(
+            f"{source_name}: another architecture: {name} is {found}, the network being built has "
+            f"{wanted}"
+        )
     for layer in target.transferred_layers(keep_fc):
         if isinstance(layer, keras.layers.Dense):
             _check_same_shape(layer, source, source_name)
@@ -171,10 +223,16 @@ def copy_convolutions(source: Backbone, target: Backbone, source_name: str, keep
 
 
 def _check_same_shape(layer, source, source_name):
-    theirs = next((tuple(other.kernel.shape) for other in source.layers if other.name == layer.name), None)
+    theirs = next(
+        (tuple(other.kernel.shape) for other in source.layers if other.name == layer.name), None
+    )
     if theirs is None:
-        raise InputError(f"{source_name}: has no {layer.name} to keep; name a network that was trained with fully connected layers")
+        raise InputError(
+            f"{source_name}: has no {layer.name} to keep; name a network that was trained with "
+            "fully connected layers"
+        )
     if theirs != tuple(layer.kernel.shape):
         raise InputError(
-            f"{source_name}: its {layer.name} is {theirs}, the network being built has {tuple(layer.kernel.shape)}; keep its --image_size"
+            f"{source_name}: its {layer.name} is {theirs}, the network being built has "
+            f"{tuple(layer.kernel.shape)}; keep its --image_size"
         )

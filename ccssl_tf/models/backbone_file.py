@@ -1,7 +1,8 @@
-"""The files networks travel in: a backbone as `backbone.keras` (registered classes, safe mode) beside `backbone.json`.
+"""The files networks travel in: a backbone as `backbone.keras` (registered classes, safe mode)
+beside `backbone.json`.
 
-A classifier on one has its own file, `classifier.keras`. `backbone.json` holds architecture, input convention, endpoints, fingerprint, and
-where its first weights came from.
+A classifier on one has its own file, `classifier.keras`. `backbone.json` holds architecture, input
+convention, endpoints, fingerprint, and where its first weights came from.
 """
 
 import hashlib
@@ -38,7 +39,9 @@ def network_fingerprint(architecture: dict, weights: list) -> str:
         if "seed_generator" in weight.path:
             continue
         # A weight without a name is numbered by what the process made before.
-        digest.update(re.sub(r"/variable_\d+$", "/variable", weight.path).split("/", 1)[-1].encode())
+        digest.update(
+            re.sub(r"/variable_\d+$", "/variable", weight.path).split("/", 1)[-1].encode()
+        )
         digest.update(np.ascontiguousarray(keras.ops.convert_to_numpy(weight)).tobytes())
     return digest.hexdigest()
 
@@ -50,7 +53,8 @@ def save_model(model: keras.Model, path):
 
 
 def load_model(path, trust: bool = False) -> keras.Model:
-    """Loads a model of registered layers from a `.keras` file; with `trust`, one that holds a program too.
+    """Loads a model of registered layers from a `.keras` file; with `trust`, one that holds a
+    program too.
 
     Raises:
       InputError: the file holds code (a Lambda) or classes that are neither Keras's nor ours.
@@ -62,14 +66,19 @@ def load_model(path, trust: bool = False) -> keras.Model:
         foreign = _foreign_class(path)
         if foreign:
             raise InputError(
-                f"{path}: holds {foreign}; only models of Keras's and this project's layers are loaded, never programs of others"
+                f"{path}: holds {foreign}; only models of Keras's and this project's layers are "
+                "loaded, never programs of others"
             ) from error
         first_line = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        raise CorruptArtifactError(f"{path}: cannot be loaded ({first_line}); train it again") from error
+        raise CorruptArtifactError(
+            f"{path}: cannot be loaded ({first_line}); train it again"
+        ) from error
 
 
 def _foreign_class(path) -> str | None:
-    """Names what makes the model in an undamaged file a program of someone else's; None where nothing does."""
+    """Names what makes the model in an undamaged file a program of someone else's; None where
+    nothing does.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             pending = [json.loads(archive.read("config.json"))]
@@ -77,10 +86,16 @@ def _foreign_class(path) -> str | None:
         return None
     while pending:
         node = pending.pop()
-        pending += node.values() if isinstance(node, dict) else node if isinstance(node, list) else []
+        pending += (
+            node.values() if isinstance(node, dict) else node if isinstance(node, list) else []
+        )
         if not isinstance(node, dict) or "class_name" not in node:
             continue
-        name, package, registered = node["class_name"], str(node.get("module")), node.get("registered_name")
+        name, package, registered = (
+            node["class_name"],
+            str(node.get("module")),
+            node.get("registered_name"),
+        )
         if name in ("Lambda", "__lambda__"):
             return "a Lambda, which is a program,"
         ours = package.split(".")[0] == "keras" or (package == "builtins" and name != "function")
@@ -117,28 +132,43 @@ def load_backbone(path, adopt=None) -> Backbone:
 
     Raises:
       InputError: no such file, not a `.keras` file, or a model that is not one of our backbones.
-      CorruptArtifactError: the file is damaged, or its weights are not those that `backbone.json` beside it tells of.
+      CorruptArtifactError: the file is damaged, or its weights are not those that `backbone.json`
+        beside it tells of.
     """
     path = pathlib.Path(path)
     file = path / FILE_NAME if path.is_dir() else path
     if not file.is_file():
-        raise InputError(f"{file}: no such file; name a finished training directory that has a {FILE_NAME}")
+        raise InputError(
+            f"{file}: no such file; name a finished training directory that has a {FILE_NAME}"
+        )
     if file.suffix != ".keras":
-        raise InputError(f"{file}: not a .keras file; other formats come in through named importers (ccssl_tf/models/importers.py)")
+        raise InputError(
+            f"{file}: not a .keras file; other formats come in through named importers "
+            "(ccssl_tf/models/importers.py)"
+        )
     model = load_model(file)
     if not isinstance(model, Backbone):
         if adopt:
             return adopt(model, file)
         raise InputError(f"{file}: holds a {type(model).__name__}, not a backbone of this project")
-    told, fingerprint = describe(file) if file.name == FILE_NAME else {}, backbone_fingerprint(model)
+    told, fingerprint = (
+        describe(file) if file.name == FILE_NAME else {},
+        backbone_fingerprint(model),
+    )
     if told.get("fingerprint", fingerprint) != fingerprint:
-        raise CorruptArtifactError(f"{file}: its weights do not have the fingerprint in backbone.json; train it again")
-    model.weights_from = dict(file=str(file), fingerprint=fingerprint, weights_from=told.get("weights_from"))
+        raise CorruptArtifactError(
+            f"{file}: its weights do not have the fingerprint in backbone.json; train it again"
+        )
+    model.weights_from = dict(
+        file=str(file), fingerprint=fingerprint, weights_from=told.get("weights_from")
+    )
     return model
 
 
 def describe(path) -> dict:
-    """Returns the contents of `backbone.json` beside or in `path`, {} when there is none; CorruptArtifactError for a damaged one."""
+    """Returns the contents of `backbone.json` beside or in `path`, {} when there is none;
+    CorruptArtifactError for a damaged one.
+    """
     path = pathlib.Path(path)
     file = (path if path.is_dir() else path.parent) / "backbone.json"
     if not file.is_file():

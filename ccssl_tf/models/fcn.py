@@ -1,9 +1,11 @@
-"""Fully convolutional networks (Long, Shelhamer and Darrell 2015; protocols 2.8): a class for every pixel of images of any size.
+"""Fully convolutional networks (Long, Shelhamer and Darrell 2015; protocols 2.8): a class for every
+pixel of images of any size.
 
-The fully connected layers run as convolutions over the last map of the image, which is continued by 100 zeros on every side; scores are
-interpolated bilinearly to the image's pixels by fixed weights. In Caffe this is a deconvolution of twice the stride and a crop by a
-number of pixels found for each network; both are one thing once it is known where in the image each cell lies: a tent over each cell's
-centre, zero one stride away. `tests/models/test_fcn.py` derives Caffe's numbers from it.
+The fully connected layers run as convolutions over the last map of the image, which is continued by
+100 zeros on every side; scores are interpolated bilinearly to the image's pixels by fixed weights.
+In Caffe this is a deconvolution of twice the stride and a crop by a number of pixels found for each
+network; both are one thing once it is known where in the image each cell lies: a tent over each
+cell's centre, zero one stride away. `tests/models/test_fcn.py` derives Caffe's numbers from it.
 """
 
 import pathlib
@@ -18,7 +20,8 @@ from ccssl_tf.models.backbone_file import load_model
 from ccssl_tf.models.map_grid import Grid, endpoint_grids
 from ccssl_tf.runs.errors import InputError
 
-# Cells a side that fc6 sees: what the networks have of images of 227 and 224 pixels. Others have no fully connected layers.
+# Cells a side that fc6 sees: what the networks have of images of 227 and 224 pixels. Others have no
+# fully connected layers.
 _FC6_SIZE = dict(AlexNet=6, VGG16=7)
 # The map of VGG16 that is pooled and scored beside the last one, by its stride.
 _SKIPS = {16: "conv4_3", 8: "conv3_3"}
@@ -27,21 +30,27 @@ _PADDING, _PADDED_STRIDE = 100, 32
 
 
 def tents(size, cells, grid: Grid):
-    """Returns [size, cells] float32: the weight of every cell at every place of a line; 1 at its centre, 0 one stride away."""
+    """Returns [size, cells] float32: the weight of every cell at every place of a line; 1 at its
+    centre, 0 one stride away.
+    """
     places = ops.arange(size, dtype="float32")[:, None]
     centres = ops.arange(cells, dtype="float32")[None] * grid.stride + grid.start
     return ops.relu(1 - ops.abs(places - centres) / grid.stride)
 
 
 def upsample(maps, height, width, grid: Grid):
-    """Interpolates [B, h, w, C] to [B, height, width, C] by two matrix products: the gradient is the same on every run."""
+    """Interpolates [B, h, w, C] to [B, height, width, C] by two matrix products: the gradient is
+    the same on every run.
+    """
     maps = ops.einsum("hy,byxc->bhxc", tents(height, ops.shape(maps)[1], grid), maps)
     return ops.einsum("wx,bhxc->bhwc", tents(width, ops.shape(maps)[2], grid), maps)
 
 
 @keras.saving.register_keras_serializable(package="ccssl_tf")
 class ImagePadding(keras.layers.Layer):
-    """Puts `padding` zeros around [B, H, W, C], and more below and at the right until the size is a multiple of `multiple`."""
+    """Puts `padding` zeros around [B, H, W, C], and more below and at the right until the size is a
+    multiple of `multiple`.
+    """
 
     def __init__(self, padding, multiple=1, **kwargs):
         super().__init__(**kwargs)
@@ -49,12 +58,18 @@ class ImagePadding(keras.layers.Layer):
 
     def call(self, images):
         """Maps [B, H, W, C] to [B, H', W', C]."""
-        more = [self.padding + -(size + 2 * self.padding) % self.multiple for size in ops.shape(images)[1:3]]
+        more = [
+            self.padding + -(size + 2 * self.padding) % self.multiple
+            for size in ops.shape(images)[1:3]
+        ]
         return ops.pad(images, [[0, 0], [self.padding, more[0]], [self.padding, more[1]], [0, 0]])
 
     def compute_output_shape(self, shape):
         """[B, H', W', C], with None where the input's size is None."""
-        sizes = [None if n is None else -(-(n + 2 * self.padding) // self.multiple) * self.multiple for n in shape[1:3]]
+        sizes = [
+            None if n is None else -(-(n + 2 * self.padding) // self.multiple) * self.multiple
+            for n in shape[1:3]
+        ]
         return (shape[0], *sizes, shape[3])
 
     def get_config(self):
@@ -64,7 +79,9 @@ class ImagePadding(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="ccssl_tf")
 class UpsampledScores(keras.layers.Layer):
-    """Scores of cells [B, h, w, C] and images [B, H, W, 3] -> scores of the images' pixels [B, H, W, C], by fixed bilinear weights."""
+    """Scores of cells [B, h, w, C] and images [B, H, W, 3] -> scores of the images' pixels [B, H,
+    W, C], by fixed bilinear weights.
+    """
 
     def __init__(self, stride, start, **kwargs):
         super().__init__(**kwargs)
@@ -72,7 +89,9 @@ class UpsampledScores(keras.layers.Layer):
 
     def call(self, scores, images):
         """Interpolates."""
-        return upsample(scores, ops.shape(images)[1], ops.shape(images)[2], Grid(self.stride, self.start))
+        return upsample(
+            scores, ops.shape(images)[1], ops.shape(images)[2], Grid(self.stride, self.start)
+        )
 
     def compute_output_shape(self, scores_shape, images_shape):
         """The images' size, the scores' channels."""
@@ -85,7 +104,8 @@ class UpsampledScores(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="ccssl_tf")
 class FusedScores(keras.layers.Layer):
-    """Doubles coarse scores [B, h, w, C] and adds those of the finer map that lie there: -> [B, 2 h + 2, 2 w + 2, C].
+    """Doubles coarse scores [B, h, w, C] and adds those of the finer map that lie there: -> [B, 2 h
+    + 2, 2 w + 2, C].
 
     Args:
       first: row and column of the finer map on which the first doubled score lies.
@@ -103,29 +123,44 @@ class FusedScores(keras.layers.Layer):
 
     def compute_output_shape(self, coarse_shape, fine_shape):
         """[B, 2 h + 2, 2 w + 2, C], with None where the size is None."""
-        return (coarse_shape[0], *(None if n is None else 2 * n + 2 for n in coarse_shape[1:3]), coarse_shape[3])
+        return (
+            coarse_shape[0],
+            *(None if n is None else 2 * n + 2 for n in coarse_shape[1:3]),
+            coarse_shape[3],
+        )
 
     def get_config(self):
         """The constructor's argument."""
         return {**super().get_config(), "first": self.first}
 
 
-def build_fcn(backbone: Backbone, num_classes: int, *, fc_units=(4096, 4096), dropout_rate: float = 0.5, stride: int = 0) -> keras.Model:
-    """Returns a Functional model from images [B, H, W, 3], as `backbone.normalize` makes them, to `logits` [B, H, W, C] float32.
+def build_fcn(
+    backbone: Backbone,
+    num_classes: int,
+    *,
+    fc_units=(4096, 4096),
+    dropout_rate: float = 0.5,
+    stride: int = 0,
+) -> keras.Model:
+    """Returns a Functional model from images [B, H, W, 3], as `backbone.normalize` makes them, to
+    `logits` [B, H, W, C] float32.
 
     Args:
-      backbone: of any size. Of one with fully connected layers their weights are copied; otherwise fc6 and fc7 start random (He et al.),
-        and networks that never have any are scored at their last map.
+      backbone: of any size. Of one with fully connected layers their weights are copied; otherwise
+        fc6 and fc7 start random (He et al.), and networks that never have any are scored at their
+        last map.
       num_classes: C, background included.
       fc_units: sizes of random fc6 and fc7.
       dropout_rate: after each.
-      stride: 32, 16 or 8: that of the finest scores (FCN-32s, -16s, -8s); 0 for that of the last map.
+      stride: 32, 16 or 8: that of the finest scores (FCN-32s, -16s, -8s); 0 for that of the last
+        map.
 
     Returns:
       The model, with `.backbone`, its convolutional part. Score layers start at zero, as published.
 
     Raises:
-      InputError: the network has no map of that stride, or its fully connected layers do not fit one.
+      InputError: the network has no map of that stride, or its fully connected layers do not fit
+        one.
     """
     backbone, dense = _without_dense_layers(backbone)
     fc6_size = _FC6_SIZE.get(type(backbone).__name__, 0)
@@ -136,8 +171,12 @@ def build_fcn(backbone: Backbone, num_classes: int, *, fc_units=(4096, 4096), dr
     endpoints = backbone(ImagePadding(padding, grids[last].multiple, name="padding")(images))
     x, grid = endpoints[last], grids[last]
     if fc6_size:
-        for stream, (name, units, size) in enumerate(zip(("fc6", "fc7"), dense.get("units", fc_units), (fc6_size, 1), strict=True)):
-            x = keras.layers.Conv2D(units, size, activation="relu", kernel_initializer="he_normal", name=name)(x)
+        for stream, (name, units, size) in enumerate(
+            zip(("fc6", "fc7"), dense.get("units", fc_units), (fc6_size, 1), strict=True)
+        ):
+            x = keras.layers.Conv2D(
+                units, size, activation="relu", kernel_initializer="he_normal", name=name
+            )(x)
             x = PerExampleDropout(dropout_rate, stream=1000 + stream, name=f"{name}_dropout")(x)
             grid = grid.after(size)
     grid = Grid(grid.stride, grid.start - padding)
@@ -148,10 +187,17 @@ def build_fcn(backbone: Backbone, num_classes: int, *, fc_units=(4096, 4096), dr
         start = grid.start - 1.5 * finer
         first = (start - (fine.start - padding)) / finer
         if first != int(first) or first < 0:
-            raise InputError(f"{backbone.name}: the cells of {_SKIPS[finer]} do not lie halfway between those scored; use --fcn_stride=32")
-        scores = FusedScores(int(first), dtype="float32", name=f"fused_{finer}")(scores, _scores(f"score_{finer}", num_classes)(pooled))
+            raise InputError(
+                f"{backbone.name}: the cells of {_SKIPS[finer]} do not lie halfway between those "
+                "scored; use --fcn_stride=32"
+            )
+        scores = FusedScores(int(first), dtype="float32", name=f"fused_{finer}")(
+            scores, _scores(f"score_{finer}", num_classes)(pooled)
+        )
         grid = Grid(finer, start)
-    logits = UpsampledScores(grid.stride, grid.start, dtype="float32", name="logits")(scores, images)
+    logits = UpsampledScores(grid.stride, grid.start, dtype="float32", name="logits")(
+        scores, images
+    )
     model = keras.Model(images, dict(logits=logits), name="fcn")
     model.backbone = backbone
     for name in ("fc6", "fc7") if "units" in dense else ():
@@ -160,7 +206,8 @@ def build_fcn(backbone: Backbone, num_classes: int, *, fc_units=(4096, 4096), dr
 
 
 def copy_segmenter(path, model: keras.Model):
-    """Starts a segmenter from the layers of another one that it has too; its finer scores keep their zeros (as FCN-16s from FCN-32s).
+    """Starts a segmenter from the layers of another one that it has too; its finer scores keep
+    their zeros (as FCN-16s from FCN-32s).
 
     Args:
       path: `segmenter.keras` or the workdir that holds it.
@@ -172,7 +219,9 @@ def copy_segmenter(path, model: keras.Model):
     file = pathlib.Path(path)
     file = file / FILE_NAME if file.is_dir() else file
     if not file.is_file():
-        raise InputError(f"--init_segmenter={path}: no {FILE_NAME} there; name the workdir of a finished fcn run")
+        raise InputError(
+            f"--init_segmenter={path}: no {FILE_NAME} there; name the workdir of a finished fcn run"
+        )
     start = load_model(file)
     networks = [layer for layer in start.layers if isinstance(layer, Backbone)]
     if not networks:
@@ -181,27 +230,42 @@ def copy_segmenter(path, model: keras.Model):
     theirs = {layer.name: layer for layer in start.layers}
     for layer in model.layers:
         if isinstance(layer, keras.layers.Conv2D) and layer.name in theirs:
-            ours, found = ([tuple(weight.shape) for weight in one.weights] for one in (layer, theirs[layer.name]))
+            ours, found = (
+                [tuple(weight.shape) for weight in one.weights]
+                for one in (layer, theirs[layer.name])
+            )
             if ours != found:
-                raise InputError(f"--init_segmenter={path}: its {layer.name} is {found[0]}, the network being built has {ours[0]}")
+                raise InputError(
+                    f"--init_segmenter={path}: its {layer.name} is {found[0]}, the network being "
+                    f"built has {ours[0]}"
+                )
             layer.set_weights(theirs[layer.name].get_weights())
 
 
 def _padding(conv1, stride):
-    """Zeros around the image: Caffe's 100 at stride 32, in proportion at others, less those conv1 puts there itself."""
+    """Zeros around the image: Caffe's 100 at stride 32, in proportion at others, less those conv1
+    puts there itself.
+    """
     itself = max(conv1.kernel_size[0] - conv1.strides[0], 0) // 2 if conv1.padding == "same" else 0
     return _PADDING * stride // _PADDED_STRIDE - itself
 
 
 def _scores(name, num_classes):
-    return keras.layers.Conv2D(num_classes, 1, kernel_initializer="zeros", dtype="float32", name=name)
+    return keras.layers.Conv2D(
+        num_classes, 1, kernel_initializer="zeros", dtype="float32", name=name
+    )
 
 
 def _skips(stride, coarsest, endpoints, network) -> list[int]:
     """The strides of the finer scores that are added, coarse ones first."""
     wanted = [finer for finer in (16, 8) if stride and stride <= finer < coarsest]
-    if stride and (stride != coarsest and not wanted or not all(_SKIPS[finer] in endpoints for finer in wanted)):
-        raise InputError(f"--fcn_stride={stride}: {network} has scores of stride {coarsest} only; leave the flag out")
+    if stride and (
+        stride != coarsest and not wanted or not all(_SKIPS[finer] in endpoints for finer in wanted)
+    ):
+        raise InputError(
+            f"--fcn_stride={stride}: {network} has scores of stride {coarsest} only; leave the "
+            "flag out"
+        )
     return wanted
 
 
@@ -221,7 +285,8 @@ def _copy_dense(dense, convolution):
     kernel, bias = dense.get_weights()
     if kernel.size != np.prod(convolution.kernel.shape):
         raise InputError(
-            f"{dense.name}: sees {kernel.shape[0]} numbers, as a convolution {np.prod(convolution.kernel.shape[:3])}; "
+            f"{dense.name}: sees {kernel.shape[0]} numbers, as a convolution "
+            f"{np.prod(convolution.kernel.shape[:3])}; "
             "build the backbone for its usual image size"
         )
     convolution.set_weights([kernel.reshape(convolution.kernel.shape), bias])

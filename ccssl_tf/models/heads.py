@@ -9,20 +9,28 @@ SMALL_HEAD_GRID = 2
 
 
 def head_features(backbone, endpoints):
-    """Returns what the classes sit on, [B, F]: fc7 or avg_pool where the backbone has it, else its last map, max-pooled to 2x2."""
+    """Returns what the classes sit on, [B, F]: fc7 or avg_pool where the backbone has it, else its
+    last map, max-pooled to 2x2.
+    """
     for name in ("fc7", "avg_pool"):
         if name in endpoints:
             return endpoints[name]
-    return keras.layers.Flatten(name="pooled")(grid_pool(endpoints[backbone.endpoint_names[-1]], SMALL_HEAD_GRID))
+    return keras.layers.Flatten(name="pooled")(
+        grid_pool(endpoints[backbone.endpoint_names[-1]], SMALL_HEAD_GRID)
+    )
 
 
 def build_classifier(backbone, num_classes: int, image_size: int) -> keras.Model:
-    """Returns a Functional model from images [B, S, S, 3] to `logits` [B, num_classes] float32, with `.backbone`."""
+    """Returns a Functional model from images [B, S, S, 3] to `logits` [B, num_classes] float32,
+    with `.backbone`.
+    """
     images = keras.Input([image_size, image_size, 3], name="images")
     endpoints = backbone(images)
     features = head_features(backbone, endpoints)
     initializer = keras.initializers.RandomNormal(stddev=0.01)
-    logits = keras.layers.Dense(num_classes, kernel_initializer=initializer, dtype="float32", name="logits")(features)
+    logits = keras.layers.Dense(
+        num_classes, kernel_initializer=initializer, dtype="float32", name="logits"
+    )(features)
     model = keras.Model(images, dict(logits=logits), name="classifier")
     model.backbone = backbone
     return model

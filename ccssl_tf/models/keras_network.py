@@ -1,8 +1,10 @@
-"""Any Keras model as a backbone: the convolutional part of somebody else's `.keras` file, `--init_backbone=net.keras --input_range=0,1`.
+"""Any Keras model as a backbone: the convolutional part of somebody else's `.keras` file,
+`--init_backbone=net.keras --input_range=0,1`.
 
-Everything up to the last map is kept, for images of any size where the layers allow that; classifiers on vectors behind it, layers
-that augment images in training, and models called as one layer inside the model are left out or dissolved into their layers. Weights
-and architecture travel in our own `backbone.keras`, which needs neither the file nor its flags.
+Everything up to the last map is kept, for images of any size where the layers allow that;
+classifiers on vectors behind it, layers that augment images in training, and models called as one
+layer inside the model are left out or dissolved into their layers. Weights and architecture travel
+in our own `backbone.keras`, which needs neither the file nor its flags.
 """
 
 import copy
@@ -34,9 +36,11 @@ class KerasNetwork(StagedNetwork):
         """Builds the network with random weights.
 
         Args:
-          stages: a JSON object, Keras's configuration of a Functional model from images to {conv1: map, conv2: map, ...}.
+          stages: a JSON object, Keras's configuration of a Functional model from images to {conv1:
+            map, conv2: map, ...}.
           convention: the fields of an `InputConvention`, as a JSON object.
-          avg_pool: adds the endpoint `avg_pool` [B, C], the mean over the last map, which classifiers read.
+          avg_pool: adds the endpoint `avg_pool` [B, C], the mean over the last map, which
+            classifiers read.
           colors: "rgb" or "gray" (lightness in all three channels, before `convention`).
           name: model name.
 
@@ -44,25 +48,35 @@ class KerasNetwork(StagedNetwork):
           InputError: it cannot be had in these colours.
         """
         check_colors(name, colors)
-        self._arguments = dict(stages=stages, convention=convention, avg_pool=avg_pool, colors=colors)
+        self._arguments = dict(
+            stages=stages, convention=convention, avg_pool=avg_pool, colors=colors
+        )
         self._convention = InputConvention(**convention)
         # Keras takes apart what it is given.
         template = keras.saving.deserialize_keras_object(copy.deepcopy(stages), safe_mode=True)
-        super().__init__(template, side=template.input.shape[1], name=name, colors=colors, avg_pool=avg_pool)
+        super().__init__(
+            template, side=template.input.shape[1], name=name, colors=colors, avg_pool=avg_pool
+        )
 
     def get_config(self):
         """The constructor's arguments."""
         return dict(self._arguments, name=self.name)
 
     @classmethod
-    def from_flags(cls, *, config: dict, image_size: int, with_fc: bool = False, colors: str | None = None) -> "KerasNetwork":
-        """Builds the network of that configuration for images of `image_size` pixels; `with_fc` adds avg_pool."""
+    def from_flags(
+        cls, *, config: dict, image_size: int, with_fc: bool = False, colors: str | None = None
+    ) -> "KerasNetwork":
+        """Builds the network of that configuration for images of `image_size` pixels; `with_fc`
+        adds avg_pool.
+        """
         for flag, value, default in (
             ("normalization", lib.NORMALIZATION.value, "auto"),
             ("width_multiplier", lib.WIDTH_MULTIPLIER.value, 1.0),
         ):
             if value != default:
-                raise InputError(f"--{flag}={value}: {config['name']} brings its own; leave the flag out")
+                raise InputError(
+                    f"--{flag}={value}: {config['name']} brings its own; leave the flag out"
+                )
         backbone = cls(**{**config, "avg_pool": with_fc, "colors": colors or config["colors"]})
         backbone.check_size(image_size)
         return backbone
@@ -73,10 +87,17 @@ class KerasNetwork(StagedNetwork):
 
     def input_convention(self) -> dict:
         """What `backbone.json` says of the input."""
-        return dict(channels="RGB", range=[0, 255], seen=SEEN[self.colors], as_the_network_takes_it=dict(self._arguments["convention"]))
+        return dict(
+            channels="RGB",
+            range=[0, 255],
+            seen=SEEN[self.colors],
+            as_the_network_takes_it=dict(self._arguments["convention"]),
+        )
 
     def architecture(self) -> dict:
-        """Returns what must agree for weights to be copied: the convention, the shape of every weight and a digest of all layers."""
+        """Returns what must agree for weights to be copied: the convention, the shape of every
+        weight and a digest of all layers.
+        """
         arguments = self._arguments
         told = dict(input=arguments["convention"], layers=fingerprint_of(arguments["stages"]))
         return dict(type=type(self).__name__, **self.weight_shapes(), **told)
@@ -90,7 +111,8 @@ def load_network(path, convention: InputConvention | None) -> lib.Backbone:
       convention: what somebody else's network takes for a pixel; ours know it themselves.
 
     Raises:
-      InputError: no such file, a file with a program in it, a model without maps of RGB images, or the convention is missing.
+      InputError: no such file, a file with a program in it, a model without maps of RGB images, or
+        the convention is missing.
       CorruptArtifactError: the file is damaged.
     """
     return backbone_file.load_backbone(path, adopt=functools.partial(adopt, convention=convention))
@@ -105,15 +127,21 @@ def adopt(model: keras.Model, path, convention: InputConvention | None) -> Keras
       convention: what it takes for a pixel.
 
     Raises:
-      InputError: the convention is missing, or the model is not like that; the message says what it is.
+      InputError: the convention is missing, or the model is not like that; the message says what it
+        is.
     """
     if any(isinstance(part, lib.Backbone) for part in getattr(model, "layers", ())):
-        raise InputError(f"{path}: holds a classifier of this project; name the backbone.keras beside it")
+        raise InputError(
+            f"{path}: holds a classifier of this project; name the backbone.keras beside it"
+        )
     if convention is None:
-        raise InputError(f"{path}: holds a {type(model).__name__} that is none of this project's; {HOW_TO_SAY}")
+        raise InputError(
+            f"{path}: holds a {type(model).__name__} that is none of this project's; {HOW_TO_SAY}"
+        )
     if len(getattr(model, "inputs", None) or ()) != 1:
         raise InputError(
-            f"{path}: a {type(model).__name__} whose layers cannot be read; a Functional or Sequential one with one input is needed"
+            f"{path}: a {type(model).__name__} whose layers cannot be read; a Functional or "
+            "Sequential one with one input is needed"
         )
     side = image_side(str(path), tuple(model.inputs[0].shape))
     try:
@@ -129,14 +157,20 @@ def adopt(model: keras.Model, path, convention: InputConvention | None) -> Keras
     except InputError:
         raise
     except backbone_file.LOADING_ERRORS as error:
-        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:200]
-        raise InputError(f"{path}: its layers cannot be rebuilt as a backbone ({reason})") from error
+        reason = next(
+            (line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__
+        )[:200]
+        raise InputError(
+            f"{path}: its layers cannot be rebuilt as a backbone ({reason})"
+        ) from error
     network.weights_from = dict(file=str(path), sha256=file_sha256(path), importer="keras")
     return network
 
 
 def _dissolved(model, side) -> keras.Model:
-    """Calls the layers of `model`, and those of models among them, on new images; layers that augment images are left out."""
+    """Calls the layers of `model`, and those of models among them, on new images; layers that
+    augment images are left out.
+    """
 
     def call(layer, *arguments, **options):
         if isinstance(layer, keras.Sequential):
@@ -144,8 +178,12 @@ def _dissolved(model, side) -> keras.Model:
                 arguments = [call(inner, *arguments)]
             return arguments[0]
         if isinstance(layer, keras.Model) and hasattr(layer, "operations"):
-            return layer._run_through_graph(arguments[0], operation_fn=lambda operation: operation, call_fn=call)
-        if type(layer).__name__.startswith("Random") and type(layer) is getattr(keras.layers, type(layer).__name__, None):
+            return layer._run_through_graph(
+                arguments[0], operation_fn=lambda operation: operation, call_fn=call
+            )
+        if type(layer).__name__.startswith("Random") and type(layer) is getattr(
+            keras.layers, type(layer).__name__, None
+        ):
             return arguments[0]
         return layer(*arguments, **options)
 
@@ -154,7 +192,9 @@ def _dissolved(model, side) -> keras.Model:
 
 
 def _copied(network) -> keras.Model:
-    """Returns a model of new layers: those of `network` are part of other models, too. Scaling learned from data becomes a constant."""
+    """Returns a model of new layers: those of `network` are part of other models, too. Scaling
+    learned from data becomes a constant.
+    """
 
     def clone(layer):
         config = layer.get_config()
@@ -174,7 +214,9 @@ def _for_any_size(stages) -> keras.Model | None:
     """Returns the same layers on images of any size; None where they need their own."""
     side = stages.input.shape[1]
     try:
-        free = keras.models.clone_model(stages, input_tensors=keras.Input([None, None, 3], name="images"))
+        free = keras.models.clone_model(
+            stages, input_tensors=keras.Input([None, None, 3], name="images")
+        )
         # What a layer such as Reshape cannot take shows where the size is known.
         free.compute_output_shape((1, 2 * side, 2 * side, 3))
     except (ValueError, TypeError):

@@ -1,4 +1,6 @@
-"""Where in the image the cells of a network's map lie, read off its layers: strides, windows and paddings."""
+"""Where in the image the cells of a network's map lie, read off its layers: strides, windows and
+paddings.
+"""
 
 import dataclasses
 
@@ -10,12 +12,14 @@ from ccssl_tf.runs.errors import InputError
 
 @dataclasses.dataclass(frozen=True)
 class Grid:
-    """Cell i of a line sees a window of pixels centred at `stride * i + start` (pixel 0's centre is 0).
+    """Cell i of a line sees a window of pixels centred at `stride * i + start` (pixel 0's centre is
+    0).
 
     Attributes:
       stride: pixels from one cell to the next.
       start: place of cell 0, a multiple of a half.
-      multiple: the size, in pixels, must be a multiple of this: TensorFlow's "same" padding of a stride depends on the size.
+      multiple: the size, in pixels, must be a multiple of this: TensorFlow's "same" padding of a
+        stride depends on the size.
     """
 
     stride: int = 1
@@ -23,15 +27,22 @@ class Grid:
     multiple: int = 1
 
     def after(self, size: int, stride: int = 1, before: int = 0) -> "Grid":
-        """Returns the grid after a window of `size` cells with `stride`, the line continued by `before` cells at its beginning."""
-        return dataclasses.replace(self, stride=self.stride * stride, start=self.start + self.stride * ((size - 1) / 2 - before))
+        """Returns the grid after a window of `size` cells with `stride`, the line continued by
+        `before` cells at its beginning.
+        """
+        return dataclasses.replace(
+            self,
+            stride=self.stride * stride,
+            start=self.start + self.stride * ((size - 1) / 2 - before),
+        )
 
 
 def endpoint_grids(backbone) -> dict[str, Grid]:
     """Returns the grid of every endpoint of a backbone that is a map.
 
     Raises:
-      InputError: a layer that is not square, or a network whose maps do not have the strides of its layers.
+      InputError: a layer that is not square, or a network whose maps do not have the strides of its
+        layers.
     """
     grids = {}
     for operation in backbone.operations:
@@ -41,13 +52,20 @@ def endpoint_grids(backbone) -> dict[str, Grid]:
         # Branches that are joined lie on one grid.
         first = operation.input[0] if isinstance(operation.input, list | tuple) else operation.input
         grids[id(operation.output)] = _after(operation, grids[id(first)], backbone.name)
-    found = {name: grids[id(tensor)] for name, tensor in backbone.output.items() if len(tensor.shape) == 4}
+    found = {
+        name: grids[id(tensor)]
+        for name, tensor in backbone.output.items()
+        if len(tensor.shape) == 4
+    }
     if backbone.input_shape[1] is None:
         shapes = [backbone.compute_output_shape([1, side, side, 3]) for side in (512, 1024)]
         for name, grid in found.items():
             small, large = (shape[name][1] for shape in shapes)
             if (large - small) * grid.stride != 512:
-                raise InputError(f"{backbone.name}: where the cells of {name} lie cannot be told from its layers; use another network")
+                raise InputError(
+                    f"{backbone.name}: where the cells of {name} lie cannot be told from its "
+                    "layers; use another network"
+                )
     return found
 
 
@@ -68,6 +86,13 @@ def _after(layer, grid, network):
     if layer.padding == "valid":
         return grid.after(size, stride)
     if layer.padding != "same":
-        raise InputError(f"{network}: padding {layer.padding} of {layer.name} is not known here; use another network")
+        raise InputError(
+            f"{network}: padding {layer.padding} of {layer.name} is not known here; use another "
+            "network"
+        )
     moved = grid.after(size, stride, before=max(size - stride, 0) // 2)
-    return dataclasses.replace(moved, multiple=max(grid.multiple, moved.stride)) if stride > 1 else moved
+    return (
+        dataclasses.replace(moved, multiple=max(grid.multiple, moved.stride))
+        if stride > 1
+        else moved
+    )

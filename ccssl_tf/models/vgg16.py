@@ -38,7 +38,8 @@ class VGG16(Backbone):
           image_size: pixels; used only when there are fully connected layers.
           dropout_rate: after fc6 and fc7.
           input_mean: RGB in [0, 255], subtracted by `normalize`.
-          colors: "rgb", "gray", or "lab_halves": two half networks side by side, every layer in two groups, conv1_1 over L and ab.
+          colors: "rgb", "gray", or "lab_halves": two half networks side by side, every layer in two
+            groups, conv1_1 over L and ab.
           name: model name.
         """
         lib.check_choice("normalization", normalization, ("none", "batch_norm"))
@@ -60,7 +61,8 @@ class VGG16(Backbone):
         for block, (depth, filters) in enumerate(_BLOCKS, 1):
             for layer in (f"conv{block}_{number}" for number in range(1, depth + 1)):
                 halved = colors == "lab_halves"
-                # Keras stores weights under the class's name: Conv2D stays, so that older files load.
+                # Keras stores weights under the class's name: Conv2D stays, so that older files
+                # load.
                 whole = (LabConv2D, 1) if layer == "conv1_1" else (GroupedConv2D, 2)
                 convolution, groups = whole if halved else (keras.layers.Conv2D, 1)
                 x = convolution(
@@ -83,20 +85,30 @@ class VGG16(Backbone):
                 return keras.layers.Dense(units, kernel_initializer="he_normal", name=name)
 
             endpoints |= fully_connected(x, dense, fc_units, dropout_rate)
-        super().__init__(inputs=images, outputs=endpoints, name=name, input_mean=input_mean, colors=colors)
+        super().__init__(
+            inputs=images, outputs=endpoints, name=name, input_mean=input_mean, colors=colors
+        )
 
     def get_config(self):
         """The constructor's arguments."""
         return dict(self._arguments, name=self.name)
 
     @classmethod
-    def from_flags(cls, *, image_size: int, with_fc: bool = False, colors: str | None = None) -> "VGG16":
-        """Builds the network for images of `image_size` pixels; `with_fc` adds fc6 and fc7 (of 128 pixels and more)."""
-        normalization = {"auto": "batch_norm", "lrn": "none"}.get(lib.NORMALIZATION.value, lib.NORMALIZATION.value)
+    def from_flags(
+        cls, *, image_size: int, with_fc: bool = False, colors: str | None = None
+    ) -> "VGG16":
+        """Builds the network for images of `image_size` pixels; `with_fc` adds fc6 and fc7 (of 128
+        pixels and more).
+        """
+        normalization = {"auto": "batch_norm", "lrn": "none"}.get(
+            lib.NORMALIZATION.value, lib.NORMALIZATION.value
+        )
         return cls(
             normalization=normalization,
             width_multiplier=lib.WIDTH_MULTIPLIER.value,
-            fc_units=lib.fc_units_from_flags() if with_fc and image_size >= SMALL_IMAGE_SIZE else (),
+            fc_units=lib.fc_units_from_flags()
+            if with_fc and image_size >= SMALL_IMAGE_SIZE
+            else (),
             image_size=image_size,
             dropout_rate=lib.DROPOUT_RATE.value,
             colors=colors or "rgb",

@@ -1,8 +1,10 @@
-"""Counter-based random numbers, one independent stream per example: a pure function of (seed, stream, position).
+"""Counter-based random numbers, one independent stream per example: a pure function of (seed,
+stream, position).
 
-Every batch carries `seed` [B, 2]; all randomness of a training step comes from it through these functions, so a result does not
-depend on the number of replicas or on where a run was resumed. TensorFlow's stateless generators take one seed per call; these take
-one per row. The mixer is the 32-bit finaliser "lowbias32" (C. Wellons, hash-prospector), exact in int64 arithmetic on any device.
+Every batch carries `seed` [B, 2]; all randomness of a training step comes from it through these
+functions, so a result does not depend on the number of replicas or on where a run was resumed.
+TensorFlow's stateless generators take one seed per call; these take one per row. The mixer is the
+32-bit finaliser "lowbias32" (C. Wellons, hash-prospector), exact in int64 arithmetic on any device.
 """
 
 import math
@@ -22,15 +24,24 @@ def _mix(x):
 
 def _absorb(state, word):
     word = tf.bitwise.bitwise_and(tf.cast(word, tf.int64), tf.constant(_MASK, tf.int64))
-    return _mix(tf.bitwise.bitwise_xor(_mix(tf.bitwise.bitwise_and(state + 0x9E3779B9, tf.constant(_MASK, tf.int64))), word))
+    return _mix(
+        tf.bitwise.bitwise_xor(
+            _mix(tf.bitwise.bitwise_and(state + 0x9E3779B9, tf.constant(_MASK, tf.int64))), word
+        )
+    )
 
 
 def uniform(seed, count: int, stream: int):
-    """Returns [B, count] float32 in [0, 1) from seed [B, 2] (any integer dtype); different `stream`s are independent."""
+    """Returns [B, count] float32 in [0, 1) from seed [B, 2] (any integer dtype); different
+    `stream`s are independent.
+    """
     seed = tf.cast(seed, tf.int64)
     state = tf.fill(tf.shape(seed)[:1], tf.constant(stream, tf.int64))
     for column in range(2):
-        state = _absorb(_absorb(state, seed[:, column]), tf.bitwise.right_shift(seed[:, column], tf.constant(32, tf.int64)))
+        state = _absorb(
+            _absorb(state, seed[:, column]),
+            tf.bitwise.right_shift(seed[:, column], tf.constant(32, tf.int64)),
+        )
     bits = _absorb(state[:, None], tf.range(count, dtype=tf.int64)[None])
     return tf.cast(tf.bitwise.right_shift(bits, tf.constant(8, tf.int64)), tf.float32) * 2.0**-24
 
@@ -38,7 +49,10 @@ def uniform(seed, count: int, stream: int):
 def integers(seed, count: int, stream: int, maximum):
     """Returns [B, count] int32, uniform in [0, maximum)."""
     maximum_float = tf.cast(maximum, tf.float32)
-    return tf.cast(tf.minimum(tf.floor(uniform(seed, count, stream) * maximum_float), maximum_float - 1), tf.int32)
+    return tf.cast(
+        tf.minimum(tf.floor(uniform(seed, count, stream) * maximum_float), maximum_float - 1),
+        tf.int32,
+    )
 
 
 def distinct_integers(seed, count: int, stream: int, maximum: int):
@@ -47,7 +61,9 @@ def distinct_integers(seed, count: int, stream: int, maximum: int):
 
 
 def uniform_like(seed, x, stream: int):
-    """Returns uniforms of x's shape [B * m, ...]: each example's m rows come from its own seed (m = rows of x / rows of seed)."""
+    """Returns uniforms of x's shape [B * m, ...]: each example's m rows come from its own seed (m =
+    rows of x / rows of seed).
+    """
     per_row = tf.reduce_prod(tf.shape(x)[1:]) if None in x.shape[1:] else math.prod(x.shape[1:])
     if x.shape[0] is not None and seed.shape[0] is not None:
         per_example = x.shape[0] // seed.shape[0] * per_row

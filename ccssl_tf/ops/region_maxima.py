@@ -1,7 +1,9 @@
-"""Maxima of rectangles of a map, per channel, and their gradient: the TensorFlow part of `ccssl_tf.layers.RoIPool`.
+"""Maxima of rectangles of a map, per channel, and their gradient: the TensorFlow part of
+`ccssl_tf.layers.RoIPool`.
 
-Maxima over all windows of 2^i x 2^j cells are tabulated, each table from a smaller one by one comparison a cell; a rectangle of any size is
-then the maximum of four, overlapping, windows. A rectangle costs the same however many cells it has.
+Maxima over all windows of 2^i x 2^j cells are tabulated, each table from a smaller one by one
+comparison a cell; a rectangle of any size is then the maximum of four, overlapping, windows. A
+rectangle costs the same however many cells it has.
 """
 
 import tensorflow as tf
@@ -13,7 +15,8 @@ _LAST_CELL = 2**31 - 1
 def rectangle_maxima(x, images, tops, bottoms, lefts, rights):
     """Returns the maxima of N rectangles, [N, C] float32; 0 for those without cells.
 
-    The gradient goes to the first of equal maxima in the order of rows (as Caffe's does), and is summed in a fixed order on a CPU.
+    The gradient goes to the first of equal maxima in the order of rows (as Caffe's does), and is
+    summed in a fixed order on a CPU.
 
     Args:
       x: [B, H, W, C] float32.
@@ -32,14 +35,18 @@ def rectangle_maxima(x, images, tops, bottoms, lefts, rights):
         places = (images[:, None] * (shape[1] * shape[2]) + cells) * shape[3] + tf.range(shape[3])
         places = tf.where(empty[:, None], -1, places)
         # On a CPU each thread sums a part of the map, in order: the result is always the same.
-        flat = tf.math.unsorted_segment_sum(tf.reshape(upstream, [-1]), tf.reshape(places, [-1]), tf.reduce_prod(shape))
+        flat = tf.math.unsorted_segment_sum(
+            tf.reshape(upstream, [-1]), tf.reshape(places, [-1]), tf.reduce_prod(shape)
+        )
         return tf.reshape(flat, shape), None, None, None, None, None
 
     return values, gradient
 
 
 def _keys(x):
-    """Returns int64 whose order is that of the values, smaller cells first among equals: value in the upper half, cell in the lower."""
+    """Returns int64 whose order is that of the values, smaller cells first among equals: value in
+    the upper half, cell in the lower.
+    """
     bits = tf.bitcast(tf.where(x == 0, 0.0, x), tf.int32)  # -0 and 0 are equal.
     ordered = tf.where(bits < 0, tf.bitwise.bitwise_xor(bits, tf.int32.max), bits)
     height, width = tf.unstack(tf.shape(x, out_type=tf.int64)[1:3])
@@ -49,7 +56,9 @@ def _keys(x):
 
 def _values(keys):
     ordered = tf.cast(tf.bitwise.right_shift(keys, tf.constant(32, tf.int64)), tf.int32)
-    return tf.bitcast(tf.where(ordered < 0, tf.bitwise.bitwise_xor(ordered, tf.int32.max), ordered), tf.float32)
+    return tf.bitcast(
+        tf.where(ordered < 0, tf.bitwise.bitwise_xor(ordered, tf.int32.max), ordered), tf.float32
+    )
 
 
 @tf.function(autograph=False)
@@ -63,15 +72,24 @@ def _maximal_keys(keys, images, tops, bottoms, lefts, rights, empty):
     # Rectangles are taken table by table, and put back in order at the end.
     tables = i * column_levels + j
     order = tf.argsort(tables, stable=True)
-    ends = tf.searchsorted(tf.gather(tables, order), tf.range(-1, row_levels * column_levels), side="right")
+    ends = tf.searchsorted(
+        tf.gather(tables, order), tf.range(-1, row_levels * column_levels), side="right"
+    )
 
     def maxima(table, number, window_rows, window_columns):
         own = order[ends[number] : ends[number + 1]]
         height, width = tf.unstack(tf.shape(table)[1:3])
-        first_row, first_column = tf.gather(images, own) * height + tf.gather(tops, own), tf.gather(lefts, own)
+        first_row, first_column = (
+            tf.gather(images, own) * height + tf.gather(tops, own),
+            tf.gather(lefts, own),
+        )
         down, right = tf.gather(rows, own) - window_rows, tf.gather(columns, own) - window_columns
         flat = tf.reshape(table, [-1, tf.shape(table)[3]])
-        corners = [tf.gather(flat, (first_row + a) * width + first_column + b) for a in (0, down) for b in (0, right)]
+        corners = [
+            tf.gather(flat, (first_row + a) * width + first_column + b)
+            for a in (0, down)
+            for b in (0, right)
+        ]
         return tf.maximum(tf.maximum(corners[0], corners[1]), tf.maximum(corners[2], corners[3]))
 
     table_shape = tf.TensorShape([keys.shape[0], None, None, keys.shape[3]])
@@ -79,17 +97,42 @@ def _maximal_keys(keys, images, tops, bottoms, lefts, rights, empty):
     def row_level(i, tall, found):
         def column_level(j, table, found):
             number, window_columns = i * column_levels + j, tf.bitwise.left_shift(1, j)
-            found = found.write(number, maxima(table, number, tf.bitwise.left_shift(1, i), window_columns))
-            count = tf.maximum(tf.shape(table)[2] - window_columns, 0) * tf.cast(j + 1 < column_levels, tf.int32)
-            return j + 1, tf.maximum(table[:, :, :count], table[:, :, window_columns : window_columns + count]), found
+            found = found.write(
+                number, maxima(table, number, tf.bitwise.left_shift(1, i), window_columns)
+            )
+            count = tf.maximum(tf.shape(table)[2] - window_columns, 0) * tf.cast(
+                j + 1 < column_levels, tf.int32
+            )
+            return (
+                j + 1,
+                tf.maximum(
+                    table[:, :, :count], table[:, :, window_columns : window_columns + count]
+                ),
+                found,
+            )
 
         shapes = [tf.TensorShape([]), table_shape, tf.TensorShape(None)]
-        found = tf.while_loop(lambda j, *_: j < column_levels, column_level, [0, tall, found], shapes, parallel_iterations=1)[2]
+        found = tf.while_loop(
+            lambda j, *_: j < column_levels,
+            column_level,
+            [0, tall, found],
+            shapes,
+            parallel_iterations=1,
+        )[2]
         window_rows = tf.bitwise.left_shift(1, i)
-        count = tf.maximum(tf.shape(tall)[1] - window_rows, 0) * tf.cast(i + 1 < row_levels, tf.int32)
+        count = tf.maximum(tf.shape(tall)[1] - window_rows, 0) * tf.cast(
+            i + 1 < row_levels, tf.int32
+        )
         return i + 1, tf.maximum(tall[:, :count], tall[:, window_rows : window_rows + count]), found
 
-    found = tf.TensorArray(keys.dtype, row_levels * column_levels, infer_shape=False, element_shape=[None, keys.shape[3]])
+    found = tf.TensorArray(
+        keys.dtype,
+        row_levels * column_levels,
+        infer_shape=False,
+        element_shape=[None, keys.shape[3]],
+    )
     shapes = [tf.TensorShape([]), table_shape, tf.TensorShape(None)]
-    found = tf.while_loop(lambda i, *_: i < row_levels, row_level, [0, keys, found], shapes, parallel_iterations=1)[2]
+    found = tf.while_loop(
+        lambda i, *_: i < row_levels, row_level, [0, keys, found], shapes, parallel_iterations=1
+    )[2]
     return tf.gather(found.concat(), tf.math.invert_permutation(order))

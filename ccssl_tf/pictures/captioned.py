@@ -1,4 +1,6 @@
-"""Draws examples side by side with lines of text below the pictures: what was asked and what the model answered."""
+"""Draws examples side by side with lines of text below the pictures: what was asked and what the
+model answered.
+"""
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -16,8 +18,9 @@ def draw_columns(columns) -> np.ndarray:
     """Draws one column an example.
 
     Args:
-      columns: for each example equally many cells (picture [h, w, 3] uint8, then (text, colour) for every line below it). Pictures are
-        drawn 128 pixels high and wide, lines cut off where they are wider.
+      columns: for each example equally many cells (picture [h, w, 3] uint8, then (text, colour) for
+        every line below it). Pictures are drawn 128 pixels high and wide, lines cut off where they
+        are wider.
 
     Returns:
       [H, W, 3] uint8.
@@ -25,14 +28,24 @@ def draw_columns(columns) -> np.ndarray:
     font = ImageFont.load_default(_FONT_SIZE)
     num_lines = max(len(cell) - 1 for cells in columns for cell in cells)
     height = _SIDE + num_lines * _LINE_HEIGHT
-    sheet = Image.new("RGB", (len(columns) * (_SIDE + _GAP) + _GAP, len(columns[0]) * (height + _GAP) + _GAP), (255, 255, 255))
+    sheet = Image.new(
+        "RGB",
+        (len(columns) * (_SIDE + _GAP) + _GAP, len(columns[0]) * (height + _GAP) + _GAP),
+        (255, 255, 255),
+    )
     for column, cells in enumerate(columns):
         for row, (picture, *lines) in enumerate(cells):
             cell = Image.new("RGB", (_SIDE, height), (255, 255, 255))
             # The pixels of small pictures stay visible as squares.
-            method = Image.Resampling.NEAREST if max(picture.shape[:2]) <= _SIDE else Image.Resampling.LANCZOS
+            method = (
+                Image.Resampling.NEAREST
+                if max(picture.shape[:2]) <= _SIDE
+                else Image.Resampling.LANCZOS
+            )
             cell.paste(Image.fromarray(picture).resize((_SIDE, _SIDE), method), (0, 0))
             for number, (text, color) in enumerate(lines):
-                ImageDraw.Draw(cell).text((1, _SIDE + 1 + number * _LINE_HEIGHT), text, fill=color, font=font)
+                ImageDraw.Draw(cell).text(
+                    (1, _SIDE + 1 + number * _LINE_HEIGHT), text, fill=color, font=font
+                )
             sheet.paste(cell, (_GAP + column * (_SIDE + _GAP), _GAP + row * (height + _GAP)))
     return np.asarray(sheet)

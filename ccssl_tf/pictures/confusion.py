@@ -1,4 +1,6 @@
-"""The confusion matrix of an evaluation as a picture: a row for each class, a column for each answer."""
+"""The confusion matrix of an evaluation as a picture: a row for each class, a column for each
+answer.
+"""
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -10,7 +12,8 @@ _FULL = np.array([16, 78, 139])
 
 
 def confusion_pictures(task, class_names: list[str], answer) -> dict[str, np.ndarray]:
-    """Returns the picture `confusion` over the held-out images (the first 20,000); {} where there are more than 60 classes.
+    """Returns the picture `confusion` over the held-out images (the first 20,000); {} where there
+    are more than 60 classes.
 
     Args:
       task: with batches of `label` and `weight`.
@@ -48,16 +51,22 @@ def draw_confusion(matrix: np.ndarray, class_names: list[str], title: str = "") 
     pixels = 255 - shares[..., None] * (255 - _FULL)
     top = _MARGIN + 20
     sheet = Image.new("RGB", (_MARGIN + cell * count + 2, top + cell * count + 2), (255, 255, 255))
-    squares = Image.fromarray(pixels.round().astype(np.uint8)).resize((cell * count, cell * count), Image.Resampling.NEAREST)
+    squares = Image.fromarray(pixels.round().astype(np.uint8)).resize(
+        (cell * count, cell * count), Image.Resampling.NEAREST
+    )
     sheet.paste(squares, (_MARGIN, top))
     draw = ImageDraw.Draw(sheet)
-    draw.rectangle([_MARGIN - 1, top - 1, _MARGIN + cell * count, top + cell * count], outline=(150, 150, 150))
+    draw.rectangle(
+        [_MARGIN - 1, top - 1, _MARGIN + cell * count, top + cell * count], outline=(150, 150, 150)
+    )
     right = np.trace(matrix) / max(matrix.sum(), 1)
     head = f"{title}: {right:.1%} of {matrix.sum()} right; rows: the class, columns: the answer"
     draw.text((2, 2), head.removeprefix(": "), (0, 0, 0), font)
     names = Image.new("RGB", (_MARGIN - 4, cell * count), (255, 255, 255))
     for number, name in enumerate(class_names):
-        ImageDraw.Draw(names).text((0, number * cell + (cell - _FONT_SIZE) // 2 - 1), name[:18], (60, 60, 60), font)
+        ImageDraw.Draw(names).text(
+            (0, number * cell + (cell - _FONT_SIZE) // 2 - 1), name[:18], (60, 60, 60), font
+        )
     sheet.paste(names, (2, top))
     # Above the columns the same names, turned so that they read upwards from their column.
     sheet.paste(names.rotate(90, expand=True), (_MARGIN, top - names.width - 2))

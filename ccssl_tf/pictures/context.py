@@ -10,10 +10,12 @@ _EMPTY = 225
 
 
 def draw_context(images, pairs, corners, relation, answer) -> np.ndarray:
-    """Draws one column a pair: the image, the two patches as the network sees them, the model's answer.
+    """Draws one column a pair: the image, the two patches as the network sees them, the model's
+    answer.
 
-    In the image and in the pair the first patch has a blue frame, the second an orange one. The answer is a 3x3 board with the first patch
-    in the middle and the second where the model puts it, framed green if that is right, red if not; then its right place is framed orange.
+    In the image and in the pair the first patch has a blue frame, the second an orange one. The
+    answer is a 3x3 board with the first patch in the middle and the second where the model puts it,
+    framed green if that is right, red if not; then its right place is framed orange.
 
     Args:
       images: [B, crop, crop, 3] uint8.
@@ -28,7 +30,9 @@ def draw_context(images, pairs, corners, relation, answer) -> np.ndarray:
     size = pairs.shape[2]
     gap = max(1, size // 8)
     columns = []
-    for image, pair, corner, right, given in zip(images, visible(pairs), corners, relation, answer, strict=True):
+    for image, pair, corner, right, given in zip(
+        images, visible(pairs), corners, relation, answer, strict=True
+    ):
         image = image.copy()
         for (row, column), color in zip(corner, (_FIRST, _SECOND), strict=True):
             window = np.s_[row : row + size, column : column + size]
@@ -40,7 +44,9 @@ def draw_context(images, pairs, corners, relation, answer) -> np.ndarray:
         board[_cell(given)] = framed(pair[1], _RIGHT if given == right else _WRONG)
         rows = [image, shown, lay_out(board, 3, gap)]
         width = max(row.shape[1] for row in rows) + gap
-        columns.append(np.concatenate([_centered(row, row.shape[0] + gap, width) for row in rows], 0))
+        columns.append(
+            np.concatenate([_centered(row, row.shape[0] + gap, width) for row in rows], 0)
+        )
     return np.concatenate(columns, 1)
 
 

@@ -4,26 +4,38 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 _SIDE, _GAP, _FONT_SIZE, _COLUMNS = 260, 6, 12, 4
-_TRUTH, _DETECTION = (255, 255, 255), ((230, 40, 40), (40, 110, 230), (240, 150, 20), (150, 60, 200), (20, 150, 90))
+_TRUTH, _DETECTION = (
+    (255, 255, 255),
+    ((230, 40, 40), (40, 110, 230), (240, 150, 20), (150, 60, 200), (20, 150, 90)),
+)
 _LEAST_SCORE, _MOST = 0.3, 5
 
 
 def draw_detections(photos: list, class_names: list[str]) -> np.ndarray:
-    """Draws the objects of each photo in thin white, and its surest detections in colour, with class and score.
+    """Draws the objects of each photo in thin white, and its surest detections in colour, with
+    class and score.
 
     Those of a score of at least 0.3 are drawn, at most five, and the surest in any case.
 
     Args:
-      photos: (image [h, w, 3] uint8, objects [G, 4] in pixels from 0, their classes [G], its `Detections`).
+      photos: (image [h, w, 3] uint8, objects [G, 4] in pixels from 0, their classes [G], its
+        `Detections`).
       class_names: [C].
 
     Returns:
       [H, W, 3] uint8.
     """
     rows = -(-len(photos) // _COLUMNS)
-    sheet = Image.new("RGB", (min(len(photos), _COLUMNS) * (_SIDE + _GAP) + _GAP, rows * (_SIDE + _GAP) + _GAP), (60, 60, 60))
+    sheet = Image.new(
+        "RGB",
+        (min(len(photos), _COLUMNS) * (_SIDE + _GAP) + _GAP, rows * (_SIDE + _GAP) + _GAP),
+        (60, 60, 60),
+    )
     for number, photo in enumerate(photos):
-        place = (_GAP + number % _COLUMNS * (_SIDE + _GAP), _GAP + number // _COLUMNS * (_SIDE + _GAP))
+        place = (
+            _GAP + number % _COLUMNS * (_SIDE + _GAP),
+            _GAP + number // _COLUMNS * (_SIDE + _GAP),
+        )
         sheet.paste(_drawn(*photo, class_names), place)
     return np.asarray(sheet)
 
@@ -55,4 +67,9 @@ def _drawn(image, truths, labels, found, class_names):
 
 def _scaled(box, scale):
     """Corners in the picture of a box whose last pixel is included."""
-    return [float(box[0]) * scale, float(box[1]) * scale, (float(box[2]) + 1) * scale - 1, (float(box[3]) + 1) * scale - 1]
+    return [
+        float(box[0]) * scale,
+        float(box[1]) * scale,
+        (float(box[2]) + 1) * scale - 1,
+        (float(box[3]) + 1) * scale - 1,
+    ]

@@ -22,6 +22,12 @@ def draw_filters(backbone, scale: int | None = None) -> np.ndarray:
     filters = np.pad(filters, [[0, 0], [1, 1], [1, 1], [0, 0]], constant_values=255)
     columns = int(np.ceil(np.sqrt(len(filters) * 2)))
     rows = -(-len(filters) // columns)
-    filters = np.concatenate([filters, np.full([rows * columns - len(filters), *filters.shape[1:]], 255, np.uint8)])
+    filters = np.concatenate(
+        [filters, np.full([rows * columns - len(filters), *filters.shape[1:]], 255, np.uint8)]
+    )
     size = filters.shape[1]
-    return filters.reshape(rows, columns, size, size, 3).transpose(0, 2, 1, 3, 4).reshape(rows * size, columns * size, 3)
+    return (
+        filters.reshape(rows, columns, size, size, 3)
+        .transpose(0, 2, 1, 3, 4)
+        .reshape(rows * size, columns * size, 3)
+    )

@@ -4,7 +4,9 @@ import numpy as np
 
 
 def lay_out(tiles, columns, gap):
-    """Lays tiles of t pixels [t, t, 3] uint8 out row by row, white lines of `gap` pixels around them."""
+    """Lays tiles of t pixels [t, t, 3] uint8 out row by row, white lines of `gap` pixels around
+    them.
+    """
     size, rows = tiles[0].shape[0], -(-len(tiles) // columns)
     canvas = np.full([rows * (size + gap) + gap, columns * (size + gap) + gap, 3], 255, np.uint8)
     for slot, tile in enumerate(tiles):
@@ -30,7 +32,8 @@ def visible(tiles):
 def draw_puzzles(images, tiles, occluded, shown_order, answered_order, geometry) -> np.ndarray:
     """Draws one column a puzzle: the image, the puzzle as shown, the model's solution.
 
-    Foreign tiles have a red frame in the puzzle; in the solution a tile in its right place has a green one.
+    Foreign tiles have a red frame in the puzzle; in the solution a tile in its right place has a
+    green one.
 
     Args:
       images: [B, crop, crop, 3] uint8.
@@ -45,13 +48,22 @@ def draw_puzzles(images, tiles, occluded, shown_order, answered_order, geometry)
     """
     gap = max(1, geometry.tile // 8)
     columns = []
-    for image, own, foreign, shown, answered in zip(images, visible(tiles), occluded, shown_order, answered_order, strict=True):
-        marked = np.stack([framed(tile, (220, 40, 40)) if is_foreign else tile for tile, is_foreign in zip(own, foreign, strict=True)])
+    for image, own, foreign, shown, answered in zip(
+        images, visible(tiles), occluded, shown_order, answered_order, strict=True
+    ):
+        marked = np.stack(
+            [
+                framed(tile, (220, 40, 40)) if is_foreign else tile
+                for tile, is_foreign in zip(own, foreign, strict=True)
+            ]
+        )
         solution = np.zeros_like(own)
         for slot in range(9):
             # The model believes that slot `slot` shows tile answered[slot], and puts it there.
             right = answered[slot] == shown[slot]
-            solution[answered[slot]] = framed(own[shown[slot]], (40, 160, 60)) if right else own[shown[slot]]
+            solution[answered[slot]] = (
+                framed(own[shown[slot]], (40, 160, 60)) if right else own[shown[slot]]
+            )
         puzzle, solved = lay_out(marked[shown], 3, gap), lay_out(solution, 3, gap)
         whole = np.full_like(puzzle, 255)
         margin = max(0, (puzzle.shape[0] - image.shape[0]) // 2)

@@ -12,9 +12,15 @@ _THERE, _NOT_THERE, _IGNORED = (30, 130, 50), (200, 40, 40), (150, 150, 150)
 
 
 def draw_rankings(
-    data_dir, split: str, class_names: list[str], scores: np.ndarray, presence: np.ndarray, num_images: int = 8
+    data_dir,
+    split: str,
+    class_names: list[str],
+    scores: np.ndarray,
+    presence: np.ndarray,
+    num_images: int = 8,
 ) -> np.ndarray:
-    """Draws a row for each class: the first photos of its ranking, framed green where the class is there, red where not, grey if ignored.
+    """Draws a row for each class: the first photos of its ranking, framed green where the class is
+    there, red where not, grey if ignored.
 
     Args:
       data_dir: image shards.
@@ -39,7 +45,14 @@ def draw_rankings(
         draw.text((_GAP, top + 1), f"{name} ({counts})", (60, 60, 60), font)
         for rank, index in enumerate(first[:, number].tolist()):
             state = presence[index, number]
-            framed = Image.new("RGB", (_SIDE + 2 * _FRAME,) * 2, _THERE if state > 0 else _NOT_THERE if state < 0 else _IGNORED)
-            framed.paste(Image.fromarray(image_ops.whole_image(images.encoded(index), _SIDE).numpy()), (_FRAME, _FRAME))
+            framed = Image.new(
+                "RGB",
+                (_SIDE + 2 * _FRAME,) * 2,
+                _THERE if state > 0 else _NOT_THERE if state < 0 else _IGNORED,
+            )
+            framed.paste(
+                Image.fromarray(image_ops.whole_image(images.encoded(index), _SIDE).numpy()),
+                (_FRAME, _FRAME),
+            )
             sheet.paste(framed, (_GAP + rank * cell, top + _FONT_SIZE + _GAP))
     return np.asarray(sheet)

@@ -1,4 +1,6 @@
-"""Segmentations as pictures: VOC's colours, palette PNGs as the devkit reads them, classes drawn over photos."""
+"""Segmentations as pictures: VOC's colours, palette PNGs as the devkit reads them, classes drawn
+over photos.
+"""
 
 import io
 
@@ -11,14 +13,21 @@ _HEIGHT, _GAP, _LINE_HEIGHT, _FONT_SIZE, _OPACITY = 160, 4, 15, 11, 0.65
 
 
 def voc_colors(num_colors: int = 256) -> np.ndarray:
-    """Returns the devkit's colours (VOClabelcolormap), [num_colors, 3] uint8: the bits of a class, spread from the top over R, G, B."""
+    """Returns the devkit's colours (VOClabelcolormap), [num_colors, 3] uint8: the bits of a class,
+    spread from the top over R, G, B.
+    """
     numbers = np.arange(num_colors)
-    channels = [sum(((numbers >> (3 * bit + channel)) & 1) << (7 - bit) for bit in range(8)) for channel in range(3)]
+    channels = [
+        sum(((numbers >> (3 * bit + channel)) & 1) << (7 - bit) for bit in range(8))
+        for channel in range(3)
+    ]
     return np.stack(channels, -1).astype(np.uint8)
 
 
 def encode_class_map(classes: np.ndarray) -> bytes:
-    """Returns the PNG of a class map [H, W] uint8: one byte a pixel, and VOC's colours as its palette."""
+    """Returns the PNG of a class map [H, W] uint8: one byte a pixel, and VOC's colours as its
+    palette.
+    """
     picture = Image.fromarray(classes).convert("P")
     picture.putdata(classes.ravel())
     picture.putpalette(voc_colors().tobytes())
@@ -28,7 +37,9 @@ def encode_class_map(classes: np.ndarray) -> bytes:
 
 
 def draw_over(photo: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Returns the photo [H, W, 3] uint8 with its classes [H, W] in their colours over it; background shows it dimmed, void is white."""
+    """Returns the photo [H, W, 3] uint8 with its classes [H, W] in their colours over it;
+    background shows it dimmed, void is white.
+    """
     colors = voc_colors()[classes].astype(np.float32)
     colors[classes == VOID] = 255
     opacity = np.where(classes == 0, 0.3, _OPACITY)[..., None]
@@ -36,7 +47,8 @@ def draw_over(photo: np.ndarray, classes: np.ndarray) -> np.ndarray:
 
 
 def draw_rows(rows, class_names: list[str]) -> np.ndarray:
-    """Draws one row an image: photo, truth, prediction, and below them the classes of either in their colours.
+    """Draws one row an image: photo, truth, prediction, and below them the classes of either in
+    their colours.
 
     Args:
       rows: of (photo [H, W, 3] uint8, truth [H, W], prediction [H, W]).
@@ -49,16 +61,26 @@ def draw_rows(rows, class_names: list[str]) -> np.ndarray:
     for photo, truth, prediction in rows:
         width = round(_HEIGHT * photo.shape[1] / photo.shape[0])
         row = Image.new("RGB", (3 * (width + _GAP), _HEIGHT + _LINE_HEIGHT + _GAP), (255, 255, 255))
-        for column, picture in enumerate((photo, draw_over(photo, truth), draw_over(photo, prediction))):
-            row.paste(Image.fromarray(picture).resize((width, _HEIGHT), Image.Resampling.LANCZOS), (column * (width + _GAP), 0))
+        for column, picture in enumerate(
+            (photo, draw_over(photo, truth), draw_over(photo, prediction))
+        ):
+            row.paste(
+                Image.fromarray(picture).resize((width, _HEIGHT), Image.Resampling.LANCZOS),
+                (column * (width + _GAP), 0),
+            )
         for column, classes in ((1, truth), (2, prediction)):
-            x, present = column * (width + _GAP), [name for name in np.unique(classes) if 0 < name < len(class_names)]
+            x, present = (
+                column * (width + _GAP),
+                [name for name in np.unique(classes) if 0 < name < len(class_names)],
+            )
             for name in present:
                 color = tuple(int(value) for value in voc_colors()[name])
                 ImageDraw.Draw(row).text((x, _HEIGHT), class_names[name], fill=color, font=font)
                 x += int(font.getlength(class_names[name])) + 6
         drawn.append(row)
-    sheet = Image.new("RGB", (max(row.width for row in drawn), sum(row.height for row in drawn)), (255, 255, 255))
+    sheet = Image.new(
+        "RGB", (max(row.width for row in drawn), sum(row.height for row in drawn)), (255, 255, 255)
+    )
     y = 0
     for row in drawn:
         sheet.paste(row, (0, y))

@@ -1,16 +1,20 @@
-"""Counting (Noroozi, Pirsiavash and Favaro 2017): what the four quarters of an image show adds up to what the halved image shows.
+"""Counting (Noroozi, Pirsiavash and Favaro 2017): what the four quarters of an image show adds up
+to what the halved image shows.
 
-A network phi with ReLU at its end counts visual primitives. Its loss (their equation 4), with tiles T_j x of a 2x2 grid and the halved
-image D x, is
+A network phi with ReLU at its end counts visual primitives. Its loss (their equation 4), with tiles
+T_j x of a 2x2 grid and the halved image D x, is
 
-    |phi(D x) - sum_j phi(T_j x)|^2 + max(0, M - |phi(D y) - sum_j phi(T_j x)|^2),    y another image, M = 10
+    |phi(D x) - sum_j phi(T_j x)|^2 + max(0, M - |phi(D y) - sum_j phi(T_j x)|^2)
 
-As published: crops of 224 from a short side of 256 pixels, grey (the mean of RGB) with probability 0.67 for all images of a term alike,
-one of four ways of halving, fc6 and fc7 of 4096 units and 1000 counts, each after ReLU. Decided here: the mean of the second term over
-the seven other images of a group of eight stands for one drawn y (the same in expectation, and free); grey is drawn once a group, the
-way of halving once an image; "mean intensity" and "standard deviation" are those of the crop, and the result is scaled by 50, as the
-same authors' Jigsaw++ does. Below 128 pixels the crop is 7/8 of the image. Over a backbone with batch normalisation fc6, fc7 and the counts
-have it too.
+with another image y and M = 10.
+
+As published: crops of 224 from a short side of 256 pixels, grey (the mean of RGB) with probability
+0.67 for all images of a term alike, one of four ways of halving, fc6 and fc7 of 4096 units and 1000
+counts, each after ReLU. Decided here: the mean of the second term over the seven other images of a
+group of eight stands for one drawn y (the same in expectation, and free); grey is drawn once a
+group, the way of halving once an image; "mean intensity" and "standard deviation" are those of the
+crop, and the result is scaled by 50, as the same authors' Jigsaw++ does. Below 128 pixels the crop
+is 7/8 of the image. Over a backbone with batch normalisation fc6, fc7 and the counts have it too.
 """
 
 import keras
@@ -28,10 +32,25 @@ from ccssl_tf.pretext.tiles import GROUP, gray, normalize_tiles
 from ccssl_tf.runs.errors import InputError
 from ccssl_tf.task import Task
 
-_MARGIN = flags.DEFINE_float("counting_margin", 10.0, "M: squared distance that other images keep (10 in the paper).", lower_bound=1e-3)
-_GRAY = flags.DEFINE_float("counting_gray_probability", 0.67, "Share of grey images; 0.67 in the paper.", lower_bound=0, upper_bound=1)
-_FC_UNITS = flags.DEFINE_integer("counting_fc_units", 4096, "Units of fc6 and of fc7; 4096 in the paper.", lower_bound=1)
-_COUNTS = flags.DEFINE_integer("counting_units", 1000, "Length of the counting vector; 1000 in the paper.", lower_bound=1)
+_MARGIN = flags.DEFINE_float(
+    "counting_margin",
+    10.0,
+    "M: squared distance that other images keep (10 in the paper).",
+    lower_bound=1e-3,
+)
+_GRAY = flags.DEFINE_float(
+    "counting_gray_probability",
+    0.67,
+    "Share of grey images; 0.67 in the paper.",
+    lower_bound=0,
+    upper_bound=1,
+)
+_FC_UNITS = flags.DEFINE_integer(
+    "counting_fc_units", 4096, "Units of fc6 and of fc7; 4096 in the paper.", lower_bound=1
+)
+_COUNTS = flags.DEFINE_integer(
+    "counting_units", 1000, "Length of the counting vector; 1000 in the paper.", lower_bound=1
+)
 
 _STYLE_STREAM = 200
 _MIN_TILE = 8
@@ -42,7 +61,17 @@ class Counting(Task):
 
     batch_multiple = GROUP
 
-    def __init__(self, *, data_dir, image_size, margin, gray_probability, fc_units, num_counts, eval_batch_size=64):
+    def __init__(
+        self,
+        *,
+        data_dir,
+        image_size,
+        margin,
+        gray_probability,
+        fc_units,
+        num_counts,
+        eval_batch_size=64,
+    ):
         """Args are those of the flags.
 
         Raises:
@@ -52,7 +81,10 @@ class Counting(Task):
         self.crop = image_size * 7 // 16 * 2 if small else image_size // 2 * 2
         self.short_side = image_size if small else round(image_size * 256 / 224)
         if self.crop < 2 * _MIN_TILE:
-            raise InputError(f"--image_size={image_size}: too small for a 2x2 grid of {_MIN_TILE}-pixel tiles; use 19 or more")
+            raise InputError(
+                f"--image_size={image_size}: too small for a 2x2 grid of {_MIN_TILE}-pixel tiles; "
+                "use 19 or more"
+            )
         self.data_dir, self.margin, self.gray_probability = data_dir, margin, gray_probability
         self.fc_units, self.num_counts, self.eval_batch_size = fc_units, num_counts, eval_batch_size
         self.eval_split = pipeline.held_out_split(data_dir)
@@ -70,9 +102,15 @@ class Counting(Task):
         )
 
     def dataset(self, split, batch_size, training, epoch_seed, first_batch=0):
-        """Batches of `image` [B, crop, crop, 3] uint8: random crops in training, the centre otherwise."""
-        options = dict(batch_size=batch_size, training=training, epoch_seed=epoch_seed, first_batch=first_batch)
-        return pipeline.cropped_images(self.data_dir, split, crop_size=self.crop, short_side=self.short_side, **options)
+        """Batches of `image` [B, crop, crop, 3] uint8: random crops in training, the centre
+        otherwise.
+        """
+        options = dict(
+            batch_size=batch_size, training=training, epoch_seed=epoch_seed, first_batch=first_batch
+        )
+        return pipeline.cropped_images(
+            self.data_dir, split, crop_size=self.crop, short_side=self.short_side, **options
+        )
 
     def build_model(self, backbone):
         """The backbone, fc6, fc7 and the counting vector."""
@@ -80,7 +118,9 @@ class Counting(Task):
         return CountingModel(backbone, margin=self.margin, **sizes)
 
     def views(self, batch):
-        """Returns [B, 5, t, t, 3] float32 as the network sees them: the halved image, then its quarters, row by row."""
+        """Returns [B, 5, t, t, 3] float32 as the network sees them: the halved image, then its
+        quarters, row by row.
+        """
         images, seed = tf.cast(batch["image"], tf.float32), batch["seed"]
         first_of_group = tf.repeat(seed[::GROUP], GROUP, axis=0)
         images = normalize_tiles(gray(images[:, None], first_of_group, self.gray_probability)[:, 0])
@@ -89,7 +129,9 @@ class Counting(Task):
         return tf.stack([halved, *tf.split(top, 2, axis=2), *tf.split(bottom, 2, axis=2)], axis=1)
 
     def distances(self, model, batch, training):
-        """Returns [B / 8, 8, 8] float32 of each group: |phi(D x_j) - sum phi(T x_i)|^2 for tiles of image i and the halved image j."""
+        """Returns [B / 8, 8, 8] float32 of each group: |phi(D x_j) - sum phi(T x_i)|^2 for tiles of
+        image i and the halved image j.
+        """
         counts = model.counts(self.views(batch), training)
         halved = tf.reshape(counts[:, 0], [-1, GROUP, self.num_counts])
         summed = tf.reshape(tf.reduce_sum(counts[:, 1:], 1), [-1, GROUP, self.num_counts])
@@ -98,8 +140,9 @@ class Counting(Task):
     def loss(self, model, batch, training):
         """The contrastive loss.
 
-        Metrics: `accuracy` (the own halved image is strictly the nearest of the group's eight), `own_distance` and `other_distance` (the
-        squared distances to the own and, on average, the other halved images).
+        Metrics: `accuracy` (the own halved image is strictly the nearest of the group's eight),
+        `own_distance` and `other_distance` (the squared distances to the own and, on average, the
+        other halved images).
         """
         distances = self.distances(model, batch, training)
         own = tf.linalg.diag_part(distances)
@@ -110,8 +153,14 @@ class Counting(Task):
 
         losses = own + mean_of_others(tf.nn.relu(self.margin - distances))
         nearest_other = tf.reduce_min(tf.where(others > 0, distances, np.inf), -1)
-        metrics = dict(accuracy=tf.cast(own < nearest_other, tf.float32), own_distance=own, other_distance=mean_of_others(distances))
-        return tf.reshape(losses, [-1]), {name: tf.reshape(value, [-1]) for name, value in metrics.items()}
+        metrics = dict(
+            accuracy=tf.cast(own < nearest_other, tf.float32),
+            own_distance=own,
+            other_distance=mean_of_others(distances),
+        )
+        return tf.reshape(losses, [-1]), {
+            name: tf.reshape(value, [-1]) for name, value in metrics.items()
+        }
 
     def facts(self):
         """What the accuracy is, for counting itself has no chance level."""
@@ -119,17 +168,23 @@ class Counting(Task):
             chance=1 / GROUP,
             num_counts=self.num_counts,
             margin=self.margin,
-            definition="share of held-out images whose summed counts of tiles are nearer to the counts of their own halved image than to "
-            f"those of {GROUP - 1} others (chance is a guess among the {GROUP}; random weights do better than that); central crops, grey "
+            definition="share of held-out images whose summed counts of tiles are nearer to the "
+            "counts of their own halved image than to "
+            f"those of {GROUP - 1} others (chance is a guess among the {GROUP}; random weights do "
+            "better than that); central crops, grey "
             f"with probability {self.gray_probability}; batch statistics not used",
         )
 
     def pictures(self, model):
-        """`counting`: the tiles of eight images and the halved image that the model finds to add up to them."""
+        """`counting`: the tiles of eight images and the halved image that the model finds to add up
+        to them.
+        """
         from ccssl_tf.pictures.captioned import PLAIN, draw_columns, verdict
         from ccssl_tf.pictures.puzzle import lay_out
 
-        batch = next(iter(self.dataset(self.eval_split or "train", GROUP, training=False, epoch_seed=(0, 0))))
+        batch = next(
+            iter(self.dataset(self.eval_split or "train", GROUP, training=False, epoch_seed=(0, 0)))
+        )
         views = self.views(batch).numpy()
         low, high = views.min((1, 2, 3, 4), keepdims=True), views.max((1, 2, 3, 4), keepdims=True)
         visible = ((views - low) / np.maximum(high - low, 1e-6) * 255).astype(np.uint8)
@@ -137,9 +192,14 @@ class Counting(Task):
         for number, distances in enumerate(self.distances(model, batch, training=False).numpy()[0]):
             nearest = int(np.argmin(distances))
             tiles = lay_out(visible[number, 1:], 2, gap=2)
-            answer = f"model: {nearest + 1}, distance {distances[nearest]:.3g}", verdict(nearest == number)
+            answer = (
+                f"model: {nearest + 1}, distance {distances[nearest]:.3g}",
+                verdict(nearest == number),
+            )
             own = f"own: {number + 1}, distance {distances[number]:.3g}", PLAIN
-            columns.append([(tiles, (f"tiles of {number + 1}", PLAIN)), (visible[nearest, 0], answer, own)])
+            columns.append(
+                [(tiles, (f"tiles of {number + 1}", PLAIN)), (visible[nearest, 0], answer, own)]
+            )
         return dict(counting=draw_columns(columns))
 
 
@@ -149,8 +209,9 @@ class CountingModel(keras.Model):
     def __init__(self, backbone, *, tile_size, fc_units, num_counts, margin):
         """Puts fc6, fc7 and the counts on `backbone`, normalised as it is.
 
-        Without batch normalisation the start is CaffeNet's with biases of 0. With it all three layers have it, and the counts start at a
-        scale at which squared distances are about the margin: far above it only the first term of the loss acts, and all counts die out.
+        Without batch normalisation the start is CaffeNet's with biases of 0. With it all three
+        layers have it, and the counts start at a scale at which squared distances are about the
+        margin: far above it only the first term of the loss acts, and all counts die out.
         """
         super().__init__()
         self.backbone = backbone
@@ -158,20 +219,34 @@ class CountingModel(keras.Model):
         view = keras.Input([tile_size, tile_size, 3], name="view")
         endpoints = backbone(view)
         x = keras.layers.Flatten()(endpoints.get("pool5", endpoints[backbone.endpoint_names[-1]]))
-        for name, units, stddev in (("fc6", fc_units, 0.005), ("fc7", fc_units, 0.005), ("counts", num_counts, 0.01)):
-            initializer = "he_normal" if with_norm else keras.initializers.RandomNormal(stddev=stddev)
-            x = keras.layers.Dense(units, use_bias=not with_norm, kernel_initializer=initializer, name=name)(x)
+        for name, units, stddev in (
+            ("fc6", fc_units, 0.005),
+            ("fc7", fc_units, 0.005),
+            ("counts", num_counts, 0.01),
+        ):
+            initializer = (
+                "he_normal" if with_norm else keras.initializers.RandomNormal(stddev=stddev)
+            )
+            x = keras.layers.Dense(
+                units, use_bias=not with_norm, kernel_initializer=initializer, name=name
+            )(x)
             if with_norm:
                 norm = batch_normalization(f"{name}_norm")
                 if name == "counts":
-                    norm.gamma_initializer = keras.initializers.Constant((margin / num_counts) ** 0.5)
+                    norm.gamma_initializer = keras.initializers.Constant(
+                        (margin / num_counts) ** 0.5
+                    )
                 x = norm(x)
-            x = keras.layers.ReLU(name=f"{name}_relu", dtype="float32" if name == "counts" else None)(x)
+            x = keras.layers.ReLU(
+                name=f"{name}_relu", dtype="float32" if name == "counts" else None
+            )(x)
         self.column = keras.Model(view, x, name="column")
         self.built = True
 
     def counts(self, views, training):
-        """Maps views [B, V, t, t, 3] to counting vectors [B, V, K] float32; the column runs once over all B * V views."""
+        """Maps views [B, V, t, t, 3] to counting vectors [B, V, K] float32; the column runs once
+        over all B * V views.
+        """
         flat = self.column(tf.reshape(views, [-1, *views.shape[2:]]), training=training)
         return tf.reshape(flat, [-1, views.shape[1], flat.shape[-1]])
 

@@ -1,4 +1,6 @@
-"""Classification of whole images, wherever the classes come from: labels (`supervised`) or clusters (`cluster_classification`)."""
+"""Classification of whole images, wherever the classes come from: labels (`supervised`) or clusters
+(`cluster_classification`).
+"""
 
 import abc
 
@@ -12,7 +14,9 @@ from ccssl_tf.task import Task
 
 
 class ImageClassification(Task):
-    """A standard classifier of images; a subclass says which class each is of and how the classes are called."""
+    """A standard classifier of images; a subclass says which class each is of and how the classes
+    are called.
+    """
 
     with_fc = True
     saves_classifier = True
@@ -31,11 +35,15 @@ class ImageClassification(Task):
         """Returns what a class is called in pictures."""
 
     def copies(self, split: str, epoch_seed):
-        """Returns how often each image of `split` comes in a training epoch, [N] int32 by index; None: once each."""
+        """Returns how often each image of `split` comes in a training epoch, [N] int32 by index;
+        None: once each.
+        """
         return None
 
     def dataset(self, split, batch_size, training, epoch_seed, first_batch=0):
-        """Batches of `target` [B] int32 and `image` [B, S, S, 3] uint8: random mirrored crops in training, the centre otherwise."""
+        """Batches of `target` [B] int32 and `image` [B, S, S, 3] uint8: random mirrored crops in
+        training, the centre otherwise.
+        """
 
         def load(parsed):
             if training:
@@ -44,7 +52,9 @@ class ImageClassification(Task):
                 image = image_ops.evaluation_crop(parsed["encoded"], self.image_size)
             return dict(image=image, target=self.target(split, parsed))
 
-        options = dict(batch_size=batch_size, training=training, epoch_seed=epoch_seed, first_batch=first_batch)
+        options = dict(
+            batch_size=batch_size, training=training, epoch_seed=epoch_seed, first_batch=first_batch
+        )
         copies = self.copies(split, epoch_seed) if training else None
         return pipeline.batches(self.data_dir, split, load=load, copies=copies, **options)
 
@@ -57,7 +67,9 @@ class ImageClassification(Task):
         with per_example_seeds(batch["seed"]):
             logits = model(model.backbone.normalize(batch["image"]), training=training)["logits"]
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(batch["target"], logits)
-        return losses, dict(accuracy=tf.cast(tf.equal(tf.argmax(logits, -1, tf.int32), batch["target"]), tf.float32))
+        return losses, dict(
+            accuracy=tf.cast(tf.equal(tf.argmax(logits, -1, tf.int32), batch["target"]), tf.float32)
+        )
 
     def asked(self, batch):
         """Returns the classes [B] int that pictures say are asked for."""
@@ -67,12 +79,19 @@ class ImageClassification(Task):
         """`classification`: eight images, the class asked for and the one the model answers."""
         from ccssl_tf.pictures.captioned import PLAIN, draw_columns, verdict
 
-        batch = next(iter(self.dataset(self.eval_split or "train", 8, training=False, epoch_seed=(0, 0))))
+        batch = next(
+            iter(self.dataset(self.eval_split or "train", 8, training=False, epoch_seed=(0, 0)))
+        )
         images, asked = batch["image"].numpy(), np.asarray(self.asked(batch))
-        probabilities = tf.nn.softmax(model(model.backbone.normalize(images), training=False)["logits"]).numpy()
+        probabilities = tf.nn.softmax(
+            model(model.backbone.normalize(images), training=False)["logits"]
+        ).numpy()
         columns = []
         for image, target, likely in zip(images, asked, probabilities, strict=True):
             answer = int(np.argmax(likely))
-            lines = (self.class_name(int(target)), PLAIN), (f"{self.class_name(answer)} {likely[answer]:.0%}", verdict(answer == target))
+            lines = (
+                (self.class_name(int(target)), PLAIN),
+                (f"{self.class_name(answer)} {likely[answer]:.0%}", verdict(answer == target)),
+            )
             columns.append([(image, *lines)])
         return dict(classification=draw_columns(columns))

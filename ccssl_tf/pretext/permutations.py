@@ -1,6 +1,8 @@
-"""Sets of tile permutations: the classes of the jigsaw tasks (Noroozi and Favaro 2016, section 3.1).
+"""Sets of tile permutations: the classes of the jigsaw tasks (Noroozi and Favaro 2016, section
+3.1).
 
-`permutations_701.bin` is the set in use. `python -m ccssl_tf.pretext.permutations --output=FILE` regenerates it bit for bit.
+`permutations_701.bin` is the set in use. `python -m ccssl_tf.pretext.permutations --output=FILE`
+regenerates it bit for bit.
 """
 
 import itertools
@@ -16,12 +18,15 @@ NUM_TILES = 9
 SHIPPED = pathlib.Path(__file__).with_name("permutations_701.bin")
 
 
-def generate_permutations(num_permutations: int, min_hamming_distance: int = 3, seed: int = 0) -> np.ndarray:
+def generate_permutations(
+    num_permutations: int, min_hamming_distance: int = 3, seed: int = 0
+) -> np.ndarray:
     """Chooses permutations of nine tiles that are far apart.
 
-    Each next one is that of the 9! with the largest mean Hamming distance to those chosen, among those at least
-    `min_hamming_distance` from every one of them; ties and the first are drawn with the seed. The identity is never chosen.
-    At distance 3 and with at most two tiles occluded, any two still differ in a visible slot.
+    Each next one is that of the 9! with the largest mean Hamming distance to those chosen, among
+    those at least `min_hamming_distance` from every one of them; ties and the first are drawn with
+    the seed. The identity is never chosen. At distance 3 and with at most two tiles occluded, any
+    two still differ in a visible slot.
 
     Args:
       num_permutations: P, at least 2.
@@ -35,9 +40,14 @@ def generate_permutations(num_permutations: int, min_hamming_distance: int = 3, 
       InputError: fewer permutations than asked keep that distance.
     """
     if num_permutations < 2 or not 2 <= min_hamming_distance <= NUM_TILES:
-        raise InputError(f"{num_permutations} permutations at distance {min_hamming_distance}: need at least 2 at a distance of 2 to 9")
+        raise InputError(
+            f"{num_permutations} permutations at distance {min_hamming_distance}: need at least 2 "
+            "at a distance of 2 to 9"
+        )
     everything = np.array(list(itertools.permutations(range(NUM_TILES))), np.int8)
-    priority = np.random.default_rng(seed).permutation(len(everything)).astype(np.float64) / len(everything)
+    priority = np.random.default_rng(seed).permutation(len(everything)).astype(np.float64) / len(
+        everything
+    )
     total = np.zeros(len(everything))
     allowed = np.ones(len(everything), bool)
     allowed[0] = False
@@ -45,7 +55,8 @@ def generate_permutations(num_permutations: int, min_hamming_distance: int = 3, 
     for _ in range(num_permutations):
         if not allowed.any():
             raise InputError(
-                f"only {len(chosen)} permutations keep a Hamming distance of {min_hamming_distance}, "
+                f"only {len(chosen)} permutations keep a Hamming distance of "
+                f"{min_hamming_distance}, "
                 f"{num_permutations} asked; lower one of them"
             )
         best = int(np.argmax(np.where(allowed, total + priority, -1)))
@@ -57,9 +68,14 @@ def generate_permutations(num_permutations: int, min_hamming_distance: int = 3, 
 
 
 def check_permutations(permutations: np.ndarray, source: str) -> np.ndarray:
-    """Returns [P, 9] int64 values 0..8; raises InputError naming `source` when rows are no permutations or repeat."""
+    """Returns [P, 9] int64 values 0..8; raises InputError naming `source` when rows are no
+    permutations or repeat.
+    """
     if permutations.ndim != 2 or permutations.shape[1] != NUM_TILES or len(permutations) < 2:
-        raise InputError(f"{source}: holds an array of shape {permutations.shape}, not [P, 9] with P of at least 2")
+        raise InputError(
+            f"{source}: holds an array of shape {permutations.shape}, not [P, 9] with P of at "
+            "least 2"
+        )
     if not (np.sort(permutations, 1) == np.arange(NUM_TILES)).all():
         raise InputError(f"{source}: a row is not a permutation of nine tiles")
     if len(np.unique(permutations, axis=0)) != len(permutations):
@@ -68,12 +84,20 @@ def check_permutations(permutations: np.ndarray, source: str) -> np.ndarray:
 
 
 def hamming_distances(permutations: np.ndarray) -> np.ndarray:
-    """Returns [P * (P - 1) / 2] int64: in how many slots each two of the permutations [P, 9] differ."""
-    return np.concatenate([(permutations[:number] != permutation).sum(1) for number, permutation in enumerate(permutations)])
+    """Returns [P * (P - 1) / 2] int64: in how many slots each two of the permutations [P, 9]
+    differ.
+    """
+    return np.concatenate(
+        [
+            (permutations[:number] != permutation).sum(1)
+            for number, permutation in enumerate(permutations)
+        ]
+    )
 
 
 def load_permutations(path) -> np.ndarray:
-    """Reads the authors' binary format: little-endian int32 header (P, 9), then P rows of nine values 1 to 9.
+    """Reads the authors' binary format: little-endian int32 header (P, 9), then P rows of nine
+    values 1 to 9.
 
     Returns:
       [P, 9] int64, values 0 to 8.
@@ -86,8 +110,16 @@ def load_permutations(path) -> np.ndarray:
         raise InputError(f"{path}: no such permutation file")
     raw = path.read_bytes()
     values = np.frombuffer(raw[: len(raw) // 4 * 4], "<i4")
-    if len(raw) % 4 or len(values) < 2 or values[1] != NUM_TILES or len(values) != 2 + int(values[0]) * NUM_TILES:
-        raise InputError(f"{path}: not a permutation file (an int32 header P, 9 and P rows of nine values 1 to 9)")
+    if (
+        len(raw) % 4
+        or len(values) < 2
+        or values[1] != NUM_TILES
+        or len(values) != 2 + int(values[0]) * NUM_TILES
+    ):
+        raise InputError(
+            f"{path}: not a permutation file (an int32 header P, 9 and P rows of nine values 1 to "
+            "9)"
+        )
     return check_permutations(values[2:].reshape(-1, NUM_TILES) - 1, str(path))
 
 
@@ -95,15 +127,18 @@ def save_permutations(permutations: np.ndarray, path):
     """Writes [P, 9] values 0 to 8 in the authors' format, wholly or not at all."""
     from ccssl_tf.runs.files import write_bytes
 
-    values = np.concatenate([[len(permutations), NUM_TILES], (permutations + 1).ravel()]).astype("<i4")
+    values = np.concatenate([[len(permutations), NUM_TILES], (permutations + 1).ravel()]).astype(
+        "<i4"
+    )
     write_bytes(path, values.tobytes())
 
 
 def permutation_set(num_permutations: int, path: str | None = None) -> np.ndarray:
-    """Returns the set a task trains on: the first rows of the file, by default of our own 701 at distance 3.
+    """Returns the set a task trains on: the first rows of the file, by default of our own 701 at
+    distance 3.
 
-    The choice of permutations is greedy, so the first P of the 701 are the set that generating P gives. More than 701 are
-    generated, at distance 2.
+    The choice of permutations is greedy, so the first P of the 701 are the set that generating P
+    gives. More than 701 are generated, at distance 2.
 
     Raises:
       InputError: the file has fewer permutations than asked.
@@ -112,7 +147,10 @@ def permutation_set(num_permutations: int, path: str | None = None) -> np.ndarra
         return generate_permutations(num_permutations, min_hamming_distance=2, seed=0)
     permutations = load_permutations(path or SHIPPED)
     if len(permutations) < num_permutations:
-        raise InputError(f"{path}: has {len(permutations)} permutations, --num_permutations={num_permutations} asks for more")
+        raise InputError(
+            f"{path}: has {len(permutations)} permutations, --num_permutations={num_permutations} "
+            "asks for more"
+        )
     return permutations[:num_permutations]
 
 
@@ -122,13 +160,18 @@ def main():
     save_permutations(permutations, _OUTPUT.value)
     distances = hamming_distances(permutations)
     print(
-        f"{_OUTPUT.value}: {len(permutations)} permutations, Hamming distance min {distances.min()}, "
+        f"{_OUTPUT.value}: {len(permutations)} permutations, Hamming distance min "
+        f"{distances.min()}, "
         f"mean {distances.mean() / NUM_TILES:.4f} of 9"
     )
 
 
 if __name__ == "__main__":
-    _COUNT = flags.DEFINE_integer("num_permutations", 701, "Permutations to choose (701 in the paper).")
-    _DISTANCE = flags.DEFINE_integer("min_hamming_distance", 3, "Slots in which any two differ at least (3 in the paper).")
+    _COUNT = flags.DEFINE_integer(
+        "num_permutations", 701, "Permutations to choose (701 in the paper)."
+    )
+    _DISTANCE = flags.DEFINE_integer(
+        "min_hamming_distance", 3, "Slots in which any two differ at least (3 in the paper)."
+    )
     _OUTPUT = flags.DEFINE_string("output", None, "File to write.", required=True)
     launch.launch(main, __doc__)

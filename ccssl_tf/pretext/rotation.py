@@ -1,8 +1,10 @@
-"""Rotation (Gidaris, Singh and Komodakis 2018): by which multiple of 90 degrees is the image turned?
+"""Rotation (Gidaris, Singh and Komodakis 2018): by which multiple of 90 degrees is the image
+turned?
 
-As published all four rotations of an image are in the same step, so a batch of B images is 4 B network inputs, and the network has
-batch normalisation and no LRN (`--normalization=batch_norm`). Other than there, the convolutions keep AlexNet's two groups, and fc6
-and fc7 have its dropout in place of batch normalisation.
+As published all four rotations of an image are in the same step, so a batch of B images is 4 B
+network inputs, and the network has batch normalisation and no LRN (`--normalization=batch_norm`).
+Other than there, the convolutions keep AlexNet's two groups, and fc6 and fc7 have its dropout in
+place of batch normalisation.
 """
 
 import numpy as np
@@ -23,7 +25,9 @@ class Rotation(Task):
     with_fc = True
 
     def __init__(self, *, data_dir, image_size, eval_batch_size=64):
-        """Args: data_dir: image shards; image_size: S, pixels; eval_batch_size: images, each shown four times."""
+        """Args: data_dir: image shards; image_size: S, pixels; eval_batch_size: images, each shown
+        four times.
+        """
         self.data_dir, self.image_size, self.eval_batch_size = data_dir, image_size, eval_batch_size
         self.eval_split = pipeline.held_out_split(data_dir)
 
@@ -33,19 +37,30 @@ class Rotation(Task):
         return cls(data_dir=stage_flags.DATA_DIR.value, image_size=network_flags.IMAGE_SIZE.value)
 
     def dataset(self, split, batch_size, training, epoch_seed, first_batch=0):
-        """Batches of upright `image` [B, S, S, 3] uint8: random mirrored crops in training, the centre otherwise."""
-        options = dict(batch_size=batch_size, training=training, epoch_seed=epoch_seed, first_batch=first_batch)
-        return pipeline.augmented_images(self.data_dir, split, image_size=self.image_size, **options)
+        """Batches of upright `image` [B, S, S, 3] uint8: random mirrored crops in training, the
+        centre otherwise.
+        """
+        options = dict(
+            batch_size=batch_size, training=training, epoch_seed=epoch_seed, first_batch=first_batch
+        )
+        return pipeline.augmented_images(
+            self.data_dir, split, image_size=self.image_size, **options
+        )
 
     def build_model(self, backbone):
         """A classifier of the four rotations over `backbone`."""
         return build_classifier(backbone, NUM_ROTATIONS, self.image_size)
 
     def loss(self, model, batch, training):
-        """Cross-entropy and `accuracy` (share of rotations recognised), each averaged over the image's four rotations."""
+        """Cross-entropy and `accuracy` (share of rotations recognised), each averaged over the
+        image's four rotations.
+        """
         images = all_rotations(batch["image"])
         with per_example_seeds(batch["seed"]):
-            logits = model(model.backbone.normalize(tf.reshape(images, [-1, *images.shape[2:]])), training=training)["logits"]
+            logits = model(
+                model.backbone.normalize(tf.reshape(images, [-1, *images.shape[2:]])),
+                training=training,
+            )["logits"]
         logits = tf.reshape(logits, [-1, NUM_ROTATIONS, NUM_ROTATIONS])
         labels = tf.broadcast_to(tf.range(NUM_ROTATIONS), tf.shape(logits)[:2])
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
@@ -56,14 +71,17 @@ class Rotation(Task):
         """Chance level and how the accuracy is computed."""
         return dict(
             chance=1 / NUM_ROTATIONS,
-            definition="share of rotations recognised, all four of each held-out image, one central crop; batch statistics not used",
+            definition="share of rotations recognised, all four of each held-out image, one "
+            "central crop; batch statistics not used",
         )
 
     def pictures(self, model):
         """`rotation`: eight images as shown, and turned back by the model's answer."""
         from ccssl_tf.pictures.captioned import PLAIN, draw_columns, verdict
 
-        upright = next(iter(self.dataset(self.eval_split or "train", 8, training=False, epoch_seed=(0, 0))))["image"]
+        upright = next(
+            iter(self.dataset(self.eval_split or "train", 8, training=False, epoch_seed=(0, 0)))
+        )["image"]
         asked = np.arange(len(upright)) % NUM_ROTATIONS
         shown = all_rotations(upright).numpy()[np.arange(len(upright)), asked]
         answered = np.argmax(model(model.backbone.normalize(shown), training=False)["logits"], -1)
@@ -72,7 +90,10 @@ class Rotation(Task):
                 [
                     [
                         (image, (f"turned by {90 * turns}\N{DEGREE SIGN}", PLAIN)),
-                        (np.rot90(image, -answer), (f"model: {90 * answer}\N{DEGREE SIGN}", verdict(answer == turns))),
+                        (
+                            np.rot90(image, -answer),
+                            (f"model: {90 * answer}\N{DEGREE SIGN}", verdict(answer == turns)),
+                        ),
                     ]
                     for image, turns, answer in zip(shown, asked, answered, strict=True)
                 ]
@@ -81,6 +102,10 @@ class Rotation(Task):
 
 
 def all_rotations(images):
-    """Returns [B, 4, S, S, C]: square images [B, S, S, C] of any dtype turned counter-clockwise by 0, 90, 180 and 270 degrees."""
+    """Returns [B, 4, S, S, C]: square images [B, S, S, C] of any dtype turned counter-clockwise by
+    0, 90, 180 and 270 degrees.
+    """
     turned = tf.reverse(tf.transpose(images, [0, 2, 1, 3]), [1])
-    return tf.stack([images, turned, tf.reverse(images, [1, 2]), tf.reverse(turned, [1, 2])], axis=1)
+    return tf.stack(
+        [images, turned, tf.reverse(images, [1, 2]), tf.reverse(turned, [1, 2])], axis=1
+    )

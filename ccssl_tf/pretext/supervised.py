@@ -1,4 +1,6 @@
-"""Supervised: the labels are the task. No pretext task, but the paper's upper line (row Supervised of its tables)."""
+"""Supervised: the labels are the task. No pretext task, but the paper's upper line (row Supervised
+of its tables).
+"""
 
 import tensorflow as tf
 
@@ -22,7 +24,11 @@ class Supervised(ImageClassification):
         Raises:
           InputError: the images have no class labels.
         """
-        splits = [split for split in ("train", "val") if split == "train" or split in Manifest.read(data_dir, "images").splits]
+        splits = [
+            split
+            for split in ("train", "val")
+            if split == "train" or split in Manifest.read(data_dir, "images").splits
+        ]
         self.class_names = labels.class_names(data_dir, splits=splits)
         super().__init__(
             data_dir=data_dir,
@@ -39,7 +45,9 @@ class Supervised(ImageClassification):
 
     def target(self, split, parsed):
         """The label."""
-        return tf.cast(labels.checked_label(parsed, self.data_dir, split, self.num_classes), tf.int32)
+        return tf.cast(
+            labels.checked_label(parsed, self.data_dir, split, self.num_classes), tf.int32
+        )
 
     def class_name(self, number):
         """The label's name."""

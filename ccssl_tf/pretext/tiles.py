@@ -1,7 +1,8 @@
 """From images to puzzle tiles, for a whole batch inside the training step.
 
-Geometry: the image is cropped to 3x3 cells; a tile is cut at a random offset in its cell, each colour channel a little apart, so that
-neither lines running across nor chromatic aberration solve the puzzle (protocols of the released code, scaled with the image).
+Geometry: the image is cropped to 3x3 cells; a tile is cut at a random offset in its cell, each
+colour channel a little apart, so that neither lines running across nor chromatic aberration solve
+the puzzle (protocols of the released code, scaled with the image).
 """
 
 import dataclasses
@@ -12,7 +13,8 @@ from ccssl_tf.data import SMALL_IMAGE_SIZE
 from ccssl_tf.ops import per_example_random as random
 from ccssl_tf.runs.errors import InputError
 
-# Occluding tiles come from another image of the same group of the global batch, so that replicas see the same puzzles as one device.
+# Occluding tiles come from another image of the same group of the global batch, so that replicas
+# see the same puzzles as one device.
 GROUP = 8
 MAX_OCCLUSIONS = 2
 
@@ -22,7 +24,9 @@ _TILE_OFFSET, _CHANNEL_OFFSET, _PARTNER, _OCCLUSIONS, _TARGETS, _SOURCES, _GRAY 
 
 @dataclasses.dataclass(frozen=True)
 class TileGeometry:
-    """Sizes in pixels: of an image's short side, its crop, a cell, a tile; largest offsets of a tile and of its channels."""
+    """Sizes in pixels: of an image's short side, its crop, a cell, a tile; largest offsets of a
+    tile and of its channels.
+    """
 
     short_side: int
     crop: int
@@ -33,23 +37,32 @@ class TileGeometry:
 
     @classmethod
     def for_image_size(cls, image_size: int) -> "TileGeometry":
-        """Scales the paper's 255 (256 short side, 85 cells, 64 tiles, offsets 0..18 plus 0..2) to `image_size`.
+        """Scales the paper's 255 (256 short side, 85 cells, 64 tiles, offsets 0..18 plus 0..2) to
+        `image_size`.
 
-        Below 128 pixels the cell is 5/4 of the tile (64 pixels: crop 60, cells 20, tiles 16), which leaves a margin to crop from, or a
-        third of the image where that is less.
+        Below 128 pixels the cell is 5/4 of the tile (64 pixels: crop 60, cells 20, tiles 16), which
+        leaves a margin to crop from, or a third of the image where that is less.
 
         Raises:
           InputError: tiles would be smaller than 8 pixels.
         """
         tile = round(image_size * 64 / 255 / 2) * 2
         if tile < 8:
-            raise InputError(f"--image_size={image_size}: too small for a 3x3 puzzle of 8-pixel tiles; use 32 or more")
+            raise InputError(
+                f"--image_size={image_size}: too small for a 3x3 puzzle of 8-pixel tiles; use 32 "
+                "or more"
+            )
         small = image_size < SMALL_IMAGE_SIZE
         cell = min(tile * 5 // 4, image_size // 3) if small else image_size // 3
         room = cell - tile
         channel_jitter = max(1, round(room * 2 / 21))
         return cls(
-            image_size if small else image_size + 1, 3 * cell, cell, tile, min(round(room * 18 / 21), room - channel_jitter), channel_jitter
+            image_size if small else image_size + 1,
+            3 * cell,
+            cell,
+            tile,
+            min(round(room * 18 / 21), room - channel_jitter),
+            channel_jitter,
         )
 
 
@@ -58,7 +71,8 @@ def cut_windows(images, start, size: int):
 
     Args:
       images: [B, H, W, 3], of known size.
-      start: [B, T, 3 or 1, 2] int32, row and column of the upper left corner of each window, by channel or for all.
+      start: [B, T, 3 or 1, 2] int32, row and column of the upper left corner of each window, by
+        channel or for all.
       size: t, pixels.
 
     Returns:
@@ -95,14 +109,17 @@ def cut_tiles(images, seed, geometry: TileGeometry):
 
 
 def occlude(tiles, seed):
-    """Replaces 0, 1 or 2 tiles of each puzzle, equally likely, by tiles of another image (paper section 4.1, Jigsaw++).
+    """Replaces 0, 1 or 2 tiles of each puzzle, equally likely, by tiles of another image (paper
+    section 4.1, Jigsaw++).
 
     Args:
-      tiles: [B, 9, t, t, C]; B a multiple of 8, or smaller than 8. The examples of a group of 8 must be different images.
+      tiles: [B, 9, t, t, C]; B a multiple of 8, or smaller than 8. The examples of a group of 8
+        must be different images.
       seed: [B, 2] int64.
 
     Returns:
-      (tiles [B, 9, t, t, C], occluded [B, 9] bool). Slots are distinct, and so are the foreign tiles, all of one other image.
+      (tiles [B, 9, t, t, C], occluded [B, 9] bool). Slots are distinct, and so are the foreign
+      tiles, all of one other image.
     """
     batch = tf.shape(tiles)[0]
     group = tf.minimum(GROUP, batch)
@@ -123,7 +140,8 @@ def occlude(tiles, seed):
 
 
 def gray(tiles, seed, probability: float):
-    """Makes whole puzzles grey, occluding tiles included (a mismatch would give them away): the mean of RGB in every channel.
+    """Makes whole puzzles grey, occluding tiles included (a mismatch would give them away): the
+    mean of RGB in every channel.
 
     Args:
       tiles: [B, 9, t, t, 3] float32.
@@ -131,11 +149,14 @@ def gray(tiles, seed, probability: float):
       probability: of a grey puzzle; 0.7 in the paper.
     """
     is_gray = random.uniform(seed, 1, _GRAY)[:, 0] < probability
-    return tf.where(is_gray[:, None, None, None, None], tf.reduce_mean(tiles, -1, keepdims=True), tiles)
+    return tf.where(
+        is_gray[:, None, None, None, None], tf.reduce_mean(tiles, -1, keepdims=True), tiles
+    )
 
 
 def normalize_tiles(tiles):
-    """Shifts and scales each tile to mean 0 and standard deviation 50 over all its pixels and channels (as released).
+    """Shifts and scales each tile to mean 0 and standard deviation 50 over all its pixels and
+    channels (as released).
 
     Args:
       tiles: [..., t, t, C] float32.

@@ -1,1 +1,3 @@
-"""The report: finished runs found on disk, their numbers summarised, drawn and put on one page. Does not import TensorFlow."""
+"""The report: finished runs found on disk, their numbers summarised, drawn and put on one page.
+Does not import TensorFlow.
+"""

@@ -14,8 +14,12 @@ def text(value) -> str:
 def table(head: list[str], rows: list[list[str]]) -> str:
     """Returns an HTML table of cells that are HTML already; the first column names the rows."""
     cells = "".join(f"<th>{cell}</th>" for cell in head)
-    body = "".join(f"<tr><th>{row[0]}</th>{''.join(f'<td>{cell}</td>' for cell in row[1:])}</tr>\n" for row in rows)
-    return f'<div class="scroll"><table><thead><tr>{cells}</tr></thead>\n<tbody>{body}</tbody></table></div>\n'
+    body = "".join(
+        f"<tr><th>{row[0]}</th>{''.join(f'<td>{cell}</td>' for cell in row[1:])}</tr>\n"
+        for row in rows
+    )
+    table = f"<table><thead><tr>{cells}</tr></thead>\n<tbody>{body}</tbody></table>"
+    return f'<div class="scroll">{table}</div>\n'
 
 
 def data_uri(png: bytes) -> str:
@@ -36,7 +40,9 @@ def figure(pictures, caption: str, alternative: str, kind: str = "") -> str:
         pictures = pathlib.Path(pictures).read_bytes()
     dark = ""
     if isinstance(pictures, dict):
-        dark = f'<source media="(prefers-color-scheme: dark)" srcset="{data_uri(pictures["dark"])}">'
+        dark = (
+            f'<source media="(prefers-color-scheme: dark)" srcset="{data_uri(pictures["dark"])}">'
+        )
         pictures = pictures["light"]
     image = f'<picture>{dark}<img alt="{text(alternative)}" src="{data_uri(pictures)}"></picture>'
     return f'<figure class="{kind}">{image}<figcaption>{caption}</figcaption></figure>\n'
@@ -48,6 +54,8 @@ def percent_of(share: float) -> str:
 
 
 def chance_of(training: dict) -> str:
-    """Returns what guessing gets right, a dash where that is unknown or the task has no accuracy: then its chance level is an error."""
+    """Returns what guessing gets right, a dash where that is unknown or the task has no accuracy:
+    then its chance level is an error.
+    """
     has_accuracy = any("accuracy" in training[part] for part in ("training", "evaluation"))
     return percent_of(training["chance"]) if training["chance"] and has_accuracy else "-"

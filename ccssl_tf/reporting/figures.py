@@ -49,7 +49,8 @@ def both_grounds(draw, *arguments) -> dict[str, bytes]:
 
 
 def draw_probes(figure, table: dict):
-    """Draws accuracy over layers, a line for each network; bars are the least and greatest of the seeds.
+    """Draws accuracy over layers, a line for each network; bars are the least and greatest of the
+    seeds.
 
     Args:
       figure: matplotlib figure.
@@ -61,8 +62,20 @@ def draw_probes(figure, table: dict):
     for entry in table["networks"]:
         found = [entry["evaluation"].get(f"accuracy/{endpoint}") for endpoint in endpoints]
         x = [position for position, statistics in enumerate(found) if statistics]
-        mean, low, high = (100 * np.array([statistics[key] for statistics in found if statistics]) for key in ("mean", "min", "max"))
-        axes.errorbar(x, mean, yerr=[mean - low, high - mean], marker="o", markersize=5, capsize=3, linewidth=2, label=entry["network"])
+        mean, low, high = (
+            100 * np.array([statistics[key] for statistics in found if statistics])
+            for key in ("mean", "min", "max")
+        )
+        axes.errorbar(
+            x,
+            mean,
+            yerr=[mean - low, high - mean],
+            marker="o",
+            markersize=5,
+            capsize=3,
+            linewidth=2,
+            label=entry["network"],
+        )
     axes.set_xticks(range(len(endpoints)), endpoints)
     axes.set_ylabel("held-out accuracy, %")
     axes.legend()
@@ -76,7 +89,11 @@ def draw_curves(figure, runs: list[tuple[str, Run]], chance: float | None):
       runs: (label, run) of one task.
       chance: accuracy of guessing, in [0, 1], or None.
     """
-    names = [name for name in ("loss", "accuracy") if any(_curve(run, "train", name)[0] for _, run in runs)]
+    names = [
+        name
+        for name in ("loss", "accuracy")
+        if any(_curve(run, "train", name)[0] for _, run in runs)
+    ]
     figure.set_size_inches(3.9 * max(len(names), 1), 3.1)
     for position, name in enumerate(names):
         axes = figure.add_subplot(1, len(names), position + 1)
@@ -84,12 +101,29 @@ def draw_curves(figure, runs: list[tuple[str, Run]], chance: float | None):
         for index, (label, run) in enumerate(runs):
             colour = _COLOURS[(index + 1) % len(_COLOURS)]
             steps, values = _curve(run, "train", name)
-            axes.plot(steps, np.multiply(values, scale), linewidth=1.2, alpha=0.9, color=colour, label=f"{label}, training")
+            axes.plot(
+                steps,
+                np.multiply(values, scale),
+                linewidth=1.2,
+                alpha=0.9,
+                color=colour,
+                label=f"{label}, training",
+            )
             steps, values = _curve(run, "evaluation", name)
             if steps:
-                axes.plot(steps, np.multiply(values, scale), "o--", markersize=4, linewidth=1, color=colour, label=f"{label}, held out")
+                axes.plot(
+                    steps,
+                    np.multiply(values, scale),
+                    "o--",
+                    markersize=4,
+                    linewidth=1,
+                    color=colour,
+                    label=f"{label}, held out",
+                )
         if name == "accuracy" and chance:
-            axes.axhline(100 * chance, linewidth=1, linestyle=":", color=_COLOURS[0], label="chance")
+            axes.axhline(
+                100 * chance, linewidth=1, linestyle=":", color=_COLOURS[0], label="chance"
+            )
         axes.set_xlabel("step")
         axes.set_title("accuracy, %" if name == "accuracy" else name, fontsize=10)
         if position == len(names) - 1:
@@ -109,8 +143,16 @@ def draw_cluster_sizes(figure, sizes: dict[str, list[int]]):
         # Whole images: no bin between two numbers.
         width = max(1, -(-(max(counts) + 1) // 30))
         axes.set_axisbelow(True)
-        axes.hist(counts, bins=np.arange(0, max(counts) + width + 1, width) - 0.5, color=_COLOURS[1])
-        axes.axvline(float(np.mean(counts)), linewidth=1.2, linestyle=":", color=_COLOURS[2], label=f"mean {np.mean(counts):.4g}")
+        axes.hist(
+            counts, bins=np.arange(0, max(counts) + width + 1, width) - 0.5, color=_COLOURS[1]
+        )
+        axes.axvline(
+            float(np.mean(counts)),
+            linewidth=1.2,
+            linestyle=":",
+            color=_COLOURS[2],
+            label=f"mean {np.mean(counts):.4g}",
+        )
         axes.set_xlabel(f"images in a cluster, {split}")
         axes.set_ylabel("clusters" if position == 0 else "")
         axes.yaxis.get_major_locator().set_params(integer=True)
@@ -118,12 +160,18 @@ def draw_cluster_sizes(figure, sizes: dict[str, list[int]]):
 
 
 def _curve(run, part, name):
-    points = [(row["step"], row[name]) for row in run.history.get(part, []) if name in row and "step" in row]
+    points = [
+        (row["step"], row[name])
+        for row in run.history.get(part, [])
+        if name in row and "step" in row
+    ]
     return [step for step, _ in points], [value for _, value in points]
 
 
 def side_by_side(pictures: list[tuple[str, object]], height: int = 360) -> bytes:
-    """Returns a PNG of pictures (caption, path) in one row on white, each scaled to `height` pixels, captions beneath."""
+    """Returns a PNG of pictures (caption, path) in one row on white, each scaled to `height`
+    pixels, captions beneath.
+    """
     from PIL import ImageDraw, ImageFont
 
     font, margin = ImageFont.load_default(18), 16
@@ -133,7 +181,11 @@ def side_by_side(pictures: list[tuple[str, object]], height: int = 360) -> bytes
             width = max(1, round(image.width * height / image.height))
             kind = Image.Resampling.NEAREST if image.height < height else Image.Resampling.LANCZOS
             scaled.append((caption, image.convert("RGB").resize((width, height), kind)))
-    sheet = Image.new("RGB", (margin + sum(image.width + margin for _, image in scaled), height + 2 * margin + 24), "white")
+    sheet = Image.new(
+        "RGB",
+        (margin + sum(image.width + margin for _, image in scaled), height + 2 * margin + 24),
+        "white",
+    )
     left = margin
     for caption, image in scaled:
         sheet.paste(image, (left, margin))

@@ -1,4 +1,6 @@
-"""Finds the runs under a directory, what each was made from, and so what the network in it is called."""
+"""Finds the runs under a directory, what each was made from, and so what the network in it is
+called.
+"""
 
 import dataclasses
 import json
@@ -17,7 +19,10 @@ _EXTRACTOR_NAMES = {"hog": "HOG", "external": "external features"}
 _CONTROLS = {"balanced_sampling": "balanced", "shuffle_labels": "shuffled labels"}
 # Evaluations but the probes -> their main number and how it is called.
 EVALUATIONS = {
-    "voc07_classification": ("mean_average_precision", "VOC 2007 classification: mean average precision"),
+    "voc07_classification": (
+        "mean_average_precision",
+        "VOC 2007 classification: mean average precision",
+    ),
     "fast_rcnn": ("mean_average_precision", "VOC 2007 detection: mean average precision"),
     "fcn": ("mean_iou", "Segmentation: mean intersection over union"),
 }
@@ -114,13 +119,24 @@ class RunSet:
         self.root = pathlib.Path(root)
         if not self.root.is_dir():
             raise InputError(f"--runs={root}: no such directory")
-        self.runs = [_read(path, path.relative_to(self.root).as_posix()) for path in _find(self.root, exclude)]
+        self.runs = [
+            _read(path, path.relative_to(self.root).as_posix())
+            for path in _find(self.root, exclude)
+        ]
         if not any(run.finished for run in self.runs):
             found = f"{len(self.runs)} unfinished" if self.runs else "none at all"
-            raise InputError(f"--runs={root}: no finished run there ({found}); run ccssl_tf.pipeline or ccssl_tf.train first")
+            raise InputError(
+                f"--runs={root}: no finished run there ({found}); run ccssl_tf.pipeline or "
+                "ccssl_tf.train first"
+            )
         self._by_path = {os.path.realpath(run.path): run for run in self.runs}
         # Who hands on what it has read, as a classifier on a frozen network does, has not made it.
-        made = [run for run in self.runs if run.fingerprint not in {None, *(record["fingerprint"] for record in run.inputs.values())}]
+        made = [
+            run
+            for run in self.runs
+            if run.fingerprint
+            not in {None, *(record["fingerprint"] for record in run.inputs.values())}
+        ]
         self._by_fingerprint = {run.fingerprint: run for run in reversed(made)}
 
     @property
@@ -129,7 +145,9 @@ class RunSet:
         return [run for run in self.runs if run.finished]
 
     def source(self, run: Run, flag: str) -> Run | None:
-        """Returns the run that made what `run` read as `--flag`: by place if that still holds it, else by fingerprint, else None."""
+        """Returns the run that made what `run` read as `--flag`: by place if that still holds it,
+        else by fingerprint, else None.
+        """
         record = run.inputs.get(flag)
         if record is None:
             return None
@@ -147,21 +165,29 @@ class RunSet:
 
     @property
     def as_made(self) -> list[Run]:
-        """The runs, each after those it was made from; seeds, which lie in directories of their own, one after the other."""
-        return sorted(self.runs, key=lambda run: (os.path.dirname(run.name), self._depth(run), run.name))
+        """The runs, each after those it was made from; seeds, which lie in directories of their
+        own, one after the other.
+        """
+        return sorted(
+            self.runs, key=lambda run: (os.path.dirname(run.name), self._depth(run), run.name)
+        )
 
     def _depth(self, run):
         sources = (self.source(run, flag) for flag in run.inputs)
         return 1 + max((self._depth(source) for source in sources if source), default=0)
 
     def network(self, run: Run) -> str:
-        """Returns what the paper would call the network of `run`: random, Jigsaw++, vgg-Jigsaw++, CC+Jigsaw++, CC+HOG, ..."""
+        """Returns what the paper would call the network of `run`: random, Jigsaw++, vgg-Jigsaw++,
+        CC+Jigsaw++, CC+HOG, ...
+        """
         if run.task is None or run.is_evaluation:
             return self._network_read(run, "init_backbone")
         prefix = "vgg-" if run.flags.get("backbone") == "vgg16" else ""
         if run.task == "cluster_classification":
             kinds = [kind for flag, kind in _CONTROLS.items() if run.flags.get(flag) == "true"]
-            return ", ".join([f"{prefix}CC+{self.clustered(self.source(run, 'pseudo_labels'))}", *kinds])
+            return ", ".join(
+                [f"{prefix}CC+{self.clustered(self.source(run, 'pseudo_labels'))}", *kinds]
+            )
         return prefix + _TASK_NAMES.get(run.task, run.task.replace("_", " ").capitalize())
 
     def clustered(self, cluster_run: Run | None) -> str:
@@ -176,15 +202,25 @@ class RunSet:
         if flag not in run.inputs:
             return "random"
         source = self.source(run, flag)
-        return self.network(source) if source else f"from {pathlib.Path(run.inputs[flag]['path']).name}"
+        return (
+            self.network(source)
+            if source
+            else f"from {pathlib.Path(run.inputs[flag]['path']).name}"
+        )
 
     def identity(self, run: Run) -> str:
-        """Returns a digest of everything that decides the result of `run`, and of what it was made from, but the seeds.
+        """Returns a digest of everything that decides the result of `run`, and of what it was made
+        from, but the seeds.
 
-        The nonlinear probes of the layers of a network are one experiment, as the layers of a linear probe are.
+        The nonlinear probes of the layers of a network are one experiment, as the layers of a
+        linear probe are.
         """
         free = _NOT_IDENTITY | ({"frozen_until"} if run.task == "nonlinear_probe" else set())
-        own = {name: value for name, value in run.flags.items() if name not in free and name not in run.inputs}
+        own = {
+            name: value
+            for name, value in run.flags.items()
+            if name not in free and name not in run.inputs
+        }
         inputs = {}
         for flag, record in run.inputs.items():
             source = self.source(run, flag)
@@ -192,10 +228,16 @@ class RunSet:
         return fingerprint_of([run.module, own, inputs])
 
     def data(self, run: Run) -> str:
-        """Returns the command that made the images `run` read, without paths and seed, or the directory's name."""
+        """Returns the command that made the images `run` read, without paths and seed, or the
+        directory's name.
+        """
         source = self.source(run, "data_dir")
         if source is None:
-            return pathlib.Path(run.inputs["data_dir"]["path"]).name if "data_dir" in run.inputs else "unknown"
+            return (
+                pathlib.Path(run.inputs["data_dir"]["path"]).name
+                if "data_dir" in run.inputs
+                else "unknown"
+            )
         dropped = tuple(f"--{name}=" for name in ("source", *_NOT_IDENTITY))
         return " ".join(word for word in source.command if not word.startswith(dropped))
 
@@ -207,7 +249,10 @@ def _find(root, exclude):
             yield pathlib.Path(directory)
             children.clear()
         children[:] = sorted(
-            name for name in children if not _SET_ASIDE.search(name) and os.path.realpath(os.path.join(directory, name)) != excluded
+            name
+            for name in children
+            if not _SET_ASIDE.search(name)
+            and os.path.realpath(os.path.join(directory, name)) != excluded
         )
 
 
@@ -217,8 +262,13 @@ def _read(path, name):
     try:
         command, inputs = list(record["command"]), dict(record["inputs"])
     except (KeyError, TypeError, ValueError) as error:
-        raise CorruptArtifactError(f"{path / 'run.json'}: not a record of a run ({error})") from error
-    fingerprints = [_json(path / file).get("fingerprint") for file in (manifest_lib.MANIFEST_NAME, "backbone.json")]
+        raise CorruptArtifactError(
+            f"{path / 'run.json'}: not a record of a run ({error})"
+        ) from error
+    fingerprints = [
+        _json(path / file).get("fingerprint")
+        for file in (manifest_lib.MANIFEST_NAME, "backbone.json")
+    ]
     return Run(
         path=path,
         name=name,
@@ -238,7 +288,11 @@ def _json(path, required=False):
     try:
         value = json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise CorruptArtifactError(f"{path}: cannot be read ({error}); run its command again in another directory") from error
+        raise CorruptArtifactError(
+            f"{path}: cannot be read ({error}); run its command again in another directory"
+        ) from error
     if not isinstance(value, dict):
-        raise CorruptArtifactError(f"{path}: holds no JSON object; run its command again in another directory")
+        raise CorruptArtifactError(
+            f"{path}: holds no JSON object; run its command again in another directory"
+        )
     return value

@@ -1,4 +1,6 @@
-"""Who taught whom: a student, what it learned from, on which images, and what is known of both (Tables 1 and 2 of the paper)."""
+"""Who taught whom: a student, what it learned from, on which images, and what is known of both
+(Tables 1 and 2 of the paper).
+"""
 
 import dataclasses
 import json
@@ -23,7 +25,8 @@ class Transfer:
       clusters: the run of the clustering; None for students that learn from the teacher itself.
       features: the run that extracted the features that were clustered.
       labelled: the run that extracted the features of the images that got pseudo-labels.
-      teacher: the run that trained the teacher; None for a random one and for features of no network.
+      teacher: the run that trained the teacher; None for a random one and for features of no
+        network.
     """
 
     student: Run | None
@@ -34,10 +37,16 @@ class Transfer:
 
 
 def transfer_of(runs: RunSet, run: Run | None) -> Transfer | None:
-    """Returns the transfer that `run` ends: of a student, a probe of one, or a clustering; None if it is none of these."""
+    """Returns the transfer that `run` ends: of a student, a probe of one, or a clustering; None if
+    it is none of these.
+    """
     if run is not None and run.is_evaluation:
         run = runs.source(run, "init_backbone")
-    if run is None or run.module != "ccssl_tf.cluster" and not any(flag in run.inputs for flag in _TAUGHT_BY):
+    if (
+        run is None
+        or run.module != "ccssl_tf.cluster"
+        and not any(flag in run.inputs for flag in _TAUGHT_BY)
+    ):
         return None
     if "teacher_backbone" in run.inputs:
         return Transfer(run, None, None, None, runs.source(run, "teacher_backbone"))
@@ -45,30 +54,48 @@ def transfer_of(runs: RunSet, run: Run | None) -> Transfer | None:
     features = labelled = None
     if clusters:
         features = runs.source(clusters, "features_dir")
-        assigned = [runs.source(clusters, flag) for flag in clusters.inputs if flag.startswith("assign_dir")]
-        labelled = next((source for source in assigned if source and source.flags.get("split") == "train"), None if assigned else features)
+        assigned = [
+            runs.source(clusters, flag) for flag in clusters.inputs if flag.startswith("assign_dir")
+        ]
+        labelled = next(
+            (source for source in assigned if source and source.flags.get("split") == "train"),
+            None if assigned else features,
+        )
     teacher = features and runs.source(features, "init_backbone")
     return Transfer(None if run is clusters else run, clusters, features, labelled, teacher)
 
 
 def images_used(runs: RunSet, transfer: Transfer) -> dict[str, str]:
-    """Returns role -> name of the data set, e.g. {"pretext": "imagenet", "clustering": "places205", ...}, without unknown ones.
+    """Returns role -> name of the data set, e.g. {"pretext": "imagenet", "clustering": "places205",
+    ...}, without unknown ones.
 
-    A data set is called what its manifest says its source is; where two of them share that, the directory is added.
+    A data set is called what its manifest says its source is; where two of them share that, the
+    directory is added.
     """
-    readers = zip(ROLES, (transfer.teacher, transfer.features, transfer.labelled, transfer.student), strict=True)
-    records = {role: run.inputs["data_dir"] for role, run in readers if run and "data_dir" in run.inputs}
+    readers = zip(
+        ROLES,
+        (transfer.teacher, transfer.features, transfer.labelled, transfer.student),
+        strict=True,
+    )
+    records = {
+        role: run.inputs["data_dir"] for role, run in readers if run and "data_dir" in run.inputs
+    }
     names = {role: _data_set_name(runs, record) for role, record in records.items()}
     found = {}
     for role, record in records.items():
         alike = {records[other]["fingerprint"] for other in records if names[other] == names[role]}
         place = pathlib.Path(record["path"])
-        found[role] = names[role] if len(alike) == 1 else f"{names[role]} ({place.parent.name}/{place.name})"
+        found[role] = (
+            names[role] if len(alike) == 1 else f"{names[role]} ({place.parent.name}/{place.name})"
+        )
     return found
 
 
 def _data_set_name(runs, record):
-    here = next((run.path for run in runs.runs if run.fingerprint == record["fingerprint"]), pathlib.Path(record["path"]))
+    here = next(
+        (run.path for run in runs.runs if run.fingerprint == record["fingerprint"]),
+        pathlib.Path(record["path"]),
+    )
     try:
         manifest = json.loads((here / manifest_lib.MANIFEST_NAME).read_text())
         if manifest["fingerprint"] == record["fingerprint"]:
@@ -79,15 +106,23 @@ def _data_set_name(runs, record):
 
 
 def describe_images(used: dict[str, str]) -> str:
-    """Returns e.g. `pretext: imagenet, clustering: places205, pseudo-labels: imagenet`; the one name where all are the same images."""
+    """Returns e.g. `pretext: imagenet, clustering: places205, pseudo-labels: imagenet`; the one
+    name where all are the same images.
+    """
     if len(set(used.values())) == 1:
         return next(iter(used.values()))
-    shown = {role: name for role, name in used.items() if role != "training" or name != used.get("pseudo-labels")}
+    shown = {
+        role: name
+        for role, name in used.items()
+        if role != "training" or name != used.get("pseudo-labels")
+    }
     return ", ".join(f"{role}: {name}" for role, name in shown.items())
 
 
 def qualifiers(runs: RunSet, run: Run) -> list[str]:
-    """Returns what may tell the network of `run` from another of its name: the number of clusters, the data sets, the run."""
+    """Returns what may tell the network of `run` from another of its name: the number of clusters,
+    the data sets, the run.
+    """
     transfer = transfer_of(runs, run)
     if transfer is None:
         return ["", "", run.name]

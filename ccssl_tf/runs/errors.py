@@ -14,7 +14,9 @@ class FlagError(CcsslError):
 
 
 class InputError(CcsslError):
-    """Bad input or configuration: the message names the file or flag, what was found and what to do."""
+    """Bad input or configuration: the message names the file or flag, what was found and what to
+    do.
+    """
 
     exit_code = 2
 

@@ -1,7 +1,7 @@
 """Files written wholly or not at all, and digests of what they hold.
 
-Everything is written to a temporary name in the same directory, synced and renamed (`atomic_file`), so that a reader never sees
-half a file.
+Everything is written to a temporary name in the same directory, synced and renamed (`atomic_file`),
+so that a reader never sees half a file.
 """
 
 import contextlib
@@ -18,8 +18,12 @@ _TEMPORARY = ".tmp-"
 
 
 def fingerprint_of(value) -> str:
-    """Returns the SHA-256 (hex, 64 characters) of a JSON-serialisable value, independent of dict order."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    """Returns the SHA-256 (hex, 64 characters) of a JSON-serialisable value, independent of dict
+    order.
+    """
+    return hashlib.sha256(
+        json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+    ).hexdigest()
 
 
 def file_sha256(path) -> str:
@@ -39,9 +43,13 @@ def sync_directory(directory):
 
 @contextlib.contextmanager
 def atomic_file(path):
-    """Yields a temporary path beside `path`; on a clean exit it is synced and renamed to `path`, else removed."""
+    """Yields a temporary path beside `path`; on a clean exit it is synced and renamed to `path`,
+    else removed.
+    """
     path = pathlib.Path(path)
-    temporary = path.with_name(f"{path.name}{_TEMPORARY}{os.getpid()}-{uuid.uuid4().hex[:8]}{path.suffix}")
+    temporary = path.with_name(
+        f"{path.name}{_TEMPORARY}{os.getpid()}-{uuid.uuid4().hex[:8]}{path.suffix}"
+    )
     try:
         yield temporary
         with open(temporary, "rb+") as file:
@@ -68,7 +76,8 @@ def write_json(path, value):
 
 @contextlib.contextmanager
 def atomic_directory(path):
-    """Yields a temporary path beside `path` for a directory to be made at; on a clean exit it becomes `path`, else it is removed.
+    """Yields a temporary path beside `path` for a directory to be made at; on a clean exit it
+    becomes `path`, else it is removed.
 
     What was at `path` before is replaced.
     """
@@ -90,7 +99,9 @@ def atomic_directory(path):
 
 
 def sweep_temporary_files(directory):
-    """Removes what a killed writer left in `directory`. Call it only while holding the directory's lock."""
+    """Removes what a killed writer left in `directory`. Call it only while holding the directory's
+    lock.
+    """
     for path in pathlib.Path(directory).glob(f"*{_TEMPORARY}*"):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)

@@ -1,4 +1,6 @@
-"""The process a command runs in: its cores, its seeds, and TensorFlow imported quietly, only inside the functions that need it."""
+"""The process a command runs in: its cores, its seeds, and TensorFlow imported quietly, only inside
+the functions that need it.
+"""
 
 import os
 import random
@@ -11,7 +13,9 @@ def num_cores() -> int:
 
 
 def quiet_tensorflow():
-    """Imports TensorFlow without its start-up lines on stderr; later errors still print. Call before anything imports it."""
+    """Imports TensorFlow without its start-up lines on stderr; later errors still print. Call
+    before anything imports it.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()
     saved, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
@@ -19,7 +23,8 @@ def quiet_tensorflow():
     try:
         import tensorflow as tf
 
-        # A process of a multi-worker job connects to the others before TensorFlow computes anything.
+        # A process of a multi-worker job connects to the others before TensorFlow computes
+        # anything.
         if "TF_CONFIG" not in os.environ:
             tf.constant(0)
     finally:

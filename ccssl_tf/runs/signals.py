@@ -9,7 +9,9 @@ from ccssl_tf.runs.errors import Interrupted
 
 @contextlib.contextmanager
 def _handled_by(handler):
-    previous = {number: signal.signal(number, handler) for number in (signal.SIGTERM, signal.SIGINT)}
+    previous = {
+        number: signal.signal(number, handler) for number in (signal.SIGTERM, signal.SIGINT)
+    }
     try:
         yield
     finally:
@@ -19,7 +21,9 @@ def _handled_by(handler):
 
 @contextlib.contextmanager
 def interrupted_by_signal():
-    """Lets SIGTERM and SIGINT end what is done inside where it is, with Interrupted: for work that is done again from its beginning."""
+    """Lets SIGTERM and SIGINT end what is done inside where it is, with Interrupted: for work that
+    is done again from its beginning.
+    """
     try:
         with _handled_by(signal.default_int_handler):
             yield
@@ -29,7 +33,9 @@ def interrupted_by_signal():
 
 @contextlib.contextmanager
 def stop_on_signal():
-    """Yields a function that tells whether SIGTERM or SIGINT has arrived; a second signal ends the process at once."""
+    """Yields a function that tells whether SIGTERM or SIGINT has arrived; a second signal ends the
+    process at once.
+    """
     received = []
 
     def handle(number, unused_frame):

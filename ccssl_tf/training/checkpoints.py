@@ -1,4 +1,6 @@
-"""Checkpoints that a killed run resumes from exactly: weights, optimizer, step, random states, history and fingerprints."""
+"""Checkpoints that a killed run resumes from exactly: weights, optimizer, step, random states,
+history and fingerprints.
+"""
 
 import json
 import pathlib
@@ -24,13 +26,16 @@ class Checkpoints:
         Args:
           directory: of the checkpoints.
           model, optimizer: built.
-          fingerprints: what the run depends on (architecture, data, ...); a checkpoint of others is refused.
-          writes: False where another process writes the checkpoints and this one only restores them.
+          fingerprints: what the run depends on (architecture, data, ...); a checkpoint of others is
+            refused.
+          writes: False where another process writes the checkpoints and this one only restores
+            them.
         """
         self._directory, self._writes = pathlib.Path(directory), writes
         self.step = tf.Variable(0, dtype=tf.int64)
         self._fingerprints = json.dumps(fingerprints, sort_keys=True)
-        # Every variable by its place in the list, random states too: what Keras hides from tf.train.Checkpoint would be lost silently.
+        # Every variable by its place in the list, random states too: what Keras hides from
+        # tf.train.Checkpoint would be lost silently.
         self._checkpoint = tf.train.Checkpoint(
             variables=[variable.value for variable in model.variables],
             optimizer=optimizer,
@@ -45,11 +50,18 @@ class Checkpoints:
         return str(self._directory / f"ckpt-{step}")
 
     def _steps(self):
-        """The steps there are checkpoints of, the newest first; a checkpoint's index is written last."""
-        return sorted((int(path.stem.rsplit("-", 1)[1]) for path in self._directory.glob("ckpt-*.index")), reverse=True)
+        """The steps there are checkpoints of, the newest first; a checkpoint's index is written
+        last.
+        """
+        return sorted(
+            (int(path.stem.rsplit("-", 1)[1]) for path in self._directory.glob("ckpt-*.index")),
+            reverse=True,
+        )
 
     def save(self, history: dict):
-        """Writes a checkpoint of the present step with `history` (JSON) beside it, and removes all but the last two."""
+        """Writes a checkpoint of the present step with `history` (JSON) beside it, and removes all
+        but the last two.
+        """
         if not self._writes:
             return
         step = int(self.step.numpy())
@@ -57,11 +69,17 @@ class Checkpoints:
         write_json(self._history_file(step), history)
         self._checkpoint.write(self._prefix(step))
         # For tf.train.latest_checkpoint; here the checkpoints themselves are looked for.
-        write_bytes(self._directory / "checkpoint", f'model_checkpoint_path: "ckpt-{step}"\n'.encode())
+        write_bytes(
+            self._directory / "checkpoint", f'model_checkpoint_path: "ckpt-{step}"\n'.encode()
+        )
         kept = self._steps()[:2]
-        # What a killed run has left goes, too. An index goes first: without it there is no checkpoint.
+        # What a killed run has left goes, too. An index goes first: without it there is no
+        # checkpoint.
         found = [(path, _FILE.match(path.name)) for path in self._directory.iterdir()]
-        for path in sorted((path for path, ours in found if ours and int(ours[1]) not in kept), key=lambda path: path.suffix != ".index"):
+        for path in sorted(
+            (path for path, ours in found if ours and int(ours[1]) not in kept),
+            key=lambda path: path.suffix != ".index",
+        ):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def restore(self) -> dict | None:
@@ -79,16 +97,36 @@ class Checkpoints:
             try:
                 found = tf.train.load_checkpoint(prefix).get_tensor(_FINGERPRINTS).decode()
                 if found != self._fingerprints:
-                    raise InputError(_difference(self._directory, json.loads(found), json.loads(self._fingerprints)))
+                    raise InputError(
+                        _difference(
+                            self._directory, json.loads(found), json.loads(self._fingerprints)
+                        )
+                    )
                 self._checkpoint.read(prefix).assert_existing_objects_matched().expect_partial()
                 return json.loads(self._history_file(step).read_text())
-            except (tf.errors.OpError, IndexError, AssertionError, OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
-                print(f"warning: {prefix}: unreadable ({type(error).__name__}); trying the one before", flush=True)
+            except (
+                tf.errors.OpError,
+                IndexError,
+                AssertionError,
+                OSError,
+                json.JSONDecodeError,
+                UnicodeDecodeError,
+            ) as error:
+                print(
+                    f"warning: {prefix}: unreadable ({type(error).__name__}); trying the one "
+                    "before",
+                    flush=True,
+                )
         if candidates:
-            raise CorruptArtifactError(f"{self._directory}: no checkpoint can be read; delete the directory to start again")
+            raise CorruptArtifactError(
+                f"{self._directory}: no checkpoint can be read; delete the directory to start again"
+            )
         return None
 
 
 def _difference(directory, found, wanted):
     name = next(key for key in {**wanted, **found} if found.get(key) != wanted.get(key))
-    return f"{directory}: the checkpoint was made with another {name} ({found.get(name)}, now {wanted.get(name)}); name another --workdir"
+    return (
+        f"{directory}: the checkpoint was made with another {name} ({found.get(name)}, now "
+        f"{wanted.get(name)}); name another --workdir"
+    )

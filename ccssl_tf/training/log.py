@@ -23,7 +23,9 @@ def report_evaluation(record: dict, step: int, seconds: float):
 
 
 def draw(task, model, workdir, step: int):
-    """Writes the task's pictures and the first filters into `workdir/pictures` and the current summary writer."""
+    """Writes the task's pictures and the first filters into `workdir/pictures` and the current
+    summary writer.
+    """
     from ccssl_tf.pictures.filters import draw_filters
 
     pictures = dict(task.pictures(model), conv1_filters=draw_filters(model.backbone))

@@ -1,17 +1,21 @@
-"""Measures how fast images become records, beside decoding them only and beside tensorflow-datasets building the same.
+"""Measures how fast images become records, beside decoding them only and beside tensorflow-datasets
+building the same.
 
 python -m tests.benchmarks.data_prep [--source=DIR|TAR] [--sizes=0,48] [--rounds=3] [--repeat=10]
 python -m tests.benchmarks.data_prep --source=../shared/data/imagenet-photos --sizes=0,256
 
-Every run is a fresh process, the contenders take turns, and each converts the list of images once and `--repeat` times over. The steady
-rate comes from the difference of the two, the start-up (processes, TensorFlow, metadata) is what remains of the shorter one.
-Fewer than 250 images for each process make too few shards to keep all of them busy in the shorter run, which blurs both.
+Every run is a fresh process, the contenders take turns, and each converts the list of images once
+and `--repeat` times over. The steady rate comes from the difference of the two, the start-up
+(processes, TensorFlow, metadata) is what remains of the shorter one. Fewer than 250 images for each
+process make too few shards to keep all of them busy in the shorter run, which blurs both.
 
 ours         conversion.Conversion: checked, converted, written, digested, one process per core.
-decode_jpeg  the same bytes read and given to tf.io.decode_jpeg, one process per core; nothing is resized or written.
-tfds         a GeneratorBasedBuilder of the same files, as tensorflow-datasets' own imagenet2012: bytes are copied unseen. Where images are
+decode_jpeg  the same bytes read and given to tf.io.decode_jpeg, one process per core; nothing is
+resized or written. tfds         a GeneratorBasedBuilder of the same files, as tensorflow-datasets'
+own imagenet2012: bytes are copied unseen. Where images are
              resized, with Pillow, and given to it as arrays.
-tfds_checked the same, but every image is decoded first (tf.io.decode_jpeg): the promise `ours` makes, that all of them can be.
+tfds_checked the same, but every image is decoded first (tf.io.decode_jpeg): the promise `ours`
+makes, that all of them can be.
 """
 
 import contextlib
@@ -33,12 +37,24 @@ from ccssl_tf.runs import launch, machine
 from ccssl_tf.runs.errors import InputError, ResourceError
 from data_prep import conversion, decoding, folder_layout, imagenet_layout, worker_pool
 
-SOURCE = flags.DEFINE_string("source", "../shared/data/imagenet64", "Folder or tar of images, or a folder of the ILSVRC2012 tars.")
-SIZES = flags.DEFINE_list("sizes", ["0", "48"], "Pixels the short side is reduced to, one comparison each; 0: as it is.")
+SOURCE = flags.DEFINE_string(
+    "source",
+    "../shared/data/imagenet64",
+    "Folder or tar of images, or a folder of the ILSVRC2012 tars.",
+)
+SIZES = flags.DEFINE_list(
+    "sizes", ["0", "48"], "Pixels the short side is reduced to, one comparison each; 0: as it is."
+)
 ROUNDS = flags.DEFINE_integer("rounds", 3, "Times everything is measured.", lower_bound=1)
-REPEAT = flags.DEFINE_integer("repeat", 10, "Times the list of images is repeated in the longer runs.", lower_bound=2)
-NUM_IMAGES = flags.DEFINE_integer("num_images", 0, "Images of the source that are used; 0: all.", lower_bound=0)
-SCRATCH_DIR = flags.DEFINE_string("scratch_dir", None, "Where the outputs are written and removed; default: the system's.")
+REPEAT = flags.DEFINE_integer(
+    "repeat", 10, "Times the list of images is repeated in the longer runs.", lower_bound=2
+)
+NUM_IMAGES = flags.DEFINE_integer(
+    "num_images", 0, "Images of the source that are used; 0: all.", lower_bound=0
+)
+SCRATCH_DIR = flags.DEFINE_string(
+    "scratch_dir", None, "Where the outputs are written and removed; default: the system's."
+)
 
 _SAMPLE_SECONDS = 0.1
 _SLICES_PER_PROCESS = 8
@@ -54,7 +70,9 @@ def list_images(source, most: int) -> conversion.ImageSet:
         found = imagenet_layout.list_images(source, "devkit")
     else:
         source = tars[0] if len(tars) == 1 else source
-        found = folder_layout.list_images(source, labels="auto", val_fraction=0.0, classes=None, seed=0)
+        found = folder_layout.list_images(
+            source, labels="auto", val_fraction=0.0, classes=None, seed=0
+        )
     items = [item for split in found.splits.values() for item in split]
     return dataclasses.replace(found, splits={"train": items[: most or None]})
 
@@ -78,7 +96,10 @@ def decode_jpeg(image_set, directory, resize, num_workers):
     items, step = image_set.splits["train"], num_workers * _SLICES_PER_PROCESS
     counter = multiprocessing.get_context("spawn").Value("q", 0)
     with worker_pool.open_pool(num_workers, counter) as pool:
-        slices = [pool.submit(_decode, image_set.read, [item.location for item in items[k::step]]) for k in range(step)]
+        slices = [
+            pool.submit(_decode, image_set.read, [item.location for item in items[k::step]])
+            for k in range(step)
+        ]
         assert sum(worker_pool.completed(slices, lambda: False)) == len(items)
 
 
@@ -100,7 +121,9 @@ def tfds_checked(image_set, directory, resize, num_workers):
     machine.quiet_tensorflow()
     import tensorflow as tf
 
-    _build_with_tfds(image_set, directory, resize, check=lambda data: tf.io.decode_jpeg(data, channels=3))
+    _build_with_tfds(
+        image_set, directory, resize, check=lambda data: tf.io.decode_jpeg(data, channels=3)
+    )
 
 
 def _build_with_tfds(image_set, directory, resize, check):
@@ -115,9 +138,19 @@ def _build_with_tfds(image_set, directory, resize, check):
         VERSION = tfds.core.Version("1.0.0")
 
         def _info(self):
-            label = tfds.features.ClassLabel(names=image_set.class_names) if image_set.class_names else tfds.features.Scalar(np.int64)
-            features = {"image": tfds.features.Image(encoding_format="jpeg"), "label": label, "file_name": tfds.features.Text()}
-            return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+            label = (
+                tfds.features.ClassLabel(names=image_set.class_names)
+                if image_set.class_names
+                else tfds.features.Scalar(np.int64)
+            )
+            features = {
+                "image": tfds.features.Image(encoding_format="jpeg"),
+                "label": label,
+                "file_name": tfds.features.Text(),
+            }
+            return tfds.core.DatasetInfo(
+                builder=self, features=tfds.features.FeaturesDict(features)
+            )
 
         def _split_generators(self, dl_manager):
             return {"train": self._generate_examples()}
@@ -151,9 +184,13 @@ def _run_quietly(contender, source, most, times, resize, num_workers, directory)
 
 
 def measure(contender, *arguments) -> tuple[float, float]:
-    """Runs a contender in a process of its own; returns its seconds and the most memory its processes held together, in MB."""
+    """Runs a contender in a process of its own; returns its seconds and the most memory its
+    processes held together, in MB.
+    """
     with tempfile.TemporaryDirectory(dir=SCRATCH_DIR.value) as directory:
-        process = multiprocessing.get_context("spawn").Process(target=_run_quietly, args=(contender, *arguments, directory))
+        process = multiprocessing.get_context("spawn").Process(
+            target=_run_quietly, args=(contender, *arguments, directory)
+        )
         start, peak = time.perf_counter(), 0
         process.start()
         while process.is_alive():
@@ -161,7 +198,9 @@ def measure(contender, *arguments) -> tuple[float, float]:
             process.join(_SAMPLE_SECONDS)
         seconds = time.perf_counter() - start
     if process.exitcode:
-        raise ResourceError(f"{contender.__name__} ended with code {process.exitcode}; what it said is above")
+        raise ResourceError(
+            f"{contender.__name__} ended with code {process.exitcode}; what it said is above"
+        )
     return seconds, peak / 1e6
 
 
@@ -169,7 +208,11 @@ def _resident_bytes(pid):
     """Of a process and all below it; what they share counts for each."""
     try:
         pages = int(pathlib.Path(f"/proc/{pid}/statm").read_text().split()[1])
-        children = [child for path in pathlib.Path(f"/proc/{pid}/task").glob("*/children") for child in path.read_text().split()]
+        children = [
+            child
+            for path in pathlib.Path(f"/proc/{pid}/task").glob("*/children")
+            for child in path.read_text().split()
+        ]
     except OSError:  # It has gone meanwhile.
         return 0
     return pages * os.sysconf("SC_PAGE_SIZE") + sum(map(_resident_bytes, children))
@@ -177,7 +220,9 @@ def _resident_bytes(pid):
 
 @dataclasses.dataclass
 class Measurement:
-    """One contender in one round: steady images/s, start-up in seconds, images/s of the longer run as a whole, MB at 1x and repeated."""
+    """One contender in one round: steady images/s, start-up in seconds, images/s of the longer run
+    as a whole, MB at 1x and repeated.
+    """
 
     steady: float
     start_up: float
@@ -186,31 +231,52 @@ class Measurement:
     memory_repeated: float
 
     @classmethod
-    def of(cls, num_images: int, repeat: int, once: tuple[float, float], repeated: tuple[float, float]) -> "Measurement":
-        """Separates start-up and rate of two runs, each (seconds, MB), of `num_images` once and `repeat` times; else nan."""
+    def of(
+        cls, num_images: int, repeat: int, once: tuple[float, float], repeated: tuple[float, float]
+    ) -> "Measurement":
+        """Separates start-up and rate of two runs, each (seconds, MB), of `num_images` once and
+        `repeat` times; else nan.
+        """
         per_image = (repeated[0] - once[0]) / ((repeat - 1) * num_images)
         if per_image <= 0 or num_images * per_image > once[0]:
             per_image = math.nan  # A start-up that varies by more than the images take.
-        return cls(1 / per_image, once[0] - num_images * per_image, repeat * num_images / repeated[0], once[1], repeated[1])
+        return cls(
+            1 / per_image,
+            once[0] - num_images * per_image,
+            repeat * num_images / repeated[0],
+            once[1],
+            repeated[1],
+        )
 
 
 def _spread(values, digits=0):
     values = list(values)
-    return " / ".join(f"{value:.{digits}f}" for value in (min(values), statistics.median(values), max(values)))
+    return " / ".join(
+        f"{value:.{digits}f}" for value in (min(values), statistics.median(values), max(values))
+    )
 
 
 def _print_comparison(rounds, repeat):
-    columns = ("steady images/s", "start-up s", f"whole {repeat}x run images/s", "peak MB 1x", f"peak MB {repeat}x")
+    columns = (
+        "steady images/s",
+        "start-up s",
+        f"whole {repeat}x run images/s",
+        "peak MB 1x",
+        f"peak MB {repeat}x",
+    )
     print(f"  {'min / median / max':20}" + "".join(f"{column:>26}" for column in columns))
     for contender in CONTENDERS:
         found = [results[contender] for results in rounds]
         cells = [
-            _spread((getattr(one, field.name) for one in found), int(field.name == "start_up")) for field in dataclasses.fields(Measurement)
+            _spread((getattr(one, field.name) for one in found), int(field.name == "start_up"))
+            for field in dataclasses.fields(Measurement)
         ]
         print(f"  {contender.__name__:20}" + "".join(f"{cell:>26}" for cell in cells))
     for other in CONTENDERS[1:]:
         for name in ("steady", "whole"):
-            ratios = (getattr(results[ours], name) / getattr(results[other], name) for results in rounds)
+            ratios = (
+                getattr(results[ours], name) / getattr(results[other], name) for results in rounds
+            )
             print(f"  ours / {other.__name__}, {name}: {_spread(ratios, 2)}")
 
 
@@ -220,18 +286,27 @@ def main():
     image_set = list_images(SOURCE.value, NUM_IMAGES.value)
     items = image_set.splits["train"]
     size = sum(item.size for item in items) / 1e6
-    print(f"{SOURCE.value}: {len(items)} images, {size:.1f} MB, {workers} processes, load {os.getloadavg()[0]:.1f}, {ROUNDS.value} rounds")
+    print(
+        f"{SOURCE.value}: {len(items)} images, {size:.1f} MB, {workers} processes, load "
+        f"{os.getloadavg()[0]:.1f}, {ROUNDS.value} rounds"
+    )
     for resize in map(int, SIZES.value):
         rounds = []
         for number in range(ROUNDS.value):
             shift = number % len(CONTENDERS)
             results = {}
             for contender in CONTENDERS[shift:] + CONTENDERS[:shift]:
-                runs = [measure(contender, SOURCE.value, NUM_IMAGES.value, times, resize, workers) for times in (1, repeat)]
+                runs = [
+                    measure(contender, SOURCE.value, NUM_IMAGES.value, times, resize, workers)
+                    for times in (1, repeat)
+                ]
                 results[contender] = Measurement.of(len(items), repeat, *runs)
             rounds.append(results)
         if any(math.isnan(result.steady) for results in rounds for result in results.values()):
-            print("nan: the machine is too busy, or the images too few, to tell rate and start-up apart; raise --repeat")
+            print(
+                "nan: the machine is too busy, or the images too few, to tell rate and start-up "
+                "apart; raise --repeat"
+            )
         print(f"short side {f'reduced to {resize} pixels' if resize else 'as it is'}")
         _print_comparison(rounds, repeat)
 

@@ -1,14 +1,20 @@
-"""Measures what the evaluations cost, against the bounds they are held to.
+r"""Measures what the evaluations cost, against the bounds they are held to.
 
-python -m tests.benchmarks.evaluation [--parts=average_precision,roi_pooling,linear_probe] [--rounds=5] [--short_side=600]
+python -m tests.benchmarks.evaluation [--parts=average_precision,roi_pooling,linear_probe] \
+    [--rounds=5] [--short_side=600]
 
-average_precision   seconds of detection average precision over 5,000 images, 20 classes and 100 boxes an image in all, on one core
+average_precision   seconds of detection average precision over 5,000 images, 20 classes and 100
+boxes an image in all, on one core
                     (bound: 10 s).
-roi_pooling         share of RoI pooling, forward and backward, of 128 regions in a detection training step of AlexNet: two photos of
-                    `--short_side` pixels (bound: 15%). The step has no optimizer, which would only make the share smaller.
-linear_probe        a step of the five-layer linear probe over one of its dearest layer alone (bound: 1.3; `tests.benchmarks.linear_probe`).
+roi_pooling         share of RoI pooling, forward and backward, of 128 regions in a detection
+training step of AlexNet: two photos of
+                    `--short_side` pixels (bound: 15%). The step has no optimizer, which would only
+                    make the share smaller.
+linear_probe        a step of the five-layer linear probe over one of its dearest layer alone
+(bound: 1.3; `tests.benchmarks.linear_probe`).
 
-A line gives minimum / median / maximum over the rounds; the two sides of a share take turns. A further part is a function in PARTS.
+A line gives minimum / median / maximum over the rounds; the two sides of a share take turns. A
+further part is a function in PARTS.
 """
 
 import statistics
@@ -26,14 +32,20 @@ from ccssl_tf.runs import launch
 from tests.benchmarks import linear_probe
 
 ROUNDS = flags.DEFINE_integer("rounds", 5, "Times everything is measured.", lower_bound=1)
-SHORT_SIDE = flags.DEFINE_integer("short_side", 600, "Shorter side of the photos of detection, pixels; the longer one is 4/3 of it.")
+SHORT_SIDE = flags.DEFINE_integer(
+    "short_side",
+    600,
+    "Shorter side of the photos of detection, pixels; the longer one is 4/3 of it.",
+)
 _IMAGES, _CLASSES, _BOXES_OF_IMAGE = 5000, 20, 100
 
 
 def spread(values, digits=2) -> str:
     """Returns "minimum / median / maximum"."""
     values = list(values)
-    return " / ".join(f"{value:.{digits}f}" for value in (min(values), statistics.median(values), max(values)))
+    return " / ".join(
+        f"{value:.{digits}f}" for value in (min(values), statistics.median(values), max(values))
+    )
 
 
 def average_precision() -> str:
@@ -62,10 +74,18 @@ def roi_pooling() -> str:
     """Share of RoI pooling in a training step."""
     random, height, width = np.random.default_rng(0), SHORT_SIDE.value, SHORT_SIDE.value * 4 // 3
     means, deviations = np.zeros([20, 4]), np.ones([20, 4])
-    model = build_fast_rcnn(AlexNet(fc_units=()), fc_units=(4096, 4096), dropout_rate=0.5, code_means=means, code_deviations=deviations)
+    model = build_fast_rcnn(
+        AlexNet(fc_units=()),
+        fc_units=(4096, 4096),
+        dropout_rate=0.5,
+        code_means=means,
+        code_deviations=deviations,
+    )
     images = tf.constant(random.normal(0, 50, [2, height, width, 3]), tf.float32)
     corners = np.sort(random.random([128, 2, 2]), axis=1) * [width - 1, height - 1]
-    rois = tf.constant(np.hstack([np.repeat([0, 1], 64)[:, None], corners.reshape(128, 4)]), tf.float32)
+    rois = tf.constant(
+        np.hstack([np.repeat([0, 1], 64)[:, None], corners.reshape(128, 4)]), tf.float32
+    )
     maps = model.backbone(images)["conv5"]
     labels, layer = tf.constant(random.integers(0, 21, 128)), RoIPool()
     variables = [variable.value for variable in model.trainable_variables]
@@ -93,12 +113,19 @@ def roi_pooling() -> str:
             function()
             if number:
                 found.append(time.perf_counter() - started)
-    shares = [100 * part / whole for part, whole in zip(seconds[pooling], seconds[step], strict=True)]
-    times = f"{1000 * statistics.median(seconds[pooling]):.0f} of {1000 * statistics.median(seconds[step]):.0f} ms"
+    shares = [
+        100 * part / whole for part, whole in zip(seconds[pooling], seconds[step], strict=True)
+    ]
+    times = (
+        f"{1000 * statistics.median(seconds[pooling]):.0f} of "
+        f"{1000 * statistics.median(seconds[step]):.0f} ms"
+    )
     return f"{spread(shares, 1)} % of a step on {height} x {width} pixels, {times} (bound 15)"
 
 
-PARTS = dict(average_precision=average_precision, roi_pooling=roi_pooling, linear_probe=linear_probe.measure)
+PARTS = dict(
+    average_precision=average_precision, roi_pooling=roi_pooling, linear_probe=linear_probe.measure
+)
 CHOSEN = flags.DEFINE_list("parts", list(PARTS), "What is measured.")
 
 

@@ -1,13 +1,17 @@
-"""Measures the exact k-means beside faiss, scikit-learn and scikit-learn-intelex: same rows, same start, same number of iterations.
+r"""Measures the exact k-means beside faiss, scikit-learn and scikit-learn-intelex: same rows, same
+start, same number of iterations.
 
-python -m tests.benchmarks.kmeans --features_dir=DIR [--num_clusters=1000] [--iterations=50] [--rounds=3] [--contenders=...]
+python -m tests.benchmarks.kmeans --features_dir=DIR [--num_clusters=1000] [--iterations=50] \
+    [--rounds=3] [--contenders=...]
 
-Features of real photos, 15,000 x 4800: `ccssl_tf.extract --endpoint=conv4 --pool_grid=5 --image_size=64` of `../shared/data/imagenet64`.
-The sides take turns in one process. All make as many iterations as ours needs until no label changes, or --iterations. Those that compute
-every distance are also compared by distances a second: n iterations are n passes over the rows where centroids are all that is asked for,
-and one more where labels and inertia are. Then it is checked, untimed, that every pass of `lloyd` gives the labels that computing every
-distance from the same centroids gives; where two labels differ, the distances must be equal within float32 rounding. faiss-cpu and
-scikit-learn-intelex are not needed: what cannot be imported is skipped.
+Features of real photos, 15,000 x 4800: `ccssl_tf.extract --endpoint=conv4 --pool_grid=5
+--image_size=64` of `../shared/data/imagenet64`. The sides take turns in one process. All make as
+many iterations as ours needs until no label changes, or --iterations. Those that compute every
+distance are also compared by distances a second: n iterations are n passes over the rows where
+centroids are all that is asked for, and one more where labels and inertia are. Then it is checked,
+untimed, that every pass of `lloyd` gives the labels that computing every distance from the same
+centroids gives; where two labels differ, the distances must be equal within float32 rounding.
+faiss-cpu and scikit-learn-intelex are not needed: what cannot be imported is skipped.
 """
 
 import contextlib
@@ -25,12 +29,18 @@ from ccssl_tf.clustering.accelerated import AcceleratedAssignment
 from ccssl_tf.runs import launch
 from ccssl_tf.runs.errors import FlagError
 
-FEATURES_DIR = flags.DEFINE_string("features_dir", None, "Feature directory, a workdir of ccssl_tf.extract; kept in memory as float32.")
+FEATURES_DIR = flags.DEFINE_string(
+    "features_dir",
+    None,
+    "Feature directory, a workdir of ccssl_tf.extract; kept in memory as float32.",
+)
 NUM_CLUSTERS = flags.DEFINE_integer("num_clusters", 1000, "Number of clusters K.", lower_bound=1)
 ITERATIONS = flags.DEFINE_integer("iterations", 50, "Most updates of the centroids.", lower_bound=1)
 ROUNDS = flags.DEFINE_integer("rounds", 3, "Times every contender runs.", lower_bound=1)
 CONTENDERS = flags.DEFINE_list("contenders", None, "Which of them run; default: all there are.")
-CHECK = flags.DEFINE_boolean("check", True, "Compare the labels of every pass with those of computing all distances.")
+CHECK = flags.DEFINE_boolean(
+    "check", True, "Compare the labels of every pass with those of computing all distances."
+)
 SEED = flags.DEFINE_integer("start_seed", 0, "Of the rows that are the first centroids.")
 
 
@@ -38,7 +48,9 @@ def ours(algorithm):
     """Returns the contender that is our KMeans with this algorithm."""
 
     def fit(rows, start, iterations):
-        kmeans = KMeans(len(start), initialization=start, max_iterations=iterations, algorithm=algorithm)
+        kmeans = KMeans(
+            len(start), initialization=start, max_iterations=iterations, algorithm=algorithm
+        )
         return kmeans.fit(rows, on_pass=lambda values: None).centroids
 
     return fit
@@ -50,14 +62,18 @@ def scikit_learn(algorithm):
     def fit(rows, start, iterations):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            kmeans = SklearnKMeans(len(start), init=start, n_init=1, max_iter=iterations, tol=0, algorithm=algorithm)
+            kmeans = SklearnKMeans(
+                len(start), init=start, n_init=1, max_iter=iterations, tol=0, algorithm=algorithm
+            )
             return kmeans.fit(rows).cluster_centers_
 
     return fit
 
 
 def faiss_kmeans(rows, start, iterations):
-    """faiss with all rows and the given start: centroids alone, one pass less than what also gives the labels they make."""
+    """faiss with all rows and the given start: centroids alone, one pass less than what also gives
+    the labels they make.
+    """
     return _faiss_trained(rows, start, iterations).centroids
 
 
@@ -71,7 +87,13 @@ def faiss_kmeans_and_labels(rows, start, iterations):
 def _faiss_trained(rows, start, iterations):
     import faiss
 
-    kmeans = faiss.Kmeans(rows.shape[1], len(start), niter=iterations, max_points_per_centroid=len(rows), min_points_per_centroid=1)
+    kmeans = faiss.Kmeans(
+        rows.shape[1],
+        len(start),
+        niter=iterations,
+        max_points_per_centroid=len(rows),
+        min_points_per_centroid=1,
+    )
     kmeans.train(rows, init_centroids=start)
     return kmeans
 
@@ -82,7 +104,13 @@ def intelex(rows, start, iterations):
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return IntelexKMeans(len(start), init=start, n_init=1, max_iter=iterations, tol=0, algorithm="lloyd").fit(rows).cluster_centers_
+        return (
+            IntelexKMeans(
+                len(start), init=start, n_init=1, max_iter=iterations, tol=0, algorithm="lloyd"
+            )
+            .fit(rows)
+            .cluster_centers_
+        )
 
 
 ALL = {
@@ -105,17 +133,26 @@ def main():
         raise FlagError("--features_dir: not given; name a workdir of ccssl_tf.extract")
     unknown = set(CONTENDERS.value or ()) - set(ALL)
     if unknown:
-        raise FlagError(f"--contenders={','.join(CONTENDERS.value)}: unknown; there are {', '.join(ALL)}")
-    rows = np.concatenate(list(sources.DirectorySource(FEATURES_DIR.value).chunks(4096))).astype(np.float32)
-    start = rows[np.random.default_rng(SEED.value).choice(len(rows), NUM_CLUSTERS.value, replace=False)]
+        raise FlagError(
+            f"--contenders={','.join(CONTENDERS.value)}: unknown; there are {', '.join(ALL)}"
+        )
+    rows = np.concatenate(list(sources.DirectorySource(FEATURES_DIR.value).chunks(4096))).astype(
+        np.float32
+    )
+    start = rows[
+        np.random.default_rng(SEED.value).choice(len(rows), NUM_CLUSTERS.value, replace=False)
+    ]
     contenders = _importable(rows[:64], {name: ALL[name] for name in CONTENDERS.value or ALL})
     passes = []
     with contextlib.redirect_stdout(io.StringIO()):
-        kmeans = KMeans(len(start), initialization=start, max_iterations=ITERATIONS.value).fit(rows, on_pass=passes.append)
+        kmeans = KMeans(len(start), initialization=start, max_iterations=ITERATIONS.value).fit(
+            rows, on_pass=passes.append
+        )
     iterations = kmeans.iterations
     computed = sum(values["computed"] for values in passes)
     print(
-        f"{len(rows)} x {rows.shape[1]}, {len(start)} clusters, {iterations} iterations; lloyd computes {computed:.2f} of {len(passes)} "
+        f"{len(rows)} x {rows.shape[1]}, {len(start)} clusters, {iterations} iterations; lloyd "
+        f"computes {computed:.2f} of {len(passes)} "
         "passes' distances",
         flush=True,
     )
@@ -127,7 +164,11 @@ def main():
                 centroids = fit(rows, start, iterations)
             seconds[name].append(time.perf_counter() - started)
             inertias[name] = inertia(rows, np.asarray(centroids, np.float32))
-            print(f"round {number + 1}  {name:14}{seconds[name][-1]:8.2f} s  inertia {inertias[name]:.6g}", flush=True)
+            print(
+                f"round {number + 1}  {name:14}{seconds[name][-1]:8.2f} s  inertia "
+                f"{inertias[name]:.6g}",
+                flush=True,
+            )
     _print_ratios(seconds, inertias)
     _print_speeds(seconds, rows.size * len(start), iterations)
     if CHECK.value:
@@ -161,23 +202,35 @@ def _print_ratios(seconds, inertias):
     for side in ("lloyd", "lloyd_plain"):
         if side not in seconds:
             continue
-        print(f"\ntime of each beside {side}: min / median / max over rounds; inertia beside its own")
+        print(
+            f"\ntime of each beside {side}: min / median / max over rounds; inertia beside its own"
+        )
         for name, times in seconds.items():
             ratios = sorted(other / own for other, own in zip(times, seconds[side], strict=True))
             print(
-                f"  {name:14}{ratios[0]:7.2f} /{statistics.median(ratios):6.2f} /{ratios[-1]:6.2f}   "
+                f"  {name:14}{ratios[0]:7.2f} /{statistics.median(ratios):6.2f} /{ratios[-1]:6.2f} "
+                "  "
                 f"{inertias[name] / inertias[side] - 1:+.1e}   {statistics.median(times):.2f} s",
                 flush=True,
             )
 
 
 def _print_speeds(seconds, products, iterations):
-    speeds = {name: [2e-9 * products * (iterations + PLAIN[name]) / time for time in seconds[name]] for name in PLAIN if name in seconds}
+    speeds = {
+        name: [2e-9 * products * (iterations + PLAIN[name]) / time for time in seconds[name]]
+        for name in PLAIN
+        if name in seconds
+    }
     if "lloyd_plain" not in speeds:
         return
-    print("\nspeed of lloyd_plain beside each that computes every distance: min / median / max over rounds")
+    print(
+        "\nspeed of lloyd_plain beside each that computes every distance: min / median / max over "
+        "rounds"
+    )
     for name, values in speeds.items():
-        ratios = sorted(own / other for own, other in zip(speeds["lloyd_plain"], values, strict=True))
+        ratios = sorted(
+            own / other for own, other in zip(speeds["lloyd_plain"], values, strict=True)
+        )
         print(
             f"  {name:14}{ratios[0]:7.2f} /{statistics.median(ratios):6.2f} /{ratios[-1]:6.2f}   "
             f"{statistics.median(values):.0f} GFLOP/s in {iterations + PLAIN[name]} passes",
@@ -188,20 +241,27 @@ def _print_speeds(seconds, products, iterations):
 def _check_labels(rows, start, iterations):
     """Compares each pass's labels with those of all distances from the same centroids."""
     source = sources.open_source(rows, rows.nbytes)
-    reader = sources.ChunkReader(source, assignment.chunk_rows(*rows.shape, len(start)), rows.nbytes)
+    reader = sources.ChunkReader(
+        source, assignment.chunk_rows(*rows.shape, len(start)), rows.nbytes
+    )
     fast = AcceleratedAssignment(reader, np.full(len(rows), -1, np.int32), np.zeros(start.shape))
     centroids, different, largest = start, 0, 0.0
     for _ in range(iterations + 1):
         found = fast.step(centroids)
         plain, _ = assignment.nearest(reader, centroids)
         for row in np.flatnonzero(plain != found.labels):
-            ours_, theirs = (distances.exact_squares(rows[row], centroids[labels[row]][None])[0] for labels in (found.labels, plain))
+            ours_, theirs = (
+                distances.exact_squares(rows[row], centroids[labels[row]][None])[0]
+                for labels in (found.labels, plain)
+            )
             different, largest = different + 1, max(largest, abs(ours_ / theirs - 1))
         means = found.sums / np.maximum(found.counts, 1)[:, None]
         centroids = np.where(found.counts[:, None] > 0, means, centroids).astype(np.float32)
     print(
-        f"\nlabels of {iterations + 1} passes beside those of all distances in float32: {different} of "
-        f"{(iterations + 1) * len(rows)} differ; their squared distances by at most {largest:.1e} of themselves"
+        f"\nlabels of {iterations + 1} passes beside those of all distances in float32: "
+        f"{different} of "
+        f"{(iterations + 1) * len(rows)} differ; their squared distances by at most {largest:.1e} "
+        "of themselves"
     )
 
 

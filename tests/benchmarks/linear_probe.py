@@ -1,9 +1,11 @@
-"""What probing all layers at once costs beside probing one: a part of `tests.benchmarks.evaluation`.
+"""What probing all layers at once costs beside probing one: a part of
+`tests.benchmarks.evaluation`.
 
 python -m tests.benchmarks.linear_probe [--probe_batch_size=256] [--probe_rounds=3]
 
-A training step of the linear probe of AlexNet at 227 pixels with 1000 classes, the grids of the paper, SGD with momentum, on a batch that
-lies in memory: all five layers on one pass through the frozen network, and each layer alone. Bound: 1.3 times the dearest layer.
+A training step of the linear probe of AlexNet at 227 pixels with 1000 classes, the grids of the
+paper, SGD with momentum, on a batch that lies in memory: all five layers on one pass through the
+frozen network, and each layer alone. Bound: 1.3 times the dearest layer.
 """
 
 import statistics
@@ -17,8 +19,12 @@ from ccssl_tf.downstream.linear_probe import LinearClassifiers, pooled_features
 from ccssl_tf.models.alexnet import AlexNet
 from ccssl_tf.runs import launch
 
-PROBE_BATCH_SIZE = flags.DEFINE_integer("probe_batch_size", 256, "Images a step (256 in the paper).", lower_bound=1)
-PROBE_ROUNDS = flags.DEFINE_integer("probe_rounds", 3, "Times every probe is measured, in turn.", lower_bound=1)
+PROBE_BATCH_SIZE = flags.DEFINE_integer(
+    "probe_batch_size", 256, "Images a step (256 in the paper).", lower_bound=1
+)
+PROBE_ROUNDS = flags.DEFINE_integer(
+    "probe_rounds", 3, "Times every probe is measured, in turn.", lower_bound=1
+)
 
 GRIDS = dict(conv1=10, conv2=6, conv3=5, conv4=5, conv5=6)
 _IMAGE_SIZE, _CLASSES = 227, 1000
@@ -34,9 +40,14 @@ def probe_step(backbone, grids, images, labels):
     @tf.function(autograph=False)
     def step():
         with tf.GradientTape() as tape:
-            logits = model.classify(tf.stop_gradient(pooled_features(backbone, grids, images)), training=True)
+            logits = model.classify(
+                tf.stop_gradient(pooled_features(backbone, grids, images)), training=True
+            )
             loss = tf.add_n(
-                [tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, of_layer)) for of_layer in logits.values()]
+                [
+                    tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, of_layer))
+                    for of_layer in logits.values()
+                ]
             )
         optimizer.apply(tape.gradient(loss, values), model.trainable_variables)
         return loss
@@ -45,7 +56,9 @@ def probe_step(backbone, grids, images, labels):
 
 
 def measure() -> str:
-    """Returns seconds a step of all layers and of the dearest one, and their ratio by round: minimum / median / maximum."""
+    """Returns seconds a step of all layers and of the dearest one, and their ratio by round:
+    minimum / median / maximum.
+    """
     backbone = AlexNet(fc_units=())
     backbone.trainable = False
     shape = [PROBE_BATCH_SIZE.value, _IMAGE_SIZE, _IMAGE_SIZE, 3]
@@ -63,8 +76,13 @@ def measure() -> str:
     medians = {name: statistics.median(found) for name, found in seconds.items()}
     dearest = max(GRIDS, key=medians.get)
     ratios = [whole / part for whole, part in zip(seconds["all"], seconds[dearest], strict=True)]
-    spread = " / ".join(f"{value:.2f}" for value in (min(ratios), statistics.median(ratios), max(ratios)))
-    times = f"{medians['all']:.2f} s a step of {PROBE_BATCH_SIZE.value} images, {dearest} alone {medians[dearest]:.2f}"
+    spread = " / ".join(
+        f"{value:.2f}" for value in (min(ratios), statistics.median(ratios), max(ratios))
+    )
+    times = (
+        f"{medians['all']:.2f} s a step of {PROBE_BATCH_SIZE.value} images, {dearest} alone "
+        f"{medians[dearest]:.2f}"
+    )
     return f"five layers over the dearest: {spread} ({times}; bound 1.3)"
 
 

@@ -1,13 +1,18 @@
-"""Measures what training costs: the puzzles within a step, the input pipeline, and the networks beside the same in PyTorch.
+r"""Measures what training costs: the puzzles within a step, the input pipeline, and the networks
+beside the same in PyTorch.
 
-python -m tests.benchmarks.pretext --data_dir=RECORDS [--rounds=5] [--parts=puzzles,pipeline,networks] [--torch_threads=0]
+python -m tests.benchmarks.pretext --data_dir=RECORDS [--rounds=5] \
+    [--parts=puzzles,pipeline,networks] [--torch_threads=0]
 
-puzzles   making Jigsaw++ puzzles (tiles, occlusion, grey, normalisation) as a share of the training step they are part of.
-pipeline  images/s of the task's training batches (shuffled shards, parsed, decoded, cropped) over those of decoding and cropping the
+puzzles   making Jigsaw++ puzzles (tiles, occlusion, grey, normalisation) as a share of the training
+step they are part of. pipeline  images/s of the task's training batches (shuffled shards, parsed,
+decoded, cropped) over those of decoding and cropping the
           same bytes alone.
-networks  images/s of a training step (forward, backward, SGD with momentum) of AlexNet and VGG16 with 1000 classes at full size, with
-          and without --jit, over the same networks in PyTorch (left out where it is absent: pip install torch), and the share of this
-          machine's float32 matrix peak. Batches lie in memory.
+networks  images/s of a training step (forward, backward, SGD with momentum) of AlexNet and VGG16
+with 1000 classes at full size, with
+          and without --jit, over the same networks in PyTorch (left out where it is absent: pip
+          install torch), and the share of this machine's float32 matrix peak. Batches lie in
+          memory.
 
 The sides take turns in one process; a line gives minimum / median / maximum over the rounds.
 """
@@ -34,10 +39,15 @@ from ccssl_tf.stage_flags import DATA_DIR
 
 ROUNDS = flags.DEFINE_integer("rounds", 5, "Times everything is measured.", lower_bound=1)
 PARTS = flags.DEFINE_list("parts", ["puzzles", "pipeline", "networks"], "What is measured.")
-IMAGE_SIZES = flags.DEFINE_list("image_sizes", ["64", "255"], "Pixels of the images of puzzles and pipeline.")
-TORCH_THREADS = flags.DEFINE_integer("torch_threads", 0, "Threads of PyTorch; 0: its own choice.", lower_bound=0)
+IMAGE_SIZES = flags.DEFINE_list(
+    "image_sizes", ["64", "255"], "Pixels of the images of puzzles and pipeline."
+)
+TORCH_THREADS = flags.DEFINE_integer(
+    "torch_threads", 0, "Threads of PyTorch; 0: its own choice.", lower_bound=0
+)
 
-# Multiply-accumulates of one forward pass are counted from the kernels; a training step is three of them (conv1 needs no input gradient).
+# Multiply-accumulates of one forward pass are counted from the kernels; a training step is three of
+# them (conv1 needs no input gradient).
 NETWORKS = {"alexnet": (AlexNet, 227, 32), "vgg16": (VGG16, 224, 8)}
 _SECONDS = 2.0
 _LEARNING_RATE, _MOMENTUM = 0.001, 0.9
@@ -53,7 +63,9 @@ def seconds_per_call(function) -> float:
 
 
 def alternate(sides: dict) -> dict[str, list[float]]:
-    """Returns the seconds per call of each side by round; the sides take turns, after a call each that is not counted."""
+    """Returns the seconds per call of each side by round; the sides take turns, after a call each
+    that is not counted.
+    """
     for function in sides.values():
         function()
     found = {name: [] for name in sides}
@@ -67,7 +79,9 @@ def alternate(sides: dict) -> dict[str, list[float]]:
 def spread(values, digits=2) -> str:
     """Returns "minimum / median / maximum"."""
     values = list(values)
-    return " / ".join(f"{value:.{digits}f}" for value in (min(values), statistics.median(values), max(values)))
+    return " / ".join(
+        f"{value:.{digits}f}" for value in (min(values), statistics.median(values), max(values))
+    )
 
 
 def jigsaw_task(image_size):
@@ -89,19 +103,29 @@ def measure_puzzles(image_size):
     task, batch_size = jigsaw_task(image_size), 64 if image_size < 128 else 16
     backbone = AlexNet(
         fc_units=(),
-        **(dict(stem="small", normalization="batch_norm", width_multiplier=0.5) if image_size < 128 else dict(conv1_stride=2)),
+        **(
+            dict(stem="small", normalization="batch_norm", width_multiplier=0.5)
+            if image_size < 128
+            else dict(conv1_stride=2)
+        ),
     )
     model = task.build_model(backbone)
     optimizer = keras.optimizers.Adam(1e-3)
     optimizer.build(model.trainable_variables)
     batch = next(iter(task.dataset("train", batch_size, True, (0, 0))))
-    step = training._step_function(task, model, optimizer, tf.distribute.get_strategy(), batch_size, 1, False, weight_decay=0.0)
+    step = training._step_function(
+        task, model, optimizer, tf.distribute.get_strategy(), batch_size, 1, False, weight_decay=0.0
+    )
     puzzles = tf.function(lambda: tf.reduce_sum(task.puzzles(batch)[0]), autograph=False)
-    found = alternate(dict(puzzles=lambda: puzzles().numpy(), step=lambda: step(batch)["loss"].numpy()))
+    found = alternate(
+        dict(puzzles=lambda: puzzles().numpy(), step=lambda: step(batch)["loss"].numpy())
+    )
     rates = [batch_size / seconds for seconds in found["step"]]
     shares = [100 * a / b for a, b in zip(found["puzzles"], found["step"], strict=True)]
     print(
-        f"puzzles   {image_size} pixels: {spread(shares)} % of a step ({spread(rates, 0)} images/s in batches of {batch_size})", flush=True
+        f"puzzles   {image_size} pixels: {spread(shares)} % of a step ({spread(rates, 0)} images/s "
+        f"in batches of {batch_size})",
+        flush=True,
     )
 
 
@@ -122,16 +146,29 @@ def measure_pipeline(image_size):
     def crop(one):
         return image_ops.random_crop(one, *sizes, tf.constant([0, 1], tf.int64))
 
-    alone = encoded.map(crop, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size).prefetch(tf.data.AUTOTUNE)
+    alone = (
+        encoded.map(crop, num_parallel_calls=tf.data.AUTOTUNE)
+        .batch(batch_size)
+        .prefetch(tf.data.AUTOTUNE)
+    )
     ours = task.dataset("train", batch_size, True, (0, 0)).take(batches)
 
     def read(dataset):
         return sum(1 for _ in dataset)
 
-    found = alternate(dict(ours=functools.partial(read, ours), alone=functools.partial(read, alone)))
-    rates = {side: spread((batches * batch_size / seconds for seconds in found[side]), 0) for side in found}
+    found = alternate(
+        dict(ours=functools.partial(read, ours), alone=functools.partial(read, alone))
+    )
+    rates = {
+        side: spread((batches * batch_size / seconds for seconds in found[side]), 0)
+        for side in found
+    }
     ratios = (b / a for a, b in zip(found["ours"], found["alone"], strict=True))
-    print(f"pipeline  {image_size} pixels: {rates['ours']} images/s, alone {rates['alone']}; ratio {spread(ratios)}", flush=True)
+    print(
+        f"pipeline  {image_size} pixels: {rates['ours']} images/s, alone {rates['alone']}; ratio "
+        f"{spread(ratios)}",
+        flush=True,
+    )
 
 
 def matrix_peak() -> float:
@@ -148,7 +185,9 @@ def matrix_peak() -> float:
 
 
 def forward_flops(backbone, image_size) -> float:
-    """Returns the floating-point operations of one image, two a multiply-accumulate, with 1000 classes on top."""
+    """Returns the floating-point operations of one image, two a multiply-accumulate, with 1000
+    classes on top.
+    """
     macs = 1000 * 4096
     for layer in backbone.layers:
         kernel = getattr(layer, "kernel", None)
@@ -191,8 +230,20 @@ def torch_step(name, image_size, batch_size):
     pool = functools.partial(nn.MaxPool2d, 3, 2, ceil_mode=True)
     norm = functools.partial(nn.LocalResponseNorm, 5, 1e-4, 0.75, 1.0)
     if name == "alexnet":
-        layers = [*conv(3, 96, 11, stride=4), pool(), norm(), *conv(96, 256, 5, padding=2, groups=2), pool(), norm()]
-        layers += [*conv(256, 384, 3, padding=1), *conv(384, 384, 3, padding=1, groups=2), *conv(384, 256, 3, padding=1, groups=2), pool()]
+        layers = [
+            *conv(3, 96, 11, stride=4),
+            pool(),
+            norm(),
+            *conv(96, 256, 5, padding=2, groups=2),
+            pool(),
+            norm(),
+        ]
+        layers += [
+            *conv(256, 384, 3, padding=1),
+            *conv(384, 384, 3, padding=1, groups=2),
+            *conv(384, 256, 3, padding=1, groups=2),
+            pool(),
+        ]
         inputs = 6 * 6 * 256
     else:
         layers, channels = [], 3
@@ -209,7 +260,9 @@ def torch_step(name, image_size, batch_size):
     model = nn.Sequential(*layers, nn.Linear(4096, 1000)).to(memory_format=torch.channels_last)
     model.train()
     optimizer = torch.optim.SGD(model.parameters(), _LEARNING_RATE, momentum=_MOMENTUM)
-    images = torch.randn(batch_size, 3, image_size, image_size).to(memory_format=torch.channels_last)
+    images = torch.randn(batch_size, 3, image_size, image_size).to(
+        memory_format=torch.channels_last
+    )
     labels = torch.randint(0, 1000, (batch_size,))
 
     def step():
@@ -225,7 +278,10 @@ def torch_step(name, image_size, batch_size):
 def measure_network(name):
     """Prints images/s of the sides and their ratios."""
     network, image_size, batch_size = NETWORKS[name]
-    sides = dict(plain=ours_step(network, image_size, batch_size, False), jit=ours_step(network, image_size, batch_size, True))
+    sides = dict(
+        plain=ours_step(network, image_size, batch_size, False),
+        jit=ours_step(network, image_size, batch_size, True),
+    )
     try:
         sides["torch"] = torch_step(name, image_size, batch_size)
     except ModuleNotFoundError:
@@ -236,9 +292,17 @@ def measure_network(name):
     for side, seconds in found.items():
         rates = [batch_size / value for value in seconds]
         share = 100 * flops * statistics.median(rates) / peak
-        print(f"networks  {name} {side}: {spread(rates, 1)} images/s, {share:.0f} % of {peak / 1e9:.0f} GFLOP/s", flush=True)
+        print(
+            f"networks  {name} {side}: {spread(rates, 1)} images/s, {share:.0f} % of "
+            f"{peak / 1e9:.0f} GFLOP/s",
+            flush=True,
+        )
         if side != "torch" and "torch" in found:
-            print(f"networks  {name} {side} / torch: {spread(b / a for a, b in zip(seconds, found['torch'], strict=True))}", flush=True)
+            print(
+                f"networks  {name} {side} / torch: "
+                f"{spread(b / a for a, b in zip(seconds, found['torch'], strict=True))}",
+                flush=True,
+            )
 
 
 def main():

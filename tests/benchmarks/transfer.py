@@ -1,16 +1,21 @@
-"""Measures what the teacher's part of a transfer costs: features of a network, and bags of words of HOG.
+r"""Measures what the teacher's part of a transfer costs: features of a network, and bags of HOG
+words.
 
-python -m tests.benchmarks.transfer --data_dir=RECORDS [--rounds=5] [--parts=extract,hog] [--backbone=alexnet] [--image_size=64]
+python -m tests.benchmarks.transfer --data_dir=RECORDS [--rounds=5] [--parts=extract,hog] \
+    [--backbone=alexnet] [--image_size=64]
 
-extract   images/s of extracting conv4 (VGG16: conv4_3) features, from the image shards to finished feature shards, over those of the same
+extract   images/s of extracting conv4 (VGG16: conv4_3) features, from the image shards to finished
+feature shards, over those of the same
           network and pooling alone on batches that lie in memory as pixels.
-hog       images/s of our HOG blocks over those of `skimage.feature.hog` on the same pixels, both on one core, and how far apart the numbers
+hog       images/s of our HOG blocks over those of `skimage.feature.hog` on the same pixels, both on
+one core, and how far apart the numbers
           are (left out where it is absent: pip install scikit-image).
 
 The sides take turns in one process; a line gives minimum / median / maximum over the rounds.
 """
 
 import contextlib
+import functools
 import io
 import os
 import pathlib
@@ -44,11 +49,15 @@ _HOG_IMAGES, _HOG_SECONDS = 32, 2.0
 def spread(values, digits=2) -> str:
     """Returns "minimum / median / maximum"."""
     values = list(values)
-    return " / ".join(f"{value:.{digits}f}" for value in (min(values), statistics.median(values), max(values)))
+    return " / ".join(
+        f"{value:.{digits}f}" for value in (min(values), statistics.median(values), max(values))
+    )
 
 
 def alternate(sides: dict) -> dict[str, list[float]]:
-    """Returns images/s of each side by round; a side is a call that returns how many images it worked on. The first call is not counted."""
+    """Returns images/s of each side by round; a side is a call that returns how many images it
+    worked on. The first call is not counted.
+    """
     for function in sides.values():
         function()
     found = {name: [] for name in sides}
@@ -74,10 +83,20 @@ def measure_extract():
     size, batch_size = IMAGE_SIZE.value, BATCH_SIZE.value
     backbone = registry.build_backbone()
     endpoint = "conv4" if "conv4" in backbone.endpoint_names else "conv4_3"
-    extractor = EndpointExtractor(backbone, endpoint=endpoint, pool_grid=5, pooling="max", image_size=size, batch_size=batch_size)
+    extractor = EndpointExtractor(
+        backbone,
+        endpoint=endpoint,
+        pool_grid=5,
+        pooling="max",
+        image_size=size,
+        batch_size=batch_size,
+    )
     total = Manifest.read(DATA_DIR.value, "images").num_examples(SPLIT.value)
     batches = [
-        batch["image"] for batch in pipeline.evaluation_images(DATA_DIR.value, SPLIT.value, image_size=size, batch_size=batch_size).take(4)
+        batch["image"]
+        for batch in pipeline.evaluation_images(
+            DATA_DIR.value, SPLIT.value, image_size=size, batch_size=batch_size
+        ).take(4)
     ]
 
     def forward():
@@ -119,7 +138,13 @@ def measure_hog():
         print("hog       scikit-image is not installed: pip install scikit-image")
         return
     size = IMAGE_SIZE.value
-    batch = next(iter(pipeline.evaluation_images(DATA_DIR.value, SPLIT.value, image_size=size, batch_size=_HOG_IMAGES)))["image"]
+    batch = next(
+        iter(
+            pipeline.evaluation_images(
+                DATA_DIR.value, SPLIT.value, image_size=size, batch_size=_HOG_IMAGES
+            )
+        )
+    )["image"]
     pixels = batch.numpy()
 
     def for_seconds(function):
@@ -133,12 +158,20 @@ def measure_hog():
 
     for cell, block, orientations in HOG_SETTINGS:
         ours = tf.function(
-            lambda images, options=dict(orientations=orientations, pixels_per_cell=cell, cells_per_block=block): hog_blocks(
-                images, **options
+            functools.partial(
+                hog_blocks,
+                orientations=orientations,
+                pixels_per_cell=cell,
+                cells_per_block=block,
             ),
             autograph=False,
         )
-        options = dict(pixels_per_cell=(cell, cell), cells_per_block=(block, block), feature_vector=False, channel_axis=-1)
+        options = dict(
+            pixels_per_cell=(cell, cell),
+            cells_per_block=(block, block),
+            feature_vector=False,
+            channel_axis=-1,
+        )
         numbers = iter(range(10**9))
 
         def one_of_theirs(orientations=orientations, options=options, numbers=numbers):
@@ -151,8 +184,15 @@ def measure_hog():
         expected = np.stack([hog(image, orientations, **options) for image in pixels])
         apart = np.abs(ours(batch).numpy() - expected.reshape(ours(batch).shape)).max()
         with one_core():
-            found = alternate(dict(ours=for_seconds(batch_of_ours), skimage=for_seconds(one_of_theirs)))
-        report(f"hog       {size} pixels, cells of {cell}, blocks of {block}, largest difference {apart:.1e}", found, "skimage")
+            found = alternate(
+                dict(ours=for_seconds(batch_of_ours), skimage=for_seconds(one_of_theirs))
+            )
+        report(
+            f"hog       {size} pixels, cells of {cell}, blocks of {block}, largest difference "
+            f"{apart:.1e}",
+            found,
+            "skimage",
+        )
 
 
 def main():

@@ -9,14 +9,18 @@ from ccssl_tf.runs.errors import InputError
 
 def exact_labels(rows, centroids):
     """In float64; ties: the lower number."""
-    return np.stack([((row.astype(np.float64) - centroids) ** 2).sum(axis=1) for row in rows]).argmin(axis=1)
+    return np.stack(
+        [((row.astype(np.float64) - centroids) ** 2).sum(axis=1) for row in rows]
+    ).argmin(axis=1)
 
 
 def fast(rows, num_clusters, memory_gb=1.0, labels=None, sums=None):
     source = sources.open_source(rows, int(memory_gb * 2**30))
     reader = sources.ChunkReader(source, 512, int(memory_gb * 2**30))
     labels = np.full(len(rows), -1, np.int32) if labels is None else labels
-    return AcceleratedAssignment(reader, labels, np.zeros([num_clusters, rows.shape[1]]) if sums is None else sums)
+    return AcceleratedAssignment(
+        reader, labels, np.zeros([num_clusters, rows.shape[1]]) if sums is None else sums
+    )
 
 
 def means(found, centroids):
@@ -39,7 +43,9 @@ def data(kind, count, dim, seed):
     if kind == "sparse float16":
         return np.maximum(generator.normal(size=(count, dim)) - 0.5, 0).astype(np.float16)
     if kind == "copies":
-        return np.tile(generator.normal(size=(max(count // 50, 2), dim)), [50, 1]).astype(np.float32)
+        return np.tile(generator.normal(size=(max(count // 50, 2), dim)), [50, 1]).astype(
+            np.float32
+        )
     if kind == "outliers":
         rows = generator.normal(size=(count, dim)).astype(np.float32)
         rows[:3] *= 1e6
@@ -49,7 +55,17 @@ def data(kind, count, dim, seed):
     return np.full([count, dim], 3.25, np.float32)
 
 
-KINDS = ["blobs", "noise", "far from the origin", "grid", "sparse float16", "copies", "outliers", "near copies", "constant"]
+KINDS = [
+    "blobs",
+    "noise",
+    "far from the origin",
+    "grid",
+    "sparse float16",
+    "copies",
+    "outliers",
+    "near copies",
+    "constant",
+]
 
 
 @pytest.mark.parametrize("screened", [False, True])
@@ -72,8 +88,12 @@ def test_every_label_of_every_pass_is_the_exact_one(kind, seed, screened, monkey
         np.testing.assert_array_equal(found.counts, np.bincount(found.labels, minlength=clusters))
         wanted = np.zeros([clusters, rows.shape[1]])
         np.add.at(wanted, found.labels, rows.astype(np.float64))
-        np.testing.assert_allclose(found.sums, wanted, rtol=1e-9, atol=1e-9 * np.abs(rows).astype(np.float64).sum())
-        changed = np.union1d(found.labels[found.labels != labels], labels[(found.labels != labels) & (labels >= 0)])
+        np.testing.assert_allclose(
+            found.sums, wanted, rtol=1e-9, atol=1e-9 * np.abs(rows).astype(np.float64).sum()
+        )
+        changed = np.union1d(
+            found.labels[found.labels != labels], labels[(found.labels != labels) & (labels >= 0)]
+        )
         np.testing.assert_array_equal(found.changed, changed)
         labels = found.labels
         centroids = means(found, centroids)
@@ -96,12 +116,21 @@ def test_most_distances_are_skipped_and_a_rest_costs_nothing():
 @pytest.mark.parametrize("seed", range(6))
 def test_equals_the_plain_algorithm(seed):
     generator = np.random.default_rng(seed)
-    count, dim, clusters = int(generator.integers(200, 3000)), int(generator.integers(2, 80)), int(generator.integers(2, 70))
+    count, dim, clusters = (
+        int(generator.integers(200, 3000)),
+        int(generator.integers(2, 80)),
+        int(generator.integers(2, 70)),
+    )
     rows = blobs(count, dim, clusters, seed, spread=1.0)
     start = rows[generator.choice(count, clusters, replace=False)]
     if seed % 3 == 0:
-        start[: clusters // 3] += 50 + np.arange(clusters // 3, dtype=np.float32)[:, None]  # Empty clusters, to be re-seeded.
-    ours, plain = (KMeans(clusters, initialization=start, algorithm=algorithm).fit(rows) for algorithm in ("lloyd", "lloyd_plain"))
+        start[: clusters // 3] += (
+            50 + np.arange(clusters // 3, dtype=np.float32)[:, None]
+        )  # Empty clusters, to be re-seeded.
+    ours, plain = (
+        KMeans(clusters, initialization=start, algorithm=algorithm).fit(rows)
+        for algorithm in ("lloyd", "lloyd_plain")
+    )
     assert ours.iterations == plain.iterations
     np.testing.assert_allclose(ours.centroids, plain.centroids, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(ours.inertia, plain.inertia, rtol=1e-5)

@@ -1,4 +1,6 @@
-"""Centroids of a small set label a far bigger one that is streamed from shards (Table 2 labels other data sets than were clustered)."""
+"""Centroids of a small set label a far bigger one that is streamed from shards (Table 2 labels
+other data sets than were clustered).
+"""
 
 import tracemalloc
 
@@ -16,13 +18,21 @@ DIM, CLUSTERS, FITTED, ASSIGNED = 64, 12, 1500, 150_000
 def bigger(tmp_path_factory):
     rows = blobs(ASSIGNED, DIM, CLUSTERS, seed=4, spread=0.8)
     path = tmp_path_factory.mktemp("bigger") / "features"
-    return rows, sources.DirectorySource(write_features(path, rows, [20_000] * 7 + [10_000], block=250))
+    return rows, sources.DirectorySource(
+        write_features(path, rows, [20_000] * 7 + [10_000], block=250)
+    )
 
 
-@pytest.mark.parametrize("options", [{}, dict(pca_dim=20, whiten=True, l2_normalize=True)], ids=["as they are", "preprocessed"])
+@pytest.mark.parametrize(
+    "options",
+    [{}, dict(pca_dim=20, whiten=True, l2_normalize=True)],
+    ids=["as they are", "preprocessed"],
+)
 def test_a_hundred_times_as_many_rows_are_assigned(bigger, options):
     rows, source = bigger
-    kmeans = KMeans(CLUSTERS, memory_gb=0.001, **options).fit(blobs(FITTED, DIM, CLUSTERS, seed=4, spread=0.8))
+    kmeans = KMeans(CLUSTERS, memory_gb=0.001, **options).fit(
+        blobs(FITTED, DIM, CLUSTERS, seed=4, spread=0.8)
+    )
     kmeans.assign(source)
     tracemalloc.start()
     try:
@@ -44,6 +54,10 @@ def test_a_hundred_times_as_many_rows_are_assigned(bigger, options):
         members = np.flatnonzero(labels == number)
         assert row["size"] == len(members)
         found = [item["index"] for item in row["nearest"]]
-        assert len(found) == min(cluster_report.NEAREST, len(members)) and set(found) <= set(members.tolist())
+        assert len(found) == min(cluster_report.NEAREST, len(members)) and set(found) <= set(
+            members.tolist()
+        )
         np.testing.assert_allclose(distances[found], np.sort(distances[members])[: len(found)])
-        np.testing.assert_allclose([item["distance"] for item in row["nearest"]], distances[found], rtol=1e-5)
+        np.testing.assert_allclose(
+            [item["distance"] for item in row["nearest"]], distances[found], rtol=1e-5
+        )

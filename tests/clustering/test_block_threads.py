@@ -8,15 +8,23 @@ from ccssl_tf.clustering.block_threads import BlockThreads, parts
 
 
 def test_every_part_is_worked_on_once_in_memory_of_its_thread():
-    threads, done, memories = BlockThreads(5, lambda: None, rows=8, centroids=3), np.zeros(100, int), {}
+    threads, done, memories = (
+        BlockThreads(5, lambda: None, rows=8, centroids=3),
+        np.zeros(100, int),
+        {},
+    )
 
     def work(index):
         done[index] += 1
-        memories.setdefault(threading.get_ident(), set()).add((id(threads.memory.rows), id(threads.memory.centroids)))
+        memories.setdefault(threading.get_ident(), set()).add(
+            (id(threads.memory.rows), id(threads.memory.centroids))
+        )
 
     threads.run(work, parts(np.arange(100), 8))
     assert (done == 1).all()
-    assert threads.memory.rows.first(8).shape == (8, 5) and threads.memory.centroids.first(3).shape == (3, 5)
+    assert threads.memory.rows.first(8).shape == (8, 5) and threads.memory.centroids.first(
+        3
+    ).shape == (3, 5)
     assert all(len(own) == 1 for own in memories.values())
     assert len(set.union(*memories.values())) == len(memories)
     assert id(threads.memory.rows) not in {rows for own in memories.values() for rows, _ in own}
@@ -38,7 +46,11 @@ def test_errors_and_stops_come_out():
 
 def test_products_stay_in_their_thread_only_inside_the_context():
     def counts():
-        return [pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"]
+        return [
+            pool["num_threads"]
+            for pool in threadpoolctl.threadpool_info()
+            if pool["user_api"] == "blas"
+        ]
 
     threads, before = BlockThreads(5, lambda: None, rows=8, centroids=3), counts()
     with threads.one_product_each():

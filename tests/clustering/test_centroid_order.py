@@ -6,7 +6,9 @@ from ccssl_tf.clustering.centroid_order import neighbour_ranks
 def test_ranks_are_an_order_that_keeps_groups_together():
     generator = np.random.default_rng(0)
     groups = np.repeat(np.arange(16), 8)
-    centroids = (20 * generator.normal(size=(16, 300))[groups] + generator.normal(size=(128, 300))).astype(np.float32)
+    centroids = (
+        20 * generator.normal(size=(16, 300))[groups] + generator.normal(size=(128, 300))
+    ).astype(np.float32)
     mixed = generator.permutation(128)
     ranks = neighbour_ranks(centroids[mixed])
     np.testing.assert_array_equal(np.sort(ranks), np.arange(128))
@@ -19,5 +21,8 @@ def test_ranks_are_an_order_that_keeps_groups_together():
 def test_any_number_and_any_values():
     for count in (1, 2, 5, 33):
         for dim in (1, 3, 200):
-            for centroids in (np.zeros([count, dim], np.float32), np.full([count, dim], 1e15, np.float32)):
+            for centroids in (
+                np.zeros([count, dim], np.float32),
+                np.full([count, dim], 1e15, np.float32),
+            ):
                 assert sorted(neighbour_ranks(centroids)) == list(range(count))

@@ -22,9 +22,13 @@ def test_a_stopped_fit_continues_to_the_same_bits(tmp_path, stop_after):
 
     path = tmp_path / "checkpoint.npz"
     with pytest.raises(KeyboardInterrupt):
-        KMeans(30, initialization=start, max_iterations=8).fit(rows, checkpoint_path=path, on_pass=stop)
+        KMeans(30, initialization=start, max_iterations=8).fit(
+            rows, checkpoint_path=path, on_pass=stop
+        )
     later = []
-    resumed = KMeans(30, initialization=start, max_iterations=8).fit(rows, checkpoint_path=path, on_pass=later.append)
+    resumed = KMeans(30, initialization=start, max_iterations=8).fit(
+        rows, checkpoint_path=path, on_pass=later.append
+    )
     assert later[0]["iteration"] == passes[-1]["iteration"]
     np.testing.assert_array_equal(resumed.centroids, whole.centroids)
     assert (resumed.inertia, resumed.iterations) == (whole.inertia, whole.iterations)
@@ -39,19 +43,35 @@ def test_a_stop_inside_a_pass_interrupts(tmp_path):
         return len(asked) > 4
 
     with pytest.raises(Interrupted):
-        KMeans(3, initialization=rows[:3]).fit(rows, checkpoint_path=tmp_path / "checkpoint.npz", should_stop=should_stop)
+        KMeans(3, initialization=rows[:3]).fit(
+            rows, checkpoint_path=tmp_path / "checkpoint.npz", should_stop=should_stop
+        )
 
 
 @pytest.mark.parametrize("algorithm", ["lloyd", "lloyd_plain"])
 @pytest.mark.parametrize("kind", ["directory", "array"])
 @pytest.mark.parametrize("seconds", [0, 1e9])
-def test_an_interrupted_pass_continues_where_it_was(tmp_path, monkeypatch, algorithm, kind, seconds):
-    """Checkpoints inside a pass, by time or when it is stopped; the rows that were done are not read again."""
+def test_an_interrupted_pass_continues_where_it_was(
+    tmp_path, monkeypatch, algorithm, kind, seconds
+):
+    """Checkpoints inside a pass, by time or when it is stopped; the rows that were done are not
+    read again.
+    """
     monkeypatch.setattr(windows, "_KEPT_ROWS", 1000)
     monkeypatch.setattr(assignment, "chunk_rows", lambda num_examples, dim, num_clusters: 1000)
     rows = blobs(6000, 20, 30, seed=9, spread=1.5)
-    settings = dict(initialization=rows[:30], algorithm=algorithm, max_iterations=6, memory_gb=1e-4, checkpoint_seconds=seconds)
-    features = rows if kind == "array" else write_features(tmp_path / "features", rows, [900] * 6 + [600], "float32")
+    settings = dict(
+        initialization=rows[:30],
+        algorithm=algorithm,
+        max_iterations=6,
+        memory_gb=1e-4,
+        checkpoint_seconds=seconds,
+    )
+    features = (
+        rows
+        if kind == "array"
+        else write_features(tmp_path / "features", rows, [900] * 6 + [600], "float32")
+    )
     whole, whole_passes, passes, asked = KMeans(30, **settings), [], [], []
     whole.fit(features, on_pass=whole_passes.append)
 
@@ -61,7 +81,9 @@ def test_an_interrupted_pass_continues_where_it_was(tmp_path, monkeypatch, algor
 
     path = tmp_path / "checkpoint.npz"
     with pytest.raises(Interrupted):
-        KMeans(30, **settings).fit(features, checkpoint_path=path, on_pass=passes.append, should_stop=should_stop)
+        KMeans(30, **settings).fit(
+            features, checkpoint_path=path, on_pass=passes.append, should_stop=should_stop
+        )
     with np.load(path) as saved:
         done = len(saved["new_labels"])
     assert len(passes) == 2 and 0 < done < 6000

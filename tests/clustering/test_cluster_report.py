@@ -11,12 +11,18 @@ def test_pictured_clusters_span_the_ranks():
     assert [len(rows) for rows in nearest] == [11] * 30 + [0]
     chosen = cluster_report.pictured_clusters(nearest, distances)
     tightness = [distances[nearest[number][0]] for number in chosen]
-    assert len(chosen) == 12 and tightness == sorted(tightness) and (tightness[0], tightness[-1]) == (0, 29)
+    assert (
+        len(chosen) == 12
+        and tightness == sorted(tightness)
+        and (tightness[0], tightness[-1]) == (0, 29)
+    )
     few = cluster_report.nearest_members(labels[:5], distances[:5], 3)
     assert cluster_report.pictured_clusters(few, distances[:5]) == [0]
 
 
 def test_label_metrics_leave_out_images_without_a_class():
     labels, classes = np.array([0, 0, 1, 1, 1]), np.array([0, 0, 1, -1, -1])
-    assert cluster_report.label_metrics(labels, classes) == pytest.approx(dict(nmi=1, ari=1, purity=1))
+    assert cluster_report.label_metrics(labels, classes) == pytest.approx(
+        dict(nmi=1, ari=1, purity=1)
+    )
     assert cluster_report.label_metrics(labels, np.full(5, -1)) == {}

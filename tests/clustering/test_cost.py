@@ -31,7 +31,13 @@ def total(problem, name):
 def test_the_papers_problem():
     """Section 4.2: 1.28 M rows of conv4 features, K = 2000."""
     paper = dataclasses.replace(
-        PROBLEM, num_examples=1_281_167, dim=9600, num_clusters=2000, row_bytes=2 * 9600, memory_bytes=2**32, assigned_rows=1_281_167
+        PROBLEM,
+        num_examples=1_281_167,
+        dim=9600,
+        num_clusters=2000,
+        row_bytes=2 * 9600,
+        memory_bytes=2**32,
+        assigned_rows=1_281_167,
     )
     first = next(step for step in cost.steps(paper) if step.name == "first pass")
     np.testing.assert_allclose(first.flops, 2 * 1_281_167 * 9600 * 2000, rtol=1e-2)
@@ -48,10 +54,21 @@ def test_a_fit_stays_within_what_was_said(tmp_path, algorithm, keeps):
     rows = np.random.default_rng(0).normal(size=[3000, 64]).astype(np.float32)
     source = sources.DirectorySource(write_features(tmp_path / "features", rows, [1000, 2000]))
     problem = dataclasses.replace(
-        PROBLEM, algorithm=algorithm, initialization="given", memory_bytes=2**30 * keeps, row_bytes=source.num_bytes / 3000
+        PROBLEM,
+        algorithm=algorithm,
+        initialization="given",
+        memory_bytes=2**30 * keeps,
+        row_bytes=source.num_bytes / 3000,
     )
     passes = []
-    kmeans = KMeans(40, algorithm=algorithm, initialization=rows[:40], max_iterations=6, memory_gb=float(keeps), minibatch_size=100)
+    kmeans = KMeans(
+        40,
+        algorithm=algorithm,
+        initialization=rows[:40],
+        max_iterations=6,
+        memory_gb=float(keeps),
+        minibatch_size=100,
+    )
     kmeans.fit(source, on_pass=passes.append)
     kmeans.assign(source)
     computed = sum(values["computed"] for values in passes) + 1
@@ -61,7 +78,11 @@ def test_a_fit_stays_within_what_was_said(tmp_path, algorithm, keeps):
     assert low <= len(passes) + 1 + keeps <= high
     low, high = total(problem, "bytes_read") / 1e9
     # Kept rows are read once more, for the labels.
-    read = source.num_bytes / 1e9 * 2 if keeps else sum(values["gb_read"] for values in passes) + source.num_bytes / 1e9
+    read = (
+        source.num_bytes / 1e9 * 2
+        if keeps
+        else sum(values["gb_read"] for values in passes) + source.num_bytes / 1e9
+    )
     assert low <= read * (1 + 1e-9) and read <= high * (1 + 1e-9)
 
 
@@ -76,7 +97,10 @@ def test_starts_restarts_and_workers(initialization):
     np.testing.assert_allclose(three, 2 * (total(problem, "flops") - labels))
     machine = Machine(1e-3, 1e-4, 1e-5, 1e9, 1e9)
     for step in cost.steps(problem):
-        alone, shared = (cost.seconds(dataclasses.replace(problem, workers=workers), machine, step) for workers in (1, 4))
+        alone, shared = (
+            cost.seconds(dataclasses.replace(problem, workers=workers), machine, step)
+            for workers in (1, 4)
+        )
         np.testing.assert_allclose(alone, np.multiply(shared, 4))
 
 
@@ -88,7 +112,18 @@ def test_the_slower_of_reading_and_computing_counts():
 
 def test_the_lines_name_it_all():
     text = cost.describe(PROBLEM, Machine(1e-3, 1e-4, 1e-5, 1e9, 1e9))
-    for words in ("3000 rows x 64", "40 clusters", "lloyd", "TFLOP", "GB read", "GFLOP/s", "GB/s", "labels", "of memory", "read again"):
+    for words in (
+        "3000 rows x 64",
+        "40 clusters",
+        "lloyd",
+        "TFLOP",
+        "GB read",
+        "GFLOP/s",
+        "GB/s",
+        "labels",
+        "of memory",
+        "read again",
+    ):
         assert words in text
 
 
@@ -105,4 +140,6 @@ def test_pca_costs_a_pass_and_its_products(keeps):
     np.testing.assert_allclose(more, visits * 3000 * 2 * 64 * 8)
     assert dataclasses.replace(projected, memory_bytes=3000 * 8 * 4).keeps
     assert cost.memory(projected) > 2 * 8 * 64**2
-    assert "3000 rows x 64 to 8 by PCA" in cost.describe(projected, Machine(1e-3, 1e-4, 1e-5, 1e9, 1e9))
+    assert "3000 rows x 64 to 8 by PCA" in cost.describe(
+        projected, Machine(1e-3, 1e-4, 1e-5, 1e9, 1e9)
+    )

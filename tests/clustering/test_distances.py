@@ -8,7 +8,9 @@ from ccssl_tf.clustering import distances
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e4])
 def test_rounding_bounds_the_error_of_the_products(dim, scale):
     generator = np.random.default_rng(dim)
-    rows, centroids = (scale * generator.gamma(0.5, size=[count, dim]).astype(np.float32) for count in (60, 40))
+    rows, centroids = (
+        scale * generator.gamma(0.5, size=[count, dim]).astype(np.float32) for count in (60, 40)
+    )
     shift = centroids.mean(axis=0)
     shifted, norms = distances.shift_centroids(centroids, shift)
     moved = rows - shift
@@ -20,7 +22,9 @@ def test_rounding_bounds_the_error_of_the_products(dim, scale):
     # The direct sums are off by that share of themselves.
     direct = distances.square_norms(rows[:40] - centroids)
     np.testing.assert_allclose(direct, np.diagonal(exact), rtol=distances.rounding(dim))
-    np.testing.assert_allclose(distances.exact_squares(rows[:40], centroids), np.diagonal(exact), rtol=1e-12)
+    np.testing.assert_allclose(
+        distances.exact_squares(rows[:40], centroids), np.diagonal(exact), rtol=1e-12
+    )
 
 
 @pytest.mark.parametrize("dim", [1, 2, 7, 64, 1000, 9600])
@@ -72,7 +76,9 @@ def test_rows_are_added_and_taken_back():
     index = np.arange(5, 25)
     sums = np.zeros([3, 4])
     distances.add_rows(sums, labels, rows, index)
-    wanted = np.array([rows[5:25][labels == cluster].astype(np.float64).sum(axis=0) for cluster in range(3)])
+    wanted = np.array(
+        [rows[5:25][labels == cluster].astype(np.float64).sum(axis=0) for cluster in range(3)]
+    )
     np.testing.assert_allclose(sums, wanted, rtol=1e-12)
     distances.add_rows(sums, labels, rows, index, -1)
     np.testing.assert_allclose(sums, 0, atol=1e-12)
@@ -85,4 +91,6 @@ def test_only_the_first_of_equal_rows_is_one(seed):
     rows[rows == 0] *= np.where(generator.random(np.sum(rows == 0)) < 0.5, -1, 1)
     wanted = np.zeros(60, bool)
     wanted[np.unique(rows + 0.0, axis=0, return_index=True)[1]] = True
-    np.testing.assert_array_equal(distances.is_first_of_equals(rows, distances.square_norms(rows)), wanted)
+    np.testing.assert_array_equal(
+        distances.is_first_of_equals(rows, distances.square_norms(rows)), wanted
+    )

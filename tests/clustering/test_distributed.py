@@ -1,4 +1,6 @@
-"""K-means on two logical devices and in two processes finds what one device finds; both in processes of their own."""
+"""K-means on two logical devices and in two processes finds what one device finds; both in
+processes of their own.
+"""
 
 import json
 import os
@@ -15,7 +17,9 @@ from ccssl_tf.clustering import KMeans, assignment, distributed, sources
 from ccssl_tf.clustering.sources import PartSource
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-ROWS = (np.random.default_rng(0).normal(size=[603, 24]) + np.repeat(np.arange(9), 67)[:, None]).astype(np.float32)
+ROWS = (
+    np.random.default_rng(0).normal(size=[603, 24]) + np.repeat(np.arange(9), 67)[:, None]
+).astype(np.float32)
 
 
 @pytest.mark.parametrize("first, last", [(0, 603), (0, 300), (130, 131), (251, 603)])
@@ -25,7 +29,9 @@ def test_a_part_is_the_rows_of_the_whole(first, last, chunk_rows):
         def blocks_holding(self, positions):
             """As a directory: only blocks of 50 rows that hold some of them."""
             needed = np.unique(positions // 50)
-            return [ROWS[number * 50 : number * 50 + 50] for number in needed], positions - needed[0] * 50
+            return [ROWS[number * 50 : number * 50 + 50] for number in needed], positions - needed[
+                0
+            ] * 50
 
     for source in (sources.ArraySource(ROWS), InBlocks(ROWS)):
         part = PartSource(source, slice(first, last))
@@ -37,7 +43,9 @@ def test_a_part_is_the_rows_of_the_whole(first, last, chunk_rows):
 
 
 @pytest.mark.parametrize(
-    "strategy", [tf.distribute.get_strategy(), tf.distribute.OneDeviceStrategy("/cpu:0")], ids=["default", "one device"]
+    "strategy",
+    [tf.distribute.get_strategy(), tf.distribute.OneDeviceStrategy("/cpu:0")],
+    ids=["default", "one device"],
 )
 @pytest.mark.parametrize("memory_bytes", [0, 1 << 30])
 def test_one_replica_as_on_a_gpu(strategy, memory_bytes):
@@ -82,7 +90,7 @@ with strategy.scope():
     kmeans = KMeans(12, pca_dim=5, whiten=True, l2_normalize=True, initialization="random", max_iterations=3, memory_gb=0.0).fit(rows)
     np.savez(f"{out}.preprocessed.{distribution.worker(strategy)[0]}.npz", centroids=kmeans.centroids, axes=kmeans.preprocessing.projection)
 distribution.wait_for_workers(strategy)
-"""
+"""  # noqa: E501
 
 
 def free_ports(count):
@@ -96,16 +104,24 @@ def free_ports(count):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["mirrored", "multi_worker"])
 def test_two_replicas_find_the_centroids_of_one(tmp_path, name):
-    """Sums are float64 and added in another order: centroids may differ in the last bit of float32."""
+    """Sums are float64 and added in another order: centroids may differ in the last bit
+    of float32.
+    """
     out = tmp_path / "rows"
     np.save(f"{out}.npy", ROWS)
     command = [sys.executable, "-c", FIT, str(ROOT), name, str(out)]
     environments = [dict(os.environ)]
     if name == "multi_worker":
         cluster = dict(worker=[f"localhost:{port}" for port in free_ports(2)])
-        task = lambda index: json.dumps(dict(cluster=cluster, task=dict(type="worker", index=index)))  # noqa: E731
-        environments = [dict(os.environ, TF_CONFIG=task(index)) for index in range(2)]
-    processes = [subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True) for env in environments]
+        tasks = [dict(type="worker", index=index) for index in range(2)]
+        environments = [
+            dict(os.environ, TF_CONFIG=json.dumps(dict(cluster=cluster, task=task)))
+            for task in tasks
+        ]
+    processes = [
+        subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True)
+        for env in environments
+    ]
     try:
         for process in processes:
             _, error = process.communicate(timeout=300)
@@ -117,19 +133,33 @@ def test_two_replicas_find_the_centroids_of_one(tmp_path, name):
     for memory_gb in (0.0, 1.0):
         for given, initialization in (("drawn", "k-means++"), ("given", start)):
             # The sample of k-means++ depends on the memory.
-            one = KMeans(12, algorithm="lloyd_plain", memory_gb=memory_gb, initialization=initialization).fit(ROWS)
+            one = KMeans(
+                12, algorithm="lloyd_plain", memory_gb=memory_gb, initialization=initialization
+            ).fit(ROWS)
             labels, distances = one.assign(ROWS)
             found = sorted(tmp_path.glob(f"rows.*.{memory_gb}.{given}.*.npz"))
             assert len(found) == 2 * len(processes)
             for path in found:
                 with np.load(path) as two:
-                    np.testing.assert_allclose(two["centroids"], one.centroids, rtol=1e-6, atol=1e-6, err_msg=path.name)
+                    np.testing.assert_allclose(
+                        two["centroids"], one.centroids, rtol=1e-6, atol=1e-6, err_msg=path.name
+                    )
                     np.testing.assert_array_equal(two["labels"], labels)
                     np.testing.assert_allclose(two["distances"], distances, rtol=1e-5)
                     assert int(two["iterations"]) == one.iterations
                     assert float(two["inertia"]) == pytest.approx(one.inertia, rel=1e-6)
-    one = KMeans(12, pca_dim=5, whiten=True, l2_normalize=True, initialization="random", max_iterations=3, memory_gb=0.0).fit(ROWS)
+    one = KMeans(
+        12,
+        pca_dim=5,
+        whiten=True,
+        l2_normalize=True,
+        initialization="random",
+        max_iterations=3,
+        memory_gb=0.0,
+    ).fit(ROWS)
     for number in range(len(processes)):
         with np.load(tmp_path / f"rows.preprocessed.{number}.npz") as two:
-            np.testing.assert_allclose(two["axes"], one.preprocessing.projection, rtol=1e-5, atol=1e-6)
+            np.testing.assert_allclose(
+                two["axes"], one.preprocessing.projection, rtol=1e-5, atol=1e-6
+            )
             np.testing.assert_allclose(two["centroids"], one.centroids, rtol=1e-4, atol=1e-5)

@@ -10,7 +10,9 @@ def distance(rows, centroids):
 
 @pytest.mark.parametrize("size", [16, 32])
 def test_a_closed_pair_can_never_matter(size):
-    """Centroids wander, rows change their clusters: a pair that is not open is further than the own centroid, for every row."""
+    """Centroids wander, rows change their clusters: a pair that is not open is further than the own
+    centroid, for every row.
+    """
     generator = np.random.default_rng(0)
     rows, centroids = generator.normal(size=(size * 5 + 7, 4)), generator.normal(size=(12, 4))
     bounds = GapBounds(len(rows), 12, size)
@@ -21,7 +23,9 @@ def test_a_closed_pair_can_never_matter(size):
     closed = 0
     for step in range(60):
         if step:
-            drift = 0.05 * generator.normal(size=centroids.shape) * (generator.random((12, 1)) < 0.3)
+            drift = (
+                0.05 * generator.normal(size=centroids.shape) * (generator.random((12, 1)) < 0.3)
+            )
             centroids += drift
             moved += np.sqrt((drift**2).sum(axis=1)) * (1 + 1e-9)
         distances = distance(rows, centroids)
@@ -41,11 +45,24 @@ def test_a_closed_pair_can_never_matter(size):
         old = labels.copy()
         labels[local] = distances[local].argmin(axis=1)
         changed = np.flatnonzero(labels != old)
-        reach[changed] = np.minimum(reach[changed], distances[changed, labels[changed]] * (1 + 1e-6))
+        reach[changed] = np.minimum(
+            reach[changed], distances[changed, labels[changed]] * (1 + 1e-6)
+        )
         lower = distances.copy()
         lower[np.arange(len(rows)), labels] = np.inf
-        bounds.store(granules, columns, lower[np.ix_(local, columns)].astype(np.float32) * np.float32(1 - 1e-6), reach[local], moved)
-        bounds.lower(changed, old[changed], distances[changed, old[changed]] * (1 - 1e-6) - reach[changed], moved)
+        bounds.store(
+            granules,
+            columns,
+            lower[np.ix_(local, columns)].astype(np.float32) * np.float32(1 - 1e-6),
+            reach[local],
+            moved,
+        )
+        bounds.lower(
+            changed,
+            old[changed],
+            distances[changed, old[changed]] * (1 - 1e-6) - reach[changed],
+            moved,
+        )
     assert closed > 500
 
 
@@ -54,5 +71,8 @@ def test_granules_are_as_small_as_the_memory_allows():
     assert granule_rows(1_281_167, 2000, 256, 1 << 28) == 64
     for size in (16, 64, 256):
         assert 4 * 2000 * -(-1_281_167 // size) <= (1 << 30) * 16 // size
-    assert granule_rows(100, 10, 256, 4 * 10 * 7) == 16 and granule_rows(100, 10, 256, 4 * 10 * 7 - 1) == 32
+    assert (
+        granule_rows(100, 10, 256, 4 * 10 * 7) == 16
+        and granule_rows(100, 10, 256, 4 * 10 * 7 - 1) == 32
+    )
     assert granule_rows(100, 10, 256, 40) == 128 and granule_rows(100, 10, 256, 39) == 0

@@ -1,4 +1,6 @@
-"""What is often left undefined: every algorithm from every start gives finite centroids, sizes that add up and the inertia of these."""
+"""What is often left undefined: every algorithm from every start gives finite centroids, sizes that
+add up and the inertia of these.
+"""
 
 import numpy as np
 import pytest
@@ -15,7 +17,11 @@ CASES = {
     "fewer different rows than clusters": (np.tile(_DIFFERENT, [40, 1]), 10, 5),
     "one row, many times": (np.tile(_DIFFERENT[:1], [30, 1]), 4, 1),
     "all zero": (np.zeros([30, 7], np.float32), 3, 1),
-    "constant features": (np.concatenate([_SPREAD, np.full([60, 5], 1e4, np.float32)], axis=1), 6, 6),
+    "constant features": (
+        np.concatenate([_SPREAD, np.full([60, 5], 1e4, np.float32)], axis=1),
+        6,
+        6,
+    ),
     "one feature": (_SPREAD[:, :1], 6, 6),
     "one cluster": (_SPREAD, 1, 1),
     "as many clusters as rows": (_SPREAD, 60, 60),
@@ -29,13 +35,17 @@ STARTS = [*INITIALIZATIONS, "first rows", "the same row", "far away"]
 
 
 def start_of(name, rows, clusters):
-    """A start by name; the last two leave all clusters but one without rows, or all of them far from the rows."""
+    """A start by name; the last two leave all clusters but one without rows, or all of them far
+    from the rows.
+    """
     if name == "first rows":
         return rows[:clusters]
     if name == "the same row":
         return np.tile(rows[:1], [clusters, 1])
     if name == "far away":
-        return np.float32(1e3) + np.arange(clusters, dtype=np.float32)[:, None] * np.ones(rows.shape[1], np.float32)
+        return np.float32(1e3) + np.arange(clusters, dtype=np.float32)[:, None] * np.ones(
+            rows.shape[1], np.float32
+        )
     return name
 
 
@@ -44,13 +54,21 @@ def start_of(name, rows, clusters):
 @pytest.mark.parametrize("case", CASES)
 def test_the_result_is_defined(case, algorithm, start, capsys):
     rows, clusters, most = CASES[case]
-    kmeans = KMeans(clusters, algorithm=algorithm, initialization=start_of(start, rows, clusters), minibatch_size=32).fit(rows)
+    kmeans = KMeans(
+        clusters,
+        algorithm=algorithm,
+        initialization=start_of(start, rows, clusters),
+        minibatch_size=32,
+    ).fit(rows)
     shown = capsys.readouterr().out
     exact = rows.astype(np.float64)
     squares = np.square(exact[:, None] - kmeans.centroids.astype(np.float64)).sum(axis=-1)
     nearest = squares.min(axis=1)
     scale = np.square(exact - exact.mean(axis=0)).sum() + 1e-30
-    assert np.isfinite(kmeans.centroids).all() and kmeans.centroids.shape == (clusters, rows.shape[1])
+    assert np.isfinite(kmeans.centroids).all() and kmeans.centroids.shape == (
+        clusters,
+        rows.shape[1],
+    )
     np.testing.assert_allclose(kmeans.inertia, nearest.sum(), rtol=1e-4, atol=1e-10 * scale)
     assert kmeans.cluster_sizes.sum() == len(rows) and kmeans.cluster_sizes.min() >= 0
     labels, distances = kmeans.assign(rows)
@@ -72,6 +90,8 @@ def test_the_result_is_defined(case, algorithm, start, capsys):
 @pytest.mark.parametrize("case", CASES)
 def test_the_result_repeats(case, algorithm):
     rows, clusters, _ = CASES[case]
-    first, again = (KMeans(clusters, algorithm=algorithm, max_iterations=5).fit(rows) for _ in range(2))
+    first, again = (
+        KMeans(clusters, algorithm=algorithm, max_iterations=5).fit(rows) for _ in range(2)
+    )
     np.testing.assert_array_equal(first.centroids, again.centroids)
     assert first.inertia == again.inertia

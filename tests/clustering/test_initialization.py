@@ -11,8 +11,12 @@ def test_greedy_plus_plus_is_as_good_as_scikit_learn():
     def potential(centers):
         return np.min(((rows[:, None] - centers[None]) ** 2).sum(-1), axis=1).sum()
 
-    ours = np.mean([potential(initialization.kmeans_plus_plus(rows, 50, seed)) for seed in range(5)])
-    theirs = np.mean([potential(kmeans_plusplus(rows, 50, random_state=seed)[0]) for seed in range(5)])
+    ours = np.mean(
+        [potential(initialization.kmeans_plus_plus(rows, 50, seed)) for seed in range(5)]
+    )
+    theirs = np.mean(
+        [potential(kmeans_plusplus(rows, 50, random_state=seed)[0]) for seed in range(5)]
+    )
     assert ours < 1.1 * theirs
 
 

@@ -1,4 +1,6 @@
-"""`extract` and `cluster` killed at seeded random times and started again end with the bytes of an undisturbed run."""
+"""`extract` and `cluster` killed at seeded random times and started again end with the bytes of an
+undisturbed run.
+"""
 
 import json
 import os
@@ -21,7 +23,12 @@ NAMES = {
 
 
 def start(*arguments):
-    return subprocess.Popen([sys.executable, "-m", *map(str, arguments)], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    return subprocess.Popen(
+        [sys.executable, "-m", *map(str, arguments)],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
 
 
 def run(*arguments):
@@ -31,7 +38,11 @@ def run(*arguments):
 
 
 def contents(directory, patterns):
-    return {path.name: path.read_bytes() for pattern in patterns for path in sorted(directory.glob(pattern))}
+    return {
+        path.name: path.read_bytes()
+        for pattern in patterns
+        for path in sorted(directory.glob(pattern))
+    }
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +55,17 @@ def stages(tmp_path_factory):
         *("--width_multiplier=0.5", "--batch_size=32"),
     ]
     assert run(*extract, f"--workdir={root / 'extract'}") == (0, "")
-    cluster = ["ccssl_tf.cluster", f"--features_dir={root / 'extract'}", "--num_clusters=200", "--memory_gb=0.001", "--tolerance=0"]
+    cluster = [
+        "ccssl_tf.cluster",
+        f"--features_dir={root / 'extract'}",
+        "--num_clusters=200",
+        "--memory_gb=0.001",
+        "--tolerance=0",
+    ]
     assert run(*cluster, f"--workdir={root / 'cluster'}") == (0, "")
-    seconds = {name: json.loads((root / name / "timing.json").read_text())["seconds"] for name in NAMES}
+    seconds = {
+        name: json.loads((root / name / "timing.json").read_text())["seconds"] for name in NAMES
+    }
     return dict(extract=extract, cluster=cluster), root, seconds
 
 

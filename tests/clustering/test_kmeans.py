@@ -9,17 +9,26 @@ from ccssl_tf.runs.errors import InputError
 def blobs(count, dim, clusters, seed, spread=0.3):
     generator = np.random.default_rng(seed)
     centers = generator.normal(size=(clusters, dim))
-    return (centers[generator.integers(clusters, size=count)] + spread * generator.normal(size=(count, dim))).astype(np.float32)
+    return (
+        centers[generator.integers(clusters, size=count)]
+        + spread * generator.normal(size=(count, dim))
+    ).astype(np.float32)
 
 
 @pytest.mark.parametrize("seed", range(8))
 def test_equals_scikit_learn_from_the_same_start(seed):
     generator = np.random.default_rng(seed)
-    count, dim, clusters = int(generator.integers(20, 600)), int(generator.integers(1, 40)), int(generator.integers(1, 15))
+    count, dim, clusters = (
+        int(generator.integers(20, 600)),
+        int(generator.integers(1, 40)),
+        int(generator.integers(1, 15)),
+    )
     rows = blobs(count, dim, clusters, seed)
     start = rows[generator.choice(count, clusters, replace=False)]
     ours = KMeans(clusters, initialization=start).fit(rows)
-    theirs = SklearnKMeans(clusters, init=start, n_init=1, tol=0, algorithm="lloyd").fit(rows.astype(np.float64))
+    theirs = SklearnKMeans(clusters, init=start, n_init=1, tol=0, algorithm="lloyd").fit(
+        rows.astype(np.float64)
+    )
     np.testing.assert_allclose(ours.inertia, theirs.inertia_, rtol=1e-4)
     np.testing.assert_allclose(ours.centroids, theirs.cluster_centers_, atol=1e-3)
     assert np.mean(ours.predict(rows) == theirs.labels_) > 0.99
@@ -34,7 +43,9 @@ def test_stops_at_max_iterations_and_reports_the_inertia_of_its_centroids():
     theirs = SklearnKMeans(20, init=start, n_init=1, max_iter=3, tol=0, algorithm="lloyd").fit(rows)
     assert ours.iterations == theirs.n_iter_ == 3
     np.testing.assert_allclose(ours.inertia, theirs.inertia_, rtol=1e-5)
-    np.testing.assert_allclose(ours.inertia, np.sum(ours.distances(rows).astype(np.float64) ** 2), rtol=1e-5)
+    np.testing.assert_allclose(
+        ours.inertia, np.sum(ours.distances(rows).astype(np.float64) ** 2), rtol=1e-5
+    )
     early = KMeans(20, initialization=start, tolerance=0.05).fit(rows)
     assert early.iterations < KMeans(20, initialization=start).fit(rows).iterations
 
@@ -50,7 +61,9 @@ def test_distances_are_euclidean_even_far_from_the_origin():
 
 def test_one_seed_one_result_and_another_seed_another():
     rows = blobs(2000, 10, 8, seed=4, spread=2.0)
-    first, again, other = (KMeans(20, seed=seed, max_iterations=5).fit(rows).centroids for seed in (0, 0, 1))
+    first, again, other = (
+        KMeans(20, seed=seed, max_iterations=5).fit(rows).centroids for seed in (0, 0, 1)
+    )
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
 
@@ -61,7 +74,9 @@ def test_fewer_different_rows_than_clusters(capsys):
     for how in ("k-means++", "random"):
         kmeans = KMeans(10, initialization=how).fit(rows)
         assert np.isfinite(kmeans.centroids).all()
-        assert kmeans.inertia == 0 and kmeans.empty_clusters == 5 == np.sum(kmeans.cluster_sizes == 0)
+        assert kmeans.inertia == 0 and kmeans.empty_clusters == 5 == np.sum(
+            kmeans.cluster_sizes == 0
+        )
         assert "warning: 5 of 10 clusters are empty" in capsys.readouterr().out
         assert len(np.unique(kmeans.predict(rows))) == 5
 
@@ -69,7 +84,9 @@ def test_fewer_different_rows_than_clusters(capsys):
 def test_empty_clusters_take_the_furthest_rows():
     rows = np.array([[0.0], [1.0], [2.0], [100.0], [101.0]], np.float32)
     # Nothing is nearest to the third and fourth centroid.
-    kmeans = KMeans(4, initialization=[[1.0], [2.0], [-500.0], [-600.0]], max_iterations=20).fit(rows)
+    kmeans = KMeans(4, initialization=[[1.0], [2.0], [-500.0], [-600.0]], max_iterations=20).fit(
+        rows
+    )
     assert kmeans.empty_clusters == 0
     assert sorted(kmeans.cluster_sizes.tolist()) == [1, 1, 1, 2]
     assert kmeans.inertia == 0.5
@@ -98,7 +115,11 @@ def test_one_cluster_and_as_many_as_rows(clusters):
         (dict(num_clusters=2, initialization=np.full([2, 2], np.nan)), np.ones([3, 2]), "NaN"),
         (dict(num_clusters=1, max_iterations=0), np.ones([3, 2]), "max_iterations"),
         (dict(num_clusters=2), np.array([[1.0, 2], [np.inf, 0], [1, 1]]), "row 1 "),
-        (dict(num_clusters=2, initialization=np.eye(2)), np.array([[1.0, 2], [2, 0], [1, np.nan]]), "row 2 "),
+        (
+            dict(num_clusters=2, initialization=np.eye(2)),
+            np.array([[1.0, 2], [2, 0], [1, np.nan]]),
+            "row 2 ",
+        ),
     ],
 )
 def test_refuses(settings, rows, message):

@@ -18,14 +18,19 @@ def test_is_as_good_as_plus_plus_on_all_rows():
         return np.min(((rows[:, None] - centers[None]) ** 2).sum(-1), axis=1).sum()
 
     ours = np.mean([potential(kmeans_parallel(reader(rows), 50, seed)) for seed in range(4)])
-    theirs = np.mean([potential(kmeans_plusplus(rows, 50, random_state=seed)[0]) for seed in range(4)])
+    theirs = np.mean(
+        [potential(kmeans_plusplus(rows, 50, random_state=seed)[0]) for seed in range(4)]
+    )
     assert ours < 1.1 * theirs
 
 
 def test_the_same_from_shards_and_array(tmp_path):
     rows = blobs(5000, 4, 30, seed=3)
     directory = write_features(tmp_path / "features", rows, [2000, 2345, 655])
-    found = [kmeans_parallel(reader(source, memory), 30, 5) for source, memory in ((rows, 1 << 20), (directory, 1 << 20), (rows, 1 << 20))]
+    found = [
+        kmeans_parallel(reader(source, memory), 30, 5)
+        for source, memory in ((rows, 1 << 20), (directory, 1 << 20), (rows, 1 << 20))
+    ]
     np.testing.assert_array_equal(found[0], found[1])
     np.testing.assert_array_equal(found[0], found[2])
     assert not np.array_equal(found[0], kmeans_parallel(reader(rows), 30, 6))

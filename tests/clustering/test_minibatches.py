@@ -24,7 +24,9 @@ def test_every_pass_takes_every_row_once_and_begins_anywhere(tmp_path, kind):
         np.testing.assert_array_equal(values, rows[positions])
         assert (np.diff(positions) > 0).all() and values.dtype == np.float32
     for own in (drawn[:17], drawn[17:]):
-        np.testing.assert_array_equal(np.sort(np.concatenate([positions for positions, _ in own])), np.arange(500))
+        np.testing.assert_array_equal(
+            np.sort(np.concatenate([positions for positions, _ in own])), np.arange(500)
+        )
     assert not np.array_equal(drawn[0][0], drawn[17][0])
     for step in (1, 9, 16, 17, 20):
         np.testing.assert_array_equal(next(batches.from_step(step))[0], drawn[step][0])

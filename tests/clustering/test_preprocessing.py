@@ -15,7 +15,12 @@ from ccssl_tf.runs.errors import CorruptArtifactError, InputError
 def mixed(count, dim, seed=0):
     """Rows of unequal variances along mixed axes, far from 0."""
     generator = np.random.default_rng(seed)
-    return (generator.normal(size=[count, dim]) * 0.7 ** np.arange(dim) @ generator.normal(size=[dim, dim]) + 50).astype(np.float32)
+    return (
+        generator.normal(size=[count, dim])
+        * 0.7 ** np.arange(dim)
+        @ generator.normal(size=[dim, dim])
+        + 50
+    ).astype(np.float32)
 
 
 def fitted(rows, **options):
@@ -24,7 +29,9 @@ def fitted(rows, **options):
 
 def scikit(rows, components, whiten):
     theirs = PCA(components, whiten=whiten, svd_solver="full").fit(rows.astype(np.float64))
-    signs = np.sign(theirs.components_[np.arange(components), np.abs(theirs.components_).argmax(axis=1)])
+    signs = np.sign(
+        theirs.components_[np.arange(components), np.abs(theirs.components_).argmax(axis=1)]
+    )
     return theirs, theirs.transform(rows.astype(np.float64)) * signs
 
 
@@ -50,7 +57,9 @@ def test_l2_normalisation_and_its_order():
     np.testing.assert_allclose(only.transform(rows), expected, rtol=1e-6)
     whole = fitted(rows, pca_dim=3, whiten=True, l2_normalize=True)
     _, expected = scikit(rows, 3, True)
-    np.testing.assert_allclose(whole.transform(rows), expected / np.linalg.norm(expected, axis=1, keepdims=True), atol=1e-4)
+    np.testing.assert_allclose(
+        whole.transform(rows), expected / np.linalg.norm(expected, axis=1, keepdims=True), atol=1e-4
+    )
 
 
 def test_axes_without_variance_become_zero():
@@ -59,7 +68,9 @@ def test_axes_without_variance_become_zero():
     np.testing.assert_allclose(np.cov(whitened[:, :3].T), np.eye(3), atol=1e-3)
     assert not whitened[:, 3:].any()
     assert not fitted(np.full([20, 4], 3.0), whiten=True).transform(np.full([20, 4], 3.0)).any()
-    assert np.isfinite(fitted(mixed(5, 9), whiten=True, l2_normalize=True).transform(mixed(5, 9))).all()
+    assert np.isfinite(
+        fitted(mixed(5, 9), whiten=True, l2_normalize=True).transform(mixed(5, 9))
+    ).all()
 
 
 @pytest.mark.parametrize("kind", ["shards", "float16 shards", "tf.data"])
@@ -70,22 +81,34 @@ def test_a_stream_gives_what_the_array_gives(tmp_path, kind):
     if kind == "tf.data":
         source = sources.open_source(tf.data.Dataset.from_tensor_slices(rows).batch(333), 0)
     else:
-        source = sources.DirectorySource(write_features(tmp_path / "features", rows, [2000, 1, 2999], rows.dtype.name))
+        source = sources.DirectorySource(
+            write_features(tmp_path / "features", rows, [2000, 1, 2999], rows.dtype.name)
+        )
     options = Options(pca_dim=3, whiten=True, l2_normalize=True)
     ours, whole = preprocessing.fit(source, options), fitted(rows, **dataclasses.asdict(options))
     np.testing.assert_allclose(ours.projection, whole.projection, rtol=1e-5, atol=1e-7)
     expected = whole.transform(rows)
     transformed = ours.applied_to(source)
-    assert (transformed.dim, transformed.num_bytes, transformed.bytes_per_pass) == (3, 5000 * 12, source.num_bytes)
+    assert (transformed.dim, transformed.num_bytes, transformed.bytes_per_pass) == (
+        3,
+        5000 * 12,
+        source.num_bytes,
+    )
     for size in (7, 1000, 6000):
         chunks = list(transformed.chunks(size))
         assert all(len(chunk) == size for chunk in chunks[:-1])
         np.testing.assert_allclose(np.concatenate(chunks), expected, atol=1e-5)
     positions = np.array([0, 3, 1999, 2000, 2001, 4999])
-    np.testing.assert_allclose(sources.ChunkReader(transformed, 64, 0).take(positions), expected[positions], atol=1e-5)
+    np.testing.assert_allclose(
+        sources.ChunkReader(transformed, 64, 0).take(positions), expected[positions], atol=1e-5
+    )
     windows = transformed.windows(np.random.default_rng(0), 1500)
     for window, block in zip(windows[1:], transformed.read_windows(windows, 1), strict=True):
-        np.testing.assert_allclose(block, expected[np.concatenate([np.arange(part.start, part.stop) for part in window])], atol=1e-5)
+        np.testing.assert_allclose(
+            block,
+            expected[np.concatenate([np.arange(part.start, part.stop) for part in window])],
+            atol=1e-5,
+        )
     assert ours.fingerprint() != dataclasses.replace(ours, l2_normalize=False).fingerprint()
 
 
@@ -96,7 +119,9 @@ def test_clustering_of_transformed_rows(tmp_path, algorithm, memory_gb):
     directory = write_features(tmp_path / "features", rows, [1000, 2000])
     options = dict(pca_dim=4, whiten=True, l2_normalize=True)
     passes = []
-    kmeans = KMeans(6, algorithm=algorithm, memory_gb=memory_gb, **options).fit(directory, on_pass=passes.append)
+    kmeans = KMeans(6, algorithm=algorithm, memory_gb=memory_gb, **options).fit(
+        directory, on_pass=passes.append
+    )
     transformed = fitted(rows, **options).transform(rows)
     plain = KMeans(6, algorithm=algorithm).fit(transformed)
     np.testing.assert_allclose(kmeans.inertia, plain.inertia, rtol=1e-3)
@@ -104,12 +129,15 @@ def test_clustering_of_transformed_rows(tmp_path, algorithm, memory_gb):
     # Another data set goes through what was fitted on the first.
     other = blobs(9000, 10, 6, seed=2, spread=0.5)
     labels, distances = kmeans.assign(other)
-    exact = np.linalg.norm(kmeans.preprocessing.transform(other)[:, None] - kmeans.centroids, axis=-1)
+    exact = np.linalg.norm(
+        kmeans.preprocessing.transform(other)[:, None] - kmeans.centroids, axis=-1
+    )
     np.testing.assert_allclose(distances, exact.min(axis=1), atol=1e-4)
     np.testing.assert_allclose(exact[np.arange(9000), labels], exact.min(axis=1), atol=1e-4)
     kmeans.preprocessing.save(tmp_path / "preprocessing.npz")
     np.testing.assert_array_equal(
-        Preprocessing.load(tmp_path / "preprocessing.npz").transform(other), kmeans.preprocessing.transform(other)
+        Preprocessing.load(tmp_path / "preprocessing.npz").transform(other),
+        kmeans.preprocessing.transform(other),
     )
 
 

@@ -13,13 +13,17 @@ def some_labels(count=50, clusters=4, seed=0, fingerprint="a" * 64):
     index = generator.permutation(count)
     names = [f"\xe9/{number}.jpg".encode("latin-1") for number in index]
     labels = generator.integers(0, clusters, count).astype(np.int32)
-    return pseudo_labels.PseudoLabels(fingerprint, index, labels, generator.random(count).astype(np.float32), names)
+    return pseudo_labels.PseudoLabels(
+        fingerprint, index, labels, generator.random(count).astype(np.float32), names
+    )
 
 
 def test_labels_come_back_by_image_index(tmp_path, monkeypatch):
     monkeypatch.setattr(pseudo_labels, "_SHARD_ROWS", 20)
     train, val = some_labels(50, seed=1), some_labels(7, seed=2, fingerprint="b" * 64)
-    manifest = write_pseudo_labels(tmp_path, {"train": train, "val": val}, num_clusters=4, info=dict(note="x"))
+    manifest = write_pseudo_labels(
+        tmp_path, {"train": train, "val": val}, num_clusters=4, info=dict(note="x")
+    )
     assert [shard.num_examples for shard in manifest.shards("train")] == [20, 20, 10]
     assert manifest_lib.Manifest.read(tmp_path, "pseudo_labels") == manifest
     for split, labels in (("train", train), ("val", val)):
@@ -27,7 +31,9 @@ def test_labels_come_back_by_image_index(tmp_path, monkeypatch):
         assert vector.dtype == np.int32
         for index, label in zip(labels.index, labels.labels, strict=True):
             assert vector[index] == label
-    stored = tf.data.TFRecordDataset(str(tmp_path / manifest.shards("val")[0].name)).map(records.parse_pseudo_label)
+    stored = tf.data.TFRecordDataset(str(tmp_path / manifest.shards("val")[0].name)).map(
+        records.parse_pseudo_label
+    )
     for row, record in enumerate(stored.as_numpy_iterator()):
         assert (record["filename"], record["index"]) == (val.filenames[row], val.index[row])
         assert record["distance"] == val.distances[row]

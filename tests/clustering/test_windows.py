@@ -38,13 +38,24 @@ def test_many_rows_in_memory_are_given_out_in_parts(monkeypatch):
     monkeypatch.setattr(windows, "_KEPT_ROWS", 300)
     rows = np.arange(2000, dtype=np.float32).reshape(1000, 2)
     reading = windows.Windows(sources.open_source(rows, 1 << 30), 1 << 30)
-    assert [(start, len(window)) for start, window in reading.from_row(300)] == [(300, 300), (600, 300), (900, 100)]
+    assert [(start, len(window)) for start, window in reading.from_row(300)] == [
+        (300, 300),
+        (600, 300),
+        (900, 100),
+    ]
 
 
 @pytest.mark.parametrize("count", [10, 30])
 def test_other_rows_on_a_later_pass_are_refused(count):
     class Source:
-        in_memory, num_examples, dim, dtype, num_bytes, bytes_per_pass = False, 20, 3, np.dtype("float32"), 240, 240
+        in_memory, num_examples, dim, dtype, num_bytes, bytes_per_pass = (
+            False,
+            20,
+            3,
+            np.dtype("float32"),
+            240,
+            240,
+        )
 
         def chunks(self, rows):
             yield np.zeros([count, 3], np.float32)

@@ -1,4 +1,6 @@
-"""Every cluster is drawn equally often, every image of a cluster too, as by a sampler that holds the whole epoch."""
+"""Every cluster is drawn equally often, every image of a cluster too, as by a sampler that holds
+the whole epoch.
+"""
 
 import numpy as np
 import pytest
@@ -35,7 +37,9 @@ def test_it_is_a_function_of_labels_seed_and_epoch():
 
 
 def test_over_epochs_the_frequencies_are_the_ideal_ones():
-    """An image of a cluster of n is drawn N / (K n) times an epoch; the standard deviation of one epoch is at most 1/2."""
+    """An image of a cluster of n is drawn N / (K n) times an epoch; the standard deviation of one
+    epoch is at most 1/2.
+    """
     labels, epochs = zipf_labels(300, 9), 400
     mean = np.mean([balanced_copies(labels, (7, epoch)) for epoch in range(epochs)], 0)
     ideal = 300 / (9 * np.bincount(labels)[labels])
@@ -43,19 +47,25 @@ def test_over_epochs_the_frequencies_are_the_ideal_ones():
 
 
 def test_it_draws_what_a_uniform_label_sampler_draws():
-    """DeepCluster's sampler, written out: N / K + 1 draws of each cluster, with replacement where it is smaller, cut at N."""
+    """DeepCluster's sampler, written out: N / K + 1 draws of each cluster, with replacement where
+    it is smaller, cut at N.
+    """
     labels = zipf_labels(400, 8)
     generator, expected, epochs = np.random.default_rng(5), np.zeros(400), 300
     for _ in range(epochs):
         clusters = np.unique(labels)
         size = len(labels) // len(clusters) + 1
         members = [np.flatnonzero(labels == cluster) for cluster in clusters]
-        drawn = np.concatenate([generator.choice(of, size, replace=size > len(of)) for of in members])
+        drawn = np.concatenate(
+            [generator.choice(of, size, replace=size > len(of)) for of in members]
+        )
         expected += np.bincount(generator.permutation(drawn)[:400], minlength=400)
     found = sum(balanced_copies(labels, (0, epoch)) for epoch in range(epochs))
     spread = np.sqrt(np.maximum(expected, epochs * 0.05))
     assert np.abs(found - expected).max() < 6 * spread.max()
-    np.testing.assert_allclose(found / epochs, expected / epochs, atol=6 * np.sqrt(expected.max()) / epochs)
+    np.testing.assert_allclose(
+        found / epochs, expected / epochs, atol=6 * np.sqrt(expected.max()) / epochs
+    )
 
 
 def test_a_million_images_take_a_moment():

@@ -21,7 +21,9 @@ def test_records_come_file_by_file(tmp_path):
 
 
 def test_what_is_derived_is_fixed_too():
-    dataset = fixed(tf.data.Dataset.range(10)).map(lambda x: x, num_parallel_calls=2).batch(2).prefetch(1)
+    dataset = (
+        fixed(tf.data.Dataset.range(10)).map(lambda x: x, num_parallel_calls=2).batch(2).prefetch(1)
+    )
     zipped = tf.data.Dataset.zip(dataset, tf.data.Dataset.range(5))
     for options in (dataset.options(), zipped.options()):
         assert options.autotune.enabled is False and options.deterministic is True
@@ -36,7 +38,9 @@ def test_nobody_waits_for_an_iterator_to_end():
 
     waited = []
     for _ in range(8):
-        iterator = iter(fixed(tf.data.Dataset.range(200)).map(work, num_parallel_calls=2).prefetch(4))
+        iterator = iter(
+            fixed(tf.data.Dataset.range(200)).map(work, num_parallel_calls=2).prefetch(4)
+        )
         for _ in iterator:
             pass
         start = time.perf_counter()

@@ -35,15 +35,22 @@ def test_a_damaged_shard_is_named(tmp_path, damage):
         path.write_bytes(data[: len(data) // 6 * 4 + (7 if damage == "truncated" else 0)])
     # The size still fits the manifest: only the content tells.
     paths = sorted(directory.glob("*.tfrecord"))
-    shards = [manifest_lib.Shard(at.name, count, at.stat().st_size, "") for at, count in zip(paths, [100, 120, 80], strict=True)]
-    manifest_lib.Manifest("features", {"train": shards}, dict(dim=4, dtype="float32")).write(directory)
+    shards = [
+        manifest_lib.Shard(at.name, count, at.stat().st_size, "")
+        for at, count in zip(paths, [100, 120, 80], strict=True)
+    ]
+    manifest_lib.Manifest("features", {"train": shards}, dict(dim=4, dtype="float32")).write(
+        directory
+    )
     with pytest.raises(CorruptArtifactError, match="train-00001-of-00003.tfrecord"):
         KMeans(3).fit(directory)
 
 
 def test_single_rows_come_from_the_shards_that_hold_them(tmp_path):
     rows = blobs(500, 3, 2, seed=0)
-    source = sources.DirectorySource(write_features(tmp_path / "features", rows, [100, 1, 250, 149]))
+    source = sources.DirectorySource(
+        write_features(tmp_path / "features", rows, [100, 1, 250, 149])
+    )
     for positions in ([0], [499], [100], [99, 100, 101], [3, 150, 350, 351, 498], range(500)):
         reader = sources.ChunkReader(source, 64, 0)
         np.testing.assert_array_equal(reader.take(np.array(positions)), rows[list(positions)])

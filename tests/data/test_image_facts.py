@@ -12,7 +12,9 @@ def test_image_facts_find_every_image(image_dir):
     facts = image_facts.read_image_facts(image_dir, "train", fingerprint)
     for path in sorted(image_dir.glob("train-*")):
         for serialized in records.read_shard(path):
-            parsed = {name: value.numpy() for name, value in records.parse_image(serialized).items()}
+            parsed = {
+                name: value.numpy() for name, value in records.parse_image(serialized).items()
+            }
             assert facts.filenames[parsed["index"]] == parsed["filename"]
             assert facts.labels[parsed["index"]] == parsed["label"]
             assert facts.encoded(parsed["index"]) == parsed["encoded"]

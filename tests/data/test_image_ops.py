@@ -12,7 +12,9 @@ from ccssl_tf.data import image_ops
 
 
 def pillow_short_side(encoded, short_side):
-    """Decodes and resizes with Pillow (triangle filter, as wide as the reduction): [h, w, 3] uint8."""
+    """Decodes and resizes with Pillow (triangle filter, as wide as the reduction): [h,
+    w, 3] uint8.
+    """
     image = Image.open(io.BytesIO(encoded)).convert("RGB")
     scale = short_side / min(image.size)
     size = [max(short_side, round(side * scale)) for side in image.size]
@@ -32,7 +34,9 @@ def assert_close(found, expected):
 
 
 def numbered(height, width):
-    """A picture whose pixels tell their own place: red is the row, green the column, in steps that survive JPEG."""
+    """A picture whose pixels tell their own place: red is the row, green the column, in steps that
+    survive JPEG.
+    """
     pixels = np.zeros([height, width, 3], np.uint8)
     pixels[..., 0] = np.arange(height)[:, None] * 6
     pixels[..., 1] = np.arange(width) * 6
@@ -58,12 +62,17 @@ def test_whole_image_is_the_central_square(height, width):
 @pytest.mark.parametrize(("crop_size", "short_side"), [(24, 40), (31, 40), (40, 40)])
 def test_center_crop(height, width, crop_size, short_side):
     encoded = jpeg_of(smooth_picture([2, width], height, width))
-    assert_close(image_ops.center_crop(encoded, crop_size, short_side), central(pillow_short_side(encoded, short_side), crop_size))
+    assert_close(
+        image_ops.center_crop(encoded, crop_size, short_side),
+        central(pillow_short_side(encoded, short_side), crop_size),
+    )
 
 
 def test_an_image_of_the_right_size_is_only_decoded():
     encoded = jpeg_of(np.random.default_rng(0).integers(0, 256, [40, 50, 3], np.uint8))
-    np.testing.assert_array_equal(image_ops.center_crop(encoded, 40, 40), np.asarray(Image.open(io.BytesIO(encoded)))[:, 5:45])
+    np.testing.assert_array_equal(
+        image_ops.center_crop(encoded, 40, 40), np.asarray(Image.open(io.BytesIO(encoded)))[:, 5:45]
+    )
 
 
 def test_reduction_averages_instead_of_picking_pixels():
@@ -106,7 +115,9 @@ def test_random_crop_is_a_function_of_the_seed():
 
 def test_random_crop_without_margin_is_the_whole():
     encoded = jpeg_of(smooth_picture(5, 48, 48))
-    np.testing.assert_array_equal(image_ops.random_crop(encoded, 32, 32, [0, 0]), image_ops.whole_image(encoded, 32))
+    np.testing.assert_array_equal(
+        image_ops.random_crop(encoded, 32, 32, [0, 0]), image_ops.whole_image(encoded, 32)
+    )
 
 
 def unmirrored(crop):
@@ -118,7 +129,9 @@ def unmirrored(crop):
 def test_augmented_crops_of_small_images_move_by_reflection_and_mirror():
     """32 pixels are padded by 2 on every side: 5 x 5 places, each mirrored half the time."""
     encoded, counts = jpeg_of(numbered(32, 32)), {}
-    padded = np.pad(np.asarray(Image.open(io.BytesIO(encoded))), [[2, 2], [2, 2], [0, 0]], mode="reflect")
+    padded = np.pad(
+        np.asarray(Image.open(io.BytesIO(encoded))), [[2, 2], [2, 2], [0, 0]], mode="reflect"
+    )
     crop = tf.function(lambda seed: image_ops.augmented_crop(encoded, 32, seed))
     for step in range(800):
         upright, mirrored = unmirrored(crop(tf.constant([step, 3])).numpy())
@@ -137,7 +150,11 @@ def test_augmented_crops_of_large_images_are_227_of_256():
     """128 of a short side of 144 pixels: offsets 0 to 16 down, 0 to 36 across."""
     encoded = jpeg_of(smooth_picture(9, 144, 164))
     picture = np.asarray(Image.open(io.BytesIO(encoded)))
-    corners = {picture[row, column : column + 6].tobytes(): (row, column) for row in range(17) for column in range(37)}
+    corners = {
+        picture[row, column : column + 6].tobytes(): (row, column)
+        for row in range(17)
+        for column in range(37)
+    }
     crop = tf.function(lambda seed: image_ops.augmented_crop(encoded, 128, seed))
     places, mirrors = [], 0
     for step in range(100):
@@ -156,7 +173,10 @@ def test_augmented_crops_of_large_images_are_227_of_256():
 @pytest.mark.parametrize(("image_size", "short_side"), [(32, 32), (64, 64), (128, 144), (227, 256)])
 def test_evaluation_crop_is_the_centre_of_what_training_crops(image_size, short_side):
     encoded = jpeg_of(smooth_picture(4, 150, 210))
-    assert_close(image_ops.evaluation_crop(encoded, image_size), central(pillow_short_side(encoded, short_side), image_size))
+    assert_close(
+        image_ops.evaluation_crop(encoded, image_size),
+        central(pillow_short_side(encoded, short_side), image_size),
+    )
 
 
 def test_crops_have_static_shapes_inside_a_pipeline():
@@ -178,18 +198,30 @@ def test_ten_crops_are_corners_and_centre_and_their_mirrors(size):
     assert crops.shape == (10, size, size, 3) and crops.dtype == np.uint8
     if size < 128:
         side, margin = size + 4, 2
-        square = np.pad(image_ops.center_crop(encoded, size, size).numpy(), [(margin, margin), (margin, margin), (0, 0)], mode="reflect")
+        square = np.pad(
+            image_ops.center_crop(encoded, size, size).numpy(),
+            [(margin, margin), (margin, margin), (0, 0)],
+            mode="reflect",
+        )
     else:
         side = round(size * 256 / 227)
         square = image_ops.center_crop(encoded, side, side).numpy()
     last, middle = side - size, (side - size) // 2
-    for number, (top, left) in enumerate([(0, 0), (0, last), (last, 0), (last, last), (middle, middle)]):
+    for number, (top, left) in enumerate(
+        [(0, 0), (0, last), (last, 0), (last, last), (middle, middle)]
+    ):
         np.testing.assert_array_equal(crops[number], square[top : top + size, left : left + size])
         np.testing.assert_array_equal(crops[5 + number], crops[number][:, ::-1])
-    # A resized crop's places are rounded otherwise than those of all the square, so that a half may become another grey level.
+    # A resized crop's places are rounded otherwise than those of all the square, so that a half may
+    # become another grey level.
     difference = np.abs(np.int32(crops[4]) - np.int32(image_ops.evaluation_crop(encoded, size)))
-    assert difference.max() <= (0 if size < 128 else 1) and np.count_nonzero(difference) < 1e-3 * difference.size
-    np.testing.assert_array_equal(image_ops.evaluation_crops(encoded, size, 1)[0], image_ops.evaluation_crop(encoded, size))
+    assert (
+        difference.max() <= (0 if size < 128 else 1)
+        and np.count_nonzero(difference) < 1e-3 * difference.size
+    )
+    np.testing.assert_array_equal(
+        image_ops.evaluation_crops(encoded, size, 1)[0], image_ops.evaluation_crop(encoded, size)
+    )
 
 
 def test_crops_of_a_random_scale_are_parts_of_the_photo():
@@ -202,7 +234,11 @@ def test_crops_of_a_random_scale_are_parts_of_the_photo():
         draws = tf.random.stateless_uniform([4], seed).numpy()
         side = min(375, round(227 / (0.5 + draws[0] * 1.5)))
         top, left = int(draws[1] * (501 - side)), int(draws[2] * (376 - side))
-        expected = np.asarray(Image.fromarray(photo[top : top + side, left : left + side]).resize((48, 48), Image.Resampling.BILINEAR))
+        expected = np.asarray(
+            Image.fromarray(photo[top : top + side, left : left + side]).resize(
+                (48, 48), Image.Resampling.BILINEAR
+            )
+        )
         expected = expected[:, ::-1] if draws[3] < 0.5 else expected
         assert np.abs(crop.astype(int) - expected).max() <= 4
         sides.append(side)
@@ -211,15 +247,22 @@ def test_crops_of_a_random_scale_are_parts_of_the_photo():
 
 
 def test_a_small_photo_is_cropped_to_its_shorter_side():
-    crop = image_ops.random_scale_crop(jpeg_of(smooth_picture(7, 40, 60)), 32, 0.5, 2.0, tf.constant([0, 0], tf.int64))
+    crop = image_ops.random_scale_crop(
+        jpeg_of(smooth_picture(7, 40, 60)), 32, 0.5, 2.0, tf.constant([0, 0], tf.int64)
+    )
     assert crop.shape == (32, 32, 3)
 
 
-@pytest.mark.parametrize(("height", "width", "expected"), [(60, 80, (30, 40)), (80, 60, (40, 30)), (40, 40, (40, 40)), (1, 400, (1, 40))])
+@pytest.mark.parametrize(
+    ("height", "width", "expected"),
+    [(60, 80, (30, 40)), (80, 60, (40, 30)), (40, 40, (40, 40)), (1, 400, (1, 40))],
+)
 def test_the_longer_side_decides(height, width, expected):
     image = smooth_picture(3, height, width)
     resized = image_ops.resized_long_side(tf.constant(image), 40).numpy()
     assert resized.shape == (*expected, 3) and resized.dtype == np.uint8
     if (height, width) == expected:
         np.testing.assert_array_equal(resized, image)
-    np.testing.assert_array_equal(image_ops.decoded(tf.io.encode_jpeg(image, quality=100)).shape, image.shape)
+    np.testing.assert_array_equal(
+        image_ops.decoded(tf.io.encode_jpeg(image, quality=100)).shape, image.shape
+    )

@@ -42,12 +42,22 @@ def test_a_split_that_is_not_there_or_empty_is_named(tmp_path):
 def test_a_label_out_of_range_ends_reading_and_names_the_image(image_dir, training):
     def labels(num_classes):
         parse = parse_labelled(image_dir, "train", num_classes)
-        options = dict(batch_size=8, training=training, epoch_seed=(0, 0), load=lambda parsed: {}, parse=parse)
+        options = dict(
+            batch_size=8, training=training, epoch_seed=(0, 0), load=lambda parsed: {}, parse=parse
+        )
         with records.naming_damage(image_dir):
-            return [label for batch in pipeline.batches(image_dir, "train", **options) for label in batch["label"].numpy()]
+            return [
+                label
+                for batch in pipeline.batches(image_dir, "train", **options)
+                for label in batch["label"].numpy()
+            ]
 
     assert sorted(labels(3)) == sorted([0, 1, 2] * 16)
-    with pytest.raises(InputError, match=r"split train: image \d+ .train \d+-.*jpg. has label 2, and the 2 classes are numbered from 0"):
+    with pytest.raises(
+        InputError,
+        match=r"split train: image \d+ .train \d+-.*jpg. has label 2, and the 2 classes are "
+        r"numbered from 0",
+    ):
         labels(2)
 
 
@@ -60,5 +70,8 @@ def test_an_image_without_a_label_among_labelled_ones_is_named(tmp_path):
     Manifest("images", dict(val=[shard]), dict(class_names=["a"])).write(tmp_path)
     assert class_names(tmp_path, splits=["val"]) == ["a"]
     options = dict(batch_size=1, load=lambda parsed: {}, parse=parse_labelled(tmp_path, "val", 1))
-    with pytest.raises(InputError, match="split val: image 1 .a.jpg. has label -1"), records.naming_damage(tmp_path):
+    with (
+        pytest.raises(InputError, match="split val: image 1 .a.jpg. has label -1"),
+        records.naming_damage(tmp_path),
+    ):
         list(pipeline.evaluation_batches(tmp_path, "val", **options))

@@ -1,4 +1,6 @@
-"""Writing is whole or not at all; a manifest is trusted only as far as it agrees with itself and its shards."""
+"""Writing is whole or not at all; a manifest is trusted only as far as it agrees with itself and
+its shards.
+"""
 
 import errno
 import hashlib
@@ -12,13 +14,23 @@ from conftest import write_images
 
 from ccssl_tf.data.manifest import Manifest, Shard, shard_name
 from ccssl_tf.runs.errors import CorruptArtifactError, InputError
-from ccssl_tf.runs.files import atomic_directory, atomic_file, file_sha256, fingerprint_of, sweep_temporary_files
+from ccssl_tf.runs.files import (
+    atomic_directory,
+    atomic_file,
+    file_sha256,
+    fingerprint_of,
+    sweep_temporary_files,
+)
 
 
 def test_atomic_file_replaces_only_on_success(tmp_path):
     path = tmp_path / "a.txt"
     with atomic_file(path) as temporary:
-        assert temporary.parent == path.parent and temporary.suffix == ".txt" and ".tmp-" in temporary.name
+        assert (
+            temporary.parent == path.parent
+            and temporary.suffix == ".txt"
+            and ".tmp-" in temporary.name
+        )
         temporary.write_text("one")
         assert not path.exists()
     assert path.read_text() == "one"
@@ -46,7 +58,8 @@ def test_a_file_size_limit_leaves_what_was_there(tmp_path):
     path = tmp_path / "a.json"
     path.write_text("one")
     script = (
-        "import resource, sys; from ccssl_tf.data import manifest; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "import resource, sys; from ccssl_tf.data import manifest; "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
         "try: manifest.write_json(sys.argv[1], list(range(10000)))\n"
         "except OSError as error: sys.exit(error.errno)"
     )
@@ -116,10 +129,15 @@ def data(source, tmp_path):
 def test_round_trip(data):
     manifest = Manifest.read(data, "images")
     assert manifest.num_examples("train") == 9 and manifest.num_examples("val") == 3
-    assert [shard.name for shard in manifest.shards("train")] == [shard_name("train", shard, 2) for shard in range(2)]
+    assert [shard.name for shard in manifest.shards("train")] == [
+        shard_name("train", shard, 2) for shard in range(2)
+    ]
     for shard in manifest.shards("train") + manifest.shards("val"):
         content = (data / shard.name).read_bytes()
-        assert (shard.num_bytes, shard.sha256) == (len(content), hashlib.sha256(content).hexdigest())
+        assert (shard.num_bytes, shard.sha256) == (
+            len(content),
+            hashlib.sha256(content).hexdigest(),
+        )
     assert json.loads((data / "manifest.json").read_text())["fingerprint"] == manifest.fingerprint()
     before = (data / "manifest.json").read_bytes()
     manifest.write(data)
@@ -141,7 +159,11 @@ def test_fingerprints_follow_content():
     ]
     assert len({base.fingerprint(), *(other.fingerprint() for other in others)}) == 5
     # The fingerprint of a split is that of its content alone.
-    assert base.fingerprint("train") == others[3].fingerprint("train") != others[1].fingerprint("train")
+    assert (
+        base.fingerprint("train")
+        == others[3].fingerprint("train")
+        != others[1].fingerprint("train")
+    )
 
 
 def edit(directory, change):
@@ -170,12 +192,16 @@ EDITS = {
 @pytest.mark.parametrize("change", EDITS.values(), ids=EDITS)
 def test_an_edited_manifest_is_refused(data, change):
     edit(data, change)
-    with pytest.raises(CorruptArtifactError, match=r"manifest\.json: (not a manifest|its content does not match)") as caught:
+    with pytest.raises(
+        CorruptArtifactError, match=r"manifest\.json: (not a manifest|its content does not match)"
+    ) as caught:
         Manifest.read(data, "images")
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("junk", [b"", b"{", b"[]", b"3", b"null", b"\xff\xfe", b'{"schema_version": 1}'])
+@pytest.mark.parametrize(
+    "junk", [b"", b"{", b"[]", b"3", b"null", b"\xff\xfe", b'{"schema_version": 1}']
+)
 def test_junk_is_no_manifest(data, junk):
     (data / "manifest.json").write_bytes(junk)
     with pytest.raises(CorruptArtifactError, match="manifest.json"):
@@ -185,7 +211,9 @@ def test_junk_is_no_manifest(data, junk):
 @pytest.mark.parametrize("version", [0, 2, "1", None])
 def test_another_schema_version_is_refused(data, version):
     edit(data, lambda raw: raw.update(schema_version=version))
-    with pytest.raises(CorruptArtifactError, match=f"schema version {version}, this program reads 1"):
+    with pytest.raises(
+        CorruptArtifactError, match=f"schema version {version}, this program reads 1"
+    ):
         Manifest.read(data, "images")
 
 
@@ -198,7 +226,10 @@ def test_missing_and_cut_shards_are_refused(data):
     shard = data / shard_name("train", 1, 2)
     content = shard.read_bytes()
     shard.write_bytes(content[:-1])
-    with pytest.raises(CorruptArtifactError, match=rf"{shard.name}: has {len(content) - 1} bytes instead of {len(content)}"):
+    with pytest.raises(
+        CorruptArtifactError,
+        match=rf"{shard.name}: has {len(content) - 1} bytes instead of {len(content)}",
+    ):
         Manifest.read(data, "images")
     shard.unlink()
     with pytest.raises(CorruptArtifactError, match=f"{shard.name}: is missing"):

@@ -8,17 +8,28 @@ from ccssl_tf.data import proposal_records, records
 from ccssl_tf.data.manifest import Manifest
 from ccssl_tf.runs.errors import CorruptArtifactError, InputError
 
-BOXES = [np.array([[1, 2, 3, 4], [500, 375, 500, 375]]), np.zeros([0, 4], int), np.array([[7, 7, 70000, 8]])]
+BOXES = [
+    np.array([[1, 2, 3, 4], [500, 375, 500, 375]]),
+    np.zeros([0, 4], int),
+    np.array([[7, 7, 70000, 8]]),
+]
 
 
 def _write(directory, indices):
-    examples = [proposal_records.proposal_example(index, b"%d.jpg" % index, BOXES[index]) for index in indices]
+    examples = [
+        proposal_records.proposal_example(index, b"%d.jpg" % index, BOXES[index])
+        for index in indices
+    ]
     shard = records.write_shard(directory / "test-00000-of-00001.tfrecord", examples)
-    Manifest("proposals", {"test": [shard]}, {"images_fingerprint": {"test": "0123456789abcdef"}}).write(directory)
+    Manifest(
+        "proposals", {"test": [shard]}, {"images_fingerprint": {"test": "0123456789abcdef"}}
+    ).write(directory)
 
 
 def test_round_trip_in_a_graph():
-    parsed = tf.function(proposal_records.parse_proposals)(proposal_records.proposal_example(5, b"\xff.jpg", BOXES[0]))
+    parsed = tf.function(proposal_records.parse_proposals)(
+        proposal_records.proposal_example(5, b"\xff.jpg", BOXES[0])
+    )
     assert parsed["index"] == 5 and parsed["filename"] == b"\xff.jpg"
     np.testing.assert_array_equal(parsed["boxes"], BOXES[0])
 

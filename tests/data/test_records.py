@@ -1,4 +1,6 @@
-"""Records read back as they were written, by our parsers and by TensorFlow's own reader of the Object Detection keys."""
+"""Records read back as they were written, by our parsers and by TensorFlow's own reader of the
+Object Detection keys.
+"""
 
 import hashlib
 
@@ -16,16 +18,25 @@ ODD_NAMES = [b"plain.jpg", "Prüfung/日本 1.JPEG".encode(), b"\xff\xfe\x00 \n.
 @pytest.mark.parametrize("filename", ODD_NAMES)
 def test_image_round_trip(filename):
     encoded = bytes(range(256))
-    serialized = records.image_example(encoded=encoded, filename=filename, height=3, width=2**20, index=2**40, label=7, text=b"cat")
+    serialized = records.image_example(
+        encoded=encoded, filename=filename, height=3, width=2**20, index=2**40, label=7, text=b"cat"
+    )
     parsed = tf.function(records.parse_image)(serialized)
-    assert {name: value.numpy() for name, value in parsed.items()} == dict(encoded=encoded, filename=filename, index=2**40, label=7)
+    assert {name: value.numpy() for name, value in parsed.items()} == dict(
+        encoded=encoded, filename=filename, index=2**40, label=7
+    )
     assert parsed["index"].dtype == parsed["label"].dtype == tf.int64
 
 
 def test_image_keys_are_those_of_the_object_detection_api():
-    serialized = records.image_example(encoded=b"jpeg", filename=b"a", height=3, width=4, index=0, text=b"cat", label=1)
+    serialized = records.image_example(
+        encoded=b"jpeg", filename=b"a", height=3, width=4, index=0, text=b"cat", label=1
+    )
     features = tf.train.Example.FromString(serialized).features.feature
-    values = {name: list(getattr(feature, feature.WhichOneof("kind")).value) for name, feature in features.items()}
+    values = {
+        name: list(getattr(feature, feature.WhichOneof("kind")).value)
+        for name, feature in features.items()
+    }
     assert values == {
         "image/encoded": [b"jpeg"],
         "image/format": [b"jpeg"],
@@ -69,8 +80,12 @@ def test_features_are_stored_as_little_endian_bytes_without_loss_of_space():
 
 @pytest.mark.parametrize("filename", ODD_NAMES)
 def test_pseudo_label_round_trip(filename):
-    parsed = records.parse_pseudo_label(tf.constant([records.pseudo_label_example(2**40, filename, 1999, 0.1)] * 2))
-    assert [value.numpy().tolist() for value in (parsed["index"], parsed["filename"], parsed["label"])] == [
+    parsed = records.parse_pseudo_label(
+        tf.constant([records.pseudo_label_example(2**40, filename, 1999, 0.1)] * 2)
+    )
+    assert [
+        value.numpy().tolist() for value in (parsed["index"], parsed["filename"], parsed["label"])
+    ] == [
         [2**40] * 2,
         [filename] * 2,
         [1999] * 2,
@@ -93,11 +108,16 @@ def test_shards_are_written_whole_and_described(tmp_path):
 
     with pytest.raises(RuntimeError):
         records.write_shard(path, failing())
-    assert path.read_bytes() == content and [file.name for file in tmp_path.iterdir()] == ["a.tfrecord"]
+    assert path.read_bytes() == content and [file.name for file in tmp_path.iterdir()] == [
+        "a.tfrecord"
+    ]
 
 
 # A record is 8 bytes of length, 4 of checksum, its data, 4 of checksum: 16 + 100 here.
-@pytest.mark.parametrize(("offset", "intact"), [(0, 0), (8, 0), (50, 0), (116 * 3 + 4, 3), (116 * 3 + 60, 3), (116 * 9 + 115, 9)])
+@pytest.mark.parametrize(
+    ("offset", "intact"),
+    [(0, 0), (8, 0), (50, 0), (116 * 3 + 4, 3), (116 * 3 + 60, 3), (116 * 9 + 115, 9)],
+)
 def test_a_damaged_shard_is_named_with_the_last_good_record(tmp_path, offset, intact):
     path = tmp_path / "train-00000-of-00001.tfrecord"
     records.write_shard(path, [bytes([i]) * 100 for i in range(10)])
@@ -106,7 +126,9 @@ def test_a_damaged_shard_is_named_with_the_last_good_record(tmp_path, offset, in
     content[offset] ^= 4
     path.write_bytes(content)
     found = []
-    with pytest.raises(CorruptArtifactError, match=rf"{path}: damaged after record {intact} ") as caught:
+    with pytest.raises(
+        CorruptArtifactError, match=rf"{path}: damaged after record {intact} "
+    ) as caught:
         found.extend(records.read_shard(path))
     assert found == [bytes([i]) * 100 for i in range(intact)]
     assert "\n" not in str(caught.value)
@@ -132,23 +154,36 @@ def test_damage_met_in_a_pipeline_is_named(tmp_path):
     content = bytearray(path.read_bytes())
     content[116 + 50] ^= 4
     path.write_bytes(content)
-    dataset = tf.data.TFRecordDataset([str(file) for file in sorted(tmp_path.iterdir())]).map(tf.identity)
-    with pytest.raises(CorruptArtifactError, match=f"{path.name}: damaged after record 1 "), records.naming_damage(tmp_path):
+    dataset = tf.data.TFRecordDataset([str(file) for file in sorted(tmp_path.iterdir())]).map(
+        tf.identity
+    )
+    with (
+        pytest.raises(CorruptArtifactError, match=f"{path.name}: damaged after record 1 "),
+        records.naming_damage(tmp_path),
+    ):
         list(dataset)
 
 
 @pytest.mark.parametrize("filename", ODD_NAMES)
 def test_a_record_that_is_not_as_required_is_named_in_one_line(tmp_path, filename):
     def label(number):
-        parsed = records.parse_image(records.image_example(encoded=b"", filename=filename, height=1, width=1, index=3))
-        return records.required(number, number < 2, "data: split val", parsed, "has label {} [sic]", number)
+        parsed = records.parse_image(
+            records.image_example(encoded=b"", filename=filename, height=1, width=1, index=3)
+        )
+        return records.required(
+            number, number < 2, "data: split val", parsed, "has label {} [sic]", number
+        )
 
     dataset = tf.data.Dataset.range(4).map(label)
     assert list(dataset.take(2).as_numpy_iterator()) == [0, 1]
     with pytest.raises(InputError) as raised, records.naming_damage(tmp_path):
         list(dataset)
     message = str(raised.value)
-    assert message.startswith("data: split val: image 3 (") and message.endswith(") has label 2 [sic]") and message.isprintable()
+    assert (
+        message.startswith("data: split val: image 3 (")
+        and message.endswith(") has label 2 [sic]")
+        and message.isprintable()
+    )
 
 
 def test_other_errors_pass(tmp_path):

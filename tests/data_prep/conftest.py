@@ -1,4 +1,6 @@
-"""Runs the conversion commands as a user does; each start of TensorFlow in a worker costs seconds, so what they make is shared."""
+"""Runs the conversion commands as a user does; each start of TensorFlow in a worker costs seconds,
+so what they make is shared.
+"""
 
 import hashlib
 import io
@@ -26,7 +28,9 @@ class Commands:
     def start(module, *flags):
         """Starts `python -m data_prep.MODULE`."""
         command = [sys.executable, "-m", f"data_prep.{module}", *map(str, flags)]
-        return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        return subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
 
     @classmethod
     def run(cls, module, *flags, code=0, most_cpu_seconds=None):
@@ -43,14 +47,21 @@ class Commands:
         assert "Traceback" not in errors
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         if most_cpu_seconds:
-            assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < most_cpu_seconds
+            assert (
+                after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+                < most_cpu_seconds
+            )
         return output, errors
 
     @staticmethod
     def content(directory):
         """Returns name -> digest of every file that others read."""
         own = {"run.json", "DONE", "flags.txt", "timing.json", ".lock"}
-        return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in directory.iterdir() if path.name not in own}
+        return {
+            path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in directory.iterdir()
+            if path.name not in own
+        }
 
     @staticmethod
     def records(directory, split):
@@ -58,9 +69,14 @@ class Commands:
         import tensorflow as tf
 
         for shard in Manifest.read(directory, "images").shards(split):
-            for serialized in tf.data.TFRecordDataset(str(directory / shard.name)).as_numpy_iterator():
+            for serialized in tf.data.TFRecordDataset(
+                str(directory / shard.name)
+            ).as_numpy_iterator():
                 features = tf.train.Example.FromString(serialized).features.feature
-                yield {key: (value.bytes_list.value or value.int64_list.value)[0] for key, value in features.items()}
+                yield {
+                    key: (value.bytes_list.value or value.int64_list.value)[0]
+                    for key, value in features.items()
+                }
 
 
 @pytest.fixture(scope="session")
@@ -80,7 +96,9 @@ def shapes_dir(tmp_path_factory):
 
 
 class VocDevkit:
-    """Six pictures in the devkit's layout: files by name below `VOC2007/`, to be changed by a test and written as tree or tars."""
+    """Six pictures in the devkit's layout: files by name below `VOC2007/`, to be changed by a test
+    and written as tree or tars.
+    """
 
     # Id, split, objects: class, box, difficult, truncated.
     PICTURES = (
@@ -99,16 +117,26 @@ class VocDevkit:
         self.files = {}
         random = np.random.default_rng(0)
         for image_id, _, objects in self.PICTURES:
-            self.files[f"JPEGImages/{image_id}.jpg"] = self.encoded(random.integers(0, 256, (*self.SIZE[::-1], 3), np.uint8), "JPEG")
+            self.files[f"JPEGImages/{image_id}.jpg"] = self.encoded(
+                random.integers(0, 256, (*self.SIZE[::-1], 3), np.uint8), "JPEG"
+            )
             self.files[f"SegmentationClass/{image_id}.png"] = self.mask(int(image_id))
             self.files[f"Annotations/{image_id}.xml"] = self.annotation(objects)
-        splits = {split: [picture for picture in self.PICTURES if picture[1] == split] for split in ("train", "val", "test")}
+        splits = {
+            split: [picture for picture in self.PICTURES if picture[1] == split]
+            for split in ("train", "val", "test")
+        }
         splits["trainval"] = splits["train"] + splits["val"]
         for split, pictures in splits.items():
             ids = "".join(f"{image_id}\n" for image_id, _, _ in pictures).encode()
-            self.files[f"ImageSets/Main/{split}.txt"] = self.files[f"ImageSets/Segmentation/{split}.txt"] = ids
+            self.files[f"ImageSets/Main/{split}.txt"] = self.files[
+                f"ImageSets/Segmentation/{split}.txt"
+            ] = ids
             for name in CLASSES:
-                lines = [f"{image_id} {self.state(objects, name):2d}\n" for image_id, _, objects in pictures]
+                lines = [
+                    f"{image_id} {self.state(objects, name):2d}\n"
+                    for image_id, _, objects in pictures
+                ]
                 self.files[f"ImageSets/Main/{name}_{split}.txt"] = "".join(lines).encode()
 
     @staticmethod
@@ -121,13 +149,17 @@ class VocDevkit:
     def encoded(pixels, file_format, **options):
         """Encodes an array or a Pillow image."""
         file = io.BytesIO()
-        (pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)).save(file, file_format, **options)
+        (pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)).save(
+            file, file_format, **options
+        )
         return file.getvalue()
 
     @classmethod
     def mask_pixels(cls, seed):
         """[H, W] uint8 of 0..20 and 255."""
-        return np.random.default_rng(seed).choice(np.array([*range(21), 255], np.uint8), cls.SIZE[::-1])
+        return np.random.default_rng(seed).choice(
+            np.array([*range(21), 255], np.uint8), cls.SIZE[::-1]
+        )
 
     @classmethod
     def mask(cls, seed):
@@ -144,7 +176,9 @@ class VocDevkit:
             f"<xmin>{x1}</xmin><ymin>{y1}</ymin><ymax>{y2}</ymax></bndbox><part><name>head</name><bndbox><xmin>1</xmin></bndbox></part></object>"
             for name, (x1, y1, x2, y2), difficult, truncated in objects
         )
-        size = f"<size><width>{cls.SIZE[0]}</width><height>{cls.SIZE[1]}</height><depth>3</depth></size>"
+        width, height = cls.SIZE
+        size = f"<width>{width}</width><height>{height}</height><depth>3</depth>"
+        size = f"<size>{size}</size>"
         return f"<annotation><folder>VOC2007</folder>{size}{elements}</annotation>".encode()
 
     def write_tree(self, root):
@@ -162,7 +196,9 @@ class VocDevkit:
         for kind in ("trainval", "test"):
             with tarfile.open(root / f"VOC{kind}_06-Nov-2007.tar", "w") as archive:
                 for name, data in self.files.items():
-                    of_test = name.endswith("test.txt") or any(image_id in name for image_id in test_ids)
+                    of_test = name.endswith("test.txt") or any(
+                        image_id in name for image_id in test_ids
+                    )
                     if of_test == (kind == "test"):
                         info = tarfile.TarInfo(f"VOCdevkit/VOC2007/{name}")
                         info.size = len(data)
@@ -184,7 +220,9 @@ def voc_devkit():
 
 @pytest.fixture(scope="session")
 def textured_dir(tmp_path_factory):
-    """Converted images, made by hand: `trainval` of 11 in two shards, `test` of 2, one of which is in `trainval` too."""
+    """Converted images, made by hand: `trainval` of 11 in two shards, `test` of 2, one of which is
+    in `trainval` too.
+    """
     from ccssl_tf.data import records
 
     directory = tmp_path_factory.mktemp("textured")
@@ -197,7 +235,9 @@ def textured_dir(tmp_path_factory):
 
     def example(index, number):
         name = b"%06d.jpg" % number
-        return records.image_example(encoded=pictures[number], filename=name, height=50 + number, width=60, index=index)
+        return records.image_example(
+            encoded=pictures[number], filename=name, height=50 + number, width=60, index=index
+        )
 
     def shard(name, examples):
         return records.write_shard(directory / name, list(examples))

@@ -1,4 +1,6 @@
-"""Beam runs the same conversion: the same files, one line for what goes wrong. Most of it needs the extra `beam`."""
+"""Beam runs the same conversion: the same files, one line for what goes wrong. Most of it needs the
+extra `beam`.
+"""
 
 import importlib.util
 import multiprocessing
@@ -13,12 +15,16 @@ from data_prep import beam_pipeline, locations, worker_pool
 from data_prep.decoding import DecodeOptions
 from data_prep.shard_worker import Item, ShardTask
 
-needs_beam = pytest.mark.skipif(importlib.util.find_spec("apache_beam") is None, reason="apache-beam is not installed")
+needs_beam = pytest.mark.skipif(
+    importlib.util.find_spec("apache_beam") is None, reason="apache-beam is not installed"
+)
 
 
 def test_flags_that_do_not_fit_are_refused(commands, tmp_path, monkeypatch):
     out = tmp_path / "out"
-    _, errors = commands.run(*commands.SHAPES, f"--output_dir={out}", "--beam_options=direct_num_workers=2", code=1)
+    _, errors = commands.run(
+        *commands.SHAPES, f"--output_dir={out}", "--beam_options=direct_num_workers=2", code=1
+    )
     assert "--runner=beam" in errors and errors.count("\n") == 1
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(FlagError, match=r"pip install 'ccssl_tf\[beam\]'"):
@@ -30,7 +36,9 @@ def test_flags_that_do_not_fit_are_refused(commands, tmp_path, monkeypatch):
 def test_the_files_are_those_of_the_local_runner(commands, shapes_dir, tmp_path):
     out = tmp_path / "out"
     output, errors = commands.run(*commands.SHAPES, f"--output_dir={out}", "--runner=beam")
-    assert errors == "" and "in a Beam pipeline" in output and "converting  770/770 images" in output
+    assert (
+        errors == "" and "in a Beam pipeline" in output and "converting  770/770 images" in output
+    )
     assert commands.content(out) == commands.content(shapes_dir)
 
 
@@ -63,7 +71,9 @@ def test_bad_images_and_bad_options_are_one_line(commands, tmp_path):
     for i in range(3):
         Image.new("RGB", (8, 8)).save(photos / f"{i}.jpg")
     flags = "image_folder", f"--source={photos}", "--val_fraction=0", "--runner=beam"
-    _, errors = commands.run(*flags, f"--output_dir={tmp_path / 'a'}", "--beam_options=runner=NoSuchRunner", code=4)
+    _, errors = commands.run(
+        *flags, f"--output_dir={tmp_path / 'a'}", "--beam_options=runner=NoSuchRunner", code=4
+    )
     assert errors.count("\n") == 1 and "NoSuchRunner" in errors
     (photos / "3.jpg").write_bytes(b"no image")
     _, errors = commands.run(*flags, f"--output_dir={tmp_path / 'b'}", code=2)

@@ -41,14 +41,24 @@ def _until_first_shard(directory):
 
 
 def test_kill_and_resume_gives_the_same_bytes(commands, shapes_dir, tmp_path):
-    output = _kill_and_resume(commands, tmp_path / "out", commands.content(shapes_dir), _until_first_shard(tmp_path / "out"))
+    output = _kill_and_resume(
+        commands,
+        tmp_path / "out",
+        commands.content(shapes_dir),
+        _until_first_shard(tmp_path / "out"),
+    )
     assert "continuing: " in output
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("trial", range(8))
 def test_kill_at_any_time(commands, shapes_dir, tmp_path, trial):
-    _kill_and_resume(commands, tmp_path / "out", commands.content(shapes_dir), lambda _: time.sleep(random.Random(trial).uniform(0.1, 12)))
+    _kill_and_resume(
+        commands,
+        tmp_path / "out",
+        commands.content(shapes_dir),
+        lambda _: time.sleep(random.Random(trial).uniform(0.1, 12)),
+    )
 
 
 def test_sigterm_and_a_killed_worker_end_resumable(commands, shapes_dir, tmp_path):
@@ -68,7 +78,9 @@ def test_sigterm_and_a_killed_worker_end_resumable(commands, shapes_dir, tmp_pat
     # The first child is multiprocessing's resource tracker, the last is the worker.
     os.kill(_children(process.pid)[-1], signal.SIGKILL)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 75 and "a process was killed" in errors and "Traceback" not in errors
+    assert (
+        process.returncode == 75 and "a process was killed" in errors and "Traceback" not in errors
+    )
     commands.run(*commands.SHAPES, f"--output_dir={out}")
     assert commands.content(out) == commands.content(shapes_dir)
 

@@ -41,7 +41,9 @@ def _adobe_cmyk():
 
 
 def _plain_cmyk():
-    data = _encode(ImageChops.invert(Image.fromarray(_pixels()).convert("CMYK")), "JPEG", quality=95)
+    data = _encode(
+        ImageChops.invert(Image.fromarray(_pixels()).convert("CMYK")), "JPEG", quality=95
+    )
     at = data.index(b"\xff\xee")
     length = int.from_bytes(data[at + 2 : at + 4])
     return data[:at] + data[at + 2 + length :]
@@ -50,7 +52,9 @@ def _plain_cmyk():
 def _rotated(orientation, kind="JPEG"):
     exif = Image.Exif()
     exif[0x0112] = orientation
-    return _encode(Image.fromarray(_pixels()), kind, exif=exif, **({"quality": 95} if kind == "JPEG" else {}))
+    return _encode(
+        Image.fromarray(_pixels()), kind, exif=exif, **({"quality": 95} if kind == "JPEG" else {})
+    )
 
 
 RGB = Image.fromarray(_pixels())
@@ -63,11 +67,19 @@ KINDS = {
     "plain_cmyk": (_plain_cmyk(), ("cmyk",), _pixels()),
     "png": (_encode(RGB, "PNG"), ("png",), _pixels()),
     "palette_png": (_encode(RGB.quantize(256), "PNG"), ("png", "palette"), _pixels()),
-    "gray16_png": (_encode(_gray16(), "PNG"), ("png", "other_mode"), np.repeat(_pixels()[..., :1], 3, -1)),
+    "gray16_png": (
+        _encode(_gray16(), "PNG"),
+        ("png", "other_mode"),
+        np.repeat(_pixels()[..., :1], 3, -1),
+    ),
     "webp": (_encode(RGB, "WEBP", lossless=True), ("webp",), _pixels()),
     "bmp": (_encode(RGB, "BMP"), ("bmp",), _pixels()),
     "tiff": (_encode(RGB, "TIFF"), ("tiff",), _pixels()),
-    "gif": (_encode(RGB.convert("L"), "GIF", save_all=True, append_images=[Image.new("L", RGB.size)]), None, GRAY),
+    "gif": (
+        _encode(RGB.convert("L"), "GIF", save_all=True, append_images=[Image.new("L", RGB.size)]),
+        None,
+        GRAY,
+    ),
 }
 
 
@@ -84,7 +96,9 @@ def test_every_kind_becomes_rgb(kind):
 def test_transparency_is_laid_over_white():
     alpha = np.zeros((HEIGHT, WIDTH, 1), np.uint8)
     alpha[:, :30] = 255
-    converted = convert_image(_encode(Image.fromarray(np.concatenate([_pixels(), alpha], -1)), "PNG"), DecodeOptions())
+    converted = convert_image(
+        _encode(Image.fromarray(np.concatenate([_pixels(), alpha], -1)), "PNG"), DecodeOptions()
+    )
     pixels = _decode(converted)
     assert pixels[:, 40:].min() > 245
     assert np.abs(pixels[:, :26] - _pixels()[:, :26]).mean() < 6
@@ -114,7 +128,9 @@ def test_exif_rotation_is_applied(orientation, kind):
 
 def test_resize_reduces_the_short_side_and_never_enlarges():
     large = Image.fromarray(_pixels()).resize((600, 400))
-    converted = convert_image(_encode(large, "JPEG", quality=95), DecodeOptions(resize_short_side=40))
+    converted = convert_image(
+        _encode(large, "JPEG", quality=95), DecodeOptions(resize_short_side=40)
+    )
     assert (converted.height, converted.width, converted.reasons) == (40, 60, ("resized",))
     assert np.abs(_decode(converted) - _pixels()).mean() < 6
     data = _encode(RGB, "JPEG")
@@ -124,7 +140,12 @@ def test_resize_reduces_the_short_side_and_never_enlarges():
 
 
 def _bad_images():
-    jpeg = _encode(Image.fromarray(np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)), "JPEG")
+    jpeg = _encode(
+        Image.fromarray(
+            np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+        ),
+        "JPEG",
+    )
     png = _encode(RGB, "PNG")
     middle = len(jpeg) // 2
     return {
@@ -162,13 +183,22 @@ def test_limits_are_checked_before_decoding():
 
 def test_cut_and_changed_bytes_never_escape_as_other_errors():
     rng = np.random.default_rng(0)
-    for data in (KINDS["png"][0], KINDS["webp"][0], KINDS["bmp"][0], KINDS["tiff"][0], KINDS["gif"][0], KINDS["adobe_cmyk"][0]):
+    for data in (
+        KINDS["png"][0],
+        KINDS["webp"][0],
+        KINDS["bmp"][0],
+        KINDS["tiff"][0],
+        KINDS["gif"][0],
+        KINDS["adobe_cmyk"][0],
+    ):
         for _ in range(20):
             broken = bytearray(data)
             for at in rng.integers(0, len(data), 3):
                 broken[at] = rng.integers(256)
             with contextlib.suppress(BadImage):
-                convert_image(bytes(broken[: rng.integers(1, len(data) + 1)]), DecodeOptions(max_pixels=10**6))
+                convert_image(
+                    bytes(broken[: rng.integers(1, len(data) + 1)]), DecodeOptions(max_pixels=10**6)
+                )
 
 
 def test_printable_names_are_one_line():

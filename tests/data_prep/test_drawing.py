@@ -12,11 +12,16 @@ from data_prep import drawing
 
 def _pictures(split, count):
     pictures = [Image.open(io.BytesIO(drawing.draw_picture(0, split, i, 64))) for i in range(count)]
-    return np.stack([np.asarray(picture) for picture in pictures]), np.arange(count) % len(drawing.CLASS_NAMES)
+    return np.stack([np.asarray(picture) for picture in pictures]), np.arange(count) % len(
+        drawing.CLASS_NAMES
+    )
 
 
 def test_a_picture_is_a_function_of_seed_split_and_index():
-    pictures = {key: drawing.draw_picture(*key, 64) for key in [(0, "train", 3), (1, "train", 3), (0, "val", 3), (0, "train", 13)]}
+    pictures = {
+        key: drawing.draw_picture(*key, 64)
+        for key in [(0, "train", 3), (1, "train", 3), (0, "val", 3), (0, "train", 13)]
+    }
     assert drawing.draw_picture(0, "train", 3, 64) == pictures[0, "train", 3]
     assert len(set(pictures.values())) == 4
 
@@ -45,17 +50,28 @@ def test_light_and_layout_are_consistent():
     assert 0.35 < np.mean(sides > 0) < 0.65  # from either.
 
 
-@pytest.mark.parametrize(("num_train", "num_val"), [(600, 200), pytest.param(3000, 600, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("num_train", "num_val"), [(600, 200), pytest.param(3000, 600, marks=pytest.mark.slow)]
+)
 def test_raw_pixels_do_poorly(num_train, num_val):
-    """A linear classifier of pixels, averaged 4x4 or not (what does best depends on the decay), stays far from the ten classes."""
+    """A linear classifier of pixels, averaged 4x4 or not (what does best depends on the decay),
+    stays far from the ten classes.
+    """
     train, train_labels = _pictures("train", num_train)
     val, val_labels = _pictures("val", num_val)
-    for cell, inverse_decay in ((4, 1e-3), (4, 1e-2)) if num_train < 1000 else ((4, 1e-3), (4, 1e-2), (1, 1e-4)):
+    for cell, inverse_decay in (
+        ((4, 1e-3), (4, 1e-2)) if num_train < 1000 else ((4, 1e-3), (4, 1e-2), (1, 1e-4))
+    ):
         flat = [
-            pixels.reshape(-1, 64 // cell, cell, 64 // cell, cell, 3).mean((2, 4)).reshape(len(pixels), -1).astype(np.float32)
+            pixels.reshape(-1, 64 // cell, cell, 64 // cell, cell, 3)
+            .mean((2, 4))
+            .reshape(len(pixels), -1)
+            .astype(np.float32)
             for pixels in (train, val)
         ]
-        model = make_pipeline(StandardScaler(), LogisticRegression(C=inverse_decay, max_iter=60)).fit(flat[0], train_labels)
+        model = make_pipeline(
+            StandardScaler(), LogisticRegression(C=inverse_decay, max_iter=60)
+        ).fit(flat[0], train_labels)
         score = model.score(flat[1], val_labels)
         print(f"{cell=} {inverse_decay=} accuracy {score:.3f}")
         assert score < 0.4

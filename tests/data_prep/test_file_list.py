@@ -16,7 +16,10 @@ def _read(tmp_path, content, name="list.txt"):
     [
         (b"a.jpg\nx/b c.jpg\n\nx/d", {b"a.jpg": None, b"x/b c.jpg": None, b"x/d": None}),
         (b"a.jpg cat\r\nx/b c.jpg  dog \n", {b"a.jpg": "cat", b"x/b c.jpg": "dog"}),
-        (b"./a.jpg\tblack cat\n\xff\xe9.jpg\tcaf\xc3\xa9\n", {b"a.jpg": "black cat", b"\xff\xe9.jpg": "café"}),
+        (
+            b"./a.jpg\tblack cat\n\xff\xe9.jpg\tcaf\xc3\xa9\n",
+            {b"a.jpg": "black cat", b"\xff\xe9.jpg": "café"},
+        ),
         (b" g.jpg\n", {b" g.jpg": None}),
         (b"\xef\xbb\xbfa.jpg 1\r\nx/d 2\r\n", {b"a.jpg": "1", b"x/d": "2"}),
     ],
@@ -40,7 +43,11 @@ def test_csv(tmp_path, content, expected):
 
 
 @pytest.mark.parametrize(
-    "name, content", [("list.txt", b"a.jpg caf\xe9\nx/d caf\xe8\n"), ("list.csv", b"filename,label\na.jpg,caf\xe9\nx/d,caf\xe8\n")]
+    "name, content",
+    [
+        ("list.txt", b"a.jpg caf\xe9\nx/d caf\xe8\n"),
+        ("list.csv", b"filename,label\na.jpg,caf\xe9\nx/d,caf\xe8\n"),
+    ],
 )
 def test_labels_that_are_not_utf8_stay_apart_and_can_be_written(tmp_path, name, content):
     labels = _read(tmp_path, content, name)

@@ -18,7 +18,9 @@ def test_the_command_wants_to_know_what_the_ids_are(commands, tmp_path):
     source.mkdir()
     inner = {f"{wnid}.tar": _tar({f"{wnid}_{i}.JPEG": b"x" for i in range(3)}) for wnid in wnids}
     (source / "ILSVRC2012_img_train.tar").write_bytes(_tar(inner))
-    (source / "ILSVRC2012_img_val.tar").write_bytes(_tar({f"ILSVRC2012_val_{k:08d}.JPEG": b"x" for k in (1, 2)}))
+    (source / "ILSVRC2012_img_val.tar").write_bytes(
+        _tar({f"ILSVRC2012_val_{k:08d}.JPEG": b"x" for k in (1, 2)})
+    )
     (source / "ILSVRC2012_validation_ground_truth.txt").write_text("2\n1\n")
     flags = ("imagenet", f"--source={source}", f"--output_dir={out}", "--dry_run")
     _, errors = commands.run(*flags, code=2)

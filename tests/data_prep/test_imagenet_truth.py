@@ -19,7 +19,9 @@ CLASSES = {name: WNIDS[label] for name, label in zip(NAMES, LABELS, strict=True)
 
 def _meta():
     # The kit lists inner nodes of the hierarchy too, with ids above the leaves'.
-    rows = [(wnid_id, wnid, "words") for wnid_id, wnid in zip(DEVKIT_IDS, WNIDS, strict=True)] + [(4, "n00000009", "inner")]
+    rows = [(wnid_id, wnid, "words") for wnid_id, wnid in zip(DEVKIT_IDS, WNIDS, strict=True)] + [
+        (4, "n00000009", "inner")
+    ]
     synsets = np.array(rows, [("ILSVRC2012_ID", "O"), ("WNID", "O"), ("words", "O")]).reshape(-1, 1)
     buffer = io.BytesIO()
     scipy.io.savemat(buffer, {"synsets": synsets})
@@ -41,15 +43,27 @@ def _packed(files):
 
 
 def _val_txt(labels=LABELS):
-    return "".join(f"{name} {label}\n" for name, label in zip(TEXT_NAMES, labels, strict=True)).encode()
+    return "".join(
+        f"{name} {label}\n" for name, label in zip(TEXT_NAMES, labels, strict=True)
+    ).encode()
 
 
 def _csv(labels=LABELS):
-    return ("filename,wnid\n" + "".join(f"{name},{WNIDS[label]}\n" for name, label in zip(TEXT_NAMES, labels, strict=True))).encode()
+    return (
+        "filename,wnid\n"
+        + "".join(
+            f"{name},{WNIDS[label]}\n" for name, label in zip(TEXT_NAMES, labels, strict=True)
+        )
+    ).encode()
 
 
-KIT = {"ILSVRC2012_devkit_t12/data/meta.mat": _meta(), f"ILSVRC2012_devkit_t12/data/{GROUND_TRUTH}": _ground_truth(DEVKIT_IDS)}
-KAGGLE = "".join(f"{name[:-5]},{WNIDS[label]} 1 2 3 4 \n" for name, label in zip(TEXT_NAMES, LABELS, strict=True)).encode()
+KIT = {
+    "ILSVRC2012_devkit_t12/data/meta.mat": _meta(),
+    f"ILSVRC2012_devkit_t12/data/{GROUND_TRUTH}": _ground_truth(DEVKIT_IDS),
+}
+KAGGLE = "".join(
+    f"{name[:-5]},{WNIDS[label]} 1 2 3 4 \n" for name, label in zip(TEXT_NAMES, LABELS, strict=True)
+).encode()
 BARE = {GROUND_TRUTH: _ground_truth([1, 2, 3])}
 SOURCES = {
     "packed_devkit": {"ILSVRC2012_devkit_t12.tar.gz": _packed(KIT)},
@@ -81,7 +95,9 @@ def test_a_bare_ground_truth_is_refused_unless_said_what_it_is(tmp_path):
         validation_classes(tmp_path, NAMES, WNIDS, "devkit")
     assert validation_classes(tmp_path, NAMES, WNIDS, "synsets") == CLASSES
     (tmp_path / "synsets.txt").write_text("\n".join(reversed(WNIDS)))
-    assert list(validation_classes(tmp_path, NAMES, WNIDS, "synsets").values()) == [WNIDS[2 - label] for label in LABELS]
+    assert list(validation_classes(tmp_path, NAMES, WNIDS, "synsets").values()) == [
+        WNIDS[2 - label] for label in LABELS
+    ]
 
 
 def test_without_any_truth_there_are_no_classes(tmp_path, capsys):
@@ -95,11 +111,20 @@ def test_without_any_truth_there_are_no_classes(tmp_path, capsys):
         ({"val.txt": _val_txt([2, 0, 1, 3])}, "label 3, but there are 3 classes"),
         ({"val.txt": b"one two three\n"}, "expected lines of"),
         ({"val.txt": b"".join(_val_txt().splitlines(keepends=True)[:3])}, "no class for 1 images"),
-        ({"val_labels.csv": _csv().replace(WNIDS[1].encode(), b"n00000008")}, "without training images: n00000008"),
-        ({"val.txt": _val_txt(), "val_labels.csv": _csv([2, 0, 1, 0])}, "disagree about 1 images, the first ILSVRC2012_val_00000004"),
+        (
+            {"val_labels.csv": _csv().replace(WNIDS[1].encode(), b"n00000008")},
+            "without training images: n00000008",
+        ),
+        (
+            {"val.txt": _val_txt(), "val_labels.csv": _csv([2, 0, 1, 0])},
+            "disagree about 1 images, the first ILSVRC2012_val_00000004",
+        ),
         ({"meta.mat": _meta(), GROUND_TRUTH: b"2\n3\n"}, "2 lines for 4 images"),
         ({"meta.mat": _meta(), GROUND_TRUTH: b"2\n3\n7\n1\n"}, "not one known class number a line"),
-        ({"meta.mat": _meta(), GROUND_TRUTH: "2\n3\n1\n1\n".encode("utf-16")}, "not one known class number a line"),
+        (
+            {"meta.mat": _meta(), GROUND_TRUTH: "2\n3\n1\n1\n".encode("utf-16")},
+            "not one known class number a line",
+        ),
         ({"val_labels.csv": _csv().decode().encode("utf-16")}, "no class for 4 images"),
         ({"meta.mat": b"no mat", GROUND_TRUTH: _ground_truth(DEVKIT_IDS)}, "meta.mat"),
         ({"ILSVRC2012_devkit_t12.tar.gz": _packed(KIT)[:200]}, "not a whole archive"),

@@ -48,7 +48,13 @@ def test_header_says_what_pillow_says(kind):
 
 def _with_frame(data, marker, precision=8):
     at = data.index(b"\xff\xc0")
-    return data[: at + 1] + bytes([marker]) + data[at + 2 : at + 4] + bytes([precision]) + data[at + 5 :]
+    return (
+        data[: at + 1]
+        + bytes([marker])
+        + data[at + 2 : at + 4]
+        + bytes([precision])
+        + data[at + 5 :]
+    )
 
 
 @pytest.mark.parametrize(
@@ -71,7 +77,9 @@ def test_other_headers_are_left_to_others(data):
 
 
 def test_strict_check_never_passes_what_tensorflow_refuses():
-    """The shortcut is sound: on thousands of damaged files it accepts none that the full decoder refuses or warns about."""
+    """The shortcut is sound: on thousands of damaged files it accepts none that the full decoder
+    refuses or warns about.
+    """
     rng = np.random.default_rng(1)
     passed = refused = 0
     for kind in ("baseline", "progressive", "no_subsampling", "restarts", "grey"):

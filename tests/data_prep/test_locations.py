@@ -26,19 +26,38 @@ def _special(name, kind, target=""):
 
 def test_tar_members_are_read_in_place(tmp_path):
     long = "d/" * 60 + "x" * 120 + ".jpg"
-    path = _tar(tmp_path / "a.tar", [("./a.jpg", b"one"), (long, b"two" * 1000), ("caf\udce9.png", b"three"), ("e.jpg", b"")])
-    found = {member.name: locations.read_location(member.location) for member in locations.tar_members(path)}
-    assert found == {b"a.jpg": b"one", long.encode(): b"two" * 1000, b"caf\xe9.png": b"three", b"e.jpg": b""}
+    path = _tar(
+        tmp_path / "a.tar",
+        [("./a.jpg", b"one"), (long, b"two" * 1000), ("caf\udce9.png", b"three"), ("e.jpg", b"")],
+    )
+    found = {
+        member.name: locations.read_location(member.location)
+        for member in locations.tar_members(path)
+    }
+    assert found == {
+        b"a.jpg": b"one",
+        long.encode(): b"two" * 1000,
+        b"caf\xe9.png": b"three",
+        b"e.jpg": b"",
+    }
 
 
 def test_tars_inside_a_tar_are_read_in_place(tmp_path):
-    inner = [_tar(tmp_path / f"n{i}.tar", [(f"n{i}_{j}.JPEG", f"{i} {j}".encode()) for j in range(3)]) for i in range(2)]
+    inner = [
+        _tar(tmp_path / f"n{i}.tar", [(f"n{i}_{j}.JPEG", f"{i} {j}".encode()) for j in range(3)])
+        for i in range(2)
+    ]
     outer = _tar(tmp_path / "outer.tar", [(path.name, path.read_bytes()) for path in inner])
     found = {}
     for member in locations.tar_members(outer):
         path, start, size = member.location
-        found.update((m.name, locations.read_location(m.location)) for m in locations.tar_members(path, start, start + size))
-    assert found == {f"n{i}_{j}.JPEG".encode(): f"{i} {j}".encode() for i in range(2) for j in range(3)}
+        found.update(
+            (m.name, locations.read_location(m.location))
+            for m in locations.tar_members(path, start, start + size)
+        )
+    assert found == {
+        f"n{i}_{j}.JPEG".encode(): f"{i} {j}".encode() for i in range(2) for j in range(3)
+    }
 
 
 @pytest.mark.parametrize(
@@ -53,7 +72,16 @@ def test_tars_inside_a_tar_are_read_in_place(tmp_path):
         _special("pipe.jpg", tarfile.FIFOTYPE),
         "a.jpg",
     ],
-    ids=["absolute", "parent", "parent_inside", "symbolic_link", "hard_link", "device", "pipe", "twice"],
+    ids=[
+        "absolute",
+        "parent",
+        "parent_inside",
+        "symbolic_link",
+        "hard_link",
+        "device",
+        "pipe",
+        "twice",
+    ],
 )
 def test_dangerous_members_are_refused_by_name(tmp_path, member):
     path = _tar(tmp_path / "evil.tar", [("a.jpg", b"one"), (member, b"")])
@@ -66,7 +94,12 @@ def test_dangerous_members_are_refused_by_name(tmp_path, member):
 def test_truncated_and_foreign_tars_are_refused(tmp_path):
     path = _tar(tmp_path / "a.tar", [("a.jpg", b"x" * 3000), ("b.jpg", b"y" * 3000)])
     data = path.read_bytes()
-    for name, content in {"cut_data": data[:5000], "cut_header": data[:3800], "empty": b"", "text": b"no tar" * 500}.items():
+    for name, content in {
+        "cut_data": data[:5000],
+        "cut_header": data[:3800],
+        "empty": b"",
+        "text": b"no tar" * 500,
+    }.items():
         (tmp_path / name).write_bytes(content)
         with pytest.raises(InputError, match=name):
             list(locations.tar_members(tmp_path / name))
@@ -89,7 +122,10 @@ def test_walk_follows_links_and_survives_loops(tmp_path):
     (tmp_path / "tree" / "b" / "c" / "loop").symlink_to(tmp_path / "tree")
     (tmp_path / "tree" / ".hidden").mkdir()
     (tmp_path / "tree" / ".hidden" / "x.jpg").write_bytes(b"no")
-    found = {file.name: locations.read_location(file.location) for file in locations.walk_tree(tmp_path / "tree")}
+    found = {
+        file.name: locations.read_location(file.location)
+        for file in locations.walk_tree(tmp_path / "tree")
+    }
     assert found == {b"a.jpg": b"far", b"b/new\nline\xff.jpg": b"odd"}
 
 
@@ -113,5 +149,13 @@ def test_unreadable_directories_are_errors(tmp_path):
 def test_image_names():
     for name in (b"a.jpg", b"a/B.JPEG", b"x.PnG", b"x.webp", b"x.gif", b"x.bmp", b"x.tiff"):
         assert locations.is_image_name(name)
-    for name in (b"a.txt", b"jpg", b".a.jpg", b"._a.jpg", b"__MACOSX/a.jpg", b"a.jpg.part", b".x/a.jpg"):
+    for name in (
+        b"a.txt",
+        b"jpg",
+        b".a.jpg",
+        b"._a.jpg",
+        b"__MACOSX/a.jpg",
+        b"a.jpg.part",
+        b".x/a.jpg",
+    ):
         assert not locations.is_image_name(name)

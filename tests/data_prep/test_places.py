@@ -25,7 +25,9 @@ def test_the_command_gives_records_with_the_lists_labels(commands, tmp_path):
     found = list(commands.records(out, "train"))
     assert {record["image/filename"].decode(): record["image/encoded"] for record in found} == data
     for record in found:
-        assert record["image/class/text"] == (b"abbey", b"church/outdoor")[record["image/class/label"]]
+        assert (
+            record["image/class/text"] == (b"abbey", b"church/outdoor")[record["image/class/label"]]
+        )
         assert record["image/class/text"] in record["image/filename"]
     (source / "data_256/a/abbey/00000000.jpg").unlink()
     _, errors = commands.run(*flags[:2], f"--output_dir={tmp_path / 'other'}", code=2)

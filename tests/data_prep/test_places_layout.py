@@ -41,7 +41,9 @@ def _places205(root, tar=True, folder="trainvalsplit_places205"):
     _write_tar(root / "imagesPlaces205_resize.tar", names) if tar else _write_tree(root, names)
     (root / folder / "train_places205.csv").write_text(_list(TRAIN))
     (root / folder / "val_places205.csv").write_text(_list(VAL_205))
-    (root / "categoryIndex_places205.csv").write_text("".join(f"/{name} {i}\r\n" for i, name in enumerate(CLASSES)))
+    (root / "categoryIndex_places205.csv").write_text(
+        "".join(f"/{name} {i}\r\n" for i, name in enumerate(CLASSES))
+    )
     return root
 
 
@@ -51,22 +53,34 @@ def _places365(root, kind):
         _write_tar(root / "train_256_places365standard.tar", ["data_256/" + name for name in TRAIN])
         _write_tar(root / "val_256.tar", ["val_256/" + name for name in VAL_365])
     else:
-        _write_tree(root, [f"data_{kind}/{name}" for name in TRAIN] + [f"val_{kind.split('_')[0]}/{name}" for name in VAL_365])
+        _write_tree(
+            root,
+            [f"data_{kind}/{name}" for name in TRAIN]
+            + [f"val_{kind.split('_')[0]}/{name}" for name in VAL_365],
+        )
     (root / "places365_train_standard.txt").write_text(_list(TRAIN, "/"))
     (root / "places365_val.txt").write_text(_list(VAL_365, labels=[2, 0, 1]))
-    (root / "categories_places365.txt").write_text("".join(f"/{name} {i}\n" for i, name in enumerate(CLASSES)))
+    (root / "categories_places365.txt").write_text(
+        "".join(f"/{name} {i}\n" for i, name in enumerate(CLASSES))
+    )
     return root
 
 
 def _labels(image_set):
-    return {split: {item.name.decode(): item.label for item in items} for split, items in image_set.splits.items()}
+    return {
+        split: {item.name.decode(): item.label for item in items}
+        for split, items in image_set.splits.items()
+    }
 
 
 @pytest.mark.parametrize("folder", ["", "trainvalsplit_places205"])
 @pytest.mark.parametrize("tar", [True, False], ids=["tar", "tree"])
 def test_places205(tmp_path, tar, folder):
     image_set = places_layout.list_images(_places205(tmp_path, tar, folder))
-    assert (image_set.source, image_set.class_names) == ("places205", ["abbey", "airfield", "church/outdoor"])
+    assert (image_set.source, image_set.class_names) == (
+        "places205",
+        ["abbey", "airfield", "church/outdoor"],
+    )
     assert _labels(image_set) == {
         "train": {name: CLASSES.index(name.rpartition("/")[0]) for name in TRAIN},
         "val": {name: CLASSES.index(name.rpartition("/")[0]) for name in VAL_205},
@@ -78,14 +92,25 @@ def test_places205(tmp_path, tar, folder):
 @pytest.mark.parametrize("kind", ["tar", "256_standard", "256", "large_standard", "large"])
 def test_places365(tmp_path, kind):
     image_set = places_layout.list_images(_places365(tmp_path, kind))
-    assert (image_set.source, image_set.class_names) == ("places365", ["abbey", "airfield", "church/outdoor"])
-    assert _labels(image_set)["train"] == {name: CLASSES.index(name.rpartition("/")[0]) for name in TRAIN}
+    assert (image_set.source, image_set.class_names) == (
+        "places365",
+        ["abbey", "airfield", "church/outdoor"],
+    )
+    assert _labels(image_set)["train"] == {
+        name: CLASSES.index(name.rpartition("/")[0]) for name in TRAIN
+    }
     assert _labels(image_set)["val"] == dict(zip(VAL_365, [2, 0, 1], strict=True))
 
 
 def test_the_order_of_a_tar_does_not_matter(tmp_path):
-    sets = [places_layout.list_images(_places205(tmp_path / name, name == "tar")) for name in ("tar", "tree")]
-    first, second = ({split: [(i.name, i.label) for i in items] for split, items in image_set.splits.items()} for image_set in sets)
+    sets = [
+        places_layout.list_images(_places205(tmp_path / name, name == "tar"))
+        for name in ("tar", "tree")
+    ]
+    first, second = (
+        {split: [(i.name, i.label) for i in items] for split, items in image_set.splits.items()}
+        for image_set in sets
+    )
     assert first == second
 
 
@@ -98,7 +123,10 @@ def test_differences_are_listed(tmp_path):
     with pytest.raises(InputError) as error:
         places_layout.list_images(tmp_path, skip_unlisted=False)
     assert f"2 listed but missing: {TRAIN[0]}, {VAL_205[2]}" in str(error.value)
-    assert "1 there but not listed: data: vision/torralba/deeplearning/images256/a/abbey/extra.jpg" in str(error.value)
+    assert (
+        "1 there but not listed: data: vision/torralba/deeplearning/images256/a/abbey/extra.jpg"
+        in str(error.value)
+    )
     with pytest.raises(InputError, match="2 listed but missing") as error:
         places_layout.list_images(tmp_path, skip_unlisted=True)
     assert "extra" not in str(error.value)
@@ -110,7 +138,10 @@ def test_unlisted_images_may_be_left_out(tmp_path, capsys):
     with pytest.raises(InputError, match="--skip_unlisted"):
         places_layout.list_images(tmp_path)
     image_set = places_layout.list_images(tmp_path, skip_unlisted=True)
-    assert {split: len(items) for split, items in image_set.splits.items()} == {"train": 6, "val": 3}
+    assert {split: len(items) for split, items in image_set.splits.items()} == {
+        "train": 6,
+        "val": 3,
+    }
     assert "leaving out 1 images" in capsys.readouterr().out
 
 
@@ -121,24 +152,52 @@ def test_unlisted_images_may_be_left_out(tmp_path, capsys):
         ("train", "a/abbey/00000001.jpg one\n", "line 1: expected `path label`"),
         ("train", "<html>\n", "line 1: expected `path label`"),
         ("train", _list(TRAIN) + _list(TRAIN[:1]), "line 7: a/abbey/00000001.jpg is listed twice"),
-        ("train", _list(TRAIN) + _list(VAL_205[:1]), r"val_places205.csv: line 1: .* listed twice \(before: in train\)"),
-        ("train", _list(TRAIN, labels=[0, 1, 1, 1, 2, 2]), "label 1 stands for both a/abbey and a/airfield"),
-        ("train", _list(TRAIN, labels=[1, 1, 0, 0, 2, 2]), "label 0 is a/abbey, in the list of training images it is a/airfield"),
-        ("train", _list(TRAIN, labels=[0, 0, 1, 1, 3, 3]), "label 3 is not there, in the list of training images it is c/church/outdoor"),
-        ("val", _list(VAL_205, labels=[0, 1, 3]), "labels without training images or an entry in categoryIndex_places205.csv: 3"),
-        ("classes", "/a/abbey 0\n/a/airfield 1\n/c/church/outdoor 2\n/z/zoo 4\n", "not numbered 0 to 3"),
+        (
+            "train",
+            _list(TRAIN) + _list(VAL_205[:1]),
+            r"val_places205.csv: line 1: .* listed twice \(before: in train\)",
+        ),
+        (
+            "train",
+            _list(TRAIN, labels=[0, 1, 1, 1, 2, 2]),
+            "label 1 stands for both a/abbey and a/airfield",
+        ),
+        (
+            "train",
+            _list(TRAIN, labels=[1, 1, 0, 0, 2, 2]),
+            "label 0 is a/abbey, in the list of training images it is a/airfield",
+        ),
+        (
+            "train",
+            _list(TRAIN, labels=[0, 0, 1, 1, 3, 3]),
+            "label 3 is not there, in the list of training images it is c/church/outdoor",
+        ),
+        (
+            "val",
+            _list(VAL_205, labels=[0, 1, 3]),
+            "labels without training images or an entry in categoryIndex_places205.csv: 3",
+        ),
+        (
+            "classes",
+            "/a/abbey 0\n/a/airfield 1\n/c/church/outdoor 2\n/z/zoo 4\n",
+            "not numbered 0 to 3",
+        ),
     ],
 )
 def test_malformed_lists_are_refused(tmp_path, file, text, message):
     _places205(tmp_path, folder="")
-    names = dict(train="train_places205.csv", val="val_places205.csv", classes="categoryIndex_places205.csv")
+    names = dict(
+        train="train_places205.csv", val="val_places205.csv", classes="categoryIndex_places205.csv"
+    )
     (tmp_path / names[file]).write_text(text)
     with pytest.raises(InputError, match=message):
         places_layout.list_images(tmp_path)
 
 
 def test_what_is_missing_is_said(tmp_path, capsys):
-    with pytest.raises(InputError, match="holds no train_places205.csv or places365_train_standard.txt"):
+    with pytest.raises(
+        InputError, match="holds no train_places205.csv or places365_train_standard.txt"
+    ):
         places_layout.list_images(tmp_path)
     with pytest.raises(InputError, match="name the directory"):
         places_layout.list_images(tmp_path / "none")
@@ -162,8 +221,13 @@ def test_what_is_missing_is_said(tmp_path, capsys):
 @pytest.mark.skipif(not PACK.is_dir(), reason="no ../shared/data/places-mini")
 def test_the_pack_of_real_photos():
     image_set = places_layout.list_images(PACK)
-    assert {split: len(items) for split, items in image_set.splits.items()} == {"train": 1000, "val": 300}
+    assert {split: len(items) for split, items in image_set.splits.items()} == {
+        "train": 1000,
+        "val": 300,
+    }
     assert len(image_set.class_names) == 25 and "church/outdoor" in image_set.class_names
     for split, count in (("train", 40), ("val", 12)):
-        assert set(collections.Counter(item.label for item in image_set.splits[split]).values()) == {count}
+        assert set(
+            collections.Counter(item.label for item in image_set.splits[split]).values()
+        ) == {count}
     assert all(image_set.read(item.location)[:2] == b"\xff\xd8" for item in image_set.splits["val"])

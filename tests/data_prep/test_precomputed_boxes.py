@@ -23,7 +23,9 @@ def _cells(values):
 def _write(path, boxes=BOXES):
     if path.suffix == ".mat":
         y1_first = [found[:, [1, 0, 3, 2]].astype(float) for found in boxes.values()]
-        scipy.io.savemat(path, {"images": _cells(list(boxes)), "boxes": _cells(y1_first).T}, do_compression=True)
+        scipy.io.savemat(
+            path, {"images": _cells(list(boxes)), "boxes": _cells(y1_first).T}, do_compression=True
+        )
     elif path.suffix == ".npz":
         np.savez(path, **boxes)
     else:
@@ -37,7 +39,9 @@ def test_every_format_gives_the_same_boxes(tmp_path, suffix):
     found = source.boxes(PARSED)
     assert found.dtype == np.int32
     np.testing.assert_array_equal(found, BOXES["000001"])
-    np.testing.assert_array_equal(source.boxes(PARSED | {"filename": b"000002.jpg"}), BOXES["000002"])
+    np.testing.assert_array_equal(
+        source.boxes(PARSED | {"filename": b"000002.jpg"}), BOXES["000002"]
+    )
     with pytest.raises(InputError, match="no boxes of 000003.jpg; it has 2 other images"):
         source.boxes(PARSED | {"filename": b"000003.jpg"})
 
@@ -47,9 +51,14 @@ def test_the_whole_file_name_may_be_the_key_and_no_boxes_are_boxes(tmp_path):
     assert source.boxes(PARSED).shape == (0, 4)
 
 
-@pytest.mark.parametrize("box", [[3, 1, 2, 5], [1, 1, 62, 5], [-1, 1, 5, 5], [1, 1, float("nan"), 5], [1, 1, float("inf"), 5]])
+@pytest.mark.parametrize(
+    "box",
+    [[3, 1, 2, 5], [1, 1, 62, 5], [-1, 1, 5, 5], [1, 1, float("nan"), 5], [1, 1, float("inf"), 5]],
+)
 def test_bad_boxes_are_named(tmp_path, box):
-    source = PrecomputedBoxes(_write(tmp_path / "a.npz", {"000001": np.array([[1, 1, 2, 2], box], float)}))
+    source = PrecomputedBoxes(
+        _write(tmp_path / "a.npz", {"000001": np.array([[1, 1, 2, 2], box], float)})
+    )
     with pytest.raises(InputError, match=r"a.npz: 000001: box \["):
         source.boxes(PARSED)
 

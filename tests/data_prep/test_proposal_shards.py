@@ -18,7 +18,9 @@ class Recorder:
 
     def boxes(self, parsed):
         number = int(parsed["filename"][:6])
-        assert (parsed["height"], parsed["width"]) == (50 + number, 60) and parsed["encoded"].startswith(b"\xff\xd8")
+        assert (parsed["height"], parsed["width"]) == (50 + number, 60) and parsed[
+            "encoded"
+        ].startswith(b"\xff\xd8")
         if number == 8:
             raise InputError("no boxes of 8")
         self.seen.append(number)
@@ -36,8 +38,13 @@ def test_a_shard_holds_the_first_boxes_of_each_image_in_order(textured_dir, tmp_
     task = ProposalTask(textured_dir / "test-00000-of-00001.tfrecord", Recorder(), tmp_path, 2)
     shard, boxes = write_shard(task)
     assert (shard.name, shard.num_examples, boxes) == ("test-00000-of-00001.tfrecord", 2, 4)
-    found = [proposal_records.parse_proposals(serialized) for serialized in records.read_shard(tmp_path / shard.name)]
-    assert [(int(one["index"]), one["filename"].numpy(), one["boxes"].numpy().tolist()) for one in found] == [
+    found = [
+        proposal_records.parse_proposals(serialized)
+        for serialized in records.read_shard(tmp_path / shard.name)
+    ]
+    assert [
+        (int(one["index"]), one["filename"].numpy(), one["boxes"].numpy().tolist()) for one in found
+    ] == [
         (0, b"000011.jpg", [[1, 1, 11, 11]] * 2),
         (1, b"000003.jpg", [[1, 1, 3, 3]] * 2),
     ]

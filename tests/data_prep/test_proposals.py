@@ -10,7 +10,9 @@ import pytest
 from ccssl_tf.data import proposal_records
 from ccssl_tf.data.manifest import Manifest
 
-needs_opencv = pytest.mark.skipif(importlib.util.find_spec("cv2") is None, reason="OpenCV's contrib modules are not installed")
+needs_opencv = pytest.mark.skipif(
+    importlib.util.find_spec("cv2") is None, reason="OpenCV's contrib modules are not installed"
+)
 
 
 def _fingerprint(directory, split):
@@ -21,7 +23,13 @@ def test_precomputed_boxes_are_tied_to_their_images(commands, textured_dir, tmp_
     boxes = {f"{number:06d}": [[1, 1, number + 1, 2]] * number for number in range(12)}
     source, out = tmp_path / "boxes.json", tmp_path / "out"
     source.write_text(json.dumps(boxes))
-    flags = ("proposals", f"--data_dir={textured_dir}", "--method=precomputed", f"--source={source}", f"--output_dir={out}")
+    flags = (
+        "proposals",
+        f"--data_dir={textured_dir}",
+        "--method=precomputed",
+        f"--source={source}",
+        f"--output_dir={out}",
+    )
     output, _ = commands.run(*flags, "--dry_run", most_cpu_seconds=4)
     assert "13 images (test, trainval)" in output and not out.exists()
     output, _ = commands.run(*flags, "--max_proposals=5", "--num_workers=2")
@@ -29,7 +37,9 @@ def test_precomputed_boxes_are_tied_to_their_images(commands, textured_dir, tmp_
     found = proposal_records.read_proposals(out, "test", _fingerprint(textured_dir, "test"))
     assert [one.tolist() for one in found] == [[[1, 1, 12, 2]] * 5, [[1, 1, 4, 2]] * 3]
     info = Manifest.read(out, "proposals").info
-    assert info["method"] == "precomputed" and info["images_fingerprint"]["trainval"] == _fingerprint(textured_dir, "trainval")
+    assert info["method"] == "precomputed" and info["images_fingerprint"][
+        "trainval"
+    ] == _fingerprint(textured_dir, "trainval")
     output, _ = commands.run(*flags, "--max_proposals=5")
     assert "already complete" in output
     output, _ = commands.run("verify", f"--data_dir={out}")
@@ -37,7 +47,9 @@ def test_precomputed_boxes_are_tied_to_their_images(commands, textured_dir, tmp_
     for more in ((), ("--dry_run",)):
         _, errors = commands.run(*flags, "--max_proposals=6", *more, code=2)
         assert "--max_proposals=5" in errors
-    source.write_text(json.dumps({name: found for name, found in boxes.items() if name != "000007"}))
+    source.write_text(
+        json.dumps({name: found for name, found in boxes.items() if name != "000007"})
+    )
     _, errors = commands.run(*flags[:-1], f"--output_dir={tmp_path / 'other'}", code=2)
     assert errors.count("\n") == 1 and "no boxes of 000007.jpg" in errors
 
@@ -65,6 +77,9 @@ def test_selective_search_killed_and_continued(commands, textured_dir, tmp_path)
     commands.run(*flags, f"--output_dir={out}")
     assert commands.content(out) == commands.content(tmp_path / "whole")
     assert not (out / "searched").exists()
-    by_split = {split: proposal_records.read_proposals(out, split, _fingerprint(textured_dir, split)) for split in ("test", "trainval")}
+    by_split = {
+        split: proposal_records.read_proposals(out, split, _fingerprint(textured_dir, split))
+        for split in ("test", "trainval")
+    }
     np.testing.assert_array_equal(by_split["test"][1], by_split["trainval"][3])
     assert min(map(len, by_split["trainval"])) >= 1

@@ -51,8 +51,18 @@ def _png():
     ids=str,
 )
 def test_a_wrong_image_is_told_among_right_ones(tmp_path, changes, message):
-    report = _faults(tmp_path, "images", _image(), _image(index=1, **changes), _image(index=2, label=-1, text=b""))
-    assert report.num_faults == 1 and report.faults[0].startswith("record 1: ") and message in report.faults[0]
+    report = _faults(
+        tmp_path,
+        "images",
+        _image(),
+        _image(index=1, **changes),
+        _image(index=2, label=-1, text=b""),
+    )
+    assert (
+        report.num_faults == 1
+        and report.faults[0].startswith("record 1: ")
+        and message in report.faults[0]
+    )
     assert report.index.tolist() == [0, 1, 2] and report.record.tolist() == [0, 1, 2]
 
 
@@ -81,7 +91,12 @@ def _boxes(ymin, xmin, ymax, xmax, labels):
 def test_boxes_and_masks(tmp_path):
     good = _boxes([0.0, 0.5], [0.1, 0.1], [1.0, 0.6], [0.2, 1.0], [0, 1])
     assert _faults(tmp_path, "images", _with(_image(), **good)).faults == []
-    assert _faults(tmp_path, "images", _with(_image(), image__segmentation__class__encoded=_png())).faults == []
+    assert (
+        _faults(
+            tmp_path, "images", _with(_image(), image__segmentation__class__encoded=_png())
+        ).faults
+        == []
+    )
     for changes, message in (
         (_boxes([0.5], [0.1], [0.4], [0.2], [0]), "inside out"),
         (_boxes([0.5], [0.1], [1.1], [0.2], [0]), "outside the picture"),
@@ -97,7 +112,9 @@ def test_boxes_and_masks(tmp_path):
 
 
 def test_what_is_no_example(tmp_path):
-    assert _faults(tmp_path, "images", b"\xff\xff junk").faults[0] == "record 0: no tf.train.Example"
+    assert (
+        _faults(tmp_path, "images", b"\xff\xff junk").faults[0] == "record 0: no tf.train.Example"
+    )
 
 
 def test_many_faults_are_counted_and_the_first_kept(tmp_path):
@@ -110,7 +127,11 @@ def test_features(tmp_path):
         return records.feature_example(np.array(index), np.full((rows, dim), value, np.float16))
 
     report = _faults(tmp_path, "features", block([4, 2], 2), block([0], 1), rows=3)
-    assert report.faults == [] and report.index.tolist() == [4, 2, 0] and report.record.tolist() == [0, 0, 1]
+    assert (
+        report.faults == []
+        and report.index.tolist() == [4, 2, 0]
+        and report.record.tolist() == [0, 0, 1]
+    )
     for second, message in (
         (block([0], 2), "record 1: 20 bytes for 1 rows of 5 float16"),
         (block([0], 1, dim=4), "record 1: 8 bytes for 1 rows of 5 float16"),
@@ -118,14 +139,21 @@ def test_features(tmp_path):
     ):
         report = _faults(tmp_path, "features", block([4, 2], 2), second, rows=3)
         assert message in report.faults[0] and report.num_faults == 1
-    assert _faults(tmp_path, "features", block([1], 1), rows=2).faults == ["holds 1 rows instead of 2"]
+    assert _faults(tmp_path, "features", block([1], 1), rows=2).faults == [
+        "holds 1 rows instead of 2"
+    ]
 
 
 def test_pseudo_labels(tmp_path):
     right = records.pseudo_label_example(0, b"x", 6, 0.5)
     assert _faults(tmp_path, "pseudo_labels", right).faults == []
-    for wrong, message in ((dict(label=[7]), "label is 7, there are 7 clusters"), (dict(distance=[float("nan")]), "distance is nan")):
-        (fault,) = _faults(tmp_path, "pseudo_labels", right, _with(right, **wrong, index=[1])).faults
+    for wrong, message in (
+        (dict(label=[7]), "label is 7, there are 7 clusters"),
+        (dict(distance=[float("nan")]), "distance is nan"),
+    ):
+        (fault,) = _faults(
+            tmp_path, "pseudo_labels", right, _with(right, **wrong, index=[1])
+        ).faults
         assert fault.startswith("record 1: ") and message in fault
 
 

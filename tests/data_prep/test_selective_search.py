@@ -46,7 +46,9 @@ def test_objects_are_found_the_same_every_time():
     pixels = np.full([90, 120, 3], 40, np.uint8)
     pixels[20:60, 30:80] = [250, 10, 10]
     first = selective_search.search(pixels, "fast", 20)
-    assert first.dtype == np.int32 and (first[:, :2] >= 1).all() and (first[:, 2:] <= [120, 90]).all()
+    assert (
+        first.dtype == np.int32 and (first[:, :2] >= 1).all() and (first[:, 2:] <= [120, 90]).all()
+    )
     assert (first[:, 2:] - first[:, :2] + 1 >= 20).all()
     # The red rectangle, in 1-based inclusive pixels, to within the blur of the segmentation.
     assert np.abs(first - [31, 21, 80, 60]).max(axis=1).min() <= 2

@@ -16,9 +16,15 @@ def test_shards_hold_a_dense_mixed_index(commands, shapes_dir):
         label = int(record["image/filename"][6:12]) % 10
         assert record["image/class/label"] == label
         assert record["image/class/text"].decode() == manifest.info["class_names"][label]
-        assert (record["image/height"], record["image/width"], record["image/format"]) == (24, 24, b"jpeg")
+        assert (record["image/height"], record["image/width"], record["image/format"]) == (
+            24,
+            24,
+            b"jpeg",
+        )
     for start in range(0, 750, 250):
-        counts = collections.Counter(record["image/class/label"] for record in records[start : start + 250])
+        counts = collections.Counter(
+            record["image/class/label"] for record in records[start : start + 250]
+        )
         assert len(counts) == 10 and max(counts.values()) < 45
 
 
@@ -27,7 +33,10 @@ def test_tfds_reads_the_same(commands, shapes_dir):
 
     builder = tfds.builder_from_directory(shapes_dir)
     assert builder.info.splits["train"].num_examples == 750
-    assert builder.info.features["image"]["class"]["label"].names == Manifest.read(shapes_dir, "images").info["class_names"]
+    assert (
+        builder.info.features["image"]["class"]["label"].names
+        == Manifest.read(shapes_dir, "images").info["class_names"]
+    )
     read = tfds.as_numpy(builder.as_dataset(split="val", shuffle_files=False))
     for theirs, ours in zip(read, commands.records(shapes_dir, "val"), strict=True):
         assert theirs["image"]["encoded"].shape == (24, 24, 3)
@@ -37,4 +46,8 @@ def test_tfds_reads_the_same(commands, shapes_dir):
 
 
 def test_finished_metrics_say_what_was_made(shapes_dir):
-    assert json.loads((shapes_dir / "metrics.json").read_text()) == {"bad_images": 0, "images": {"train": 750, "val": 20}, "reencoded": {}}
+    assert json.loads((shapes_dir / "metrics.json").read_text()) == {
+        "bad_images": 0,
+        "images": {"train": 750, "val": 20},
+        "reencoded": {},
+    }

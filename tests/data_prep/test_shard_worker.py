@@ -33,7 +33,10 @@ def _read(location):
 
 
 def _task(directory, images, first_index=0, class_names=None):
-    items = [shard_worker.Item(b"%d" % i, -1 if class_names is None else i % 2, len(data), (data,)) for i, data in enumerate(images)]
+    items = [
+        shard_worker.Item(b"%d" % i, -1 if class_names is None else i % 2, len(data), (data,))
+        for i, data in enumerate(images)
+    ]
     path = directory / "train-00000-of-00001.tfrecord"
     return shard_worker.ShardTask(path, items, first_index, _read, class_names, DecodeOptions())
 
@@ -51,7 +54,10 @@ def counter(monkeypatch):
 
 
 def _parsed(path):
-    return [{key: value.numpy() for key, value in records.parse_image(record).items()} for record in records.read_shard(path)]
+    return [
+        {key: value.numpy() for key, value in records.parse_image(record).items()}
+        for record in records.read_shard(path)
+    ]
 
 
 def test_bad_images_are_left_out_and_remembered(tmp_path, images, counter):
@@ -60,7 +66,12 @@ def test_bad_images_are_left_out_and_remembered(tmp_path, images, counter):
     record = shard_worker.convert_shard(task)
     parsed = _parsed(task.path)
     assert [image["index"] for image in parsed] == [7, 8, 9, 10]
-    assert [(image["filename"], image["label"]) for image in parsed] == [(b"0", 0), (b"2", 0), (b"3", 1), (b"4", 0)]
+    assert [(image["filename"], image["label"]) for image in parsed] == [
+        (b"0", 0),
+        (b"2", 0),
+        (b"3", 1),
+        (b"4", 0),
+    ]
     assert [image["encoded"] for image in parsed] == [images[i] for i in (0, 2, 3, 4)]
     assert [bytes.fromhex(name) for name, _ in record.bad] == [b"1"]
     assert counter.value == 5
@@ -75,7 +86,9 @@ def test_a_renumbered_shard_is_one_made_with_that_index(tmp_path, images):
     assert shard_worker.ShardRecord.read(task.path) == expected
 
 
-@pytest.mark.parametrize("damage", ["missing", "shorter", "other_bytes", "no_record", "half_a_record", "foreign_record"])
+@pytest.mark.parametrize(
+    "damage", ["missing", "shorter", "other_bytes", "no_record", "half_a_record", "foreign_record"]
+)
 def test_only_whole_shards_count_as_finished(tmp_path, images, damage):
     task = _task(tmp_path, images)
     record = shard_worker.convert_shard(task)
@@ -104,7 +117,12 @@ def test_a_full_disk_is_a_resource_error(tmp_path, monkeypatch):
 
     monkeypatch.setattr(records.manifest_lib, "atomic_file", full_disk)
     with pytest.raises(ResourceError, match="train-00000"):
-        shard_worker.convert_shard(_task(tmp_path, [jpeg_of(np.random.default_rng(0).integers(0, 255, (500, 500, 3), np.uint8))] * 3))
+        shard_worker.convert_shard(
+            _task(
+                tmp_path,
+                [jpeg_of(np.random.default_rng(0).integers(0, 255, (500, 500, 3), np.uint8))] * 3,
+            )
+        )
 
 
 def test_an_unlabelled_split_beside_a_labelled_one_reads_with_tfds(tmp_path):
@@ -113,12 +131,28 @@ def test_an_unlabelled_split_beside_a_labelled_one_reads_with_tfds(tmp_path):
     shards = {}
     for split, label in (("train", 1), ("val", -1)):
         example = records.image_example(
-            encoded=b"", filename=b"\xff", height=1, width=1, index=0, label=label, text=b"b" if label == 1 else b""
+            encoded=b"",
+            filename=b"\xff",
+            height=1,
+            width=1,
+            index=0,
+            label=label,
+            text=b"b" if label == 1 else b"",
         )
-        shards[split] = [records.write_shard(tmp_path / f"{split}-00000-of-00001.tfrecord", [example])]
+        shards[split] = [
+            records.write_shard(tmp_path / f"{split}-00000-of-00001.tfrecord", [example])
+        ]
     shard_worker.write_tfds_metadata(tmp_path, shards, ["a", "b"])
     builder = tfds.builder_from_directory(tmp_path)
     decoders = {"image": {"encoded": tfds.decode.SkipDecoding()}}
-    read = {split: next(iter(tfds.as_numpy(builder.as_dataset(split=split, decoders=decoders))))["image"] for split in shards}
-    assert {split: int(image["class"]["label"]) for split, image in read.items()} == {"train": 1, "val": -1}
+    read = {
+        split: next(iter(tfds.as_numpy(builder.as_dataset(split=split, decoders=decoders))))[
+            "image"
+        ]
+        for split in shards
+    }
+    assert {split: int(image["class"]["label"]) for split, image in read.items()} == {
+        "train": 1,
+        "val": -1,
+    }
     assert read["val"]["filename"] == b"\xff"

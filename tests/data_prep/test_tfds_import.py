@@ -9,7 +9,9 @@ from PIL import Image
 
 
 def _write(directory):
-    """Writes `tiny/1.0.0` as TFDS itself lays it out; no code of the data set is needed to read it."""
+    """Writes `tiny/1.0.0` as TFDS itself lays it out; no code of the data set is needed
+    to read it.
+    """
     with tfds.core.registered.skip_registration():
 
         class Tiny(tfds.core.GeneratorBasedBuilder):
@@ -18,11 +20,19 @@ def _write(directory):
             code_path = None  # There is no package around it.
 
             def _info(self):
-                features = {"image": tfds.features.Image(shape=(None, None, 3)), "label": tfds.features.ClassLabel(names=["no", "yes"])}
-                return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+                features = {
+                    "image": tfds.features.Image(shape=(None, None, 3)),
+                    "label": tfds.features.ClassLabel(names=["no", "yes"]),
+                }
+                return tfds.core.DatasetInfo(
+                    builder=self, features=tfds.features.FeaturesDict(features)
+                )
 
             def _split_generators(self, unused):
-                return {"train": self._generate_examples(range(8)), "test": self._generate_examples(range(8, 11))}
+                return {
+                    "train": self._generate_examples(range(8)),
+                    "test": self._generate_examples(range(8, 11)),
+                }
 
             def _generate_examples(self, numbers):
                 for i in numbers:
@@ -35,7 +45,12 @@ def _write(directory):
 
 def test_the_command(commands, tmp_path):
     builder, out = _write(tmp_path / "tfds"), tmp_path / "out"
-    flags = ("tfds_import", f"--tfds_data_dir={tmp_path / 'tfds'}", f"--output_dir={out}", "--num_workers=1")
+    flags = (
+        "tfds_import",
+        f"--tfds_data_dir={tmp_path / 'tfds'}",
+        f"--output_dir={out}",
+        "--num_workers=1",
+    )
     _, errors = commands.run(*flags, "--name=no_such_data_set", code=2)
     assert "no such data set" in errors and errors.count("\n") == 1
     commands.run(*flags, code=1)
@@ -44,12 +59,17 @@ def test_the_command(commands, tmp_path):
     output, _ = commands.run(*flags, "--name=tiny")
     assert "re-encoded 11 images (png 11)" in output
     for split in ("train", "test"):
-        expected = {row["image"].shape[0]: row for row in tfds.as_numpy(builder.as_dataset(split=split))}
+        expected = {
+            row["image"].shape[0]: row for row in tfds.as_numpy(builder.as_dataset(split=split))
+        }
         found = list(commands.records(out, split))
         assert sorted(record["image/height"] for record in found) == sorted(expected)
         for record in found:
             row = expected[record["image/height"]]
-            assert record["image/class/label"] == row["label"] and record["image/class/text"] == (b"no", b"yes")[row["label"]]
+            assert (
+                record["image/class/label"] == row["label"]
+                and record["image/class/text"] == (b"no", b"yes")[row["label"]]
+            )
             pixels = np.asarray(Image.open(io.BytesIO(record["image/encoded"])), np.int64)
             assert np.abs(pixels - row["image"]).mean() < 4
         again = tfds.as_numpy(tfds.builder_from_directory(out).as_dataset(split=split))

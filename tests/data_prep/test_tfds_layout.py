@@ -23,7 +23,9 @@ def build(directory, features, examples, file_format="tfrecord", shards=2):
             code_path = None  # There is no package around it.
 
             def _info(self):
-                return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+                return tfds.core.DatasetInfo(
+                    builder=self, features=tfds.features.FeaturesDict(features)
+                )
 
             def _split_generators(self, unused):
                 return {split: iter(enumerate(rows)) for split, rows in examples.items()}
@@ -39,7 +41,10 @@ def build(directory, features, examples, file_format="tfrecord", shards=2):
 
 def labelled():
     """Features and examples with pictures of various sizes, two classes, no names."""
-    features = {"image": tfds.features.Image(shape=(None, None, 3)), "label": tfds.features.ClassLabel(names=["no", "yes"])}
+    features = {
+        "image": tfds.features.Image(shape=(None, None, 3)),
+        "label": tfds.features.ClassLabel(names=["no", "yes"]),
+    }
     rows = [dict(image=smooth_picture(i, 20 + i, 30), label=i % 2) for i in range(7)]
     return features, {"train": rows[:5], "validation": rows[5:]}
 
@@ -58,7 +63,13 @@ def test_images_and_labels(tmp_path, file_format):
         if file_format == "array_record":
             expected = list(built.as_data_source(split=theirs))
         else:
-            expected = list(tfds.as_numpy(built.as_dataset(split=theirs, read_config=tfds.ReadConfig(interleave_cycle_length=1))))
+            expected = list(
+                tfds.as_numpy(
+                    built.as_dataset(
+                        split=theirs, read_config=tfds.ReadConfig(interleave_cycle_length=1)
+                    )
+                )
+            )
         items = image_set.splits[ours]
         assert [item.label for item in items] == [row["label"] for row in expected]
         for item, row in zip(items, expected, strict=True):
@@ -69,14 +80,21 @@ def test_images_and_labels(tmp_path, file_format):
 
 def test_splits_are_chosen(tmp_path):
     builder = build(tmp_path, *labelled())
-    assert list(tfds_layout.list_images(builder, **{**OPTIONS, "splits": ["validation"]}).splits) == ["val"]
+    assert list(
+        tfds_layout.list_images(builder, **{**OPTIONS, "splits": ["validation"]}).splits
+    ) == ["val"]
     with pytest.raises(InputError, match="tiny/1.0.0 has no test, it has train, validation"):
         tfds_layout.list_images(builder, **{**OPTIONS, "splits": ["train", "test"]})
 
 
 def test_features_are_found_in_dictionaries_by_kind_or_by_flag(tmp_path):
     image, label = tfds.features.Image(shape=(8, 8, 1)), tfds.features.ClassLabel(num_classes=3)
-    features = {"file_name": tfds.features.Text(), "view": {"left": image, "right": image}, "coarse": label, "fine": label}
+    features = {
+        "file_name": tfds.features.Text(),
+        "view": {"left": image, "right": image},
+        "coarse": label,
+        "fine": label,
+    }
     grey = [np.full((8, 8, 1), value, np.uint8) for value in (10, 200)]
     row = dict(file_name="a/b.png", view=dict(left=grey[0], right=grey[1]), coarse=1, fine=2)
     builder = build(tmp_path, features, {"train": [row]}, shards=1)
@@ -84,9 +102,13 @@ def test_features_are_found_in_dictionaries_by_kind_or_by_flag(tmp_path):
         tfds_layout.list_images(builder, **OPTIONS)
     with pytest.raises(InputError, match="choose one of coarse, fine by --label_key"):
         tfds_layout.list_images(builder, **{**OPTIONS, "image_key": "view/left"})
-    with pytest.raises(InputError, match="--image_key=fine: tiny/1.0.0 has view/left, view/right of that kind"):
+    with pytest.raises(
+        InputError, match="--image_key=fine: tiny/1.0.0 has view/left, view/right of that kind"
+    ):
         tfds_layout.list_images(builder, **{**OPTIONS, "image_key": "fine"})
-    image_set = tfds_layout.list_images(builder, splits=[], image_key="view/right", label_key="fine")
+    image_set = tfds_layout.list_images(
+        builder, splits=[], image_key="view/right", label_key="fine"
+    )
     (item,) = image_set.splits["train"]
     assert (item.name, item.label, image_set.class_names) == (b"a/b.png", 2, ["0", "1", "2"])
     assert _pixels(image_set.read(item.location)).tolist() == grey[1][..., 0].tolist()
@@ -96,7 +118,9 @@ def test_no_labels_and_no_images(tmp_path):
     rows = [dict(image=smooth_picture(i, 9, 9)) for i in range(3)]
     builder = build(tmp_path / "a", {"image": tfds.features.Image()}, {"train": rows})
     image_set = tfds_layout.list_images(builder, **OPTIONS)
-    assert image_set.class_names is None and {item.label for item in image_set.splits["train"]} == {-1}
+    assert image_set.class_names is None and {item.label for item in image_set.splits["train"]} == {
+        -1
+    }
     builder = build(tmp_path / "b", {"x": tfds.features.Text()}, {"train": [dict(x="y")]}, shards=1)
     with pytest.raises(InputError, match="none of its features is an image: x"):
         tfds_layout.list_images(builder, **OPTIONS)

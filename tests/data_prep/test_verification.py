@@ -34,7 +34,9 @@ def copy(image_dir, tmp_path):
 
 def _faults(directory):
     result = verification.verify(directory, num_workers=1)
-    assert result.num_faults >= len(result.faults) and bool(result.num_faults) == bool(result.faults)
+    assert result.num_faults >= len(result.faults) and bool(result.num_faults) == bool(
+        result.faults
+    )
     return result.faults
 
 
@@ -56,17 +58,30 @@ def test_missing_and_extra(copy):
     (copy / SHARD).rename(copy / "spare")
     assert _faults(copy) == [f"{SHARD}: is missing"]
     (copy / "spare").rename(copy / "train-00007-of-00009.tfrecord")
-    assert _faults(copy) == [f"{SHARD}: is missing", f"train-00007-of-00009.tfrecord: not in the manifest; it holds the content of {SHARD}"]
+    assert _faults(copy) == [
+        f"{SHARD}: is missing",
+        f"train-00007-of-00009.tfrecord: not in the manifest; it holds the content of {SHARD}",
+    ]
     shutil.copy(copy / "train-00007-of-00009.tfrecord", copy / SHARD)
     assert _faults(copy) == ["train-00007-of-00009.tfrecord: not in the manifest; remove it"]
 
 
 def test_swapped_between_splits(copy):
-    for a, b in ((SHARD, "spare"), ("val-00000-of-00001.tfrecord", SHARD), ("spare", "val-00000-of-00001.tfrecord")):
+    for a, b in (
+        (SHARD, "spare"),
+        ("val-00000-of-00001.tfrecord", SHARD),
+        ("spare", "val-00000-of-00001.tfrecord"),
+    ):
         (copy / a).rename(copy / b)
     faults = _faults(copy)
-    assert f"{SHARD}: holds the content of val-00000-of-00001.tfrecord: shards were renamed or swapped" in faults
-    assert f"val-00000-of-00001.tfrecord: holds the content of {SHARD}: shards were renamed or swapped" in faults
+    assert (
+        f"{SHARD}: holds the content of val-00000-of-00001.tfrecord: shards were renamed or swapped"
+        in faults
+    )
+    assert (
+        f"val-00000-of-00001.tfrecord: holds the content of {SHARD}: shards were renamed or swapped"
+        in faults
+    )
 
 
 def test_cut_anywhere(copy):
@@ -77,13 +92,19 @@ def test_cut_anywhere(copy):
         (copy / SHARD).write_bytes(data[:end])
         faults = _faults(copy)
         assert faults[0] == f"{SHARD}: has {end} bytes instead of {len(data)}"
-        expected = "record 5: damaged or cut off" if whole is None else f"holds {whole} records instead of 16"
+        expected = (
+            "record 5: damaged or cut off"
+            if whole is None
+            else f"holds {whole} records instead of 16"
+        )
         assert expected in faults[1] and all(fault.startswith(SHARD) for fault in faults)
     (copy / SHARD).write_bytes(data + b"junk")
     assert _faults(copy)[0] == f"{SHARD}: has {len(data) + 4} bytes instead of {len(data)}"
 
 
-@pytest.mark.parametrize("where", [0, 7, 8, 11, 12, 500, -5, -4, -1], ids=lambda where: f"byte{where}")
+@pytest.mark.parametrize(
+    "where", [0, 7, 8, 11, 12, 500, -5, -4, -1], ids=lambda where: f"byte{where}"
+)
 def test_a_flipped_bit_anywhere_names_shard_and_record(copy, where):
     data = bytearray((copy / SHARD).read_bytes())
     ends = _record_ends(data)
@@ -91,7 +112,9 @@ def test_a_flipped_bit_anywhere_names_shard_and_record(copy, where):
     (copy / SHARD).write_bytes(data)
     faults = _faults(copy)
     assert "SHA-256" in faults[0]
-    assert faults[1] == f"{SHARD}: record 9: damaged or cut off, the rest of the shard cannot be read"
+    assert (
+        faults[1] == f"{SHARD}: record 9: damaged or cut off, the rest of the shard cannot be read"
+    )
 
 
 def test_edited_manifests(copy):
@@ -129,7 +152,9 @@ def test_indices_must_be_dense(tmp_path):
     shards = [first, type(first)(second.name, first.num_examples, first.num_bytes, first.sha256)]
     Manifest("images", {"train": shards}, manifest.info).write(tmp_path)
     faults = _faults(tmp_path)
-    assert [fault.split(": ", 1)[1] for fault in faults] == [f"record {i}: image index {i} is there twice" for i in range(3)]
+    assert [fault.split(": ", 1)[1] for fault in faults] == [
+        f"record {i}: image index {i} is there twice" for i in range(3)
+    ]
     shutil.copy(tmp_path / first.name, tmp_path / "gap")
     write_images(tmp_path / "other", {"train": [3, 3]})
     second = Manifest.read(tmp_path / "other", "images").splits["train"][1]
@@ -151,7 +176,10 @@ def test_pseudo_labels_and_features(tmp_path):
     assert (result.faults, result.summary.split(" in ")[0]) == ([], "40 train labels")
     directory = tmp_path / "features"
     directory.mkdir()
-    blocks = [records.feature_example(part, np.ones((len(part), 6), np.float32)) for part in (index[:25], index[25:])]
+    blocks = [
+        records.feature_example(part, np.ones((len(part), 6), np.float32))
+        for part in (index[:25], index[25:])
+    ]
     shard = records.write_shard(directory / "train-00000-of-00001.tfrecord", blocks, 40)
     Manifest("features", {"train": [shard]}, dict(dim=6, dtype="float32")).write(directory)
     result = verification.verify(directory, num_workers=1)
@@ -160,11 +188,19 @@ def test_pseudo_labels_and_features(tmp_path):
     shard = records.write_shard(directory / "train-00000-of-00001.tfrecord", blocks, 40)
     Manifest("features", {"train": [shard]}, dict(dim=6, dtype="float32")).write(directory)
     result = verification.verify(directory, num_workers=1)
-    assert result.num_faults == 15 and result.faults[0] == f"{shard.name}: record 1: image index {index[0]} is there twice"
+    assert (
+        result.num_faults == 15
+        and result.faults[0] == f"{shard.name}: record 1: image index {index[0]} is there twice"
+    )
 
 
 def test_the_metadata_for_tfds_must_agree(copy):
-    info = {"splits": [{"name": "train", "shardLengths": ["16", "16", "16"]}, {"name": "val", "shardLengths": ["16"]}]}
+    info = {
+        "splits": [
+            {"name": "train", "shardLengths": ["16", "16", "16"]},
+            {"name": "val", "shardLengths": ["16"]},
+        ]
+    }
     (copy / "dataset_info.json").write_text(json.dumps(info))
     assert _faults(copy) == []
     info["splits"][0]["shardLengths"][0] = "15"

@@ -18,13 +18,23 @@ def _read(directory, split):
 
 
 def _through_tfds(directory, split):
-    return [example["image"] for example in tfds.as_numpy(tfds.builder_from_directory(str(directory)).as_dataset(split=split))]
+    return [
+        example["image"]
+        for example in tfds.as_numpy(
+            tfds.builder_from_directory(str(directory)).as_dataset(split=split)
+        )
+    ]
 
 
 @pytest.fixture(scope="module")
 def detection_dir(commands, tmp_path_factory, module_devkit):
-    source, out = module_devkit.write_tars(tmp_path_factory.mktemp("voc") / "tars"), tmp_path_factory.mktemp("voc_out") / "out"
-    output, _ = commands.run("voc", f"--source={source}", "--year=2007", f"--output_dir={out}", "--num_workers=2")
+    source, out = (
+        module_devkit.write_tars(tmp_path_factory.mktemp("voc") / "tars"),
+        tmp_path_factory.mktemp("voc_out") / "out",
+    )
+    output, _ = commands.run(
+        "voc", f"--source={source}", "--year=2007", f"--output_dir={out}", "--num_workers=2"
+    )
     assert "2 train, 2 val, 4 trainval, 2 test images, 20 classes" in output
     return out
 
@@ -39,11 +49,22 @@ def test_boxes_come_back_as_in_the_xml(detection_dir, module_devkit):
     for parsed in _read(detection_dir, "trainval"):
         name = parsed["filename"].numpy().decode()
         root = ET.fromstring(module_devkit.files[f"Annotations/{name[:-4]}.xml"])
-        expected = [[int(found.find(f"bndbox/{corner}").text) for corner in voc_records.CORNERS] for found in root.findall("object")]
-        np.testing.assert_array_equal(voc_records.pixel_boxes(parsed["boxes"], parsed["height"], parsed["width"]), expected)
-        assert [CLASSES[label] for label in parsed["labels"]] == [found.find("name").text for found in root.findall("object")]
-        assert parsed["difficult"].numpy().tolist() == [found.find("difficult").text == "1" for found in root.findall("object")]
-        assert parsed["truncated"].numpy().tolist() == [found.find("truncated").text == "1" for found in root.findall("object")]
+        expected = [
+            [int(found.find(f"bndbox/{corner}").text) for corner in voc_records.CORNERS]
+            for found in root.findall("object")
+        ]
+        np.testing.assert_array_equal(
+            voc_records.pixel_boxes(parsed["boxes"], parsed["height"], parsed["width"]), expected
+        )
+        assert [CLASSES[label] for label in parsed["labels"]] == [
+            found.find("name").text for found in root.findall("object")
+        ]
+        assert parsed["difficult"].numpy().tolist() == [
+            found.find("difficult").text == "1" for found in root.findall("object")
+        ]
+        assert parsed["truncated"].numpy().tolist() == [
+            found.find("truncated").text == "1" for found in root.findall("object")
+        ]
         assert parsed["encoded"] == module_devkit.files[f"JPEGImages/{name}"]
         seen += 1
     assert seen == 4
@@ -54,20 +75,34 @@ def test_tfds_reads_the_same(detection_dir):
     for parsed in _read(detection_dir, "trainval"):
         image = found.pop(parsed["filename"].numpy())
         assert image["encoded"].shape == (17, 23, 3) and image["class"]["label"] == -1
-        corners = np.stack([image["object"]["bbox"][corner] for corner in voc_records.CORNERS], axis=-1)
+        corners = np.stack(
+            [image["object"]["bbox"][corner] for corner in voc_records.CORNERS], axis=-1
+        )
         np.testing.assert_array_equal(corners, parsed["boxes"])
         np.testing.assert_array_equal(image["object"]["class"]["label"], parsed["labels"])
         np.testing.assert_array_equal(image["object"]["difficult"], parsed["difficult"])
         np.testing.assert_array_equal(image["class"]["presence"], parsed["presence"])
-        assert [CLASSES[label].encode() for label in parsed["labels"]] == image["object"]["class"]["text"].tolist()
+        assert [CLASSES[label].encode() for label in parsed["labels"]] == image["object"]["class"][
+            "text"
+        ].tolist()
     assert not found
 
 
 def test_masks_come_back_as_their_indices(commands, tmp_path, voc_devkit):
     source, out = voc_devkit.write_tree(tmp_path / "tree"), tmp_path / "out"
-    commands.run("voc", f"--source={source}", "--task=segmentation", "--splits=val", "--splits=test", f"--output_dir={out}")
+    commands.run(
+        "voc",
+        f"--source={source}",
+        "--task=segmentation",
+        "--splits=val",
+        "--splits=test",
+        f"--output_dir={out}",
+    )
     assert sorted(Manifest.read(out, "images").splits) == ["test", "val"]
-    by_tfds = {image["filename"]: image["segmentation"]["class"]["encoded"] for image in _through_tfds(out, "val")}
+    by_tfds = {
+        image["filename"]: image["segmentation"]["class"]["encoded"]
+        for image in _through_tfds(out, "val")
+    }
     for parsed in _read(out, "val"):
         pixels = voc_devkit.mask_pixels(int(parsed["filename"].numpy()[:-4]))
         np.testing.assert_array_equal(voc_records.decode_mask(parsed["mask"]), pixels)

@@ -1,4 +1,6 @@
-"""Masks keep every index, whatever file they come from; what does not suit its image is named as bad."""
+"""Masks keep every index, whatever file they come from; what does not suit its image is named as
+bad.
+"""
 
 import io
 
@@ -10,7 +12,12 @@ from PIL import Image
 
 from data_prep import voc_annotator
 from data_prep.decoding import BadImage, ConvertedImage
-from data_prep.voc_annotator import DetectionAnnotator, DetectionLocation, SegmentationAnnotator, SegmentationLocation
+from data_prep.voc_annotator import (
+    DetectionAnnotator,
+    DetectionLocation,
+    SegmentationAnnotator,
+    SegmentationLocation,
+)
 from data_prep.voc_xml import Annotation
 
 
@@ -27,7 +34,9 @@ def _stored(tmp_path, image, data, name="a.png"):
 
 def _mat(mask):
     file = io.BytesIO()
-    scipy.io.savemat(file, {"GTcls": {"Segmentation": mask, "CategoriesPresent": [1, 2]}}, do_compression=True)
+    scipy.io.savemat(
+        file, {"GTcls": {"Segmentation": mask, "CategoriesPresent": [1, 2]}}, do_compression=True
+    )
     return file.getvalue()
 
 
@@ -50,7 +59,12 @@ def test_a_palette_of_few_colours_is_unpacked(tmp_path, image, voc_devkit):
     pixels = np.arange(17 * 23, dtype=np.uint8).reshape(17, 23) % 4
     two_bits = Image.frombytes("P", (23, 17), pixels.tobytes())
     two_bits.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0, 0, 0, 255])
-    np.testing.assert_array_equal(tf.io.decode_png(_stored(tmp_path, image, voc_devkit.encoded(two_bits, "PNG", bits=2)))[..., 0], pixels)
+    np.testing.assert_array_equal(
+        tf.io.decode_png(_stored(tmp_path, image, voc_devkit.encoded(two_bits, "PNG", bits=2)))[
+            ..., 0
+        ],
+        pixels,
+    )
 
 
 def test_masks_that_do_not_do(tmp_path, image, voc_devkit):
@@ -63,7 +77,11 @@ def test_masks_that_do_not_do(tmp_path, image, voc_devkit):
         (png[:-40], "a.png", "not a whole PNG"),
         (bytes(flipped), "a.png", "not a whole PNG"),
         (voc_devkit.encoded(np.zeros([17, 23, 3], np.uint8), "PNG"), "a.png", "mode RGB"),
-        (voc_devkit.encoded(np.zeros([23, 17], np.uint8), "PNG"), "a.png", "17x23 pixels, the image has 23x17"),
+        (
+            voc_devkit.encoded(np.zeros([23, 17], np.uint8), "PNG"),
+            "a.png",
+            "17x23 pixels, the image has 23x17",
+        ),
         (voc_devkit.encoded(np.full([17, 23], 21, np.uint8), "PNG"), "a.png", "holds class 21"),
         (voc_devkit.encoded(np.zeros([17, 23], np.uint8), "JPEG"), "a.png", "not a whole PNG"),
         (b"", "a.mat", "a.mat: no mask in GTcls.Segmentation"),
@@ -80,7 +98,9 @@ def test_boxes_must_fit_the_image_as_it_is_stored():
     location = DetectionLocation((), Annotation(23, 17, ()), (-1,) * 20)
     annotator = DetectionAnnotator()
     features = annotator.features(location, ConvertedImage(b"", 17, 23, ("grey",)))
-    assert features["image/class/presence"].tolist() == [-1] * 20 and features["image/object/bbox/xmin"].shape == (0,)
+    assert features["image/class/presence"].tolist() == [-1] * 20 and features[
+        "image/object/bbox/xmin"
+    ].shape == (0,)
     with pytest.raises(BadImage, match="17x23 pixels, its annotation says 23x17"):
         annotator.features(location, ConvertedImage(b"", 23, 17, ()))
     with pytest.raises(BadImage, match="EXIF rotation"):
@@ -89,4 +109,7 @@ def test_boxes_must_fit_the_image_as_it_is_stored():
 
 def test_the_image_is_what_is_read(tmp_path):
     (tmp_path / "a").write_bytes(b"0123456789")
-    assert voc_annotator.read_image(SegmentationLocation((str(tmp_path / "a"), 2, 3), (), "")) == b"234"
+    assert (
+        voc_annotator.read_image(SegmentationLocation((str(tmp_path / "a"), 2, 3), (), ""))
+        == b"234"
+    )

@@ -1,4 +1,6 @@
-"""Splits, class states and masks follow the lists; lists that disagree with the files are refused with the differences."""
+"""Splits, class states and masks follow the lists; lists that disagree with the files are refused
+with the differences.
+"""
 
 import pathlib
 
@@ -22,7 +24,11 @@ def _content(image_set):
     content = {}
     for split, items in image_set.splits.items():
         for item in items:
-            rest = (item.location.annotation, item.location.presence) if hasattr(item.location, "presence") else item.location.mask_name
+            rest = (
+                (item.location.annotation, item.location.presence)
+                if hasattr(item.location, "presence")
+                else item.location.mask_name
+            )
             content[split, item.name] = (item.label, item.size, read_image(item.location), rest)
     return content
 
@@ -31,7 +37,12 @@ def _content(image_set):
 def test_tars_and_trees_hold_the_same(tmp_path, voc_devkit, task):
     tree, tars = voc_devkit.write_tree(tmp_path / "tree"), voc_devkit.write_tars(tmp_path / "tars")
     expected = _content(_list(tree, task))
-    assert len(expected) == 10 and {split for split, _ in expected} == {"train", "val", "trainval", "test"}
+    assert len(expected) == 10 and {split for split, _ in expected} == {
+        "train",
+        "val",
+        "trainval",
+        "test",
+    }
     for source in (tree / "VOCdevkit", tree / "VOCdevkit" / "VOC2007", tars):
         assert _content(_list(source, task)) == expected
     one = _content(_list(tars / "VOCtrainval_06-Nov-2007.tar", task))
@@ -43,18 +54,28 @@ def test_annotations_and_the_three_states(tmp_path, voc_devkit):
     assert image_set.class_names == CLASSES
     first, second = image_set.splits["train"]
     assert first.name == b"000001.jpg" and first.label == -1
-    assert [(CLASSES[found.label], found.box, found.difficult, found.truncated) for found in first.location.annotation.objects] == [
+    assert [
+        (CLASSES[found.label], found.box, found.difficult, found.truncated)
+        for found in first.location.annotation.objects
+    ] == [
         ("dog", (1, 1, 23, 17), False, True),
         ("person", (8, 3, 8, 3), True, False),
     ]
-    assert {name: state for name, state in zip(CLASSES, first.location.presence, strict=True) if state != -1} == {"dog": 1, "person": 0}
+    assert {
+        name: state
+        for name, state in zip(CLASSES, first.location.presence, strict=True)
+        if state != -1
+    } == {"dog": 1, "person": 0}
     assert second.location.presence[CLASSES.index("car")] == 1
 
 
 def test_class_lists_are_believed_where_annotations_differ(tmp_path, voc_devkit, capsys):
     voc_devkit.files["ImageSets/Main/dog_test.txt"] = b"000005 -1\n000006  0\n"
     image_set = _list(voc_devkit.write_tree(tmp_path), splits=["test"])
-    assert [item.location.presence[CLASSES.index("dog")] for item in image_set.splits["test"]] == [-1, 0]
+    assert [item.location.presence[CLASSES.index("dog")] for item in image_set.splits["test"]] == [
+        -1,
+        0,
+    ]
     assert "differ for 2 images" in capsys.readouterr().out
 
 
@@ -66,14 +87,29 @@ def test_only_the_splits_asked_for(tmp_path, voc_devkit):
         _list(voc_devkit.write_tree(tmp_path / "without"), splits=["test"])
 
 
-@pytest.mark.parametrize(("task", "folder"), [("detection", "Annotations"), ("segmentation", "SegmentationClass")])
-def test_test_images_without_annotations_are_left_out_not_some_of_them(tmp_path, voc_devkit, capsys, task, folder):
+@pytest.mark.parametrize(
+    ("task", "folder"), [("detection", "Annotations"), ("segmentation", "SegmentationClass")]
+)
+def test_test_images_without_annotations_are_left_out_not_some_of_them(
+    tmp_path, voc_devkit, capsys, task, folder
+):
     for image_id in ("000005", "000006"):
-        voc_devkit.files = {name: data for name, data in voc_devkit.files.items() if not name.startswith(f"{folder}/{image_id}")}
+        voc_devkit.files = {
+            name: data
+            for name, data in voc_devkit.files.items()
+            if not name.startswith(f"{folder}/{image_id}")
+        }
         if image_id == "000005":
-            with pytest.raises(InputError, match=r"the list test names 1 (annotations|masks) that are not there: 000005"):
+            with pytest.raises(
+                InputError,
+                match=r"the list test names 1 (annotations|masks) that are not there: 000005",
+            ):
                 _list(voc_devkit.write_tree(tmp_path / "some"), task)
-    assert list(_list(voc_devkit.write_tree(tmp_path / "none"), task).splits) == ["train", "val", "trainval"]
+    assert list(_list(voc_devkit.write_tree(tmp_path / "none"), task).splits) == [
+        "train",
+        "val",
+        "trainval",
+    ]
     assert "leaving out test" in capsys.readouterr().out
 
 
@@ -84,9 +120,17 @@ def test_test_images_without_annotations_are_left_out_not_some_of_them(tmp_path,
         ("Annotations/000001.xml", None, "names 1 annotations that are not there: 000001"),
         ("Annotations/000001.xml", b"<annotation>", "Annotations/000001.xml: not XML"),
         ("ImageSets/Main/dog_val.txt", None, "no ImageSets/Main/dog_val.txt"),
-        ("ImageSets/Main/dog_val.txt", b"000003 1\n", "dog_val.txt: 1 images are in it or in val.txt, not in both: 000004"),
+        (
+            "ImageSets/Main/dog_val.txt",
+            b"000003 1\n",
+            "dog_val.txt: 1 images are in it or in val.txt, not in both: 000004",
+        ),
         ("ImageSets/Main/dog_val.txt", b"000003 1\n000004 1\n000001 1\n", "not in both: 000001"),
-        ("ImageSets/Main/dog_val.txt", b"000003 1\n000004 2\n", "dog_val.txt, line 2: '000004 2': expected"),
+        (
+            "ImageSets/Main/dog_val.txt",
+            b"000003 1\n000004 2\n",
+            "dog_val.txt, line 2: '000004 2': expected",
+        ),
         ("ImageSets/Main/dog_val.txt", b"000003 1\n000003 1\n", "line 2: '000003 1': comes twice"),
         ("ImageSets/Main/val.txt", b"", "val.txt: names no images"),
         ("ImageSets/Main/val.txt", b"000003\n000003\n", "val.txt: names 000003 twice"),
@@ -115,8 +159,12 @@ def test_two_tars_with_different_files_of_one_name(tmp_path, voc_devkit):
     root = voc_devkit.write_tars(tmp_path / "tars")
     (root / "copy.tar").write_bytes((root / "VOCtest_06-Nov-2007.tar").read_bytes())
     assert len(_list(root).splits["test"]) == 2
-    voc_devkit.files["Annotations/000005.xml"] = voc_devkit.files["Annotations/000005.xml"].replace(b">1<", b">2<")
-    (root / "copy.tar").write_bytes((voc_devkit.write_tars(tmp_path / "other") / "VOCtest_06-Nov-2007.tar").read_bytes())
+    voc_devkit.files["Annotations/000005.xml"] = voc_devkit.files["Annotations/000005.xml"].replace(
+        b">1<", b">2<"
+    )
+    (root / "copy.tar").write_bytes(
+        (voc_devkit.write_tars(tmp_path / "other") / "VOCtest_06-Nov-2007.tar").read_bytes()
+    )
     with pytest.raises(InputError, match=r"two different files .*Annotations/000005.xml"):
         _list(root)
 
@@ -125,10 +173,15 @@ def test_masks_of_sbd_become_train_and_leave_val(tmp_path, voc_devkit, capsys):
     root, sbd = voc_devkit.write_tree(tmp_path / "voc"), tmp_path / "benchmark" / "dataset"
     (sbd / "cls").mkdir(parents=True)
     for image_id in ("000001", "000003"):
-        scipy.io.savemat(sbd / "cls" / f"{image_id}.mat", {"GTcls": {"Segmentation": voc_devkit.mask_pixels(7)}})
+        scipy.io.savemat(
+            sbd / "cls" / f"{image_id}.mat", {"GTcls": {"Segmentation": voc_devkit.mask_pixels(7)}}
+        )
     (sbd / "train.txt").write_text("000001\n000003\n")
     image_set = _list(root, "segmentation", sbd=sbd.parent)
-    masks = {split: [item.location.mask_name for item in items] for split, items in image_set.splits.items()}
+    masks = {
+        split: [item.location.mask_name for item in items]
+        for split, items in image_set.splits.items()
+    }
     assert masks == {"train": ["000001.mat", "000003.mat"], "val": ["000004.png"]}
     assert "2 train masks; 1 of them are in VOC's val" in capsys.readouterr().out
     (sbd / "train.txt").write_text("000001\n000002\n")
@@ -155,7 +208,12 @@ def test_another_list_of_val(tmp_path, voc_devkit):
 def test_real_photos():
     counts = {split: len(items) for split, items in _list(PACKS / "voc2007").splits.items()}
     assert counts == dict(train=61, val=73, trainval=134, test=116)
-    counts = {split: len(items) for split, items in _list(PACKS / "voc2007", "segmentation").splits.items()}
+    counts = {
+        split: len(items)
+        for split, items in _list(PACKS / "voc2007", "segmentation").splits.items()
+    }
     assert counts == dict(train=25, val=27, trainval=52, test=51)
     image_set = voc_layout.list_images(PACKS / "voc2012seg", year=2012, task="segmentation")
-    assert {split: len(items) for split, items in image_set.splits.items()} == dict(train=70, val=46, trainval=116)
+    assert {split: len(items) for split, items in image_set.splits.items()} == dict(
+        train=70, val=46, trainval=116
+    )

@@ -1,4 +1,6 @@
-"""Annotation files as published, as some of VOC2012 really are, and as an attacker or a slip would write them."""
+"""Annotation files as published, as some of VOC2012 really are, and as an attacker or a slip would
+write them.
+"""
 
 import random
 import time
@@ -10,11 +12,15 @@ from data_prep.voc_xml import CLASSES, Object, parse_annotation
 
 
 def _xml(*objects, width="500", height="375"):
-    return f"<annotation><size><width>{width}</width><height>{height}</height></size>{''.join(objects)}</annotation>".encode()
+    size = f"<size><width>{width}</width><height>{height}</height></size>"
+    return f"<annotation>{size}{''.join(objects)}</annotation>".encode()
 
 
 def _object(name="cat", box=(1, 2, 3, 4), more=""):
-    corners = "".join(f"<{tag}>{value}</{tag}>" for tag, value in zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True))
+    corners = "".join(
+        f"<{tag}>{value}</{tag}>"
+        for tag, value in zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True)
+    )
     return f"<object><name>{name}</name><bndbox>{corners}</bndbox>{more}</object>"
 
 
@@ -26,10 +32,17 @@ def test_classes_are_sorted_and_twenty():
 def test_what_is_read():
     part = "<part><name>head</name><bndbox><xmin>9</xmin></bndbox></part>"
     found = parse_annotation(
-        _xml(_object(more="<difficult>1</difficult>\n<truncated> 1 </truncated>"), _object("person", (1, 1, 500, 375), part)), "a.xml"
+        _xml(
+            _object(more="<difficult>1</difficult>\n<truncated> 1 </truncated>"),
+            _object("person", (1, 1, 500, 375), part),
+        ),
+        "a.xml",
     )
     assert (found.width, found.height) == (500, 375)
-    assert found.objects == (Object(7, (1, 2, 3, 4), True, True), Object(14, (1, 1, 500, 375), False, False))
+    assert found.objects == (
+        Object(7, (1, 2, 3, 4), True, True),
+        Object(14, (1, 1, 500, 375), False, False),
+    )
     assert parse_annotation(_xml(), "a.xml").objects == ()
 
 
@@ -70,7 +83,10 @@ def test_one_pixel_outside_is_moved_to_the_edge_and_decimals_are_rounded(box, st
         (b"<?xml version='1.0' encoding='nonsense'?><annotation/>", "not XML"),
         (_xml().decode().encode("utf-16"), "refused"),
         (b'<!DOCTYPE a SYSTEM "file:///etc/passwd"><annotation/>', "'<!DOCTYPE'"),
-        (b'<?xml version="1.0"?><!doctype a [<!ENTITY b "c">]><annotation>&b;</annotation>', "'<!doctype'"),
+        (
+            b'<?xml version="1.0"?><!doctype a [<!ENTITY b "c">]><annotation>&b;</annotation>',
+            "'<!doctype'",
+        ),
     ],
 )
 def test_what_is_refused_in_one_line_naming_the_file(data, said):
@@ -83,7 +99,11 @@ def test_bombs_are_refused_at_once():
     entities = "".join(f'<!ENTITY e{i} "{f"&e{i - 1};" * 10}">' for i in range(1, 10))
     deep = b"<a>" * 300_000
     start = time.process_time()
-    for data in (f'<!DOCTYPE a [<!ENTITY e0 "boom">{entities}]><annotation>&e9;</annotation>'.encode(), deep, deep + b"</a>" * 10):
+    for data in (
+        f'<!DOCTYPE a [<!ENTITY e0 "boom">{entities}]><annotation>&e9;</annotation>'.encode(),
+        deep,
+        deep + b"</a>" * 10,
+    ):
         with pytest.raises(InputError):
             parse_annotation(data, "a.xml")
     assert time.process_time() - start < 1
@@ -100,4 +120,7 @@ def test_damaged_bytes_are_read_or_refused():
         except InputError:
             continue
         for one in found.objects:
-            assert 1 <= one.box[0] <= one.box[2] <= found.width and 1 <= one.box[1] <= one.box[3] <= found.height
+            assert (
+                1 <= one.box[0] <= one.box[2] <= found.width
+                and 1 <= one.box[1] <= one.box[3] <= found.height
+            )

@@ -1,4 +1,6 @@
-"""The classification evaluations end alike on one device, on two, and with a batch in parts: weights, clipped gradients and numbers."""
+"""The classification evaluations end alike on one device, on two, and with a batch in parts:
+weights, clipped gradients and numbers.
+"""
 
 import pathlib
 import subprocess
@@ -52,14 +54,25 @@ assert expected.keys() == metrics.keys()
 for key, value in expected.items():
     np.testing.assert_allclose(metrics[key], value, rtol=1e-3, atol=1e-5, err_msg=key)
 print("equal")
-"""
+"""  # noqa: E501
 
 
 @pytest.mark.parametrize(
-    "name", ["voc07_classification", *(pytest.param(name, marks=pytest.mark.slow) for name in ("nonlinear_probe", "linear_probe"))]
+    "name",
+    [
+        "voc07_classification",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("nonlinear_probe", "linear_probe")
+        ),
+    ],
 )
-def test_two_logical_devices_and_a_batch_in_parts_end_with_the_weights_of_one(name, image_dir, voc_dir, tmp_path):
+def test_two_logical_devices_and_a_batch_in_parts_end_with_the_weights_of_one(
+    name, image_dir, voc_dir, tmp_path
+):
     data_dir = voc_dir if name == "voc07_classification" else image_dir
     arguments = [sys.executable, "-c", REPLICAS, name, str(data_dir), str(tmp_path)]
-    done = subprocess.run(arguments, capture_output=True, text=True, timeout=600, cwd=ROOT, check=False)
+    done = subprocess.run(
+        arguments, capture_output=True, text=True, timeout=600, cwd=ROOT, check=False
+    )
     assert done.stdout.splitlines()[-1:] == ["equal"], done.stdout + done.stderr

@@ -1,4 +1,6 @@
-"""Objects and proposals come in as they were written, and what cannot be is refused with the image's name."""
+"""Objects and proposals come in as they were written, and what cannot be is refused with the
+image's name.
+"""
 
 import numpy as np
 import pytest
@@ -13,7 +15,14 @@ from ccssl_tf.runs.errors import InputError
 PIXELS = dict(height=20, width=30)
 
 
-def write(directory, *, boxes=((1, 1, 30, 20),), proposals=((2, 3, 10, 11),), labels=(1,), with_objects=True):
+def write(
+    directory,
+    *,
+    boxes=((1, 1, 30, 20),),
+    proposals=((2, 3, 10, 11),),
+    labels=(1,),
+    with_objects=True,
+):
     """Two photos, the second with these objects and proposals."""
     (directory / "images").mkdir(parents=True)
     (directory / "proposals").mkdir()
@@ -22,16 +31,30 @@ def write(directory, *, boxes=((1, 1, 30, 20),), proposals=((2, 3, 10, 11),), la
         [(((4, 5, 9, 8),), (0,), ((1, 1, 5, 5), (4, 5, 9, 9))), (boxes, labels, proposals)]
     ):
         flags = dict(difficult=[True] * len(own), truncated=[False] * len(own))
-        objects = voc_records.object_features(np.reshape(own, [-1, 4]), list(own_labels), [b"x"] * len(own), **flags, **PIXELS)
-        record = dict(encoded=encoded, filename=f"VOC2007/00000{index}.jpg".encode(), index=index, **PIXELS)
+        objects = voc_records.object_features(
+            np.reshape(own, [-1, 4]), list(own_labels), [b"x"] * len(own), **flags, **PIXELS
+        )
+        record = dict(
+            encoded=encoded, filename=f"VOC2007/00000{index}.jpg".encode(), index=index, **PIXELS
+        )
         examples.append(records.image_example(**record, extra=objects if with_objects else None))
-        found.append(proposal_records.proposal_example(index, record["filename"], np.reshape(own_proposals, [-1, 4])))
+        found.append(
+            proposal_records.proposal_example(
+                index, record["filename"], np.reshape(own_proposals, [-1, 4])
+            )
+        )
     images = Manifest(
-        "images", {"test": [records.write_shard(directory / "images" / shard_name("test", 0, 1), examples)]}, dict(class_names=["a", "b"])
+        "images",
+        {"test": [records.write_shard(directory / "images" / shard_name("test", 0, 1), examples)]},
+        dict(class_names=["a", "b"]),
     )
     images.write(directory / "images")
     shard = records.write_shard(directory / "proposals" / shard_name("test", 0, 1), found)
-    Manifest("proposals", {"test": [shard]}, dict(images_fingerprint={"test": images.fingerprint("test")})).write(directory / "proposals")
+    Manifest(
+        "proposals",
+        {"test": [shard]},
+        dict(images_fingerprint={"test": images.fingerprint("test")}),
+    ).write(directory / "proposals")
 
 
 def read(directory, split="test"):
@@ -53,7 +76,10 @@ def test_everything_comes_in(tmp_path):
     "case, message",
     [
         (dict(proposals=()), "proposals: 000001 of test: no proposals for this image"),
-        (dict(proposals=((1, 1, 5, 5), (9, 9, 8, 12))), r"000001 of test: proposal 1 .*9 9 8 12, from 1\) is inverted"),
+        (
+            dict(proposals=((1, 1, 5, 5), (9, 9, 8, 12))),
+            r"000001 of test: proposal 1 .*9 9 8 12, from 1\) is inverted",
+        ),
         (dict(proposals=((1, 1, 31, 5),)), "proposal 0 .* lies outside of the 30 x 20 pixels"),
         (dict(proposals=((0, 1, 3, 5),)), "proposal 0 .* lies outside"),
         (dict(boxes=((1, 1, 30, 21),)), "images: 000001 of test: object 0 .* lies outside"),
@@ -73,15 +99,21 @@ def test_a_split_that_is_not_there_is_refused_with_those_there_are(tmp_path):
     with pytest.raises(InputError, match="no split trainval, there are test"):
         read(tmp_path, "trainval")
     images = Manifest.read(tmp_path / "images", "images")
-    Manifest("images", {"test": images.shards("test"), "val": images.shards("test")}, images.info).write(tmp_path / "images")
-    with pytest.raises(InputError, match="proposals: no proposals of split val, there are those of test"):
+    Manifest(
+        "images", {"test": images.shards("test"), "val": images.shards("test")}, images.info
+    ).write(tmp_path / "images")
+    with pytest.raises(
+        InputError, match="proposals: no proposals of split val, there are those of test"
+    ):
         read(tmp_path, "val")
 
 
 def test_statistics_are_those_of_all_foreground_regions(objects_dir):
     images = read_detection_images(objects_dir / "images", "trainval", objects_dir / "proposals")
     codes = {number: [] for number in range(3)}
-    for truths, labels, proposals in zip(images.truths, images.labels, images.proposals, strict=True):
+    for truths, labels, proposals in zip(
+        images.truths, images.labels, images.proposals, strict=True
+    ):
         for region in np.concatenate([truths, proposals]):
             overlaps = box_ops.intersection_over_union(region[None], truths).numpy()[0]
             if overlaps.max() >= 0.5:

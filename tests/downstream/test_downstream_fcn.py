@@ -1,4 +1,6 @@
-"""Losses against loops and torch, images of many sizes in one batch, evaluation against the files it writes, refusals."""
+"""Losses against loops and torch, images of many sizes in one batch, evaluation against the files
+it writes, refusals.
+"""
 
 import itertools
 import pathlib
@@ -39,7 +41,9 @@ def model_of(task, normalization="none"):
     model = task.build_model(backbone(normalization))
     for layer in model.backbone.convolutions():
         layer.kernel.assign(layer.kernel * 4)
-    model.get_layer("score").kernel.assign(np.random.default_rng(0).normal(0, 0.1, model.get_layer("score").kernel.shape))
+    model.get_layer("score").kernel.assign(
+        np.random.default_rng(0).normal(0, 0.1, model.get_layer("score").kernel.shape)
+    )
     return model
 
 
@@ -62,7 +66,9 @@ def test_losses_against_loops():
             terms.append(np.log(np.exp(scores).sum()) - scores[mask[number, y, x]])
             right.append(scores.argmax() == mask[number, y, x])
         assert float(losses[number]) == pytest.approx(np.mean(terms) if terms else 0, rel=1e-5)
-        assert float(metrics["pixel_accuracy"][number]) == pytest.approx(np.mean(right) if right else 0)
+        assert float(metrics["pixel_accuracy"][number]) == pytest.approx(
+            np.mean(right) if right else 0
+        )
 
 
 def test_losses_and_gradients_against_torch():
@@ -75,26 +81,44 @@ def test_losses_and_gradients_against_torch():
     gradient = tape.gradient(losses, variable).numpy()
     for number in range(2):
         scores = torch.tensor(logits[number].transpose(2, 0, 1)[None], requires_grad=True)
-        theirs = torch.nn.functional.cross_entropy(scores, torch.tensor(mask[number][None].astype(np.int64)), ignore_index=VOID)
+        theirs = torch.nn.functional.cross_entropy(
+            scores, torch.tensor(mask[number][None].astype(np.int64)), ignore_index=VOID
+        )
         theirs.backward()
         assert float(losses[number]) == pytest.approx(float(theirs), rel=1e-5)
-        np.testing.assert_allclose(gradient[number], scores.grad[0].numpy().transpose(1, 2, 0), rtol=1e-4, atol=1e-7)
+        np.testing.assert_allclose(
+            gradient[number], scores.grad[0].numpy().transpose(1, 2, 0), rtol=1e-4, atol=1e-7
+        )
     assert np.abs(gradient[2]).max() == 0
 
 
 def test_a_batch_is_continued_by_void_to_its_largest_image(mask_dir):
     batch = next(iter(make_task(mask_dir).dataset("train", 8, True, (0, 0))))
     heights, widths = batch["size"].numpy().T
-    assert batch["image"].shape == (8, heights.max(), widths.max(), 3) and batch["mask"].shape == batch["image"].shape[:3]
+    assert (
+        batch["image"].shape == (8, heights.max(), widths.max(), 3)
+        and batch["mask"].shape == batch["image"].shape[:3]
+    )
     assert len(set(zip(heights, widths, strict=True))) > 3
-    for mask, image, height, width in zip(batch["mask"].numpy(), batch["image"].numpy(), heights, widths, strict=True):
-        assert (mask[height:] == VOID).all() and (mask[:, width:] == VOID).all() and not image[height:].any()
-        assert set(np.unique(mask[:height, :width])) <= {0, 1, 2, 3, VOID} and (mask[:height, :width] != VOID).mean() > 0.8
+    for mask, image, height, width in zip(
+        batch["mask"].numpy(), batch["image"].numpy(), heights, widths, strict=True
+    ):
+        assert (
+            (mask[height:] == VOID).all()
+            and (mask[:, width:] == VOID).all()
+            and not image[height:].any()
+        )
+        assert (
+            set(np.unique(mask[:height, :width])) <= {0, 1, 2, 3, VOID}
+            and (mask[:height, :width] != VOID).mean() > 0.8
+        )
 
 
 @pytest.mark.parametrize("training", [False, True])
 def test_an_image_does_not_depend_on_the_others_in_its_batch(mask_dir, training):
-    """Neither scores nor dropout: so the number of replicas and of accumulation steps changes nothing."""
+    """Neither scores nor dropout: so the number of replicas and of accumulation steps changes
+    nothing.
+    """
     task = make_task(mask_dir)
     model = model_of(task)
     batch = next(iter(task.dataset("train", 4, True, (0, 0))))
@@ -102,21 +126,30 @@ def test_an_image_does_not_depend_on_the_others_in_its_batch(mask_dir, training)
     assert losses.std() > 1e-3
     for number, (height, width) in enumerate(batch["size"].numpy()):
         alone = {name: value[number : number + 1] for name, value in batch.items()}
-        alone = dict(alone, image=alone["image"][:, :height, :width], mask=alone["mask"][:, :height, :width])
-        np.testing.assert_allclose(task.loss(model, alone, training)[0], losses[number : number + 1], rtol=1e-6)
+        alone = dict(
+            alone, image=alone["image"][:, :height, :width], mask=alone["mask"][:, :height, :width]
+        )
+        np.testing.assert_allclose(
+            task.loss(model, alone, training)[0], losses[number : number + 1], rtol=1e-6
+        )
 
 
 def test_with_batch_normalisation_images_see_zeros_beyond_their_edges(mask_dir):
     task = make_task(mask_dir, dropout_rate=0.0)
     model = model_of(task, "batch_norm")
     batch = next(iter(task.dataset("train", 4, True, (0, 0))))
-    other = dict(batch, image=tf.where(batch["mask"][..., None] == VOID, tf.constant(99, tf.uint8), batch["image"]))
+    other = dict(
+        batch,
+        image=tf.where(batch["mask"][..., None] == VOID, tf.constant(99, tf.uint8), batch["image"]),
+    )
     smaller = batch["size"].numpy()[:, 0].argmin()
     beyond = np.zeros(batch["image"].shape, bool)
     beyond[smaller, batch["size"].numpy()[smaller, 0] :] = True
     assert beyond.any()
     other = dict(batch, image=tf.where(beyond, tf.constant(99, tf.uint8), batch["image"]))
-    np.testing.assert_array_equal(task.loss(model, batch, True)[0], task.loss(model, other, True)[0])
+    np.testing.assert_array_equal(
+        task.loss(model, batch, True)[0], task.loss(model, other, True)[0]
+    )
 
 
 def test_mirroring_and_resizing_keep_photo_and_mask_together(mask_dir):
@@ -127,12 +160,19 @@ def test_mirroring_and_resizing_keep_photo_and_mask_together(mask_dir):
     assert (batch["size"].numpy().max(1) == 32).all()
     mirrored = 0
     for number, (height, width) in enumerate(batch["size"].numpy()):
-        image, mask = batch["image"][number, :height, :width].numpy().astype(int), batch["mask"][number, :height, :width].numpy()
+        image, mask = (
+            batch["image"][number, :height, :width].numpy().astype(int),
+            batch["mask"][number, :height, :width].numpy(),
+        )
         for label in range(1, 4):
             colors = image[mask == label]
-            assert not len(colors) or (colors.mean(0).argmax() == label - 1 and colors.mean(0).max() > 180)
+            assert not len(colors) or (
+                colors.mean(0).argmax() == label - 1 and colors.mean(0).max() > 180
+            )
         full = whole["mask"][number, : whole["size"][number, 0], : whole["size"][number, 1]].numpy()
-        side = [np.nonzero((one > 0) & (one < VOID))[1].mean() / one.shape[1] for one in (mask, full)]
+        side = [
+            np.nonzero((one > 0) & (one < VOID))[1].mean() / one.shape[1] for one in (mask, full)
+        ]
         mirrored += abs(side[0] - (1 - side[1])) < abs(side[0] - side[1])
     assert 5 < mirrored < 27
 
@@ -144,7 +184,9 @@ def test_evaluation_is_that_of_the_files_it_writes(mask_dir, tmp_path):
     matrix, losses = ConfusionMatrix(4), []
     for batch in task.dataset("val", 1, training=False, epoch_seed=(0, 0)):
         truth = batch["mask"][0].numpy()
-        predicted = np.asarray(Image.open(tmp_path / "predictions" / f"val_{int(batch['index'][0]):03d}.png"))
+        predicted = np.asarray(
+            Image.open(tmp_path / "predictions" / f"val_{int(batch['index'][0]):03d}.png")
+        )
         assert predicted.shape == truth.shape != tuple(batch["size"][0].numpy())
         matrix.update(truth, predicted)
         losses.append(float(task.loss(model, batch, training=False)[0][0]))
@@ -152,7 +194,9 @@ def test_evaluation_is_that_of_the_files_it_writes(mask_dir, tmp_path):
     assert results["loss"] == pytest.approx(np.mean(losses), rel=1e-5) and len(losses) == 5
     truth = matrix.counts.sum(1)
     chance = task.facts()["chance"]
-    assert chance["pixel_accuracy"] == truth[0] / truth.sum() and chance["mean_iou"] == pytest.approx(truth[0] / truth.sum() / 4)
+    assert chance["pixel_accuracy"] == truth[0] / truth.sum() and chance[
+        "mean_iou"
+    ] == pytest.approx(truth[0] / truth.sum() / 4)
     assert set(task.facts()["iou"]) == {"background", "red", "green", "blue"}
     picture = task.pictures(model)["segmentation"]
     assert picture.dtype == np.uint8 and picture.shape[0] >= 5 * 160
@@ -160,10 +204,15 @@ def test_evaluation_is_that_of_the_files_it_writes(mask_dir, tmp_path):
 
 def test_only_listed_images_are_evaluated(mask_dir, tmp_path):
     (tmp_path / "list.txt").write_text("val_004\nval_001\n")
-    task = make_task(mask_dir, eval_list=tmp_path / "list.txt", predictions_dir=tmp_path / "predictions")
+    task = make_task(
+        mask_dir, eval_list=tmp_path / "list.txt", predictions_dir=tmp_path / "predictions"
+    )
     model = model_of(task)
     listed, everything = task.evaluate(model), make_task(mask_dir).evaluate(model)
-    assert sorted(path.name for path in (tmp_path / "predictions").iterdir()) == ["val_001.png", "val_004.png"]
+    assert sorted(path.name for path in (tmp_path / "predictions").iterdir()) == [
+        "val_001.png",
+        "val_004.png",
+    ]
     assert listed != everything and "the 2 images of list.txt" in task.facts()["definition"]
     assert task.inputs() == dict(init_segmenter=None, eval_list=tmp_path / "list.txt")
     task.pictures(model)
@@ -174,11 +223,19 @@ def test_accumulation_changes_nothing(mask_dir, tmp_path):
         keras.utils.set_random_seed(0)
         options = dict(train_steps=2, batch_size=4, accumulate_steps=accumulate_steps, log_steps=1)
         workdir = tmp_path / str(accumulate_steps)
-        return training.train(make_task(mask_dir), backbone, lambda: optimizers.make_optimizer("sgd", 1e-2), workdir=workdir, **options)
+        return training.train(
+            make_task(mask_dir),
+            backbone,
+            lambda: optimizers.make_optimizer("sgd", 1e-2),
+            workdir=workdir,
+            **options,
+        )
 
     (one, metrics, _), (four, *_) = run(1), run(4)
     for ours, theirs in zip(one.trainable_variables, four.trainable_variables, strict=True):
-        np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=1e-4, atol=1e-6, err_msg=ours.path)
+        np.testing.assert_allclose(
+            ours.numpy(), theirs.numpy(), rtol=1e-4, atol=1e-6, err_msg=ours.path
+        )
     assert metrics["history"]["train"][0]["loss"] == pytest.approx(np.log(4), rel=1e-5)
 
 
@@ -188,9 +245,15 @@ def test_refusals(mask_dir, image_dir, tmp_path):
     write_masked_images(tmp_path, dict(train=3))
     with pytest.raises(InputError, match="no split val, but train"):
         make_task(tmp_path)
-    with flagsaver.flagsaver(data_dir=str(mask_dir), fcn_stride=4), pytest.raises(FlagError, match="must be 32, 16 or 8"):
+    with (
+        flagsaver.flagsaver(data_dir=str(mask_dir), fcn_stride=4),
+        pytest.raises(FlagError, match="must be 32, 16 or 8"),
+    ):
         lib.FCN.from_flags()
-    with flagsaver.flagsaver(data_dir=str(mask_dir), fcn_stride=16), pytest.raises(InputError, match="scores of stride 8 only"):
+    with (
+        flagsaver.flagsaver(data_dir=str(mask_dir), fcn_stride=16),
+        pytest.raises(InputError, match="scores of stride 8 only"),
+    ):
         lib.FCN.from_flags().build_model(backbone())
 
 
@@ -222,12 +285,23 @@ def test_eight_drawings_are_learned_by_heart(tmp_path):
 @pytest.mark.skipif(not PHOTOS.is_dir(), reason="no ../shared/data/voc2012seg")
 def test_eight_photos_are_learned_by_heart(tmp_path):
     """The first eight of VOC 2012's train, at their full size; about three minutes on two cores."""
-    options = [f"--source={PHOTOS}", "--year=2012", "--task=segmentation", "--splits=train", f"--output_dir={tmp_path / 'voc'}"]
+    options = [
+        f"--source={PHOTOS}",
+        "--year=2012",
+        "--task=segmentation",
+        "--splits=train",
+        f"--output_dir={tmp_path / 'voc'}",
+    ]
     subprocess.run([sys.executable, "-m", "data_prep.voc", *options], check=True, timeout=300)
     whole = Manifest.read(tmp_path / "voc", "images")
-    eight = list(itertools.islice(records.read_shard(tmp_path / "voc" / whole.shards("train")[0].name), 8))
+    eight = list(
+        itertools.islice(records.read_shard(tmp_path / "voc" / whole.shards("train")[0].name), 8)
+    )
     (tmp_path / "eight").mkdir()
-    shards = {split: [records.write_shard(tmp_path / "eight" / shard_name(split, 0, 1), eight)] for split in ("train", "val")}
+    shards = {
+        split: [records.write_shard(tmp_path / "eight" / shard_name(split, 0, 1), eight)]
+        for split in ("train", "val")
+    }
     Manifest("images", shards, whole.info).write(tmp_path / "eight")
     found = _learned_by_heart(tmp_path / "eight", tmp_path / "run", 100)
     assert found["mean_iou"] > 0.6 and found["pixel_accuracy"] > 0.93

@@ -1,4 +1,6 @@
-"""The SavedModel gives the network's outputs, at any batch size, from pixels and from JPEG bytes, and can be trained on."""
+"""The SavedModel gives the network's outputs, at any batch size, from pixels and from JPEG bytes,
+and can be trained on.
+"""
 
 import io
 import json
@@ -27,12 +29,23 @@ def make_run(path, *, classes=None, **arguments):
     path.mkdir()
     keras.utils.set_random_seed(1)
     backbone = AlexNet(
-        **dict(dict(stem="small", normalization="batch_norm", width_multiplier=0.1, fc_units=(), image_size=SIZE), **arguments)
+        **dict(
+            dict(
+                stem="small",
+                normalization="batch_norm",
+                width_multiplier=0.1,
+                fc_units=(),
+                image_size=SIZE,
+            ),
+            **arguments,
+        )
     )
     random = np.random.default_rng(9)
     for layer in backbone.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
-            layer.set_weights([random.uniform(0.5, 1.5, weight.shape) for weight in layer.get_weights()])
+            layer.set_weights(
+                [random.uniform(0.5, 1.5, weight.shape) for weight in layer.get_weights()]
+            )
     classifier = build_classifier(backbone, classes, SIZE) if classes else None
     save_backbone(backbone, path)
     if classifier:
@@ -67,7 +80,9 @@ def test_every_endpoint_and_the_logits_are_the_networks(exported, batch_size, dt
     assert set(found) == set(expected) == {"conv1", "conv2", "conv3", "conv4", "conv5", "logits"}
     for name in expected:
         scale = float(tf.reduce_max(tf.abs(expected[name])))
-        np.testing.assert_allclose(found[name], expected[name], rtol=1e-4, atol=1e-5 * scale, err_msg=name)
+        np.testing.assert_allclose(
+            found[name], expected[name], rtol=1e-4, atol=1e-5 * scale, err_msg=name
+        )
 
 
 def test_serving_signatures_have_named_inputs_and_outputs(exported):
@@ -84,7 +99,9 @@ def test_jpeg_bytes_of_any_size_give_the_outputs_of_their_central_crop(exported)
     loaded = tf.saved_model.load(str(exported[2] / "saved_model"))
     encoded = []
     for size in ((80, 50), (40, 60)):
-        ramp = np.linspace(0, 255, size[0] * size[1] * 3).reshape(size[1], size[0], 3).astype(np.uint8)
+        ramp = (
+            np.linspace(0, 255, size[0] * size[1] * 3).reshape(size[1], size[0], 3).astype(np.uint8)
+        )
         buffer = io.BytesIO()
         Image.fromarray(ramp).save(buffer, "JPEG", quality=95)
         encoded.append(buffer.getvalue())
@@ -98,26 +115,40 @@ def test_jpeg_bytes_of_any_size_give_the_outputs_of_their_central_crop(exported)
 def test_it_can_be_fine_tuned(exported):
     backbone, classifier, out = exported
     loaded = tf.saved_model.load(str(out / "saved_model"))
-    # Kernel and bias of five convolutions and the classes; no batch normalisation, whose statistics a trainer would have to keep.
+    # Kernel and bias of five convolutions and the classes; no batch normalisation, whose statistics
+    # a trainer would have to keep.
     assert len(loaded.trainable_variables) == 12 < len(classifier.trainable_variables)
     layer = keras.layers.TFSMLayer(str(out / "saved_model"), call_endpoint="serve")
     images = tf.constant(images_of(4), tf.float32)
     with tf.GradientTape() as tape:
         loss = tf.reduce_mean(layer(images)["conv5"] ** 2)
     gradients = tape.gradient(loss, layer.trainable_weights)
-    touched = [gradient is not None and bool(tf.reduce_any(gradient != 0)) for gradient in gradients]
+    touched = [
+        gradient is not None and bool(tf.reduce_any(gradient != 0)) for gradient in gradients
+    ]
     assert sum(touched) >= 5
 
 
 def test_batch_normalisation_is_merged_unless_told_not_to(tmp_path, exported):
     _, classifier = make_run(tmp_path / "run", classes=7)
-    kept, folded = exported_lib.Exported(tmp_path / "run", fold=False), tf.saved_model.load(str(exported[2] / "saved_model"))
+    kept, folded = (
+        exported_lib.Exported(tmp_path / "run", fold=False),
+        tf.saved_model.load(str(exported[2] / "saved_model")),
+    )
     assert len(kept.classifier.trainable_variables) == len(classifier.trainable_variables)
     expected, found = kept.serve(images_of(2)), folded.serve(images_of(2))
     for name, value in expected.items():
-        np.testing.assert_allclose(found[name], value, rtol=1e-4, atol=1e-5 * float(tf.reduce_max(tf.abs(value))), err_msg=name)
+        np.testing.assert_allclose(
+            found[name],
+            value,
+            rtol=1e-4,
+            atol=1e-5 * float(tf.reduce_max(tf.abs(value))),
+            err_msg=name,
+        )
     assert kept.describe()["batch_normalization_folded"] is False
-    assert json.loads((exported[2] / "export.json").read_text())["batch_normalization_folded"] is True
+    assert (
+        json.loads((exported[2] / "export.json").read_text())["batch_normalization_folded"] is True
+    )
 
 
 def test_export_json_says_what_goes_in_and_comes_out(exported):
@@ -136,7 +167,12 @@ def test_a_backbone_alone_takes_images_of_any_size(tmp_path):
     assert set(loaded.signatures) == {"serve", "serve_jpeg", "serving_default"}
     images = images_of(2, 48)
     expected = backbone(backbone.normalize(images), training=False)
-    np.testing.assert_allclose(loaded.serve(images)["conv5"], expected["conv5"], rtol=1e-4, atol=1e-5 * np.max(expected["conv5"]))
+    np.testing.assert_allclose(
+        loaded.serve(images)["conv5"],
+        expected["conv5"],
+        rtol=1e-4,
+        atol=1e-5 * np.max(expected["conv5"]),
+    )
 
 
 def test_refusals(tmp_path):
@@ -154,7 +190,11 @@ def test_a_model_that_differs_is_not_published(tmp_path, monkeypatch):
     save = exported_lib.Exported.save
 
     def save_another(self, path):
-        monkeypatch.setattr(exported_lib.Exported, "endpoints", lambda self, images: {k: v + 1 for k, v in real(self, images).items()})
+        monkeypatch.setattr(
+            exported_lib.Exported,
+            "endpoints",
+            lambda self, images: {k: v + 1 for k, v in real(self, images).items()},
+        )
         save(self, path)
         monkeypatch.setattr(exported_lib.Exported, "endpoints", real)
 
@@ -193,7 +233,9 @@ def test_a_segmenter_gives_the_class_of_every_pixel(tmp_path, long_side):
     np.testing.assert_allclose(found["logits"], logits, rtol=1e-3, atol=1e-3 * np.abs(logits).max())
     assert (found["classes"].numpy() == logits.argmax(-1)).mean() > 0.999
     encoded = tf.constant([tf.io.encode_jpeg(image).numpy() for image in images])
-    assert loaded.serve_jpeg(encoded)["classes"].shape == ((2, 28, 40) if long_side else (2, 41, 59))
+    assert loaded.serve_jpeg(encoded)["classes"].shape == (
+        (2, 28, 40) if long_side else (2, 41, 59)
+    )
     told = json.loads((tmp_path / "out" / "export.json").read_text())
     assert told["outputs"] == dict(logits=[None, None, None, 5], classes=[None, None, None])
     assert told["input"]["long_side"] == (long_side or None)
@@ -202,16 +244,32 @@ def test_a_segmenter_gives_the_class_of_every_pixel(tmp_path, long_side):
 def test_a_detector_gives_scores_and_boxes_of_regions(tmp_path):
     backbone, _ = make_run(tmp_path / "run")
     means, deviations = np.full([3, 4], 0.1), np.full([3, 4], 0.2)
-    model = fast_rcnn.build_fast_rcnn(backbone, fc_units=(160, 160), dropout_rate=0.5, code_means=means, code_deviations=deviations)
+    model = fast_rcnn.build_fast_rcnn(
+        backbone,
+        fc_units=(160, 160),
+        dropout_rate=0.5,
+        code_means=means,
+        code_deviations=deviations,
+    )
     for name in ("logits", "normalized_codes"):
         kernel = model.get_layer(name).kernel
         kernel.assign(np.random.default_rng(0).normal(0, 0.2, kernel.shape))
     save_model(model, tmp_path / "run" / fast_rcnn.FILE_NAME)
-    (tmp_path / "run" / "flags.txt").write_text("--image_size=32\n--detection_test_scale=64\n--detection_test_max_side=90\n")
-    (tmp_path / "run" / "metrics.json").write_text(json.dumps(dict(facts=dict(class_names=["a", "b", "c"]))))
+    (tmp_path / "run" / "flags.txt").write_text(
+        "--image_size=32\n--detection_test_scale=64\n--detection_test_max_side=90\n"
+    )
+    (tmp_path / "run" / "metrics.json").write_text(
+        json.dumps(dict(facts=dict(class_names=["a", "b", "c"])))
+    )
     export_cli.export(tmp_path / "run", tmp_path / "out")
-    loaded, random = tf.saved_model.load(str(tmp_path / "out" / "saved_model")), np.random.default_rng(1)
-    image, boxes = random.integers(0, 256, [40, 70, 3], np.uint8), np.int32([[0, 0, 69, 39], [10, 5, 30, 38], [50, 20, 52, 21]])
+    loaded, random = (
+        tf.saved_model.load(str(tmp_path / "out" / "saved_model")),
+        np.random.default_rng(1),
+    )
+    image, boxes = (
+        random.integers(0, 256, [40, 70, 3], np.uint8),
+        np.int32([[0, 0, 69, 39], [10, 5, 30, 38], [50, 20, 52, 21]]),
+    )
     # Compared with what the task computes in testing.
     scores, found = Detector(model)(image, boxes, [64], 90.0)
     for given in (image, image.astype(np.float32)):
@@ -222,14 +280,23 @@ def test_a_detector_gives_scores_and_boxes_of_regions(tmp_path):
     assert found.std() > 1 and scores.std() > 0.01
     signatures = loaded.signatures
     assert set(signatures) == {"serve", "serve_jpeg", "serving_default"}
-    named = signatures["serving_default"](image=tf.constant(image, tf.float32), boxes=tf.constant(boxes, tf.float32))
+    named = signatures["serving_default"](
+        image=tf.constant(image, tf.float32), boxes=tf.constant(boxes, tf.float32)
+    )
     np.testing.assert_allclose(named["scores"], scores, rtol=1e-4, atol=1e-5)
     encoded = tf.io.encode_jpeg(image, quality=100)
     pixels = tf.io.decode_jpeg(encoded).numpy()
     expected, _ = Detector(model)(pixels, boxes, [64], 90.0)
-    np.testing.assert_allclose(loaded.serve_jpeg(encoded, tf.constant(boxes, tf.float32))["scores"], expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        loaded.serve_jpeg(encoded, tf.constant(boxes, tf.float32))["scores"],
+        expected,
+        rtol=1e-4,
+        atol=1e-5,
+    )
     told = json.loads((tmp_path / "out" / "export.json").read_text())
-    assert told["outputs"] == dict(scores=[None, 3], boxes=[None, 3, 4]) and told["class_names"] == ["a", "b", "c"]
+    assert told["outputs"] == dict(scores=[None, 3], boxes=[None, 3, 4]) and told[
+        "class_names"
+    ] == ["a", "b", "c"]
     assert (told["input"]["short_side"], told["input"]["max_side"]) == (64, 90)
     (tmp_path / "run" / "metrics.json").write_text("{}")
     with pytest.raises(CorruptArtifactError, match="metrics.json: does not name the classes"):

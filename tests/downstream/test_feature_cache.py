@@ -1,4 +1,6 @@
-"""In memory and on disk the same rows, in orders that cover the epoch and resume; what cannot be is refused."""
+"""In memory and on disk the same rows, in orders that cover the epoch and resume; what cannot be is
+refused.
+"""
 
 import numpy as np
 import pytest
@@ -13,17 +15,32 @@ DIM = 12
 
 def compute(images):
     """Means of four parts of the image, by channel."""
-    return tf.reshape(tf.reduce_mean(tf.reshape(tf.cast(images, tf.float32), [-1, 2, 16, 2, 16, 3]), [2, 4]), [-1, DIM])
+    return tf.reshape(
+        tf.reduce_mean(tf.reshape(tf.cast(images, tf.float32), [-1, 2, 16, 2, 16, 3]), [2, 4]),
+        [-1, DIM],
+    )
 
 
 def make(image_dir, directory=None, memory_bytes=2**20, **changes):
-    settings = dict(dim=DIM, describe=dict(backbone_fingerprint="x"), data_dir=image_dir, image_size=32, num_classes=3, batch_size=8)
+    settings = dict(
+        dim=DIM,
+        describe=dict(backbone_fingerprint="x"),
+        data_dir=image_dir,
+        image_size=32,
+        num_classes=3,
+        batch_size=8,
+    )
     settings |= dict(strategy=tf.distribute.get_strategy())
-    return lib.FeatureCache(compute, directory=directory, memory_bytes=memory_bytes, **settings | changes)
+    return lib.FeatureCache(
+        compute, directory=directory, memory_bytes=memory_bytes, **settings | changes
+    )
 
 
 def rows(batches):
-    return {name: np.concatenate([batch[name].numpy() for batch in batches]) for name in ("index", "features", "label", "weight")}
+    return {
+        name: np.concatenate([batch[name].numpy() for batch in batches])
+        for name in ("index", "features", "label", "weight")
+    }
 
 
 @pytest.mark.parametrize("on_disk", [False, True])
@@ -33,7 +50,9 @@ def test_evaluation_has_every_image_once(image_dir, tmp_path, on_disk):
     assert len(found["index"]) == 18 and found["weight"].tolist() == [1] * 16 + [0] * 2
     options = dict(image_size=32, batch_size=6, training=False, epoch_seed=(0, 0))
     images = [batch["image"] for batch in pipeline.augmented_images(image_dir, "val", **options)]
-    np.testing.assert_allclose(found["features"][:16], compute(tf.concat(images, 0))[:16], rtol=1e-3)
+    np.testing.assert_allclose(
+        found["features"][:16], compute(tf.concat(images, 0))[:16], rtol=1e-3
+    )
     np.testing.assert_array_equal(found["index"][:16], np.arange(16))
     np.testing.assert_array_equal(found["label"][:16], np.arange(16) % 3)
     assert (tmp_path / "val" / "manifest.json").is_file() == on_disk
@@ -65,11 +84,15 @@ def test_shards_of_other_features_are_refused_and_own_ones_are_kept(image_dir, t
     list(make(image_dir, tmp_path, memory_bytes=0).batches("val", 8, False, (0, 0)))
     assert (tmp_path / "val" / "manifest.json").stat().st_mtime_ns == before
     with pytest.raises(InputError, match="made with another backbone_fingerprint"):
-        make(image_dir, tmp_path, memory_bytes=0, describe=dict(backbone_fingerprint="y")).batches("val", 8, False, (0, 0))
+        make(image_dir, tmp_path, memory_bytes=0, describe=dict(backbone_fingerprint="y")).batches(
+            "val", 8, False, (0, 0)
+        )
 
 
 def test_what_does_not_fit_is_refused(image_dir, tmp_path, monkeypatch):
-    with pytest.raises(InputError, match="48 images x 12 numbers need 0.0 GB, more than --cache_memory_gb=0"):
+    with pytest.raises(
+        InputError, match="48 images x 12 numbers need 0.0 GB, more than --cache_memory_gb=0"
+    ):
         make(image_dir, memory_bytes=0).batches("train", 8, True, (0, 0))
     with pytest.raises(InputError, match="48 images, fewer than one batch"):
         make(image_dir).batches("train", 64, True, (0, 0))

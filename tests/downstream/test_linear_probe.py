@@ -19,7 +19,13 @@ def backbone():
 
 
 def make_task(image_dir, **changes):
-    settings = dict(image_size=32, endpoints=None, grids=[3, 2, 2, 2, 2], cache_features=False, eval_batch_size=8)
+    settings = dict(
+        image_size=32,
+        endpoints=None,
+        grids=[3, 2, 2, 2, 2],
+        cache_features=False,
+        eval_batch_size=8,
+    )
     return lib.LinearProbe(data_dir=image_dir, **settings | changes)
 
 
@@ -33,7 +39,13 @@ def test_layers_and_grid_sizes_of_the_paper():
 def test_last_of_each_stage():
     assert lib.last_of_each_stage(backbone().endpoint_names) == NAMES
     network = VGG16(width_multiplier=0.1, fc_units=())
-    assert lib.last_of_each_stage(network.endpoint_names) == ["conv1_2", "conv2_2", "conv3_3", "conv4_3", "conv5_3"]
+    assert lib.last_of_each_stage(network.endpoint_names) == [
+        "conv1_2",
+        "conv2_2",
+        "conv3_3",
+        "conv4_3",
+        "conv5_3",
+    ]
 
 
 def test_pooled_features_against_numpy():
@@ -49,7 +61,9 @@ def test_pooled_features_against_numpy():
 def train(task, workdir, steps=4):
     keras.utils.set_random_seed(0)
     optimizer = lambda: optimizers.make_optimizer("adam", 1e-2)  # noqa: E731
-    return training.train(task, backbone, optimizer, workdir=workdir, train_steps=steps, batch_size=16, log_steps=2)
+    return training.train(
+        task, backbone, optimizer, workdir=workdir, train_steps=steps, batch_size=16, log_steps=2
+    )
 
 
 @pytest.mark.parametrize("cache", [False, True])
@@ -68,7 +82,9 @@ def test_cached_features_are_those_of_central_crops(image_dir):
     model = task.build_model(backbone())
     plain = make_task(image_dir)
     plain.build_model(model.backbone)
-    for cached, images in zip(task.dataset("val", 8, False, (0, 0)), plain.dataset("val", 8, False, (0, 0)), strict=True):
+    for cached, images in zip(
+        task.dataset("val", 8, False, (0, 0)), plain.dataset("val", 8, False, (0, 0)), strict=True
+    ):
         features = lib.pooled_features(model.backbone, task.probed, images["image"])
         np.testing.assert_allclose(cached["features"], features, rtol=2e-3, atol=1e-2)
         np.testing.assert_array_equal(cached["label"], images["label"])
@@ -79,7 +95,9 @@ def test_cached_order_covers_the_epoch_and_resumes(image_dir):
     task.build_model(backbone())
     whole = [batch["index"].numpy() for batch in task.dataset("train", 16, True, (1, 2))]
     assert sorted(np.concatenate(whole)) == list(range(48))
-    rest = [batch["index"].numpy() for batch in task.dataset("train", 16, True, (1, 2), first_batch=1)]
+    rest = [
+        batch["index"].numpy() for batch in task.dataset("train", 16, True, (1, 2), first_batch=1)
+    ]
     np.testing.assert_array_equal(whole[1:], rest)
     other = [batch["index"].numpy() for batch in task.dataset("train", 16, True, (1, 3))]
     assert (np.array(whole) != np.array(other)).any()
@@ -97,7 +115,9 @@ def test_each_layer_learns_on_its_own(image_dir):
     together = tape.gradient(total, kernel.value)
     with tf.GradientTape() as tape:
         logits = model.classify(features, training=True)["conv3"]
-        alone = tf.reduce_sum(tf.nn.sparse_softmax_cross_entropy_with_logits(batch["label"], logits))
+        alone = tf.reduce_sum(
+            tf.nn.sparse_softmax_cross_entropy_with_logits(batch["label"], logits)
+        )
     np.testing.assert_allclose(together, tape.gradient(alone, kernel.value), rtol=1e-4, atol=1e-5)
 
 

@@ -48,10 +48,15 @@ def test_frozen_layers_stay_and_the_others_start_anew_and_learn(image_dir, tmp_p
             if "kernel" in name:
                 assert not np.allclose(fresh[name], value), name
     trained = [weight.path for weight in model.trainable_variables]
-    assert not any("conv1" in path or "conv2" in path for path in trained) and len(trained) == 3 * 3 + 2
+    assert (
+        not any("conv1" in path or "conv2" in path for path in trained)
+        and len(trained) == 3 * 3 + 2
+    )
     assert set(metrics["evaluation"]) == {"loss", "accuracy/conv2"}
     assert metrics["facts"]["frozen_layers"] == ["conv1", "conv1_norm", "conv2", "conv2_norm"]
-    assert metrics["facts"]["definition"].endswith("their batch normalisation with mean 0 and variance 1")
+    assert metrics["facts"]["definition"].endswith(
+        "their batch normalisation with mean 0 and variance 1"
+    )
     assert set(tf.io.decode_png((tmp_path / "pictures/confusion.png").read_bytes()).shape) > {3}
 
 
@@ -64,12 +69,18 @@ def test_ten_crops_are_averaged_as_probabilities(image_dir):
     for number in range(8):
         total = np.zeros(3)
         for crop in batch["image"][number]:
-            logits = model(model.backbone.normalize(crop[None]), training=False)["logits"].numpy()[0].astype(np.float64)
+            logits = (
+                model(model.backbone.normalize(crop[None]), training=False)["logits"]
+                .numpy()[0]
+                .astype(np.float64)
+            )
             total += np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum() / 10
         label = int(batch["label"][number])
         np.testing.assert_allclose(losses[number], -np.log(total[label]), rtol=1e-4, atol=1e-6)
         assert metrics["accuracy/conv2"][number] == (np.argmax(total) == label)
-    assert next(iter(make_task(image_dir, num_crops=1).dataset("val", 8, False, (0, 0))))["image"].shape == (8, 1, 32, 32, 3)
+    assert next(iter(make_task(image_dir, num_crops=1).dataset("val", 8, False, (0, 0))))[
+        "image"
+    ].shape == (8, 1, 32, 32, 3)
 
 
 def test_fully_connected_layers_are_kept_only_where_they_are_frozen(image_dir):
@@ -87,7 +98,11 @@ def test_names_of_stages():
     network = VGG16(width_multiplier=0.1, fc_units=())
     assert lib.endpoint_called(network, "conv3") == "conv3_3"
     assert lib.endpoint_called(network, "conv3_1") == "conv3_1"
-    with pytest.raises(InputError, match="--frozen_until=fc6: vgg16 has conv1_1, .*small images have no fully connected layers"):
+    with pytest.raises(
+        InputError,
+        match="--frozen_until=fc6: vgg16 has conv1_1, .*small images have no fully connected "
+        "layers",
+    ):
         lib.endpoint_called(network, "fc6")
     with pytest.raises(InputError, match="--frozen_until=conv: "):
         lib.endpoint_called(network, "conv")

@@ -1,4 +1,6 @@
-"""The loss, the crops' sums and the numbers against loops and scikit-learn; what is trained under each setting."""
+"""The loss, the crops' sums and the numbers against loops and scikit-learn; what is trained under
+each setting.
+"""
 
 import keras
 import numpy as np
@@ -14,12 +16,21 @@ from ccssl_tf.training import optimizers
 
 
 def make_task(voc_dir, **changes):
-    settings = dict(image_size=32, freeze="all", train_split="trainval", eval_split="test", random_crops=3, crop_scales=(0.5, 2.0))
+    settings = dict(
+        image_size=32,
+        freeze="all",
+        train_split="trainval",
+        eval_split="test",
+        random_crops=3,
+        crop_scales=(0.5, 2.0),
+    )
     return lib.Voc07Classification(data_dir=voc_dir, **settings | dict(eval_batch_size=4) | changes)
 
 
 def small(fc_units=()):
-    return AlexNet(stem="small", normalization="lrn", width_multiplier=0.05, fc_units=fc_units, image_size=32)
+    return AlexNet(
+        stem="small", normalization="lrn", width_multiplier=0.05, fc_units=fc_units, image_size=32
+    )
 
 
 def test_the_loss_in_a_loop():
@@ -30,8 +41,12 @@ def test_the_loss_in_a_loop():
         for number in range(4):
             probability = 1 / (1 + np.exp(-float(logits[row, number])))
             if presence[row, number] != 0:
-                expected[row] -= np.log(probability if presence[row, number] > 0 else 1 - probability)
-    np.testing.assert_allclose(lib.presence_loss(logits, tf.constant(presence)), expected, rtol=1e-5)
+                expected[row] -= np.log(
+                    probability if presence[row, number] > 0 else 1 - probability
+                )
+    np.testing.assert_allclose(
+        lib.presence_loss(logits, tf.constant(presence)), expected, rtol=1e-5
+    )
 
 
 def test_the_numbers_are_those_of_the_crops_scores(voc_dir):
@@ -44,7 +59,9 @@ def test_the_numbers_are_those_of_the_crops_scores(voc_dir):
         index = int(batch["index"][0])
         presence[index] = batch["presence"][0]
         for number, crop in enumerate(batch["image"][0]):
-            logits = model(model.backbone.normalize(crop[None]), training=False)["logits"].numpy()[0]
+            logits = model(model.backbone.normalize(crop[None]), training=False)["logits"].numpy()[
+                0
+            ]
             scores[index] += logits
             single[index] += logits * (number == 0)
     shown = [number for number in range(4) if (presence[:, number] > 0).any()]
@@ -54,11 +71,17 @@ def test_the_numbers_are_those_of_the_crops_scores(voc_dir):
         for number in shown:
             kept = presence[:, number] != 0
             positive = presence[kept, number] > 0
-            expected.append(average_precision_score(positive, values[kept, number] - 1e-5 * positive))
-        np.testing.assert_allclose(result[f"mean_average_precision_step{suffix}"], np.mean(expected), rtol=1e-5)
+            expected.append(
+                average_precision_score(positive, values[kept, number] - 1e-5 * positive)
+            )
+        np.testing.assert_allclose(
+            result[f"mean_average_precision_step{suffix}"], np.mean(expected), rtol=1e-5
+        )
     of_classes = [result[f"average_precision/{task.class_names[number]}"] for number in shown]
     np.testing.assert_allclose(result["mean_average_precision"], np.mean(of_classes))
-    assert {"mean_average_precision_11point", "mean_average_precision_11point_one_crop"} < set(result)
+    assert {"mean_average_precision_11point", "mean_average_precision_11point_one_crop"} < set(
+        result
+    )
     facts = task.facts()
     shares = [(presence[:, n] > 0).sum() / (presence[:, n] != 0).sum() for n in shown]
     np.testing.assert_allclose(facts["chance"], np.mean(shares))
@@ -73,12 +96,19 @@ def test_equal_scores_do_not_favour_the_method(voc_dir):
     result = task.evaluate(model)
     # Every positive comes after every negative.
     for number in range(3):
-        states = np.array([batch["presence"][0, number] for batch in task.dataset("test", 1, False, (0, 0))])
+        states = np.array(
+            [batch["presence"][0, number] for batch in task.dataset("test", 1, False, (0, 0))]
+        )
         positives, negatives = (states > 0).sum(), (states < 0).sum()
         ranks = np.arange(1, positives + 1)
-        precision = np.append(0, ranks / (negatives + ranks)) if negatives else np.ones(positives + 1)
+        precision = (
+            np.append(0, ranks / (negatives + ranks)) if negatives else np.ones(positives + 1)
+        )
         lower_half = (precision[1:] + precision[:-1]) / 2
-        assert result[f"average_precision/{task.class_names[number]}"] <= np.mean(lower_half) + 1 / positives
+        assert (
+            result[f"average_precision/{task.class_names[number]}"]
+            <= np.mean(lower_half) + 1 / positives
+        )
 
 
 @pytest.mark.parametrize("freeze, trained", [("all", "conv1"), ("fc678", "fc6"), ("fc8", "logits")])
@@ -86,10 +116,20 @@ def test_what_is_trained(voc_dir, tmp_path, freeze, trained):
     task = make_task(voc_dir, freeze=freeze)
     start = small((6, 5))
     conv1 = start.get_layer("conv1").kernel.numpy()
-    options = dict(train_steps=2, batch_size=4, decay_biases=True, clip_norm=10.0, weight_decay=1e-2)
-    model, metrics, _ = training.train(task, lambda: start, lambda: optimizers.make_optimizer("sgd", 1e-2), workdir=tmp_path, **options)
+    options = dict(
+        train_steps=2, batch_size=4, decay_biases=True, clip_norm=10.0, weight_decay=1e-2
+    )
+    model, metrics, _ = training.train(
+        task,
+        lambda: start,
+        lambda: optimizers.make_optimizer("sgd", 1e-2),
+        workdir=tmp_path,
+        **options,
+    )
     order = ["conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "logits"]
-    assert {path.split("/")[-2] for path in (weight.path for weight in model.trainable_variables)} == set(order[order.index(trained) :])
+    assert {
+        path.split("/")[-2] for path in (weight.path for weight in model.trainable_variables)
+    } == set(order[order.index(trained) :])
     assert np.array_equal(model.backbone.get_layer("conv1").kernel, conv1) == (freeze != "all")
     assert metrics["evaluation"]["mean_average_precision"] > 0
 
@@ -132,7 +172,10 @@ def test_another_number_of_classes_is_refused(voc_dir, tmp_path):
 
 @pytest.mark.parametrize(
     "states, said",
-    [([1, -1], "tells of 2 classes instead of 4"), ([1, 3, -1, 0], r"has class states \[1 3 -1 0\], which must be 1, 0 or -1")],
+    [
+        ([1, -1], "tells of 2 classes instead of 4"),
+        ([1, 3, -1, 0], r"has class states \[1 3 -1 0\], which must be 1, 0 or -1"),
+    ],
 )
 def test_states_of_classes_that_cannot_be_are_named_while_reading(voc_dir, tmp_path, states, said):
     from ccssl_tf.data import records, voc_records
@@ -145,5 +188,8 @@ def test_states_of_classes_that_cannot_be_are_named_while_reading(voc_dir, tmp_p
     shard = records.write_shard(tmp_path / "test-00000-of-00001.tfrecord", examples)
     Manifest("images", dict(test=[shard]), dict(class_names=list("abcd"))).write(tmp_path)
     task = make_task(tmp_path, train_split="test")
-    with pytest.raises(InputError, match=f"split test: image 1 .odd.jpg. {said}"), records.naming_damage(tmp_path):
+    with (
+        pytest.raises(InputError, match=f"split test: image 1 .odd.jpg. {said}"),
+        records.naming_damage(tmp_path),
+    ):
         list(task.dataset("test", 2, False, (0, 0)))

@@ -12,21 +12,38 @@ SIZE = 32
 
 def tiny_backbone(**arguments):
     keras.utils.set_random_seed(3)
-    return AlexNet(**dict(dict(stem="small", normalization="batch_norm", width_multiplier=0.1, fc_units=()), **arguments))
+    return AlexNet(
+        **dict(
+            dict(stem="small", normalization="batch_norm", width_multiplier=0.1, fc_units=()),
+            **arguments,
+        )
+    )
 
 
 @pytest.mark.parametrize("pooling", ["max", "average"])
 def test_endpoint_features_are_pooled_activations(image_dir, pooling):
     backbone = tiny_backbone()
-    extractor = EndpointExtractor(backbone, endpoint="conv2", pool_grid=3, pooling=pooling, image_size=SIZE, batch_size=6)
-    images = next(iter(pipeline.evaluation_images(image_dir, "val", image_size=SIZE, batch_size=16)))["image"].numpy()
-    maps = backbone(images.astype(np.float32) - np.array([123, 117, 104], np.float32), training=False)["conv2"].numpy()
+    extractor = EndpointExtractor(
+        backbone, endpoint="conv2", pool_grid=3, pooling=pooling, image_size=SIZE, batch_size=6
+    )
+    images = next(
+        iter(pipeline.evaluation_images(image_dir, "val", image_size=SIZE, batch_size=16))
+    )["image"].numpy()
+    maps = backbone(
+        images.astype(np.float32) - np.array([123, 117, 104], np.float32), training=False
+    )["conv2"].numpy()
     stride = maps.shape[1] // 3
     window = maps.shape[1] - 2 * stride
     assert stride > 1
     reduce = dict(max=np.max, average=np.mean)[pooling]
     cells = [
-        [reduce(maps[:, stride * y : stride * y + window, stride * x : stride * x + window], axis=(1, 2)) for x in range(3)]
+        [
+            reduce(
+                maps[:, stride * y : stride * y + window, stride * x : stride * x + window],
+                axis=(1, 2),
+            )
+            for x in range(3)
+        ]
         for y in range(3)
     ]
     expected = np.transpose(np.array(cells), [2, 0, 1, 3]).reshape(16, -1)
@@ -39,8 +56,13 @@ def test_any_layer_is_an_endpoint_and_unknown_ones_are_refused_with_the_choices(
     backbone = tiny_backbone()
     options = dict(pool_grid=1, pooling="average", image_size=SIZE, batch_size=6)
     before_the_rectifier = EndpointExtractor(backbone, endpoint="conv3_norm", **options)
-    assert before_the_rectifier.rows(np.zeros([2, SIZE, SIZE, 3], np.uint8)).shape == (2, before_the_rectifier.dim)
+    assert before_the_rectifier.rows(np.zeros([2, SIZE, SIZE, 3], np.uint8)).shape == (
+        2,
+        before_the_rectifier.dim,
+    )
     with pytest.raises(
-        InputError, match="--endpoint=conv9: this network has conv1, conv2, .*, and the layers images, .* more .*, conv5_relu"
+        InputError,
+        match="--endpoint=conv9: this network has conv1, conv2, .*, and the layers images, .* more "
+        ".*, conv5_relu",
     ):
         EndpointExtractor(backbone, endpoint="conv9", **options)

@@ -39,9 +39,17 @@ def test_rows_of_one_split_are_clustered_and_label_another(image_dir, tmp_path, 
     for split, size in dict(train=count, val=16).items():
         np.save(tmp_path / f"{split}.npy", np.random.default_rng(size).normal(size=(size, 3)))
         (tmp_path / split).mkdir()
-        manifest = extract_features(ExternalExtractor(tmp_path / f"{split}.npy"), image_dir, split, tmp_path / split)
-        assert manifest.info["features_file"] == dict(name=f"{split}.npy", sha256=file_sha256(tmp_path / f"{split}.npy"))
-    settings = dict(features_dir=str(tmp_path / "train"), assign_dir=[str(tmp_path / split) for split in ("train", "val")], num_clusters=3)
+        manifest = extract_features(
+            ExternalExtractor(tmp_path / f"{split}.npy"), image_dir, split, tmp_path / split
+        )
+        assert manifest.info["features_file"] == dict(
+            name=f"{split}.npy", sha256=file_sha256(tmp_path / f"{split}.npy")
+        )
+    settings = dict(
+        features_dir=str(tmp_path / "train"),
+        assign_dir=[str(tmp_path / split) for split in ("train", "val")],
+        num_clusters=3,
+    )
     with flagsaver.flagsaver(**settings, workdir=str(tmp_path / "clusters")):
         cluster.main()
     assert Manifest.read(tmp_path / "clusters", "pseudo_labels").num_examples("val") == 16
@@ -71,7 +79,11 @@ def test_refusals_name_the_file(image_dir, tmp_path, count):
     with pytest.raises(InputError, match="no such file"):
         ExternalExtractor(tmp_path / "none.npy")
     with pytest.raises(InputError, match="one row for each image"):
-        list(ExternalExtractor(saved("few.npy", np.zeros((count - 1, 2)))).batches(image_dir, "train", [0]))
+        list(
+            ExternalExtractor(saved("few.npy", np.zeros((count - 1, 2)))).batches(
+                image_dir, "train", [0]
+            )
+        )
     with pytest.raises(InputError, match=r"expected an array of numbers \[N, D\]"):
         ExternalExtractor(saved("flat.npy", np.zeros(count)))
     with pytest.raises(CorruptArtifactError, match="plain NumPy arrays"):

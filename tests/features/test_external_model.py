@@ -1,4 +1,6 @@
-"""Someone else's network as the teacher: its pixels, its pooling, what is recorded of it, and the whole command."""
+"""Someone else's network as the teacher: its pixels, its pooling, what is recorded of it, and the
+whole command.
+"""
 
 import subprocess
 import sys
@@ -25,29 +27,46 @@ PIXELS = np.random.default_rng(0).integers(0, 256, [2, 8, 8, 3]).astype(np.uint8
 
 
 def identity(**options):
-    return OpenedModel(**dict(dict(kind="keras", call=lambda images: images, output="pixels", digest="d"), **options))
+    return OpenedModel(
+        **dict(
+            dict(kind="keras", call=lambda images: images, output="pixels", digest="d"), **options
+        )
+    )
 
 
 def extractor(opened, **options):
-    settings = dict(name="net.keras", convention=InputConvention((0, 255)), pool_grid=1, pooling="average", image_size=8, batch_size=6)
+    settings = dict(
+        name="net.keras",
+        convention=InputConvention((0, 255)),
+        pool_grid=1,
+        pooling="average",
+        image_size=8,
+        batch_size=6,
+    )
     return ExternalModelExtractor(opened, **dict(settings, **options))
 
 
 def test_maps_vectors_and_tokens_become_rows():
     mean = PIXELS.mean((1, 2))
     np.testing.assert_allclose(extractor(identity()).rows(PIXELS), mean, rtol=1e-5)
-    np.testing.assert_allclose(extractor(identity(), pooling="max").rows(PIXELS), PIXELS.max((1, 2)))
+    np.testing.assert_allclose(
+        extractor(identity(), pooling="max").rows(PIXELS), PIXELS.max((1, 2))
+    )
     assert extractor(identity(), pool_grid=4).dim == 4 * 4 * 3
     tokens = identity(call=lambda images: tf.reshape(images, [-1, 64, 3]))
     np.testing.assert_allclose(extractor(tokens).rows(PIXELS), mean, rtol=1e-5)
     vectors = identity(call=lambda images: tf.reduce_mean(images, [1, 2]))
     np.testing.assert_allclose(extractor(vectors).rows(PIXELS), mean, rtol=1e-5)
-    with pytest.raises(InputError, match=r"--output=pixels: is \['n'\]; for each image a vector, tokens or"):
+    with pytest.raises(
+        InputError, match=r"--output=pixels: is \['n'\]; for each image a vector, tokens or"
+    ):
         extractor(identity(call=lambda images: tf.reduce_mean(images, [1, 2, 3])))
 
 
 def test_how_pixels_are_taken_must_be_said_once():
-    with pytest.raises(InputError, match="--model=net.keras: say what it takes pixels for: --input_range="):
+    with pytest.raises(
+        InputError, match="--model=net.keras: say what it takes pixels for: --input_range="
+    ):
         extractor(identity(), convention=None)
     with pytest.raises(InputError, match="--input_range: net.keras brings its own preprocessing"):
         extractor(identity(normalize=lambda images: images))
@@ -56,7 +75,12 @@ def test_how_pixels_are_taken_must_be_said_once():
 def test_sizes():
     asked = []
     watched = dict(call=lambda images: asked.append(images.shape[1]) or images)
-    for options, image_size in ((dict(image_size=16), None), (dict(usual_size=24), None), (dict(usual_size=24), 8), ({}, None)):
+    for options, image_size in (
+        (dict(image_size=16), None),
+        (dict(usual_size=24), None),
+        (dict(usual_size=24), 8),
+        ({}, None),
+    ):
         extractor(identity(**watched, **options), image_size=image_size)
     assert list(dict.fromkeys(asked)) == [16, 24, 8, 227]
     with pytest.raises(InputError, match="--image_size=8: net.keras takes images of 16 pixels"):
@@ -65,13 +89,20 @@ def test_sizes():
     def broken(images):
         raise ValueError("no\nsuch size")
 
-    with pytest.raises(InputError, match=r"--model=net.keras: cannot be run on images \[n, 8, 8, 3\] \(.*no\)"):
+    with pytest.raises(
+        InputError, match=r"--model=net.keras: cannot be run on images \[n, 8, 8, 3\] \(.*no\)"
+    ):
         extractor(identity(call=broken))
 
 
 def test_either_rows_or_a_network():
     for values in (dict(), dict(features_file="a.npy", model="ResNet50")):
-        with flagsaver.flagsaver(**values), pytest.raises(FlagError, match="either --features_file=FILE, .* or --model=PATH_OR_NAME"):
+        with (
+            flagsaver.flagsaver(**values),
+            pytest.raises(
+                FlagError, match="either --features_file=FILE, .* or --model=PATH_OR_NAME"
+            ),
+        ):
             ExternalExtractor.from_flags(None)
 
 
@@ -87,14 +118,28 @@ def network(tmp_path):
 def command(image_dir, workdir, *words):
     """Runs the command with the flags given as typed."""
     with flagsaver.flagsaver():
-        flags.FLAGS(["extract", "--extractor=external", f"--data_dir={image_dir}", f"--workdir={workdir}", *words])
+        flags.FLAGS(
+            [
+                "extract",
+                "--extractor=external",
+                f"--data_dir={image_dir}",
+                f"--workdir={workdir}",
+                *words,
+            ]
+        )
         extract.main()
         for name in ("image_size", "pool_grid", "pooling"):
             flags.FLAGS[name].present = 0
 
 
 def test_the_command(image_dir, tmp_path, network, capsys):
-    words = ["--image_size=32", f"--model={tmp_path / 'net.keras'}", "--input_range=-1,1", "--split=val", "--feature_dtype=float32"]
+    words = [
+        "--image_size=32",
+        f"--model={tmp_path / 'net.keras'}",
+        "--input_range=-1,1",
+        "--split=val",
+        "--feature_dtype=float32",
+    ]
     command(image_dir, tmp_path / "rows", *words)
     manifest = Manifest.read(tmp_path / "rows", "features")
     assert manifest.info["backbone_fingerprint"] == file_sha256(tmp_path / "net.keras")
@@ -113,7 +158,9 @@ def test_the_command(image_dir, tmp_path, network, capsys):
     assert "already complete" in capsys.readouterr().out
     from ccssl_tf.clustering.sources import DirectorySource
 
-    images = next(iter(pipeline.evaluation_images(image_dir, "val", image_size=32, batch_size=16)))["image"]
+    images = next(iter(pipeline.evaluation_images(image_dir, "val", image_size=32, batch_size=16)))[
+        "image"
+    ]
     expected = np.mean(network(tf.cast(images, tf.float32) / 127.5 - 1), (1, 2))
     found = np.concatenate(list(DirectorySource(tmp_path / "rows").chunks(64)))
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
@@ -138,14 +185,19 @@ for strategy in (tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(["
     rows.append(np.concatenate([features for _, features in extractor.batches(sys.argv[2], "train", [0])]))
 assert rows[0].shape == (16, 5)
 np.testing.assert_allclose(rows[0], rows[1], rtol=1e-5, atol=1e-6)
-"""
+"""  # noqa: E501
 
 
 @pytest.mark.slow
 def test_two_replicas_give_the_rows_of_one(image_dir, tmp_path, network):
     network.export(tmp_path / "saved", verbose=False)
     arguments = [str(tmp_path / "saved"), str(image_dir)]
-    done = subprocess.run([sys.executable, "-c", ON_TWO_DEVICES, *arguments], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", ON_TWO_DEVICES, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr[-2000:]
 
 
@@ -155,5 +207,9 @@ def test_rows_that_are_not_finite_are_refused_with_shard_and_record(image_dir, t
         return tf.where(tf.range(tf.shape(rows)[0])[:, None] == 4, np.nan, rows)
 
     (tmp_path / "out").mkdir()
-    with pytest.raises(ValueError, match=r"train-00000-of-00003.tfrecord: 3 of 18 features .*, the first of record 4 \(image/index 4\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"train-00000-of-00003.tfrecord: 3 of 18 features .*, the first of record 4 "
+        r"\(image/index 4\)",
+    ):
         extract_features(extractor(identity(call=spoiled)), image_dir, "train", tmp_path / "out")

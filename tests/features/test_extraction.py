@@ -22,7 +22,9 @@ class MeanColors:
 
     def batches(self, data_dir, split, shards):
         self.shards += shards
-        for batch in pipeline.evaluation_images(data_dir, split, image_size=SIZE, batch_size=5, shards=shards).as_numpy_iterator():
+        for batch in pipeline.evaluation_images(
+            data_dir, split, image_size=SIZE, batch_size=5, shards=shards
+        ).as_numpy_iterator():
             features = self.scale * batch["image"].mean(axis=(1, 2))
             if self.spoil in batch["index"]:
                 features[0, 1] = np.nan
@@ -48,7 +50,11 @@ def test_rows_are_those_of_the_images(tmp_path, image_dir, dtype):
     read, index, rows, _ = stored_rows(tmp_path)
     images = manifest_lib.Manifest.read(image_dir, "images")
     assert read == manifest
-    assert [s.num_examples for s in manifest.shards("train")] == [16, 16, 16] and manifest.num_examples("train") == 48
+    assert [s.num_examples for s in manifest.shards("train")] == [
+        16,
+        16,
+        16,
+    ] and manifest.num_examples("train") == 48
     assert manifest.info == dict(
         dim=3,
         dtype=dtype,
@@ -59,9 +65,15 @@ def test_rows_are_those_of_the_images(tmp_path, image_dir, dtype):
         extractor=dict(name="mean_colors"),
     )
     assert sorted(index) == list(range(48))
-    for batch in pipeline.evaluation_images(image_dir, "train", image_size=SIZE, batch_size=7).as_numpy_iterator():
+    for batch in pipeline.evaluation_images(
+        image_dir, "train", image_size=SIZE, batch_size=7
+    ).as_numpy_iterator():
         for image, number in zip(batch["image"], batch["index"], strict=True):
-            np.testing.assert_allclose(rows[index == number][0], image.mean(axis=(0, 1)), rtol=1e-3 if dtype == "float16" else 1e-5)
+            np.testing.assert_allclose(
+                rows[index == number][0],
+                image.mean(axis=(0, 1)),
+                rtol=1e-3 if dtype == "float16" else 1e-5,
+            )
 
 
 def test_records_hold_128_rows(tmp_path, image_dir, monkeypatch):
@@ -71,14 +83,20 @@ def test_records_hold_128_rows(tmp_path, image_dir, monkeypatch):
 
 
 @pytest.mark.parametrize("stop_after", [1, 3, 5, 8])
-def test_a_stopped_extraction_keeps_finished_shards_and_ends_with_the_same_bytes(tmp_path, image_dir, stop_after):
+def test_a_stopped_extraction_keeps_finished_shards_and_ends_with_the_same_bytes(
+    tmp_path, image_dir, stop_after
+):
     for name in ("whole", "stopped"):
         (tmp_path / name).mkdir()
     whole = extract_features(MeanColors(), image_dir, "train", tmp_path / "whole")
     asked = []
     with pytest.raises(Interrupted):
         extract_features(
-            MeanColors(), image_dir, "train", tmp_path / "stopped", should_stop=lambda: asked.append(1) or len(asked) > stop_after
+            MeanColors(),
+            image_dir,
+            "train",
+            tmp_path / "stopped",
+            should_stop=lambda: asked.append(1) or len(asked) > stop_after,
         )
     assert not list((tmp_path / "stopped").glob("*.tmp-*"))
     finished = len(list((tmp_path / "stopped").glob("*.tfrecord")))
@@ -87,14 +105,24 @@ def test_a_stopped_extraction_keeps_finished_shards_and_ends_with_the_same_bytes
     assert extract_features(again, image_dir, "train", tmp_path / "stopped") == whole
     assert again.shards == list(range(finished, 3))
     for shard in whole.shards("train"):
-        assert (tmp_path / "whole" / shard.name).read_bytes() == (tmp_path / "stopped" / shard.name).read_bytes()
-    assert sorted(path.name for path in (tmp_path / "stopped").iterdir()) == sorted(path.name for path in (tmp_path / "whole").iterdir())
+        assert (tmp_path / "whole" / shard.name).read_bytes() == (
+            tmp_path / "stopped" / shard.name
+        ).read_bytes()
+    assert sorted(path.name for path in (tmp_path / "stopped").iterdir()) == sorted(
+        path.name for path in (tmp_path / "whole").iterdir()
+    )
 
 
 def test_a_finished_shard_that_changed_is_written_again(tmp_path, image_dir):
     asked = []
     with pytest.raises(Interrupted):
-        extract_features(MeanColors(), image_dir, "train", tmp_path, should_stop=lambda: asked.append(1) or len(asked) > 9)
+        extract_features(
+            MeanColors(),
+            image_dir,
+            "train",
+            tmp_path,
+            should_stop=lambda: asked.append(1) or len(asked) > 9,
+        )
     path = tmp_path / "train-00000-of-00003.tfrecord"
     data = bytearray(path.read_bytes())
     data[40] ^= 1
@@ -105,9 +133,17 @@ def test_a_finished_shard_that_changed_is_written_again(tmp_path, image_dir):
     assert len(stored_rows(tmp_path)[1]) == 48
 
 
-@pytest.mark.parametrize("extractor, message", [(MeanColors(spoil=20), "diverged"), (MeanColors(scale=1e5), "--feature_dtype=float32")])
-def test_features_that_are_not_finite_are_refused_naming_the_shard(tmp_path, image_dir, extractor, message):
-    with pytest.raises(CorruptArtifactError, match=rf"train-0000\d-of-00003.tfrecord: \d+ of 1?\d features .*{message}"):
+@pytest.mark.parametrize(
+    "extractor, message",
+    [(MeanColors(spoil=20), "diverged"), (MeanColors(scale=1e5), "--feature_dtype=float32")],
+)
+def test_features_that_are_not_finite_are_refused_naming_the_shard(
+    tmp_path, image_dir, extractor, message
+):
+    with pytest.raises(
+        CorruptArtifactError,
+        match=rf"train-0000\d-of-00003.tfrecord: \d+ of 1?\d features .*{message}",
+    ):
         extract_features(extractor, image_dir, "train", tmp_path)
     assert not (tmp_path / "manifest.json").exists()
 

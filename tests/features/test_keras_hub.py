@@ -11,7 +11,9 @@ from ccssl_tf.features.model_files import open_model
 from ccssl_tf.models.input_convention import InputConvention
 from ccssl_tf.runs.errors import InputError
 
-keras_hub = pytest.importorskip("keras_hub", reason="KerasHub is not installed: pip install -e '.[hub]'")
+keras_hub = pytest.importorskip(
+    "keras_hub", reason="KerasHub is not installed: pip install -e '.[hub]'"
+)
 
 
 @pytest.fixture(scope="module")
@@ -31,14 +33,18 @@ def network():
 def preset(network, tmp_path_factory):
     path = tmp_path_factory.mktemp("preset")
     network.save_to_preset(str(path))
-    converter = keras_hub.layers.ResNetImageConverter(image_size=(40, 40), scale=[1 / 50, 1 / 60, 1 / 70], offset=[-2.0, -1.0, 0.5])
+    converter = keras_hub.layers.ResNetImageConverter(
+        image_size=(40, 40), scale=[1 / 50, 1 / 60, 1 / 70], offset=[-2.0, -1.0, 0.5]
+    )
     converter.save_to_preset(str(path))
     network.save_weights(str(path.parent / "own.weights.h5"))
     return path
 
 
 def opened(preset, **options):
-    return open_model(f"keras_hub:{preset}", **dict(dict(output=None, weights=None, trust=False), **options))
+    return open_model(
+        f"keras_hub:{preset}", **dict(dict(output=None, weights=None, trust=False), **options)
+    )
 
 
 def images(count=2):
@@ -47,14 +53,23 @@ def images(count=2):
 
 def test_a_preset_brings_weights_and_preprocessing(network, preset):
     found = opened(preset)
-    assert (found.kind, found.image_size, found.usual_size, found.files) == ("keras_hub", None, 40, dict(model=str(preset)))
+    assert (found.kind, found.image_size, found.usual_size, found.files) == (
+        "keras_hub",
+        None,
+        40,
+        dict(model=str(preset)),
+    )
     theirs = keras_hub.layers.ImageConverter.from_preset(str(preset))(images().astype(np.float32))
     np.testing.assert_allclose(found.normalize(images()), theirs, atol=1e-5)
-    np.testing.assert_allclose(found.call(found.normalize(images())), network(theirs, training=False), atol=1e-4)
+    np.testing.assert_allclose(
+        found.call(found.normalize(images())), network(theirs, training=False), atol=1e-4
+    )
 
 
 def test_it_is_a_teacher(network, preset):
-    options = dict(name="preset", convention=None, pool_grid=1, pooling="max", image_size=None, batch_size=2)
+    options = dict(
+        name="preset", convention=None, pool_grid=1, pooling="max", image_size=None, batch_size=2
+    )
     extractor = ExternalModelExtractor(opened(preset), **options)
     rows = extractor.rows(tf.constant(images()))
     maps = network(opened(preset).normalize(images()), training=False).numpy()
@@ -64,10 +79,15 @@ def test_it_is_a_teacher(network, preset):
 
 
 def test_layers_by_name_and_weights_by_file(network, preset):
-    layer = next(layer.name for layer in network.layers if "stack0" in layer.name and "conv" in layer.name)
+    layer = next(
+        layer.name for layer in network.layers if "stack0" in layer.name and "conv" in layer.name
+    )
     pixels = np.float32(images()) / 255
     assert opened(preset, output=layer).call(pixels).shape[-1] == 64
-    own, random = opened(preset, weights=str(preset.parent / "own.weights.h5")), opened(preset, weights="random")
+    own, random = (
+        opened(preset, weights=str(preset.parent / "own.weights.h5")),
+        opened(preset, weights="random"),
+    )
     assert own.digest == opened(preset).digest != random.digest
     np.testing.assert_array_equal(own.call(pixels), opened(preset).call(pixels))
     assert np.abs(own.call(pixels) - random.call(pixels)).max() > 1e-3
@@ -78,7 +98,15 @@ def test_a_preset_without_preprocessing_asks_for_it(network, tmp_path):
     found = opened(tmp_path)
     assert found.normalize is None and found.usual_size is None
     with pytest.raises(InputError, match="say what it takes pixels for"):
-        ExternalModelExtractor(found, name="x", convention=None, pool_grid=1, pooling="max", image_size=32, batch_size=1)
+        ExternalModelExtractor(
+            found,
+            name="x",
+            convention=None,
+            pool_grid=1,
+            pooling="max",
+            image_size=32,
+            batch_size=1,
+        )
 
 
 @pytest.mark.parametrize("damage", ["no such preset", "no weights", "foreign class", "text"])
@@ -91,12 +119,22 @@ def test_what_cannot_be_opened_is_refused_in_one_line(damage, network, tmp_path)
         (path / "model.weights.h5").unlink()
     elif damage == "foreign class":
         content = json.loads(config.read_text())
-        config.write_text(json.dumps(content | dict(module="os", class_name="system", registered_name="system")))
+        config.write_text(
+            json.dumps(content | dict(module="os", class_name="system", registered_name="system"))
+        )
     elif damage == "text":
         text = keras_hub.models.BertBackbone(
-            vocabulary_size=9, num_layers=1, num_heads=1, hidden_dim=4, intermediate_dim=4, max_sequence_length=5
+            vocabulary_size=9,
+            num_layers=1,
+            num_heads=1,
+            hidden_dim=4,
+            intermediate_dim=4,
+            max_sequence_length=5,
         )
         text.save_to_preset(str(path))
-    with pytest.raises(InputError, match=f"--model=keras_hub:{path}: (cannot be opened|takes .*; a network of images)") as raised:
+    with pytest.raises(
+        InputError,
+        match=f"--model=keras_hub:{path}: (cannot be opened|takes .*; a network of images)",
+    ) as raised:
         opened(path)
     assert "\n" not in str(raised.value) and len(str(raised.value)) < 500

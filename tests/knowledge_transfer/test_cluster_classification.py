@@ -18,7 +18,9 @@ def labelled(image_dir, tmp_path_factory):
 
 
 def make_task(image_dir, directory, **options):
-    return ClusterClassification(data_dir=image_dir, pseudo_labels_dir=directory, image_size=32, eval_batch_size=8, **options)
+    return ClusterClassification(
+        data_dir=image_dir, pseudo_labels_dir=directory, image_size=32, eval_batch_size=8, **options
+    )
 
 
 def write_labels(directory, image_dir, labels, num_clusters):
@@ -28,7 +30,12 @@ def write_labels(directory, image_dir, labels, num_clusters):
     for split, clusters in labels.items():
         fingerprint = Manifest.read(image_dir, "images").fingerprint(split)
         count = len(clusters)
-        splits[split] = PseudoLabels(fingerprint, np.arange(count), np.asarray(clusters, np.int32), np.zeros(count, np.float32))
+        splits[split] = PseudoLabels(
+            fingerprint,
+            np.arange(count),
+            np.asarray(clusters, np.int32),
+            np.zeros(count, np.float32),
+        )
     write_pseudo_labels(directory, splits, num_clusters=num_clusters)
     return directory
 
@@ -36,15 +43,23 @@ def write_labels(directory, image_dir, labels, num_clusters):
 def test_labels_are_gathered_by_image_index(image_dir, labelled):
     directory, labels = labelled
     task = make_task(image_dir, directory)
-    model = task.build_model(AlexNet(stem="small", normalization="batch_norm", width_multiplier=0.1, fc_units=()))
+    model = task.build_model(
+        AlexNet(stem="small", normalization="batch_norm", width_multiplier=0.1, fc_units=())
+    )
     seen = []
     for batch in task.dataset("train", 16, True, (3, 1)):
         losses, metrics = task.loss(model, batch, training=True)
-        logits = model(model.backbone.normalize(batch["image"]), training=True)["logits"].numpy().astype(np.float64)
+        logits = (
+            model(model.backbone.normalize(batch["image"]), training=True)["logits"]
+            .numpy()
+            .astype(np.float64)
+        )
         expected = labels["train"][batch["index"].numpy()]
         probabilities = np.exp(logits - logits.max(1, keepdims=True))
         probabilities /= probabilities.sum(1, keepdims=True)
-        np.testing.assert_allclose(losses, -np.log(probabilities[np.arange(16), expected]), rtol=1e-3)
+        np.testing.assert_allclose(
+            losses, -np.log(probabilities[np.arange(16), expected]), rtol=1e-3
+        )
         np.testing.assert_array_equal(metrics["accuracy"], logits.argmax(1) == expected)
         seen += batch["index"].numpy().tolist()
     assert sorted(seen) == list(range(48))
@@ -53,11 +68,17 @@ def test_labels_are_gathered_by_image_index(image_dir, labelled):
 def test_held_out_accuracy_counts_every_image_once(image_dir, labelled):
     directory, labels = labelled
     task = make_task(image_dir, directory)
-    model = task.build_model(AlexNet(stem="small", normalization="batch_norm", width_multiplier=0.1, fc_units=()))
+    model = task.build_model(
+        AlexNet(stem="small", normalization="batch_norm", width_multiplier=0.1, fc_units=())
+    )
     right = count = 0
     for batch in task.dataset("val", 5, False, (0, 0)):
-        answers = np.argmax(model(model.backbone.normalize(batch["image"]), training=False)["logits"], -1)
-        right += ((answers == labels["val"][batch["index"].numpy()]) * batch["weight"].numpy()).sum()
+        answers = np.argmax(
+            model(model.backbone.normalize(batch["image"]), training=False)["logits"], -1
+        )
+        right += (
+            (answers == labels["val"][batch["index"].numpy()]) * batch["weight"].numpy()
+        ).sum()
         count += batch["weight"].numpy().sum()
     assert count == 16
     np.testing.assert_allclose(task.evaluate(model)["accuracy"], right / 16)
@@ -68,7 +89,9 @@ def test_held_out_accuracy_counts_every_image_once(image_dir, labelled):
 def test_pseudo_labels_of_other_images_are_refused(image_dir, labelled, tmp_path):
     """The same records in another order are other images."""
     ours = Manifest.read(image_dir, "images")
-    other = Manifest("images", {"train": ours.shards("train")[::-1], "val": ours.shards("val")}, ours.info)
+    other = Manifest(
+        "images", {"train": ours.shards("train")[::-1], "val": ours.shards("val")}, ours.info
+    )
     for shard in ours.shards("train") + ours.shards("val"):
         (tmp_path / shard.name).symlink_to(image_dir / shard.name)
     other.write(tmp_path)
@@ -81,7 +104,9 @@ def test_pseudo_labels_of_other_images_are_refused(image_dir, labelled, tmp_path
 def test_balanced_sampling_shows_every_cluster_equally_often(image_dir, tmp_path):
     sizes = [30, 12, 5, 0, 1]
     clusters = np.repeat(np.arange(5), sizes)
-    directory = write_labels(tmp_path / "labels", image_dir, {"train": clusters, "val": np.zeros(16)}, 5)
+    directory = write_labels(
+        tmp_path / "labels", image_dir, {"train": clusters, "val": np.zeros(16)}, 5
+    )
     task = make_task(image_dir, directory, balanced_sampling=True)
     for epoch in range(3):
         found = list(task.dataset("train", 16, True, (3, epoch)))
@@ -95,16 +120,23 @@ def test_balanced_sampling_shows_every_cluster_equally_often(image_dir, tmp_path
         assert len({image.tobytes() for image in only}) > 6
     tail = list(task.dataset("train", 16, True, (3, epoch), first_batch=2))
     np.testing.assert_array_equal(tail[0]["image"], found[2]["image"])
-    held_out = [index for batch in task.dataset("val", 4, False, (0, 0)) for index in batch["index"].numpy()]
+    held_out = [
+        index for batch in task.dataset("val", 4, False, (0, 0)) for index in batch["index"].numpy()
+    ]
     assert sorted(held_out) == list(range(16)), "evaluation is not balanced"
     facts = task.facts()
-    assert facts["balanced_sampling"] and facts["empty_clusters"] == 1 and facts["chance"] == dict(train=0.25, val=1.0)
+    assert (
+        facts["balanced_sampling"]
+        and facts["empty_clusters"] == 1
+        and facts["chance"] == dict(train=0.25, val=1.0)
+    )
 
 
 def test_shuffled_labels_are_dealt_out_by_the_seed_and_those_of_val_stay(image_dir, labelled):
     directory, labels = labelled
     true, first, again, other = (
-        make_task(image_dir, directory, **options) for options in ({}, *(dict(shuffle_labels=True, seed=seed) for seed in (0, 0, 1)))
+        make_task(image_dir, directory, **options)
+        for options in ({}, *(dict(shuffle_labels=True, seed=seed) for seed in (0, 0, 1)))
     )
     np.testing.assert_array_equal(true.labels["train"], labels["train"])
     for task in (first, other):
@@ -117,7 +149,9 @@ def test_shuffled_labels_are_dealt_out_by_the_seed_and_those_of_val_stay(image_d
     assert (first.labels["train"].numpy() != other.labels["train"].numpy()).any()
     assert not true.facts()["shuffled_labels"]
     batch = next(iter(first.dataset("train", 16, True, (0, 0))))
-    np.testing.assert_array_equal(batch["target"], first.labels["train"].numpy()[batch["index"].numpy()])
+    np.testing.assert_array_equal(
+        batch["target"], first.labels["train"].numpy()[batch["index"].numpy()]
+    )
 
 
 def test_training_and_held_out_accuracy_are_both_in_the_metrics(image_dir, labelled, tmp_path):
@@ -127,10 +161,19 @@ def test_training_and_held_out_accuracy_are_both_in_the_metrics(image_dir, label
         return AlexNet(stem="small", normalization="batch_norm", width_multiplier=0.1, fc_units=())
 
     _, metrics, _ = training.train(
-        task, build, lambda: optimizers.make_optimizer("sgd", 1e-3), workdir=tmp_path, train_steps=4, batch_size=16, log_steps=2
+        task,
+        build,
+        lambda: optimizers.make_optimizer("sgd", 1e-3),
+        workdir=tmp_path,
+        train_steps=4,
+        batch_size=16,
+        log_steps=2,
     )
     assert 0 <= metrics["training"]["accuracy"] <= 1 and 0 <= metrics["evaluation"]["accuracy"] <= 1
-    assert metrics["facts"]["balanced_sampling"] is True and metrics["facts"]["shuffled_labels"] is False
+    assert (
+        metrics["facts"]["balanced_sampling"] is True
+        and metrics["facts"]["shuffled_labels"] is False
+    )
     assert metrics["facts"]["num_clusters"] == 5
 
 
@@ -145,6 +188,8 @@ def test_labels_that_cannot_be_learned_from_are_refused(image_dir, tmp_path):
 
 
 def test_labels_of_more_clusters_than_there_are_are_refused(image_dir, labelled):
-    """Reading refuses them too, wherever they come from (tests/clustering/test_pseudo_labels.py)."""
+    """Reading refuses them too, wherever they come from
+    (tests/clustering/test_pseudo_labels.py).
+    """
     with pytest.raises(InputError, match="image 4 has label 4, outside of 4 clusters"):
         write_labels(labelled[0], image_dir, {"val": np.arange(16) % 5}, 4)

@@ -1,4 +1,6 @@
-"""A distillation ends alike on one device, on two, and with a batch in parts; its teacher stays as it was and out of checkpoints."""
+"""A distillation ends alike on one device, on two, and with a batch in parts; its teacher stays as
+it was and out of checkpoints.
+"""
 
 import pathlib
 import subprocess
@@ -53,7 +55,7 @@ for parts, normalization in ((1, "batch_norm"), (2, "none")):
     for key, value in expected.items():
         np.testing.assert_allclose(metrics[key], value, rtol=1e-3, atol=1e-5, err_msg=key)
 print("equal")
-"""
+"""  # noqa: E501
 
 
 @pytest.mark.parametrize(
@@ -64,7 +66,19 @@ print("equal")
         pytest.param("logits_distillation", marks=pytest.mark.slow),
     ],
 )
-def test_two_logical_devices_and_a_batch_in_parts_end_with_the_weights_of_one(name, image_dir, alexnet_teacher, tmp_path):
-    arguments = [sys.executable, "-c", REPLICAS, name, str(image_dir), str(alexnet_teacher), str(tmp_path)]
-    done = subprocess.run(arguments, capture_output=True, text=True, timeout=600, cwd=ROOT, check=False)
+def test_two_logical_devices_and_a_batch_in_parts_end_with_the_weights_of_one(
+    name, image_dir, alexnet_teacher, tmp_path
+):
+    arguments = [
+        sys.executable,
+        "-c",
+        REPLICAS,
+        name,
+        str(image_dir),
+        str(alexnet_teacher),
+        str(tmp_path),
+    ]
+    done = subprocess.run(
+        arguments, capture_output=True, text=True, timeout=600, cwd=ROOT, check=False
+    )
     assert done.stdout.splitlines()[-1:] == ["equal"], done.stdout + done.stderr

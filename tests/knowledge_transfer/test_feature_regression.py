@@ -11,7 +11,9 @@ from ccssl_tf.runs.errors import InputError
 
 def make_task(image_dir, teacher, ours=("conv4", "conv5"), theirs=None):
     endpoints = dict(student_endpoints=list(ours), teacher_endpoints=list(theirs or ours))
-    return FeatureRegression(data_dir=image_dir, image_size=32, teacher_path=teacher, eval_batch_size=8, **endpoints)
+    return FeatureRegression(
+        data_dir=image_dir, image_size=32, teacher_path=teacher, eval_batch_size=8, **endpoints
+    )
 
 
 def first_batch(task):
@@ -19,11 +21,16 @@ def first_batch(task):
 
 
 def maps_of(network, images):
-    return {name: value.numpy().astype(np.float64) for name, value in network(network.normalize(images), training=False).items()}
+    return {
+        name: value.numpy().astype(np.float64)
+        for name, value in network(network.normalize(images), training=False).items()
+    }
 
 
 def statistics(task, network, endpoint):
-    """Mean and deviation of every channel over all training images, one central crop each, from the definition."""
+    """Mean and deviation of every channel over all training images, one central crop each, from the
+    definition.
+    """
     values = []
     for batch in task.dataset("train", 16, False, (0, 0)):
         maps = maps_of(network, batch["image"])[endpoint]
@@ -46,7 +53,9 @@ def compare_channel_by_channel(model, task, teacher):
     """Makes the maps from student to teacher only normalise, as the teacher's channels are."""
     for name in ("conv4", "conv5"):
         mean, deviation = statistics(task, teacher, name)
-        model.get_layer(f"{name}_to_teacher").set_weights([np.diag(1 / deviation)[None, None], -mean / deviation])
+        model.get_layer(f"{name}_to_teacher").set_weights(
+            [np.diag(1 / deviation)[None, None], -mean / deviation]
+        )
 
 
 def test_equal_shapes_are_compared_channel_by_channel(image_dir, alexnet_teacher):
@@ -64,7 +73,9 @@ def test_equal_shapes_are_compared_channel_by_channel(image_dir, alexnet_teacher
         expected[name] = np.zeros(16)
         for i in range(ours[name].shape[1]):
             for j in range(ours[name].shape[2]):
-                expected[name] += (((ours[name][:, i, j] - theirs[name][:, i, j]) / deviation) ** 2).mean(-1)
+                expected[name] += (
+                    ((ours[name][:, i, j] - theirs[name][:, i, j]) / deviation) ** 2
+                ).mean(-1)
         expected[name] /= ours[name].shape[1] * ours[name].shape[2]
         np.testing.assert_allclose(metrics[f"error/{name}"], expected[name], rtol=1e-3)
     np.testing.assert_allclose(losses, (expected["conv4"] + expected["conv5"]) / 2, rtol=1e-3)
@@ -81,10 +92,15 @@ def test_the_teacher_itself_makes_no_error(image_dir, alexnet_teacher):
 
 
 @pytest.mark.parametrize("student_is_larger", [False, True])
-def test_unequal_shapes_go_through_the_learnt_map(image_dir, alexnet_teacher, vgg16_teacher, small_alexnet, student_is_larger):
+def test_unequal_shapes_go_through_the_learnt_map(
+    image_dir, alexnet_teacher, vgg16_teacher, small_alexnet, student_is_larger
+):
     """AlexNet's conv4 is 4x4, VGG16's conv3_3 8x8."""
     if student_is_larger:
-        student, path = VGG16(normalization="batch_norm", width_multiplier=0.05, fc_units=()), alexnet_teacher
+        student, path = (
+            VGG16(normalization="batch_norm", width_multiplier=0.05, fc_units=()),
+            alexnet_teacher,
+        )
         task = make_task(image_dir, path, ["conv3"], ["conv4"])
         own, other = "conv3_3", "conv4"
     else:
@@ -97,14 +113,18 @@ def test_unequal_shapes_go_through_the_learnt_map(image_dir, alexnet_teacher, vg
     teacher = backbone_file.load_backbone(path)
     ours, theirs = maps_of(student, batch["image"])[own], maps_of(teacher, batch["image"])[other]
     mean, deviation = statistics(task, teacher, other)
-    kernel, bias = (value.astype(np.float64) for value in model.get_layer(f"{own}_to_teacher").get_weights())
+    kernel, bias = (
+        value.astype(np.float64) for value in model.get_layer(f"{own}_to_teacher").get_weights()
+    )
     ours = np.einsum("byxc,cd->byxd", ours, kernel[0, 0]) + bias
     theirs = (theirs - mean) / deviation
     ours, theirs = (halved(maps) if maps.shape[1] == 8 else maps for maps in (ours, theirs))
     np.testing.assert_allclose(losses, ((ours - theirs) ** 2).mean((1, 2, 3)), rtol=1e-3)
 
 
-def test_only_the_student_and_its_maps_are_trained_and_known_to_the_model(image_dir, vgg16_teacher, small_alexnet):
+def test_only_the_student_and_its_maps_are_trained_and_known_to_the_model(
+    image_dir, vgg16_teacher, small_alexnet
+):
     task, student = make_task(image_dir, vgg16_teacher), small_alexnet()
     model = task.build_model(student)
     added = [layer for layer in model.layers if layer.name.endswith("_to_teacher")]
@@ -113,11 +133,17 @@ def test_only_the_student_and_its_maps_are_trained_and_known_to_the_model(image_
     batch = first_batch(task)
     with tf.GradientTape(persistent=True) as tape:
         loss = tf.reduce_sum(task.loss(model, batch, training=True)[0])
-    assert None not in tape.gradient(loss, [variable.value for variable in model.trainable_variables])
-    assert set(tape.gradient(loss, [variable.value for variable in task._teacher.variables])) == {None}
+    assert None not in tape.gradient(
+        loss, [variable.value for variable in model.trainable_variables]
+    )
+    assert set(tape.gradient(loss, [variable.value for variable in task._teacher.variables])) == {
+        None
+    }
 
 
-def test_statistics_are_measured_once_and_answering_the_mean_costs_one(image_dir, vgg16_teacher, small_alexnet, monkeypatch):
+def test_statistics_are_measured_once_and_answering_the_mean_costs_one(
+    image_dir, vgg16_teacher, small_alexnet, monkeypatch
+):
     task = make_task(image_dir, vgg16_teacher)
     model = task.build_model(small_alexnet())
     monkeypatch.setattr(task, "_measure", None)
@@ -128,7 +154,10 @@ def test_statistics_are_measured_once_and_answering_the_mean_costs_one(image_dir
     total = weight = 0.0
     for batch in task.dataset("train", 16, False, (0, 0)):
         losses, _ = task.loss(model, batch, training=False)
-        total, weight = total + float(tf.reduce_sum(losses * batch["weight"])), weight + float(tf.reduce_sum(batch["weight"]))
+        total, weight = (
+            total + float(tf.reduce_sum(losses * batch["weight"])),
+            weight + float(tf.reduce_sum(batch["weight"])),
+        )
     # Less by the channels that hardly fire, whose deviation counts as larger than it is.
     assert 0.7 < total / weight < 1.0001
     assert task.facts()["chance"] == 1

@@ -16,7 +16,9 @@ def make_task(image_dir, teacher, labels="own"):
     if labels == "own":
         labels = Supervised(data_dir=image_dir, image_size=32)
     options = dict(temperature=4.0, weight=0.9, eval_batch_size=6)
-    return LogitsDistillation(data_dir=image_dir, image_size=32, teacher_path=teacher, labels=labels, **options)
+    return LogitsDistillation(
+        data_dir=image_dir, image_size=32, teacher_path=teacher, labels=labels, **options
+    )
 
 
 def softmax(logits):
@@ -26,7 +28,9 @@ def softmax(logits):
 def divergence(taught, logits, temperature):
     """T^2 KL, class by class."""
     result = np.zeros(len(logits))
-    for row, (one, other) in enumerate(zip(softmax(taught / temperature), softmax(logits / temperature), strict=True)):
+    for row, (one, other) in enumerate(
+        zip(softmax(taught / temperature), softmax(logits / temperature), strict=True)
+    ):
         for p, q in zip(one, other, strict=True):
             result[row] += temperature**2 * p * (np.log(p) - np.log(q))
     return result
@@ -36,20 +40,29 @@ def divergence(taught, logits, temperature):
 def test_softened_divergence(temperature):
     random = np.random.default_rng(0)
     taught, logits = random.normal(0, 5, [2, 7, 11])
-    found = softened_divergence(tf.constant(logits, tf.float32), tf.constant(taught, tf.float32), temperature)
+    found = softened_divergence(
+        tf.constant(logits, tf.float32), tf.constant(taught, tf.float32), temperature
+    )
     np.testing.assert_allclose(found, divergence(taught, logits, temperature), rtol=1e-4)
-    np.testing.assert_allclose(softened_divergence(*[tf.constant(taught, tf.float32)] * 2, temperature), 0, atol=1e-5)
+    np.testing.assert_allclose(
+        softened_divergence(*[tf.constant(taught, tf.float32)] * 2, temperature), 0, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("labels", ["own", None])
-def test_the_loss_is_of_softened_answers_and_labels(image_dir, alexnet_teacher, small_alexnet, labels):
+def test_the_loss_is_of_softened_answers_and_labels(
+    image_dir, alexnet_teacher, small_alexnet, labels
+):
     task = make_task(image_dir, alexnet_teacher, labels)
     model = task.build_model(small_alexnet())
     batch = next(iter(task.dataset("train", 16, True, (0, 0))))
     losses, metrics = task.loss(model, batch, training=False)
     classifier = teacher_lib.load_classifier(alexnet_teacher, 32)
     logits, taught = (
-        net(net.backbone.normalize(batch["image"]), training=False)["logits"].numpy().astype(np.float64) for net in (model, classifier)
+        net(net.backbone.normalize(batch["image"]), training=False)["logits"]
+        .numpy()
+        .astype(np.float64)
+        for net in (model, classifier)
     )
     soft = divergence(taught, logits, 4)
     np.testing.assert_allclose(metrics["soft_loss"], soft, rtol=1e-3, atol=1e-6)
@@ -64,27 +77,45 @@ def test_the_loss_is_of_softened_answers_and_labels(image_dir, alexnet_teacher, 
     np.testing.assert_array_equal(metrics["accuracy"], logits.argmax(1) == target)
 
 
-def test_the_teacher_is_no_part_of_the_model_and_not_trained(image_dir, alexnet_teacher, small_alexnet):
+def test_the_teacher_is_no_part_of_the_model_and_not_trained(
+    image_dir, alexnet_teacher, small_alexnet
+):
     task, student = make_task(image_dir, alexnet_teacher), small_alexnet()
     model = task.build_model(student)
-    own = {id(variable) for layer in (student, model.get_layer("logits")) for variable in layer.variables}
+    own = {
+        id(variable)
+        for layer in (student, model.get_layer("logits"))
+        for variable in layer.variables
+    }
     assert {id(variable) for variable in model.variables} == own
     with tf.GradientTape() as tape:
-        losses, _ = task.loss(model, next(iter(task.dataset("train", 16, True, (0, 0)))), training=True)
-    assert set(tape.gradient(losses, [variable.value for variable in task._teacher.variables])) == {None}
+        losses, _ = task.loss(
+            model, next(iter(task.dataset("train", 16, True, (0, 0)))), training=True
+        )
+    assert set(tape.gradient(losses, [variable.value for variable in task._teacher.variables])) == {
+        None
+    }
     assert task.inputs() == dict(teacher_backbone=alexnet_teacher)
     assert task.facts()["teacher"]["network"] == "AlexNet" and task.facts()["chance"] == 1 / 3
 
 
 @pytest.mark.parametrize("labels", ["own", None])
-def test_held_out_agreement_counts_every_image_once_and_pictures_show_it(image_dir, alexnet_teacher, small_alexnet, labels):
+def test_held_out_agreement_counts_every_image_once_and_pictures_show_it(
+    image_dir, alexnet_teacher, small_alexnet, labels
+):
     task = make_task(image_dir, alexnet_teacher, labels)
     model = task.build_model(small_alexnet())
     classifier = teacher_lib.load_classifier(alexnet_teacher, 32)
     agreed = count = 0
     for batch in task.dataset("val", 5, False, (0, 0)):
-        ours, theirs = (np.argmax(net(net.backbone.normalize(batch["image"]), training=False)["logits"], -1) for net in (model, classifier))
-        agreed, count = agreed + ((ours == theirs) * batch["weight"].numpy()).sum(), count + batch["weight"].numpy().sum()
+        ours, theirs = (
+            np.argmax(net(net.backbone.normalize(batch["image"]), training=False)["logits"], -1)
+            for net in (model, classifier)
+        )
+        agreed, count = (
+            agreed + ((ours == theirs) * batch["weight"].numpy()).sum(),
+            count + batch["weight"].numpy().sum(),
+        )
     record = task.evaluate(model)
     assert count == 16 and ("accuracy" in record) == (labels is not None)
     np.testing.assert_allclose(record["agreement"], agreed / 16)
@@ -101,29 +132,52 @@ def pseudo_labels(image_dir, tmp_path_factory):
         for split, size in dict(train=48, val=16).items():
             fingerprint = Manifest.read(image_dir, "images").fingerprint(split)
             labels = (np.arange(size) * 7 % clusters).astype(np.int32)
-            splits[split] = PseudoLabels(fingerprint, np.arange(size), labels, np.zeros(size, np.float32))
+            splits[split] = PseudoLabels(
+                fingerprint, np.arange(size), labels, np.zeros(size, np.float32)
+            )
         write_pseudo_labels(directories[clusters], splits, num_clusters=clusters)
     return {clusters: str(directory) for clusters, directory in directories.items()}
 
 
 def from_flags(image_dir, teacher, **more):
-    settings = dict(data_dir=str(image_dir), image_size=32, teacher_backbone=str(teacher), pseudo_labels=None) | more
+    settings = (
+        dict(
+            data_dir=str(image_dir),
+            image_size=32,
+            teacher_backbone=str(teacher),
+            pseudo_labels=None,
+        )
+        | more
+    )
     with flagsaver.flagsaver(**settings):
         return LogitsDistillation.from_flags()
 
 
-def test_labels_are_the_pseudo_labels_the_images_own_or_none(image_dir, alexnet_teacher, pseudo_labels):
+def test_labels_are_the_pseudo_labels_the_images_own_or_none(
+    image_dir, alexnet_teacher, pseudo_labels
+):
     own = from_flags(image_dir, alexnet_teacher)
     assert isinstance(own.labels, Supervised) and (own.temperature, own.weight) == (4, 0.9)
     pseudo = from_flags(image_dir, alexnet_teacher, pseudo_labels=pseudo_labels[3])
     assert isinstance(pseudo.labels, ClusterClassification)
-    assert pseudo.inputs() == dict(pseudo_labels=pseudo_labels[3], teacher_backbone=str(alexnet_teacher))
+    assert pseudo.inputs() == dict(
+        pseudo_labels=pseudo_labels[3], teacher_backbone=str(alexnet_teacher)
+    )
     batch = next(iter(pseudo.dataset("train", 16, True, (0, 0))))
     np.testing.assert_array_equal(batch["target"], batch["index"].numpy() * 7 % 3)
     assert from_flags(image_dir, alexnet_teacher, hard_labels=False).labels is None
 
 
-def test_labels_of_other_classes_than_the_teacher_knows_are_refused(image_dir, alexnet_teacher, pseudo_labels):
-    with pytest.raises(InputError, match="answers 3 classes, and the labels have 5; .*--nohard_labels"):
+def test_labels_of_other_classes_than_the_teacher_knows_are_refused(
+    image_dir, alexnet_teacher, pseudo_labels
+):
+    with pytest.raises(
+        InputError, match="answers 3 classes, and the labels have 5; .*--nohard_labels"
+    ):
         from_flags(image_dir, alexnet_teacher, pseudo_labels=pseudo_labels[5])
-    assert from_flags(image_dir, alexnet_teacher, pseudo_labels=pseudo_labels[5], hard_labels=False).num_classes == 3
+    assert (
+        from_flags(
+            image_dir, alexnet_teacher, pseudo_labels=pseudo_labels[5], hard_labels=False
+        ).num_classes
+        == 3
+    )

@@ -28,7 +28,16 @@ def interpolated(maps, height, width):
     return result
 
 
-@pytest.mark.parametrize("ours, theirs", [((13, 13), (28, 28)), ((13, 13), (14, 14)), ((5, 7), (3, 9)), ((4, 4), (1, 1)), ((6, 6), (6, 6))])
+@pytest.mark.parametrize(
+    "ours, theirs",
+    [
+        ((13, 13), (28, 28)),
+        ((13, 13), (14, 14)),
+        ((5, 7), (3, 9)),
+        ((4, 4), (1, 1)),
+        ((6, 6), (6, 6)),
+    ],
+)
 def test_the_larger_map_is_resized_to_the_smaller(ours, theirs):
     random = np.random.default_rng(0)
     maps = [random.normal(size=[2, *size, 3]).astype(np.float32) for size in (ours, theirs)]
@@ -39,23 +48,46 @@ def test_the_larger_map_is_resized_to_the_smaller(ours, theirs):
 
 
 def test_half_precision_comes_out_as_float32():
-    ours, theirs = paired_maps.to_one_size(tf.ones([1, 2, 2, 1], tf.float16), tf.ones([1, 3, 3, 1], tf.bfloat16))
+    ours, theirs = paired_maps.to_one_size(
+        tf.ones([1, 2, 2, 1], tf.float16), tf.ones([1, 3, 3, 1], tf.bfloat16)
+    )
     assert ours.dtype == theirs.dtype == tf.float32 and ours.shape == theirs.shape == (1, 2, 2, 1)
 
 
 def test_a_stage_stands_for_its_last_convolution(small_alexnet):
     student = small_alexnet()
-    assert paired_maps.pair(student, small_vgg16(), ["conv4", "conv5"], ["conv4", "conv5"], 32) == dict(conv4="conv4_3", conv5="conv5_3")
-    assert paired_maps.pair(student, small_vgg16(), ["conv1"], ["conv3_1"], 32) == dict(conv1="conv3_1")
-    assert paired_maps.pair(small_vgg16(), student, ["conv2", "pool5"], ["conv1", "conv5"], 32) == dict(conv2_2="conv1", pool5="conv5")
+    assert paired_maps.pair(
+        student, small_vgg16(), ["conv4", "conv5"], ["conv4", "conv5"], 32
+    ) == dict(conv4="conv4_3", conv5="conv5_3")
+    assert paired_maps.pair(student, small_vgg16(), ["conv1"], ["conv3_1"], 32) == dict(
+        conv1="conv3_1"
+    )
+    assert paired_maps.pair(
+        small_vgg16(), student, ["conv2", "pool5"], ["conv1", "conv5"], 32
+    ) == dict(conv2_2="conv1", pool5="conv5")
 
 
 @pytest.mark.parametrize(
     "ours, theirs, size, message",
     [
-        (["conv4", "conv9"], ["conv4", "conv5"], 32, "--student_endpoints=conv4,conv9: the student has no conv9; there are conv1, .*conv5"),
-        (["conv4"], ["conv4_4"], 32, "--teacher_endpoints=conv4_4: the teacher has no conv4_4; there are conv1_1, .*pool5"),
-        (["conv4", "conv4"], ["conv4", "conv5"], 32, "--student_endpoints=conv4,conv4: names a layer twice"),
+        (
+            ["conv4", "conv9"],
+            ["conv4", "conv5"],
+            32,
+            "--student_endpoints=conv4,conv9: the student has no conv9; there are conv1, .*conv5",
+        ),
+        (
+            ["conv4"],
+            ["conv4_4"],
+            32,
+            "--teacher_endpoints=conv4_4: the teacher has no conv4_4; there are conv1_1, .*pool5",
+        ),
+        (
+            ["conv4", "conv4"],
+            ["conv4", "conv5"],
+            32,
+            "--student_endpoints=conv4,conv4: names a layer twice",
+        ),
     ],
 )
 def test_layers_that_cannot_be_paired_are_refused(small_alexnet, ours, theirs, size, message):
@@ -69,15 +101,23 @@ def test_vectors_and_images_too_small_are_refused(small_alexnet):
         paired_maps.pair(with_fc, small_alexnet(), ["fc6"], ["conv5"], 67)
     full_size = AlexNet(width_multiplier=0.1, fc_units=())
     for size in (8, 10):
-        with pytest.raises(InputError, match=f"--image_size={size}: .* the teacher, alexnet; use larger images"):
+        with pytest.raises(
+            InputError, match=f"--image_size={size}: .* the teacher, alexnet; use larger images"
+        ):
             paired_maps.pair(small_alexnet(), full_size, ["conv5"], ["conv5"], size)
 
 
 def test_flags_have_the_tasks_default_and_are_recorded():
     with flagsaver.flagsaver(student_endpoints=None, teacher_endpoints=None):
-        assert paired_maps.endpoints_from_flags(["conv4", "conv5"]) == (["conv4", "conv5"], ["conv4", "conv5"])
+        assert paired_maps.endpoints_from_flags(["conv4", "conv5"]) == (
+            ["conv4", "conv5"],
+            ["conv4", "conv5"],
+        )
         assert flags.FLAGS.student_endpoints == flags.FLAGS.teacher_endpoints == ["conv4", "conv5"]
     with flagsaver.flagsaver(student_endpoints=["conv3"], teacher_endpoints=["conv5_1"]):
         assert paired_maps.endpoints_from_flags(["conv4"]) == (["conv3"], ["conv5_1"])
-    with flagsaver.flagsaver(student_endpoints=None, teacher_endpoints=["conv5_1"]), pytest.raises(FlagError, match="give as many"):
+    with (
+        flagsaver.flagsaver(student_endpoints=None, teacher_endpoints=["conv5_1"]),
+        pytest.raises(FlagError, match="give as many"),
+    ):
         paired_maps.endpoints_from_flags(["conv4", "conv5"])

@@ -14,7 +14,10 @@ IMAGES = np.random.default_rng(0).integers(0, 256, [2, 32, 32, 3], np.uint8)
 
 
 def test_it_is_frozen_in_inference_mode_and_gives_no_gradient(alexnet_teacher):
-    network, trained = teacher.load_convolutions(alexnet_teacher), backbone_file.load_backbone(alexnet_teacher)
+    network, trained = (
+        teacher.load_convolutions(alexnet_teacher),
+        backbone_file.load_backbone(alexnet_teacher),
+    )
     assert not network.trainable_variables
     before = [variable.numpy() for variable in network.variables]
     images = tf.Variable(IMAGES.astype(np.float32))
@@ -22,7 +25,9 @@ def test_it_is_frozen_in_inference_mode_and_gives_no_gradient(alexnet_teacher):
         answer = teacher.ask(network, images)
         total = tf.add_n([tf.reduce_sum(value) for value in answer.values()])
     assert tape.gradient(total, images) is None
-    assert tape.gradient(total, [variable.value for variable in network.variables]) == [None] * len(network.variables)
+    assert tape.gradient(total, [variable.value for variable in network.variables]) == [None] * len(
+        network.variables
+    )
     expected = trained(trained.normalize(IMAGES), training=False)
     for name, value in expected.items():
         np.testing.assert_array_equal(answer[name], value)
@@ -31,7 +36,11 @@ def test_it_is_frozen_in_inference_mode_and_gives_no_gradient(alexnet_teacher):
 
 
 def test_facts_name_the_network_and_the_fingerprint_of_its_file(alexnet_teacher):
-    expected = dict(teacher=dict(network="AlexNet", fingerprint=backbone_file.describe(alexnet_teacher)["fingerprint"]))
+    expected = dict(
+        teacher=dict(
+            network="AlexNet", fingerprint=backbone_file.describe(alexnet_teacher)["fingerprint"]
+        )
+    )
     assert teacher.facts(teacher.load_convolutions(alexnet_teacher)) == expected
     assert teacher.facts(teacher.load_convolutions(alexnet_teacher / "backbone.keras")) == expected
     assert teacher.facts(teacher.load_classifier(alexnet_teacher, 32)) == expected
@@ -39,20 +48,33 @@ def test_facts_name_the_network_and_the_fingerprint_of_its_file(alexnet_teacher)
 
 def test_a_full_size_network_is_asked_about_images_of_any_size_at_stride_4(tmp_path):
     """Though it was trained with fully connected layers, or with stride 2 on tiles."""
-    trained = AlexNet(normalization="none", width_multiplier=0.1, fc_units=(8, 8), image_size=131, conv1_stride=2)
+    trained = AlexNet(
+        normalization="none", width_multiplier=0.1, fc_units=(8, 8), image_size=131, conv1_stride=2
+    )
     backbone_file.save_backbone(trained, tmp_path)
     network = teacher.load_convolutions(tmp_path)
     assert network.endpoint_names == ["conv1", "conv2", "conv3", "conv4", "conv5", "pool5"]
     assert network(np.zeros([1, 227, 227, 3], np.float32))["conv4"].shape[1:3] == (13, 13)
-    np.testing.assert_array_equal(network.get_layer("conv3").kernel, trained.get_layer("conv3").kernel)
-    assert teacher.facts(network)["teacher"]["fingerprint"] == backbone_file.describe(tmp_path)["fingerprint"]
+    np.testing.assert_array_equal(
+        network.get_layer("conv3").kernel, trained.get_layer("conv3").kernel
+    )
+    assert (
+        teacher.facts(network)["teacher"]["fingerprint"]
+        == backbone_file.describe(tmp_path)["fingerprint"]
+    )
 
 
 def test_a_teacher_that_is_not_there_is_refused(tmp_path):
-    with flagsaver.flagsaver(teacher_backbone=None), pytest.raises(FlagError, match="--task=some_task needs --teacher_backbone"):
+    with (
+        flagsaver.flagsaver(teacher_backbone=None),
+        pytest.raises(FlagError, match="--task=some_task needs --teacher_backbone"),
+    ):
         teacher.path_from_flags("some_task")
     missing = str(tmp_path / "nowhere")
-    with flagsaver.flagsaver(teacher_backbone=missing), pytest.raises(InputError, match=f"--teacher_backbone={missing}: no such file"):
+    with (
+        flagsaver.flagsaver(teacher_backbone=missing),
+        pytest.raises(InputError, match=f"--teacher_backbone={missing}: no such file"),
+    ):
         teacher.path_from_flags("some_task")
     with pytest.raises(InputError, match=r"backbone\.keras: no such file"):
         teacher.load_convolutions(tmp_path)
@@ -62,7 +84,9 @@ def test_a_classifier_is_loaded_or_refused(alexnet_teacher, tmp_path):
     model = teacher.load_classifier(alexnet_teacher / "backbone.keras", 32)
     assert not model.trainable_variables
     assert teacher.ask(model, IMAGES)["logits"].shape == (2, 3)
-    with pytest.raises(InputError, match="--image_size=48: the teacher in .* takes images of 32 pixels"):
+    with pytest.raises(
+        InputError, match="--image_size=48: the teacher in .* takes images of 32 pixels"
+    ):
         teacher.load_classifier(alexnet_teacher, 48)
     for name in ("backbone.keras", "backbone.json"):
         shutil.copy(alexnet_teacher / name, tmp_path)

@@ -11,22 +11,30 @@ from ccssl_tf.layers import CeilMaxPooling2D
 
 
 def loops(x, pool, stride):
-    """The maximum over windows that are cut off at the border; as many windows as start before the end is covered."""
+    """The maximum over windows that are cut off at the border; as many windows as start before the
+    end is covered.
+    """
     height, width = (math.ceil((side - pool) / stride) + 1 for side in x.shape[1:3])
     y = np.empty([len(x), height, width, x.shape[3]], x.dtype)
     for row in range(height):
         for column in range(width):
-            y[:, row, column] = x[:, row * stride : row * stride + pool, column * stride : column * stride + pool].max((1, 2))
+            y[:, row, column] = x[
+                :, row * stride : row * stride + pool, column * stride : column * stride + pool
+            ].max((1, 2))
     return y
 
 
 def picture(height, width):
     # Negative everywhere: a border filled with zeros would show.
-    return (np.random.default_rng(height * 100 + width).normal(size=[2, height, width, 3]) - 10).astype("float32")
+    return (
+        np.random.default_rng(height * 100 + width).normal(size=[2, height, width, 3]) - 10
+    ).astype("float32")
 
 
 DYNAMIC = {
-    settings: tf.function(CeilMaxPooling2D(*settings), input_signature=[tf.TensorSpec([None, None, None, 3])])
+    settings: tf.function(
+        CeilMaxPooling2D(*settings), input_signature=[tf.TensorSpec([None, None, None, 3])]
+    )
     for settings in [(3, 2), (2, 2), (3, 3)]
 }
 
@@ -62,11 +70,17 @@ def test_small_maps_are_kept(size, expected):
 @pytest.mark.parametrize("settings", [(2, 2), (3, 2), (3, 3), (3, 1)])
 @pytest.mark.parametrize("known", [True, False])
 def test_gradient_reaches_the_maximum_of_each_window(settings, known):
-    """Windows overlap and are cut off at the border; a cell that wins several gets the sum of their gradients."""
+    """Windows overlap and are cut off at the border; a cell that wins several gets the sum of their
+    gradients.
+    """
     pool, stride = settings
     x = tf.constant(picture(7, 8))
     layer = CeilMaxPooling2D(pool, stride)
-    function = layer if known else tf.function(layer, input_signature=[tf.TensorSpec([None, None, None, 3])])
+    function = (
+        layer
+        if known
+        else tf.function(layer, input_signature=[tf.TensorSpec([None, None, None, 3])])
+    )
     with tf.GradientTape() as tape:
         tape.watch(x)
         y = function(x)
@@ -78,7 +92,9 @@ def test_gradient_reaches_the_maximum_of_each_window(settings, known):
         top, left = row * stride, column * stride
         window = x.numpy()[batch, top : top + pool, left : left + pool, channel]
         place = np.unravel_index(window.argmax(), window.shape)
-        expected[batch, top + place[0], left + place[1], channel] += direction[batch, row, column, channel]
+        expected[batch, top + place[0], left + place[1], channel] += direction[
+            batch, row, column, channel
+        ]
     np.testing.assert_allclose(gradient, expected, rtol=1e-5, atol=1e-6)
 
 

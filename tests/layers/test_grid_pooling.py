@@ -10,14 +10,25 @@ def loops(x, grid, window, stride, reduce):
     y = np.empty([len(x), grid, grid, x.shape[3]])
     for row in range(grid):
         for column in range(grid):
-            cell = x[:, row * stride : row * stride + window, column * stride : column * stride + window]
+            cell = x[
+                :, row * stride : row * stride + window, column * stride : column * stride + window
+            ]
             assert cell.shape[1:3] == (window, window)
             y[:, row, column] = reduce(cell, (1, 2))
     return y
 
 
 # size, grid, window, stride: 13 -> 5 is the paper's AlexNet conv4, 28 -> 4 its VGG16.
-CASES = [(13, 5, 5, 2), (28, 4, 7, 7), (55, 10, 10, 5), (27, 6, 7, 4), (14, 4, 5, 3), (8, 2, 4, 4), (5, 5, 1, 1), (7, 1, 7, 7)]
+CASES = [
+    (13, 5, 5, 2),
+    (28, 4, 7, 7),
+    (55, 10, 10, 5),
+    (27, 6, 7, 4),
+    (14, 4, 5, 3),
+    (8, 2, 4, 4),
+    (5, 5, 1, 1),
+    (7, 1, 7, 7),
+]
 
 
 @pytest.mark.parametrize(("size", "grid", "window", "stride"), CASES)

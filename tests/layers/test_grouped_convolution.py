@@ -33,9 +33,13 @@ def test_values_and_gradients_are_those_of_keras(case):
         with tf.GradientTape() as tape:
             tape.watch(x)
             y = layer(x)
-            direction = random.normal(size=y.shape).astype("float32") if direction is None else direction
+            direction = (
+                random.normal(size=y.shape).astype("float32") if direction is None else direction
+            )
             loss = tf.reduce_sum(y * direction)
-        results.append([y, *tape.gradient(loss, [x, *(weight.value for weight in layer.trainable_weights)])])
+        results.append(
+            [y, *tape.gradient(loss, [x, *(weight.value for weight in layer.trainable_weights)])]
+        )
         assert layer.compute_output_shape(x.shape) == y.shape
     for found, expected in zip(*results, strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
@@ -54,5 +58,9 @@ def test_groups_do_not_see_each_other():
 def test_no_operation_needs_xla(tmp_path):
     """Keras's own layer exports a graph that an XLA-less runtime refuses."""
     layer = GroupedConv2D(4, 3, groups=2)
-    graph = tf.function(layer).get_concrete_function(tf.TensorSpec([None, 8, 8, 4])).graph.as_graph_def()
+    graph = (
+        tf.function(layer)
+        .get_concrete_function(tf.TensorSpec([None, 8, 8, 4]))
+        .graph.as_graph_def()
+    )
     assert "_XlaMustCompile" not in str(graph)

@@ -8,7 +8,9 @@ import tensorflow as tf
 from ccssl_tf.layers import LabConv2D
 
 
-@pytest.mark.parametrize("case", [dict(padding="same"), dict(padding="valid", strides=2, use_bias=False)], ids=str)
+@pytest.mark.parametrize(
+    "case", [dict(padding="same"), dict(padding="valid", strides=2, use_bias=False)], ids=str
+)
 def test_values_and_gradients_are_those_of_two_convolutions(case):
     x = tf.random.stateless_normal([2, 9, 8, 3], [1, 2])
     layer = LabConv2D(6, 3, **case)
@@ -18,7 +20,9 @@ def test_values_and_gradients_are_those_of_two_convolutions(case):
     assert not kernel[:, :, 1:, :3].any() and not kernel[:, :, :1, 3:].any()
     halves = [keras.layers.Conv2D(3, 3, **case) for _ in range(2)]
     inputs = [x[..., :1], x[..., 1:]]
-    for half, part, weights in zip(halves, inputs, (kernel[:, :, :1, :3], kernel[:, :, 1:, 3:]), strict=True):
+    for half, part, weights in zip(
+        halves, inputs, (kernel[:, :, :1, :3], kernel[:, :, 1:, 3:]), strict=True
+    ):
         half.build(part.shape)
         half.kernel.assign(weights)
     direction = tf.random.stateless_normal(layer(x).shape, [3, 4])
@@ -38,4 +42,9 @@ def test_weights_across_the_halves_count_for_nothing():
     layer = LabConv2D(4, 1, use_bias=False)
     layer.build([None, None, None, 3])
     layer.kernel.assign(tf.ones_like(layer.kernel))
-    assert layer(np.array([[[[1.0, 10.0, 100.0]]]], "float32")).numpy().ravel().tolist() == [1, 1, 110, 110]
+    assert layer(np.array([[[[1.0, 10.0, 100.0]]]], "float32")).numpy().ravel().tolist() == [
+        1,
+        1,
+        110,
+        110,
+    ]

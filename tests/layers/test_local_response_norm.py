@@ -1,4 +1,6 @@
-"""Local response normalisation against loops over the published equation, on TensorFlow's operation and on the general path."""
+"""Local response normalisation against loops over the published equation, on TensorFlow's operation
+and on the general path.
+"""
 
 import keras
 import numpy as np
@@ -9,12 +11,17 @@ from ccssl_tf.layers import LocalResponseNormalization
 
 
 def loops(x, window=5, bias=1.0, alpha=1e-4, beta=0.75):
-    """y_c = x_c / (bias + alpha / n * sum over the n channels around c of x^2) ** beta, in float64."""
+    """y_c = x_c / (bias + alpha / n * sum over the n channels around c of x^2) ** beta,
+    in float64.
+    """
     x = x.astype(np.float64)
     y = np.empty_like(x)
     channels = x.shape[-1]
     for c in range(channels):
-        energy = sum(x[..., other] ** 2 for other in range(max(0, c - window // 2), min(channels, c + window // 2 + 1)))
+        energy = sum(
+            x[..., other] ** 2
+            for other in range(max(0, c - window // 2), min(channels, c + window // 2 + 1))
+        )
         y[..., c] = x[..., c] / (bias + alpha / window * energy) ** beta
     return y
 
@@ -30,7 +37,12 @@ def path(request, monkeypatch):
     return request.param
 
 
-SETTINGS = [{}, dict(window=3, bias=2.0, alpha=0.5, beta=0.5), dict(window=1, alpha=1.0), dict(window=7, alpha=5.0, beta=1.0)]
+SETTINGS = [
+    {},
+    dict(window=3, bias=2.0, alpha=0.5, beta=0.5),
+    dict(window=1, alpha=1.0),
+    dict(window=7, alpha=5.0, beta=1.0),
+]
 
 
 @pytest.mark.parametrize("settings", SETTINGS)
@@ -78,5 +90,7 @@ def test_shape_and_config():
 
 @pytest.mark.parametrize("window", [0, 4, -1])
 def test_even_windows_are_refused(window):
-    with pytest.raises(ValueError, match=f"window: must be a positive odd number of channels, not {window}"):
+    with pytest.raises(
+        ValueError, match=f"window: must be a positive odd number of channels, not {window}"
+    ):
         LocalResponseNormalization(window=window)

@@ -75,7 +75,9 @@ def test_sizes_may_be_unknown():
         with per_example_seeds(seed):
             return layer(x, training=True)
 
-    np.testing.assert_array_equal(step(tf.ones([18, 50]), seeds(0, 1)), drop(layer, tf.ones([18, 50]), seeds(0, 1)))
+    np.testing.assert_array_equal(
+        step(tf.ones([18, 50]), seeds(0, 1)), drop(layer, tf.ones([18, 50]), seeds(0, 1))
+    )
 
 
 def test_without_seeds_it_is_plain_dropout():

@@ -11,7 +11,9 @@ from ccssl_tf.layers import RoIPool, roi_pool
 
 
 def caffe(x, rois, pooled_height, pooled_width, scale, upstream=None):
-    """roi_pooling_layer.cpp, loop by loop: the pooled maps, or, given upstream gradients, the gradient."""
+    """roi_pooling_layer.cpp, loop by loop: the pooled maps, or, given upstream gradients, the
+    gradient.
+    """
     batch, height, width, channels = x.shape
     pooled = np.zeros([len(rois), pooled_height, pooled_width, channels], np.float32)
     gradient = np.zeros(x.shape, np.float64)
@@ -27,8 +29,14 @@ def caffe(x, rois, pooled_height, pooled_width, scale, upstream=None):
         for c in range(channels):
             for ph in range(pooled_height):
                 for pw in range(pooled_width):
-                    rows = [min(max(int(f) + top, 0), height) for f in (np.floor(ph * step_h), np.ceil(np.float32(ph + 1) * step_h))]
-                    columns = [min(max(int(f) + left, 0), width) for f in (np.floor(pw * step_w), np.ceil(np.float32(pw + 1) * step_w))]
+                    rows = [
+                        min(max(int(f) + top, 0), height)
+                        for f in (np.floor(ph * step_h), np.ceil(np.float32(ph + 1) * step_h))
+                    ]
+                    columns = [
+                        min(max(int(f) + left, 0), width)
+                        for f in (np.floor(pw * step_w), np.ceil(np.float32(pw + 1) * step_w))
+                    ]
                     best, place = -np.inf, None
                     for h in range(*rows):
                         for w in range(*columns):
@@ -80,7 +88,9 @@ def test_forward_and_gradient_are_caffes(case, ties):
     batch, height, width, _ = case["shape"]
     x = random.normal(size=case["shape"]).astype(np.float32)
     if ties:
-        x = np.round(np.where(random.random(x.shape) < 0.3, -0.0, np.maximum(x, -1))).astype(np.float32)
+        x = np.round(np.where(random.random(x.shape) < 0.3, -0.0, np.maximum(x, -1))).astype(
+            np.float32
+        )
     rois = random_rois(random, 25, batch, width / case["scale"], height / case["scale"])
     upstream = random.integers(-9, 10, [25, *case["pooled"], x.shape[3]]).astype(np.float32)
     layer = RoIPool(*case["pooled"], spatial_scale=case["scale"])
@@ -95,7 +105,10 @@ def test_forward_and_gradient_are_caffes(case, ties):
 
 def test_other_backends_pool_the_same(monkeypatch):
     random = np.random.default_rng(1)
-    x, rois = random.normal(size=[2, 11, 7, 3]).astype(np.float32), random_rois(random, 30, 2, 7 * 16, 11 * 16)
+    x, rois = (
+        random.normal(size=[2, 11, 7, 3]).astype(np.float32),
+        random_rois(random, 30, 2, 7 * 16, 11 * 16),
+    )
     expected = RoIPool()(x, rois)
     monkeypatch.setattr(roi_pool.keras.backend, "backend", lambda: "other")
     np.testing.assert_array_equal(RoIPool()(x, rois), expected)
@@ -107,14 +120,19 @@ def test_defaults_shapes_and_round_trip():
     images, rois = keras.Input([None, None, 4]), keras.Input([5])
     model = keras.Model([images, rois], RoIPool(3, 2, spatial_scale=0.5)(images, rois))
     again = keras.models.model_from_json(model.to_json())
-    assert again.layers[-1].get_config() == model.layers[-1].get_config() and again.output_shape == (None, 3, 2, 4)
+    assert again.layers[-1].get_config() == model.layers[
+        -1
+    ].get_config() and again.output_shape == (None, 3, 2, 4)
     x = np.arange(32, dtype=np.float32).reshape(1, 4, 2, 4)
-    np.testing.assert_array_equal(again([x, np.float32([[0, 0, 0, 9, 9]])]), model([x, np.float32([[0, 0, 0, 9, 9]])]))
+    np.testing.assert_array_equal(
+        again([x, np.float32([[0, 0, 0, 9, 9]])]), model([x, np.float32([[0, 0, 0, 9, 9]])])
+    )
 
 
 def test_halves_are_rounded_away_from_zero():
     np.testing.assert_array_equal(
-        roi_pool.round_half_away(np.float32([0.5, 1.5, 2.5, -0.5, -1.5, 0.49999997, -0.2])), [1, 2, 3, -1, -2, 0, 0]
+        roi_pool.round_half_away(np.float32([0.5, 1.5, 2.5, -0.5, -1.5, 0.49999997, -0.2])),
+        [1, 2, 3, -1, -2, 0, 0],
     )
 
 
@@ -126,7 +144,9 @@ def test_half_precision_in_and_out(dtype):
         tape.watch(x)
         pooled = RoIPool(dtype=f"mixed_{dtype}")(x, rois)
     assert pooled.dtype == dtype and tape.gradient(pooled, x).dtype == dtype
-    np.testing.assert_array_equal(tf.cast(pooled, tf.float32), RoIPool()(tf.cast(x, tf.float32), rois))
+    np.testing.assert_array_equal(
+        tf.cast(pooled, tf.float32), RoIPool()(tf.cast(x, tf.float32), rois)
+    )
 
 
 def test_a_map_that_is_not_finite_shows():

@@ -28,7 +28,9 @@ def devkit_area(recall, precision):
     return sum((recall[i] - recall[i - 1]) * precision[i] for i in steps)
 
 
-def devkit_detection(image_ids, scores, boxes, gt_image_ids, gt_boxes, gt_difficult, threshold, area):
+def devkit_detection(
+    image_ids, scores, boxes, gt_image_ids, gt_boxes, gt_difficult, threshold, area
+):
     """VOCevaldet.m, line by line."""
     truths = {}
     for image, box, difficult in zip(gt_image_ids, gt_boxes, gt_difficult, strict=True):
@@ -45,7 +47,11 @@ def devkit_detection(image_ids, scores, boxes, gt_image_ids, gt_boxes, gt_diffic
             left, top, right, bottom = truth["box"]
             width, height = min(x2, right) - max(x1, left) + 1, min(y2, bottom) - max(y1, top) + 1
             if width > 0 and height > 0:
-                union = (x2 - x1 + 1) * (y2 - y1 + 1) + (right - left + 1) * (bottom - top + 1) - width * height
+                union = (
+                    (x2 - x1 + 1) * (y2 - y1 + 1)
+                    + (right - left + 1) * (bottom - top + 1)
+                    - width * height
+                )
                 if width * height / union > best:
                     best, match = width * height / union, truth
         if best >= threshold:
@@ -60,7 +66,9 @@ def devkit_detection(image_ids, scores, boxes, gt_image_ids, gt_boxes, gt_diffic
 
 
 def random_case(seed):
-    """A class with ties in score, duplicated boxes, difficult truths, images without truths or without detections; some are empty."""
+    """A class with ties in score, duplicated boxes, difficult truths, images without truths or
+    without detections; some are empty.
+    """
     random = np.random.default_rng(seed)
     num_truths, num_detections = random.integers(0, 12), random.integers(0, 40)
     images = random.integers(1, 6)
@@ -70,11 +78,16 @@ def random_case(seed):
         return np.hstack([corners, corners + random.integers(0, 12, [count, 2])])
 
     gt_images, gt_boxes = random.integers(0, images, num_truths), boxes(num_truths)
-    found_images, found_boxes = random.integers(0, images + 1, num_detections), boxes(num_detections)
+    found_images, found_boxes = (
+        random.integers(0, images + 1, num_detections),
+        boxes(num_detections),
+    )
     if num_truths:
         near = random.random(num_detections) < 0.7
         chosen = random.integers(0, num_truths, num_detections)
-        jitter = random.integers(-2, 3, [num_detections, 4]) * (random.random([num_detections, 1]) < 0.7)
+        jitter = random.integers(-2, 3, [num_detections, 4]) * (
+            random.random([num_detections, 1]) < 0.7
+        )
         found_images = np.where(near, gt_images[chosen], found_images)
         found_boxes = np.where(near[:, None], gt_boxes[chosen] + jitter, found_boxes)
         found_boxes[:, 2:] = np.maximum(found_boxes[:, 2:], found_boxes[:, :2])
@@ -88,8 +101,12 @@ def test_detection_is_the_devkits_in_1000_random_cases(interpolation):
     for seed in range(1000):
         case = random_case(seed)
         threshold = (0.5, 0.3, 1.0)[seed % 3]
-        values.append(detection_average_precision(*case, iou_threshold=threshold, interpolation=interpolation))
-        assert values[-1] == pytest.approx(devkit_detection(*case, threshold, interpolation == "voc2010"), abs=1e-12), seed
+        values.append(
+            detection_average_precision(*case, iou_threshold=threshold, interpolation=interpolation)
+        )
+        assert values[-1] == pytest.approx(
+            devkit_detection(*case, threshold, interpolation == "voc2010"), abs=1e-12
+        ), seed
     assert min(values) == 0 and max(values) == 1 and len(set(values)) > 300
 
 
@@ -103,11 +120,17 @@ def test_blocks_of_pairs_change_nothing(monkeypatch):
 def test_ties_keep_the_order_given():
     truth = ["a"], [[1, 1, 10, 10]], [False]
     right, wrong = [1, 1, 10, 10], [50, 50, 60, 60]
-    assert detection_average_precision(["a", "a"], [0.5, 0.5], [right, wrong], *truth) == pytest.approx(1)
-    assert detection_average_precision(["a", "a"], [0.5, 0.5], [wrong, right], *truth) == pytest.approx(0.5)
+    assert detection_average_precision(
+        ["a", "a"], [0.5, 0.5], [right, wrong], *truth
+    ) == pytest.approx(1)
+    assert detection_average_precision(
+        ["a", "a"], [0.5, 0.5], [wrong, right], *truth
+    ) == pytest.approx(0.5)
     assert average_precision([1, 1], [True, False], interpolation="11point") == pytest.approx(1)
     assert average_precision([1, 1], [False, True], interpolation="11point") == pytest.approx(0.5)
-    assert average_precision([1, 1], [False, True]) == average_precision([1, 1], [True, False]) == 0.5
+    assert (
+        average_precision([1, 1], [False, True]) == average_precision([1, 1], [True, False]) == 0.5
+    )
 
 
 def test_eleven_points_are_compared_exactly():
@@ -125,23 +148,35 @@ def test_ranking_is_scikit_learns(decimals):
     for seed in range(300):
         random = np.random.default_rng(seed)
         count = random.integers(1, 60)
-        scores, positives = np.round(random.random(count), decimals), random.random(count) < random.random()
+        scores, positives = (
+            np.round(random.random(count), decimals),
+            random.random(count) < random.random(),
+        )
         ignored = random.random(count) < 0.2
         kept_scores, kept = scores[~ignored], positives[~ignored]
-        step, trapezoid, eleven = (average_precision(scores, positives, ignored, name) for name in ("step", "trapezoid", "11point"))
+        step, trapezoid, eleven = (
+            average_precision(scores, positives, ignored, name)
+            for name in ("step", "trapezoid", "11point")
+        )
         if not kept.any():
             assert step == trapezoid == eleven == 0
             continue
         assert step == pytest.approx(average_precision_score(kept, kept_scores), abs=1e-12)
         precision, recall, _ = precision_recall_curve(kept, kept_scores)
-        full = np.flatnonzero(recall == 1)[-1]  # Before 0.19 the curve ended where recall is complete.
+        full = np.flatnonzero(recall == 1)[
+            -1
+        ]  # Before 0.19 the curve ended where recall is complete.
         assert trapezoid == pytest.approx(auc(recall[full:], precision[full:]), abs=1e-12)
         true = np.cumsum(kept[np.argsort(-kept_scores, kind="stable")])
-        assert eleven == pytest.approx(devkit_ap(true / kept.sum(), true / np.arange(1, len(true) + 1)), abs=1e-12)
+        assert eleven == pytest.approx(
+            devkit_ap(true / kept.sum(), true / np.arange(1, len(true) + 1)), abs=1e-12
+        )
 
 
 def test_what_cannot_be_is_refused():
-    with pytest.raises(ValueError, match="interpolation: must be step, trapezoid or 11point, not 'area'"):
+    with pytest.raises(
+        ValueError, match="interpolation: must be step, trapezoid or 11point, not 'area'"
+    ):
         average_precision([1.0], [True], interpolation="area")
     with pytest.raises(ValueError, match="11point or voc2010, not 'step'"):
         detection_average_precision([], [], [], [], [], [], interpolation="step")
@@ -161,6 +196,11 @@ def test_a_test_set_of_voc_takes_seconds():
     truths = random.integers(0, 5000, 600)
     started = time.process_time()
     detection_average_precision(
-        random.integers(0, 5000, 25_000), random.random(25_000), boxes, truths, boxes[:600], random.random(600) < 0.1
+        random.integers(0, 5000, 25_000),
+        random.random(25_000),
+        boxes,
+        truths,
+        boxes[:600],
+        random.random(600) < 0.1,
     )
     assert time.process_time() - started < 0.5  # A class.

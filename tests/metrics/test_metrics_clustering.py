@@ -22,11 +22,17 @@ def test_against_loops_and_scikit_learn(seed):
         assert purities[label] == pytest.approx(commonest[label] / counter.total())
     assert np.isnan(purities[9])
     sizes = np.bincount(labels, minlength=10)
-    assert clustering.size_entropy(sizes) == pytest.approx(-sum(n / 200 * math.log(n / 200) for n in sizes if n))
-    assert clustering.adjusted_rand_index(labels, classes) == sklearn_metrics.adjusted_rand_score(classes, labels)
+    assert clustering.size_entropy(sizes) == pytest.approx(
+        -sum(n / 200 * math.log(n / 200) for n in sizes if n)
+    )
+    assert clustering.adjusted_rand_index(labels, classes) == sklearn_metrics.adjusted_rand_score(
+        classes, labels
+    )
     mutual = sklearn_metrics.mutual_info_score(classes, labels)
     entropies = [clustering.size_entropy(np.bincount(values)) for values in (labels, classes)]
-    assert clustering.normalized_mutual_information(labels, classes) == pytest.approx(mutual / np.mean(entropies))
+    assert clustering.normalized_mutual_information(labels, classes) == pytest.approx(
+        mutual / np.mean(entropies)
+    )
 
 
 def test_equal_partitions_and_equal_sizes():

@@ -15,12 +15,20 @@ def _images(seed, num_classes=21, present=None):
         truth, prediction = random.choice(classes, shape), random.choice(classes, shape)
         agree = random.random(shape) < 0.6
         prediction = np.where(agree, truth, prediction)
-        yield np.where(random.random(shape) < 0.1, VOID, truth).astype(np.uint8), prediction.astype(np.uint8)
+        yield (
+            np.where(random.random(shape) < 0.1, VOID, truth).astype(np.uint8),
+            prediction.astype(np.uint8),
+        )
 
 
 def _by_loops(images, num_classes):
     """Mean IoU, pixel accuracy and mean accuracy from sets of pixels, class by class."""
-    pixels = [(int(t), int(p)) for truth, prediction in images for t, p in zip(truth.flat, prediction.flat, strict=True) if t != VOID]
+    pixels = [
+        (int(t), int(p))
+        for truth, prediction in images
+        for t, p in zip(truth.flat, prediction.flat, strict=True)
+        if t != VOID
+    ]
     ious, shares = [], []
     for name in range(num_classes):
         both = sum(t == name and p == name for t, p in pixels)
@@ -31,7 +39,9 @@ def _by_loops(images, num_classes):
         if true:
             shares.append(both / true)
     return dict(
-        mean_iou=sum(ious) / len(ious), pixel_accuracy=sum(t == p for t, p in pixels) / len(pixels), mean_accuracy=sum(shares) / len(shares)
+        mean_iou=sum(ious) / len(ious),
+        pixel_accuracy=sum(t == p for t, p in pixels) / len(pixels),
+        mean_accuracy=sum(shares) / len(shares),
     )
 
 
@@ -42,9 +52,13 @@ def test_against_loops_and_scikit_learn(seed):
     matrix = ConfusionMatrix(21)
     for truth, prediction in images:
         matrix.update(truth, prediction)
-    truth, prediction = (np.concatenate([image[side].ravel() for image in images]) for side in (0, 1))
+    truth, prediction = (
+        np.concatenate([image[side].ravel() for image in images]) for side in (0, 1)
+    )
     counted = truth != VOID
-    np.testing.assert_array_equal(matrix.counts, confusion_matrix(truth[counted], prediction[counted], labels=np.arange(21)))
+    np.testing.assert_array_equal(
+        matrix.counts, confusion_matrix(truth[counted], prediction[counted], labels=np.arange(21))
+    )
     expected = _by_loops(images, 21)
     assert matrix.results() == pytest.approx(expected, rel=1e-12)
 

@@ -22,7 +22,9 @@ def test_a_stable_sort_finds_the_same(k):
 def test_the_first_is_what_argmax_answers():
     logits = np.random.default_rng(0).integers(0, 3, [100, 4]).astype(np.float32)
     labels = np.full(100, 2)
-    np.testing.assert_array_equal(in_top_k(logits, tf.constant(labels), 1), np.argmax(logits, 1) == labels)
+    np.testing.assert_array_equal(
+        in_top_k(logits, tf.constant(labels), 1), np.argmax(logits, 1) == labels
+    )
 
 
 def test_a_logit_that_is_not_finite_is_not_found():

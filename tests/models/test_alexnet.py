@@ -1,4 +1,6 @@
-"""AlexNet's sizes are those of BVLC's published prototxts, its values those of the same network written down in NumPy."""
+"""AlexNet's sizes are those of BVLC's published prototxts, its values those of the same network
+written down in NumPy.
+"""
 
 import math
 
@@ -11,9 +13,12 @@ from ccssl_tf.models import VGG16, AlexNet
 from ccssl_tf.models.heads import build_classifier
 from ccssl_tf.runs.errors import FlagError, InputError
 
-# Weights and biases of bvlc_alexnet.caffemodel and bvlc_reference_caffenet.caffemodel: the same in both prototxts, from
-# num_output, kernel_size and group, e.g. conv2: 256 outputs x (5 x 5 x 96 / 2 inputs + 1 bias); fc8 (1000 classes) is a head here.
-PARAMETERS = dict(conv1=34944, conv2=307456, conv3=885120, conv4=663936, conv5=442624, fc6=37752832, fc7=16781312)
+# Weights and biases of bvlc_alexnet.caffemodel and bvlc_reference_caffenet.caffemodel: the same in
+# both prototxts, from num_output, kernel_size and group, e.g. conv2: 256 outputs x (5 x 5 x 96 / 2
+# inputs + 1 bias); fc8 (1000 classes) is a head here.
+PARAMETERS = dict(
+    conv1=34944, conv2=307456, conv3=885120, conv4=663936, conv5=442624, fc6=37752832, fc7=16781312
+)
 CLASSES, TOTAL = 4097000, 60965224
 
 
@@ -23,8 +28,12 @@ def bare():
 
 
 def test_parameters_of_the_full_size_network(bare):
-    assert {layer.name: layer.count_params() for layer in bare.layers if layer.name in PARAMETERS} == PARAMETERS
-    assert sum(weight.value.shape.num_elements() for weight in bare.trainable_weights) == sum(PARAMETERS.values())
+    assert {
+        layer.name: layer.count_params() for layer in bare.layers if layer.name in PARAMETERS
+    } == PARAMETERS
+    assert sum(weight.value.shape.num_elements() for weight in bare.trainable_weights) == sum(
+        PARAMETERS.values()
+    )
 
 
 def test_parameters_per_layer_follow_from_the_prototxt(bare):
@@ -46,7 +55,13 @@ def test_parameters_per_layer_follow_from_the_prototxt(bare):
 
 
 def test_flags_choose_order_sizes_and_dropout():
-    with flagsaver.flagsaver(alexnet_order="bvlc", fc_units=["24", "16"], dropout_rate=0.1, width_multiplier=0.1, conv1_stride=2):
+    with flagsaver.flagsaver(
+        alexnet_order="bvlc",
+        fc_units=["24", "16"],
+        dropout_rate=0.1,
+        width_multiplier=0.1,
+        conv1_stride=2,
+    ):
         network = AlexNet.from_flags(image_size=131, with_fc=True)
         vgg16 = VGG16.from_flags(image_size=128, with_fc=True)
     config = network.get_config()
@@ -59,7 +74,10 @@ def test_flags_choose_order_sizes_and_dropout():
 
 @pytest.mark.parametrize("units", [["24"], ["24", "x"], ["24", "0"], ["1", "2", "3"]])
 def test_sizes_that_are_no_two_numbers_are_refused(units):
-    with flagsaver.flagsaver(fc_units=units), pytest.raises(FlagError, match=f"--fc_units={','.join(units)}"):
+    with (
+        flagsaver.flagsaver(fc_units=units),
+        pytest.raises(FlagError, match=f"--fc_units={','.join(units)}"),
+    ):
         AlexNet.from_flags(image_size=131, with_fc=True)
 
 
@@ -83,15 +101,25 @@ def test_endpoints_at_227(bare):
     )
     assert bare.endpoint_names == list(shapes)
     assert bare.input_shape == (None, 227, 227, 3)
-    assert [layer.name for layer in bare.convolutions()] == ["conv1", "conv2", "conv3", "conv4", "conv5"]
+    assert [layer.name for layer in bare.convolutions()] == [
+        "conv1",
+        "conv2",
+        "conv3",
+        "conv4",
+        "conv5",
+    ]
 
 
-@pytest.mark.parametrize(("order", "expected"), [("caffenet", ["pool1", "norm1"]), ("bvlc", ["norm1", "pool1"])])
+@pytest.mark.parametrize(
+    ("order", "expected"), [("caffenet", ["pool1", "norm1"]), ("bvlc", ["norm1", "pool1"])]
+)
 def test_order_of_pooling_and_normalisation(order, expected):
     network = AlexNet(order=order, fc_units=(), width_multiplier=0.1)
     names = [layer.name for layer in network.layers]
     assert [name for name in names if name in ("pool1", "norm1")] == expected
-    assert [name for name in names if name in ("pool2", "norm2")] == [name.replace("1", "2") for name in expected]
+    assert [name for name in names if name in ("pool2", "norm2")] == [
+        name.replace("1", "2") for name in expected
+    ]
     assert "norm5" not in names
 
 
@@ -107,10 +135,17 @@ def test_initial_weights_are_the_prototxts(order, bias):
 
 
 def test_tiles_of_64_pixels_with_stride_2():
-    """As the released Jigsaw++ network: 64 -> 27 -> 13 -> 13 -> 6 -> 6 -> 3, which needs pooling that rounds up."""
+    """As the released Jigsaw++ network: 64 -> 27 -> 13 -> 13 -> 6 -> 6 -> 3, which needs pooling
+    that rounds up.
+    """
     network = AlexNet(conv1_stride=2, fc_units=(), width_multiplier=0.1)
-    shapes = {name: tensor.shape[1:3] for name, tensor in network(np.zeros([1, 64, 64, 3], "float32")).items()}
-    assert shapes == dict(conv1=(27, 27), conv2=(13, 13), conv3=(6, 6), conv4=(6, 6), conv5=(6, 6), pool5=(3, 3))
+    shapes = {
+        name: tensor.shape[1:3]
+        for name, tensor in network(np.zeros([1, 64, 64, 3], "float32")).items()
+    }
+    assert shapes == dict(
+        conv1=(27, 27), conv2=(13, 13), conv3=(6, 6), conv4=(6, 6), conv5=(6, 6), pool5=(3, 3)
+    )
 
 
 @pytest.mark.parametrize("size", [64, 16, 33])
@@ -130,8 +165,15 @@ def test_small_stem(size):
 
 
 def test_small_stem_with_local_response_normalisation():
-    names = [layer.name for layer in AlexNet(stem="small", fc_units=(), width_multiplier=0.1).layers]
-    assert [name for name in names if name.startswith(("pool", "norm"))] == ["pool1", "norm1", "pool2", "norm2"]
+    names = [
+        layer.name for layer in AlexNet(stem="small", fc_units=(), width_multiplier=0.1).layers
+    ]
+    assert [name for name in names if name.startswith(("pool", "norm"))] == [
+        "pool1",
+        "norm1",
+        "pool2",
+        "norm2",
+    ]
 
 
 def convolve(x, layer, groups, stride=1, padding=0):
@@ -140,14 +182,19 @@ def convolve(x, layer, groups, stride=1, padding=0):
     x = np.pad(x, [[0, 0], [padding, padding], [padding, padding], [0, 0]])
     size, outputs = kernel.shape[0], []
     for x_group, k_group in zip(np.split(x, groups, -1), np.split(kernel, groups, -1), strict=True):
-        windows = np.lib.stride_tricks.sliding_window_view(x_group, (size, size), (1, 2))[:, ::stride, ::stride]
+        windows = np.lib.stride_tricks.sliding_window_view(x_group, (size, size), (1, 2))[
+            :, ::stride, ::stride
+        ]
         outputs.append(np.einsum("bhwcij,ijco->bhwo", windows, k_group))
     return np.maximum(np.concatenate(outputs, -1) + bias, 0)
 
 
 def pool(x):
     side = -(-(x.shape[1] - 3) // 2) + 1
-    cells = [[x[:, 2 * i : 2 * i + 3, 2 * j : 2 * j + 3].max((1, 2)) for j in range(side)] for i in range(side)]
+    cells = [
+        [x[:, 2 * i : 2 * i + 3, 2 * j : 2 * j + 3].max((1, 2)) for j in range(side)]
+        for i in range(side)
+    ]
     return np.stack([np.stack(row, 1) for row in cells], 1)
 
 
@@ -183,7 +230,9 @@ def test_values_are_those_of_the_network_in_numpy(order):
         x = expected[name] = np.maximum(x @ kernel + bias, 0)
     found = network(images.astype("float32"), training=False)
     for name, value in expected.items():
-        np.testing.assert_allclose(found[name], value, rtol=1e-3, atol=1e-4 * np.abs(value).max(), err_msg=name)
+        np.testing.assert_allclose(
+            found[name], value, rtol=1e-3, atol=1e-4 * np.abs(value).max(), err_msg=name
+        )
 
 
 def test_channels_scale_by_eights():
@@ -193,7 +242,9 @@ def test_channels_scale_by_eights():
 
 @pytest.mark.parametrize("order", ["caffenet", "bvlc"])
 def test_padded_maps_lie_over_the_image_as_in_fast_rcnn(order):
-    """conv1 pad 5, pools pad 1: cell i of conv5 is centred at pixel 16 i, and there are Caffe's numbers of them."""
+    """conv1 pad 5, pools pad 1: cell i of conv5 is centred at pixel 16 i, and there are Caffe's
+    numbers of them.
+    """
     padded = AlexNet(order=order, is_padded=True, width_multiplier=0.05, fc_units=())
     plain = AlexNet(order=order, width_multiplier=0.05, fc_units=())
     assert padded.architecture() == plain.architecture()

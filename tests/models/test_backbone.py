@@ -41,9 +41,18 @@ def test_convolutions_are_copied_and_the_rest_is_not():
 @pytest.mark.parametrize(
     ("other", "named"),
     [
-        (lambda: AlexNet(**dict(SMALL, width_multiplier=0.2)), r"kernel of conv1 is \[5, 5, 3, 16, 1\], .* has \[5, 5, 3, 8, 1\]"),
-        (lambda: AlexNet(**dict(SMALL, stem="standard")), r"kernel of conv1 is \[11, 11, 3, 8, 1\]"),
-        (lambda: AlexNet(**dict(SMALL, normalization="lrn")), "normalization is lrn, .* has batch_norm"),
+        (
+            lambda: AlexNet(**dict(SMALL, width_multiplier=0.2)),
+            r"kernel of conv1 is \[5, 5, 3, 16, 1\], .* has \[5, 5, 3, 8, 1\]",
+        ),
+        (
+            lambda: AlexNet(**dict(SMALL, stem="standard")),
+            r"kernel of conv1 is \[11, 11, 3, 8, 1\]",
+        ),
+        (
+            lambda: AlexNet(**dict(SMALL, normalization="lrn")),
+            "normalization is lrn, .* has batch_norm",
+        ),
         (lambda: AlexNet(**dict(SMALL, order="bvlc")), "order is bvlc, .* has caffenet"),
         (lambda: VGG16(width_multiplier=0.1, fc_units=()), "type is VGG16, .* has AlexNet"),
     ],
@@ -65,10 +74,18 @@ def test_fully_connected_layers_are_copied_only_on_demand():
     for keep_fc in (False, True):
         target = network()
         copy_convolutions(source, target, "file", keep_fc)
-        np.testing.assert_array_equal(target.get_layer("conv5").kernel, source.get_layer("conv5").kernel)
+        np.testing.assert_array_equal(
+            target.get_layer("conv5").kernel, source.get_layer("conv5").kernel
+        )
         for name in ("fc6", "fc7"):
-            assert np.array_equal(target.get_layer(name).kernel, source.get_layer(name).kernel) == keep_fc
-    with pytest.raises(InputError, match="file: its fc6 is .*, the network being built has .*; keep its --image_size"):
+            assert (
+                np.array_equal(target.get_layer(name).kernel, source.get_layer(name).kernel)
+                == keep_fc
+            )
+    with pytest.raises(
+        InputError,
+        match="file: its fc6 is .*, the network being built has .*; keep its --image_size",
+    ):
         copy_convolutions(network(64), network(), "file", keep_fc=True)
     with pytest.raises(InputError, match="file: has no fc6 to keep"):
         copy_convolutions(network(units=()), network(), "file", keep_fc=True)
@@ -81,4 +98,6 @@ def test_batch_normalisation_of_a_random_network_passes_on_what_it_gets():
         layer.bias.assign(np.zeros(layer.bias.shape))
     ours, theirs = normalized(images(), training=False), plain(images(), training=False)
     for name, value in theirs.items():
-        np.testing.assert_allclose(ours[name], value, rtol=1e-3, atol=1e-5 * float(np.abs(value).max()), err_msg=name)
+        np.testing.assert_allclose(
+            ours[name], value, rtol=1e-3, atol=1e-5 * float(np.abs(value).max()), err_msg=name
+        )

@@ -1,4 +1,6 @@
-"""A backbone travels as a file: it comes back equal, its fingerprint tells weights apart, and other files are refused."""
+"""A backbone travels as a file: it comes back equal, its fingerprint tells weights apart, and other
+files are refused.
+"""
 
 import json
 import zipfile
@@ -24,13 +26,17 @@ def with_statistics(backbone):
     random = np.random.default_rng(5)
     for layer in backbone.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
-            layer.set_weights([random.uniform(0.5, 2, weight.shape) for weight in layer.get_weights()])
+            layer.set_weights(
+                [random.uniform(0.5, 2, weight.shape) for weight in layer.get_weights()]
+            )
     return backbone
 
 
 NETWORKS = {
     "alexnet": lambda: AlexNet(width_multiplier=0.1, fc_units=(16, 8), image_size=67, order="bvlc"),
-    "alexnet without fc": lambda: AlexNet(width_multiplier=0.1, fc_units=(), conv1_stride=2, normalization="none"),
+    "alexnet without fc": lambda: AlexNet(
+        width_multiplier=0.1, fc_units=(), conv1_stride=2, normalization="none"
+    ),
     "small alexnet": lambda: with_statistics(AlexNet(**SMALL)),
     "vgg16": lambda: VGG16(width_multiplier=0.1, fc_units=(), normalization="batch_norm"),
     "vgg16 with fc": lambda: VGG16(width_multiplier=0.1, fc_units=(16, 8), image_size=32),
@@ -78,7 +84,9 @@ def test_a_mean_of_its_own_travels_with_the_backbone(tmp_path, build):
     save_backbone(backbone, tmp_path)
     assert json.loads((tmp_path / "backbone.json").read_text())["input"]["mean"] == [10, 20.5, 30]
     loaded = load_backbone(tmp_path)
-    np.testing.assert_array_equal(loaded.normalize(np.full([1, 1, 1, 3], 40, "uint8")), [[[[30, 19.5, 10]]]])
+    np.testing.assert_array_equal(
+        loaded.normalize(np.full([1, 1, 1, 3], 40, "uint8")), [[[[30, 19.5, 10]]]]
+    )
     with pytest.raises(InputError, match="another architecture: input_mean is None"):
         copy_convolutions(other, backbone, "runs/a")
 
@@ -91,7 +99,9 @@ def test_where_weights_are_from_is_told(tmp_path):
     (tmp_path / "b").mkdir()
     save_backbone(load_backbone(tmp_path / "a"), tmp_path / "b")
     told = json.loads((tmp_path / "b" / "backbone.json").read_text())["weights_from"]
-    assert told == dict(file=str(tmp_path / "a" / "backbone.keras"), fingerprint=fingerprint, weights_from=None)
+    assert told == dict(
+        file=str(tmp_path / "a" / "backbone.keras"), fingerprint=fingerprint, weights_from=None
+    )
 
 
 def test_fingerprints_tell_every_weight_and_architecture_apart():
@@ -107,7 +117,10 @@ def test_fingerprints_tell_every_weight_and_architecture_apart():
         weight.assign(before)
     assert len(found) == 1 + len(backbone.weights)
     assert backbone_fingerprint(backbone) in found
-    ordered = {order: AlexNet(width_multiplier=0.1, fc_units=(), normalization="none", order=order) for order in ("caffenet", "bvlc")}
+    ordered = {
+        order: AlexNet(width_multiplier=0.1, fc_units=(), normalization="none", order=order)
+        for order in ("caffenet", "bvlc")
+    }
     ordered["bvlc"].set_weights(ordered["caffenet"].get_weights())
     assert backbone_fingerprint(ordered["bvlc"]) != backbone_fingerprint(ordered["caffenet"])
 
@@ -140,10 +153,14 @@ def test_another_model_and_a_program_are_refused(tmp_path):
     with pytest.raises(InputError, match="plain.keras: holds a Functional, not a backbone"):
         load_backbone(tmp_path / "plain.keras")
     ran = []
-    lambda_model = keras.Sequential([keras.Input([4]), keras.layers.Lambda(lambda x: ran.append(1) or x)])
+    lambda_model = keras.Sequential(
+        [keras.Input([4]), keras.layers.Lambda(lambda x: ran.append(1) or x)]
+    )
     lambda_model.save(tmp_path / "program.keras")
     ran.clear()
-    with pytest.raises(InputError, match="program.keras: holds a Lambda, which is a program") as caught:
+    with pytest.raises(
+        InputError, match="program.keras: holds a Lambda, which is a program"
+    ) as caught:
         load_backbone(tmp_path / "program.keras")
     assert not ran and caught.value.exit_code == 2 and "\n" not in str(caught.value)
 
@@ -157,9 +174,14 @@ def test_classes_and_functions_of_others_are_refused(tmp_path):
         return x
 
     inputs = keras.Input([4])
-    for layer, named in ((Theirs(), "a Theirs"), (keras.layers.Dense(2, activation=their_activation), "a function")):
+    for layer, named in (
+        (Theirs(), "a Theirs"),
+        (keras.layers.Dense(2, activation=their_activation), "a function"),
+    ):
         keras.Model(inputs, layer(inputs)).save(tmp_path / "theirs.keras")
-        with pytest.raises(InputError, match=f"theirs.keras: holds {named}; only models of") as caught:
+        with pytest.raises(
+            InputError, match=f"theirs.keras: holds {named}; only models of"
+        ) as caught:
             load_backbone(tmp_path / "theirs.keras")
         assert "\n" not in str(caught.value)
 

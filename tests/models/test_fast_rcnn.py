@@ -13,7 +13,9 @@ MEANS, DEVIATIONS = np.arange(12).reshape(3, 4) / 10, np.full([3, 4], 0.2)
 
 
 def detector(backbone, **options):
-    settings = dict(fc_units=(160, 160), dropout_rate=0.5, code_means=MEANS, code_deviations=DEVIATIONS)
+    settings = dict(
+        fc_units=(160, 160), dropout_rate=0.5, code_means=MEANS, code_deviations=DEVIATIONS
+    )
     return build_fast_rcnn(backbone, **settings | options)
 
 
@@ -63,7 +65,10 @@ def test_convolutions_are_the_backbones():
 def test_a_file_holds_the_whole_detector(tmp_path):
     model = detector(NETWORKS["alexnet"]())
     save_model(model, tmp_path / "detector.keras")
-    inputs = [np.random.default_rng(0).normal(size=[1, 80, 96, 3]).astype("float32"), np.float32([[0, 3, 4, 70, 60]])]
+    inputs = [
+        np.random.default_rng(0).normal(size=[1, 80, 96, 3]).astype("float32"),
+        np.float32([[0, 3, 4, 70, 60]]),
+    ]
     again = load_model(tmp_path / "detector.keras")
     for name, value in model(inputs).items():
         np.testing.assert_allclose(again(inputs)[name], value, rtol=1e-6)

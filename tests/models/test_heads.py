@@ -10,7 +10,9 @@ from ccssl_tf.models.heads import build_classifier, head_features
 
 BACKBONES = {
     "fc7": lambda: AlexNet(width_multiplier=0.1, fc_units=(16, 12), image_size=67),
-    "last map": lambda: AlexNet(stem="small", normalization="batch_norm", width_multiplier=0.1, fc_units=(), image_size=67),
+    "last map": lambda: AlexNet(
+        stem="small", normalization="batch_norm", width_multiplier=0.1, fc_units=(), image_size=67
+    ),
     "vgg16": lambda: VGG16(width_multiplier=0.1, fc_units=(), normalization="batch_norm"),
 }
 
@@ -21,7 +23,9 @@ def features_in_numpy(endpoints):
     maps = np.asarray(list(endpoints.values())[-1])
     stride = maps.shape[1] // 2
     halves = [slice(0, maps.shape[1] - stride), slice(stride, maps.shape[1])]
-    return np.stack([maps[:, rows, columns].max((1, 2)) for rows in halves for columns in halves], 1).reshape(len(maps), -1)
+    return np.stack(
+        [maps[:, rows, columns].max((1, 2)) for rows in halves for columns in halves], 1
+    ).reshape(len(maps), -1)
 
 
 @pytest.mark.parametrize("build", BACKBONES.values(), ids=BACKBONES)
@@ -50,7 +54,9 @@ def test_every_weight_learns():
 
     model = build_classifier(BACKBONES["last map"](), 3, 67)
     with tf.GradientTape() as tape:
-        loss = tf.reduce_sum(model(tf.random.stateless_normal([2, 67, 67, 3], [0, 0]), training=True)["logits"] ** 2)
+        loss = tf.reduce_sum(
+            model(tf.random.stateless_normal([2, 67, 67, 3], [0, 0]), training=True)["logits"] ** 2
+        )
     gradients = tape.gradient(loss, [weight.value for weight in model.trainable_weights])
     assert len(gradients) == 17 and all(np.any(gradient != 0) for gradient in gradients)
 

@@ -16,9 +16,15 @@ def test_input_conventions():
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
     torch = dict(range=(0, 1), mean=mean, std=std)
     caffe = dict(range=(0, 255), mean=(123.68, 116.779, 103.939), channels="BGR")
-    for options, module in ((torch, "densenet"), (caffe, "vgg16"), (dict(range=(-1, 1)), "mobilenet_v2")):
+    for options, module in (
+        (torch, "densenet"),
+        (caffe, "vgg16"),
+        (dict(range=(-1, 1)), "mobilenet_v2"),
+    ):
         expected = getattr(keras.applications, module).preprocess_input(x.copy())
-        np.testing.assert_allclose(InputConvention(**options)(PIXELS), expected, rtol=1e-4, atol=1e-4, err_msg=module)
+        np.testing.assert_allclose(
+            InputConvention(**options)(PIXELS), expected, rtol=1e-4, atol=1e-4, err_msg=module
+        )
     np.testing.assert_array_equal(InputConvention((0, 255))(PIXELS), PIXELS)
 
 
@@ -40,8 +46,12 @@ def test_flags_that_cannot_be_right(values, message):
 
 def test_what_the_flags_say():
     assert InputConvention.from_flags() is None
-    with flagsaver.flagsaver(input_range=["-1", "1"], input_std=["1", "2", "3"], input_channels="BGR"):
-        assert InputConvention.from_flags() == InputConvention((-1, 1), std=(1, 2, 3), channels="BGR")
+    with flagsaver.flagsaver(
+        input_range=["-1", "1"], input_std=["1", "2", "3"], input_channels="BGR"
+    ):
+        assert InputConvention.from_flags() == InputConvention(
+            (-1, 1), std=(1, 2, 3), channels="BGR"
+        )
 
 
 def test_square_colour_images_are_taken():

@@ -13,9 +13,16 @@ from ccssl_tf.runs.errors import InputError
 
 
 def _positive(backbone):
-    """Every window passes on whatever lies in it: an impulse reaches exactly the cells that see it."""
+    """Every window passes on whatever lies in it: an impulse reaches exactly the cells
+    that see it.
+    """
     for layer in backbone.convolutions():
-        layer.set_weights([np.full(weight.shape, 0.1 if weight.name == "kernel" else 0, np.float32) for weight in layer.weights])
+        layer.set_weights(
+            [
+                np.full(weight.shape, 0.1 if weight.name == "kernel" else 0, np.float32)
+                for weight in layer.weights
+            ]
+        )
     return backbone
 
 
@@ -46,7 +53,9 @@ def test_against_impulses(backbone, height, width):
 
 def test_networks_with_branches():
     grids = endpoint_grids(Application(network="MobileNetV2", width_multiplier=0.1))
-    assert {name: grid.stride for name, grid in grids.items()} == dict(conv1=2, conv2=4, conv3=8, conv4=16, conv5=32)
+    assert {name: grid.stride for name, grid in grids.items()} == dict(
+        conv1=2, conv2=4, conv3=8, conv4=16, conv5=32
+    )
     # 3x3 windows with stride 2 over images continued at the right alone.
     assert grids["conv2"].start == 3 and grids["conv1"].multiple == 2
 
@@ -58,6 +67,8 @@ def test_windows():
 
 def test_a_network_that_resizes_is_refused():
     images = keras.Input([None, None, 3])
-    maps = keras.layers.UpSampling2D(2)(keras.layers.Conv2D(4, 3, strides=2, padding="same")(images))
+    maps = keras.layers.UpSampling2D(2)(
+        keras.layers.Conv2D(4, 3, strides=2, padding="same")(images)
+    )
     with pytest.raises(InputError, match="where the cells of conv1 lie cannot be told"):
         endpoint_grids(Backbone(inputs=images, outputs=dict(conv1=maps), name="odd"))

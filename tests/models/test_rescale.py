@@ -15,24 +15,39 @@ GROUPS = dict(conv1=1, conv2=2, conv3=1, conv4=2, conv5=2)
 def uneven(normalization="none", **arguments):
     """A small network whose layers have very different scales."""
     keras.utils.set_random_seed(4)
-    network = AlexNet(**dict(dict(stem="small", normalization=normalization, width_multiplier=0.05, fc_units=()), **arguments))
+    network = AlexNet(
+        **dict(
+            dict(stem="small", normalization=normalization, width_multiplier=0.05, fc_units=()),
+            **arguments,
+        )
+    )
     random = np.random.default_rng(3)
     for layer, scale in zip(network.convolutions(), (0.003, 3, 0.5, 0.05, 2), strict=True):
-        kernel = random.normal(size=layer.kernel.shape) * scale / np.sqrt(np.prod(layer.kernel.shape[:3]))
+        kernel = (
+            random.normal(size=layer.kernel.shape)
+            * scale
+            / np.sqrt(np.prod(layer.kernel.shape[:3]))
+        )
         layer.set_weights([kernel, random.normal(size=layer.bias.shape) * 0.1 * scale])
     return network
 
 
 def batches(count=3, side=16):
-    return [(np.random.default_rng(i).normal(size=[4, side, side, 3]) * 60).astype("float32") for i in range(count)]
+    return [
+        (np.random.default_rng(i).normal(size=[4, side, side, 3]) * 60).astype("float32")
+        for i in range(count)
+    ]
 
 
 class Loops:
-    """The small AlexNet forward and backward in float64, with its weights in `kernels` and `biases`."""
+    """The small AlexNet forward and backward in float64, with its weights in `kernels` and
+    `biases`.
+    """
 
     def __init__(self, network):
         self.kernels, self.biases = (
-            dict(zip(LAYERS, w, strict=True)) for w in zip(*(self._weights(network, n) for n in LAYERS), strict=True)
+            dict(zip(LAYERS, w, strict=True))
+            for w in zip(*(self._weights(network, n) for n in LAYERS), strict=True)
         )
         self.with_lrn = network.get_config()["normalization"] == "lrn"
 
@@ -41,7 +56,9 @@ class Loops:
         return [np.float64(weight) for weight in network.get_layer(name).get_weights()]
 
     def forward(self, x):
-        """Returns the inputs of each layer, the output before the last rectifier, and what the way back needs."""
+        """Returns the inputs of each layer, the output before the last rectifier, and what the way
+        back needs.
+        """
         inputs, stages = {}, []
         for name in LAYERS:
             inputs[name] = x
@@ -71,12 +88,16 @@ class Loops:
                 for place in np.ndindex(*gradient.shape):
                     batch, row, column, channel = place
                     winner = windows[batch, row, column, :, channel].argmax()
-                    spread[batch, 2 * row + winner // 2, 2 * column + winner % 2, channel] += gradient[place]
+                    spread[batch, 2 * row + winner // 2, 2 * column + winner % 2, channel] += (
+                        gradient[place]
+                    )
                 gradient = spread
             else:
                 x, energy = known[0], self._energy(known[0])
                 inner = gradient * x * energy**-1.75
-                gradient = gradient * energy**-0.75 - 2 * 0.75 * 1e-4 / 5 * x * self._neighbours(inner)
+                gradient = gradient * energy**-0.75 - 2 * 0.75 * 1e-4 / 5 * x * self._neighbours(
+                    inner
+                )
         return kernels
 
     @staticmethod
@@ -105,25 +126,39 @@ class Loops:
     def _convolve(self, name, x):
         x, size, stride, _ = self._padded(name, x)
         outputs = []
-        for part, kernel in zip(np.split(x, GROUPS[name], -1), np.split(self.kernels[name], GROUPS[name], -1), strict=True):
-            windows = np.lib.stride_tricks.sliding_window_view(part, (size, size), (1, 2))[:, ::stride, ::stride]
+        for part, kernel in zip(
+            np.split(x, GROUPS[name], -1),
+            np.split(self.kernels[name], GROUPS[name], -1),
+            strict=True,
+        ):
+            windows = np.lib.stride_tricks.sliding_window_view(part, (size, size), (1, 2))[
+                :, ::stride, ::stride
+            ]
             outputs.append(np.einsum("bhwcij,ijco->bhwo", windows, kernel))
         return np.concatenate(outputs, -1) + self.biases[name]
 
     def _convolve_back(self, name, x, gradient):
         padded, size, stride, side = self._padded(name, x)
         kernels, inputs = [], []
-        parts = (np.split(array, GROUPS[name], -1) for array in (padded, self.kernels[name], gradient))
+        parts = (
+            np.split(array, GROUPS[name], -1) for array in (padded, self.kernels[name], gradient)
+        )
         for part, kernel, top in zip(*parts, strict=True):
-            windows = np.lib.stride_tricks.sliding_window_view(part, (size, size), (1, 2))[:, ::stride, ::stride]
+            windows = np.lib.stride_tricks.sliding_window_view(part, (size, size), (1, 2))[
+                :, ::stride, ::stride
+            ]
             kernels.append(np.einsum("bhwcij,bhwo->ijco", windows, top))
             below = np.zeros(part.shape)
             for row, column in np.ndindex(*top.shape[1:3]):
                 place = np.einsum("bo,ijco->bijc", top[:, row, column], kernel)
-                below[:, row * stride : row * stride + size, column * stride : column * stride + size] += place
+                below[
+                    :, row * stride : row * stride + size, column * stride : column * stride + size
+                ] += place
             inputs.append(below)
         below = np.concatenate(inputs, -1)
-        return np.concatenate(kernels, -1), below[:, side[0] : side[0] + x.shape[1], side[0] : side[0] + x.shape[2]]
+        return np.concatenate(kernels, -1), below[
+            :, side[0] : side[0] + x.shape[1], side[0] : side[0] + x.shape[2]
+        ]
 
 
 def rescale_in_loops(network, images, seed, rounds=10):
@@ -131,7 +166,12 @@ def rescale_in_loops(network, images, seed, rounds=10):
     loops = Loops(network)
     totals, sizes_at_first, biases_at_first = dict.fromkeys(LAYERS, 1.0), None, dict(loops.biases)
     for _ in range(rounds):
-        random, sizes, squares, outputs = np.random.default_rng(seed), dict.fromkeys(LAYERS, 0.0), dict.fromkeys(LAYERS, 0.0), []
+        random, sizes, squares, outputs = (
+            np.random.default_rng(seed),
+            dict.fromkeys(LAYERS, 0.0),
+            dict.fromkeys(LAYERS, 0.0),
+            [],
+        )
         for batch in images:
             inputs, output, stages = loops.forward(np.float64(batch))
             kernels = loops.backward(stages, random.normal(size=output.shape))
@@ -140,8 +180,12 @@ def rescale_in_loops(network, images, seed, rounds=10):
                 sizes[name] += np.abs(inputs[name]).mean() / len(images)
                 squares[name] += (kernels[name] ** 2).mean() / len(images)
         sizes_at_first = sizes_at_first or sizes
-        ratios = {name: np.sqrt(squares[name] / (loops.kernels[name] ** 2).mean()) for name in LAYERS}
-        target = np.prod(list(ratios.values())) ** (1 / 5) * np.concatenate(outputs).std(0).mean() ** (1 / 5)
+        ratios = {
+            name: np.sqrt(squares[name] / (loops.kernels[name] ** 2).mean()) for name in LAYERS
+        }
+        target = np.prod(list(ratios.values())) ** (1 / 5) * np.concatenate(outputs).std(
+            0
+        ).mean() ** (1 / 5)
         if all(abs(np.log(ratio / target)) < 0.01 for ratio in ratios.values()):
             break
         predicted = 1.0
@@ -149,7 +193,13 @@ def rescale_in_loops(network, images, seed, rounds=10):
             scale = np.sqrt(ratios[name] / target)
             totals[name] *= scale
             loops.kernels[name] = loops.kernels[name] * scale
-            loops.biases[name] = biases_at_first[name] * totals[name] * sizes[name] / sizes_at_first[name] * predicted
+            loops.biases[name] = (
+                biases_at_first[name]
+                * totals[name]
+                * sizes[name]
+                / sizes_at_first[name]
+                * predicted
+            )
             predicted *= scale
     return loops, totals
 
@@ -163,8 +213,12 @@ def test_weights_are_those_of_the_loops(normalization):
     np.testing.assert_allclose(list(found.values()), list(expected.values()), rtol=1e-3)
     for name in LAYERS:
         kernel, bias = network.get_layer(name).get_weights()
-        np.testing.assert_allclose(kernel, loops.kernels[name], rtol=2e-3, atol=1e-6 * np.abs(kernel).max(), err_msg=name)
-        np.testing.assert_allclose(bias, loops.biases[name], rtol=2e-3, atol=1e-5 * np.abs(bias).max(), err_msg=name)
+        np.testing.assert_allclose(
+            kernel, loops.kernels[name], rtol=2e-3, atol=1e-6 * np.abs(kernel).max(), err_msg=name
+        )
+        np.testing.assert_allclose(
+            bias, loops.biases[name], rtol=2e-3, atol=1e-5 * np.abs(bias).max(), err_msg=name
+        )
 
 
 def test_endpoints_are_the_old_ones_times_the_scales():
@@ -174,7 +228,12 @@ def test_endpoints_are_the_old_ones_times_the_scales():
     product, expected, found = 1.0, before(images), network(images)
     for name in LAYERS:
         product *= scales[name]
-        np.testing.assert_allclose(found[name], product * expected[name].numpy(), rtol=1e-3, atol=1e-4 * found[name].numpy().max())
+        np.testing.assert_allclose(
+            found[name],
+            product * expected[name].numpy(),
+            rtol=1e-3,
+            atol=1e-4 * found[name].numpy().max(),
+        )
 
 
 def test_the_output_has_unit_spread_and_layers_change_alike():
@@ -184,29 +243,39 @@ def test_the_output_has_unit_spread_and_layers_change_alike():
     _, output, stages = loops.forward(np.concatenate(batches()).astype(float))
     assert 0.8 < output.std((0, 1, 2)).mean() < 1.25
     kernels = loops.backward(stages, np.random.default_rng(50).normal(size=output.shape))
-    ratios = [np.sqrt((kernels[name] ** 2).mean() / (loops.kernels[name] ** 2).mean()) for name in LAYERS]
+    ratios = [
+        np.sqrt((kernels[name] ** 2).mean() / (loops.kernels[name] ** 2).mean()) for name in LAYERS
+    ]
     assert max(ratios) / min(ratios) < 1.5
 
 
 def test_the_same_images_and_seed_give_the_same_weights():
     first, second, other = uneven(), uneven(), uneven()
-    assert rescale(first, batches()) == rescale(second, batches()) != rescale(other, batches(), seed=1)
+    assert (
+        rescale(first, batches()) == rescale(second, batches()) != rescale(other, batches(), seed=1)
+    )
     for ours, theirs in zip(first.get_weights(), second.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
 
 def test_fresh_layers_start_with_unit_variance():
-    """fc6 is random: each of its outputs gets mean 0.1 and variance 1 over all batches, and nothing else changes."""
+    """fc6 is random: each of its outputs gets mean 0.1 and variance 1 over all batches, and nothing
+    else changes.
+    """
     network = uneven("lrn", stem="standard", fc_units=(30, 20), image_size=67, conv1_stride=4)
     images, fc6 = batches(5, 67), network.get_layer("fc6")
     fc6.bias.assign(np.arange(30.0))
     before = {layer.name: layer.get_weights() for layer in network.layers}
     _standardize(network, fc6, images)
-    inputs = np.concatenate([keras.Model(network.input, fc6.input)(image) for image in images]).astype(float)
+    inputs = np.concatenate(
+        [keras.Model(network.input, fc6.input)(image) for image in images]
+    ).astype(float)
     (kernel, bias), (old_kernel, _) = fc6.get_weights(), before["fc6"]
     for unit in range(30):
         output = [float(row @ kernel[:, unit].astype(float)) + bias[unit] for row in inputs]
-        assert np.mean(output) == pytest.approx(0.1, abs=1e-3) and np.std(output) == pytest.approx(1, rel=1e-3)
+        assert np.mean(output) == pytest.approx(0.1, abs=1e-3) and np.std(output) == pytest.approx(
+            1, rel=1e-3
+        )
         factor = kernel[:, unit] / old_kernel[:, unit]
         assert factor.std() < 1e-4 * factor.mean()
     for layer in network.layers:
@@ -218,13 +287,22 @@ def test_fresh_layers_start_with_unit_variance():
 def test_fresh_layers_are_balanced_with_the_others():
     network = uneven("lrn", stem="standard", fc_units=(30, 20), image_size=67, conv1_stride=4)
     scales = rescale(network, batches(5, 67), fresh=("fc6", "fc7"))
-    assert list(scales) == [*LAYERS, "fc6", "fc7"] and all(np.isfinite(weight).all() for weight in network.get_weights())
+    assert list(scales) == [*LAYERS, "fc6", "fc7"] and all(
+        np.isfinite(weight).all() for weight in network.get_weights()
+    )
 
 
 def test_batch_normalisation_and_dead_layers_are_refused():
-    with pytest.raises(InputError, match="--rescale_init: alexnet has batch normalisation, .*--normalization=none"):
-        rescale(AlexNet(stem="small", normalization="batch_norm", width_multiplier=0.05, fc_units=()), batches())
+    with pytest.raises(
+        InputError, match="--rescale_init: alexnet has batch normalisation, .*--normalization=none"
+    ):
+        rescale(
+            AlexNet(stem="small", normalization="batch_norm", width_multiplier=0.05, fc_units=()),
+            batches(),
+        )
     network = uneven()
     network.get_layer("conv3").bias.assign(np.full(network.get_layer("conv3").bias.shape, -1e6))
-    with pytest.raises(InputError, match="--rescale_init: conv[1-5] has no gradient on these images"):
+    with pytest.raises(
+        InputError, match="--rescale_init: conv[1-5] has no gradient on these images"
+    ):
         rescale(network, batches())

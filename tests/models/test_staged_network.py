@@ -12,12 +12,16 @@ layers = keras.layers
 
 
 def residual():
-    """Two resolutions: a residual block whose end all pass by, then a pool, a dropped map and one more convolution."""
+    """Two resolutions: a residual block whose end all pass by, then a pool, a dropped map and one
+    more convolution.
+    """
     images = keras.Input([16, 16, 3])
     x = layers.Conv2D(4, 3, padding="same", name="first")(images)
     x = layers.Add(name="block")([x, layers.Conv2D(4, 3, padding="same", name="branch")(x)])
     x = layers.Dropout(0.5, name="dropped")(layers.MaxPooling2D(name="pool")(x))
-    x = layers.BatchNormalization(name="norm")(layers.Conv2D(6, 3, padding="same", name="second")(x))
+    x = layers.BatchNormalization(name="norm")(
+        layers.Conv2D(6, 3, padding="same", name="second")(x)
+    )
     x = layers.SpatialDropout2D(0.2, name="whole_maps")(x)
     x = layers.Dropout(0.2, name="pooled_again")(layers.AveragePooling2D(2, name="last_pool")(x))
     return keras.Model(images, layers.Dense(2, name="classes")(layers.GlobalAveragePooling2D()(x)))
@@ -38,8 +42,15 @@ def test_without_maps_there_are_no_stages():
 
 
 def test_normalisation_and_dropout_become_those_of_our_networks():
-    network = StagedNetwork(stages_of(residual(), "net"), side=None, name="net", colors="rgb", avg_pool=True)
-    assert network.endpoint_names == ["conv1", "conv2", "avg_pool"] and network.input_shape == (None, None, None, 3)
+    network = StagedNetwork(
+        stages_of(residual(), "net"), side=None, name="net", colors="rgb", avg_pool=True
+    )
+    assert network.endpoint_names == ["conv1", "conv2", "avg_pool"] and network.input_shape == (
+        None,
+        None,
+        None,
+        3,
+    )
     norm = network.get_layer("norm")
     assert norm.momentum == 0.9 and norm.synchronized and norm.epsilon == 1e-3
     assert type(network.get_layer("dropped")) is PerExampleDropout
@@ -49,10 +60,14 @@ def test_normalisation_and_dropout_become_those_of_our_networks():
 
 
 def test_sizes():
-    network = StagedNetwork(stages_of(residual(), "net"), side=16, name="net", colors="rgb", avg_pool=False)
+    network = StagedNetwork(
+        stages_of(residual(), "net"), side=16, name="net", colors="rgb", avg_pool=False
+    )
     network.check_size(16)
     for refused in (lambda: network.check_size(32), lambda: network(keras.Input([32, 32, 3]))):
-        with pytest.raises(InputError, match="net: takes images of 16 pixels, not 32; give --image_size=16"):
+        with pytest.raises(
+            InputError, match="net: takes images of 16 pixels, not 32; give --image_size=16"
+        ):
             refused()
 
 
@@ -63,14 +78,22 @@ def test_copies_are_of_the_precision_asked_for():
         network = StagedNetwork(template, side=None, name="net", colors="rgb", avg_pool=False)
     finally:
         keras.config.set_dtype_policy("float32")
-    assert network.get_layer("first").compute_dtype == "bfloat16" and network.get_layer("first").kernel.dtype == "float32"
+    assert (
+        network.get_layer("first").compute_dtype == "bfloat16"
+        and network.get_layer("first").kernel.dtype == "float32"
+    )
 
 
 def test_colours():
     check_colors("net", "gray")
-    for colors, message in (("lab_halves", "net: cannot be split into two halves by colour"), ("green", "colors: must be rgb or gray")):
+    for colors, message in (
+        ("lab_halves", "net: cannot be split into two halves by colour"),
+        ("green", "colors: must be rgb or gray"),
+    ):
         with pytest.raises(InputError, match=message):
             check_colors("net", colors)
-    network = StagedNetwork(stages_of(residual(), "net"), side=None, name="net", colors="gray", avg_pool=False)
+    network = StagedNetwork(
+        stages_of(residual(), "net"), side=None, name="net", colors="gray", avg_pool=False
+    )
     white = network.seen(np.full([1, 2, 2, 3], 255, np.uint8))
     np.testing.assert_allclose(white, 255, atol=0.1)

@@ -21,7 +21,10 @@ def test_endpoints_and_parameters_at_224():
     assert {name: tuple(tensor.shape[1:]) for name, tensor in network.output.items()} == expected
     assert network.endpoint_names == list(expected)
     # The published 138,357,544 less the 1000 classes' 4,097,000.
-    assert sum(weight.value.shape.num_elements() for weight in network.trainable_weights) == 134_260_544
+    assert (
+        sum(weight.value.shape.num_elements() for weight in network.trainable_weights)
+        == 134_260_544
+    )
 
 
 def test_values_are_those_of_keras_applications():
@@ -37,17 +40,26 @@ def test_values_are_those_of_keras_applications():
             ours.get_layer(f"conv{block}_{number}").set_weights(layer.get_weights())
     names["pool5"] = "block5_pool"
     images = np.random.default_rng(0).normal(size=[2, 64, 64, 3]).astype("float32") * 50
-    expected = keras.Model(theirs.input, {name: theirs.get_layer(layer).output for name, layer in names.items()})(images)
+    expected = keras.Model(
+        theirs.input, {name: theirs.get_layer(layer).output for name, layer in names.items()}
+    )(images)
     found = ours(images)
     assert found.keys() == expected.keys()
     for name, value in expected.items():
-        np.testing.assert_allclose(found[name], value, rtol=1e-3, atol=1e-5 * np.abs(value).max(), err_msg=name)
+        np.testing.assert_allclose(
+            found[name], value, rtol=1e-3, atol=1e-5 * np.abs(value).max(), err_msg=name
+        )
 
 
-@pytest.mark.parametrize(("size", "sides"), [(64, (64, 32, 16, 8, 4, 2)), (16, (16, 8, 4, 2, 2, 2)), (8, (8, 4, 2, 2, 2, 2))])
+@pytest.mark.parametrize(
+    ("size", "sides"),
+    [(64, (64, 32, 16, 8, 4, 2)), (16, (16, 8, 4, 2, 2, 2)), (8, (8, 4, 2, 2, 2, 2))],
+)
 def test_small_images_keep_maps_of_two(size, sides):
     network = VGG16(width_multiplier=0.1, fc_units=(), normalization="batch_norm")
     shapes = [
-        tensor.shape[1] for name, tensor in network(np.zeros([1, size, size, 3], "float32")).items() if name.endswith(("_1", "pool5"))
+        tensor.shape[1]
+        for name, tensor in network(np.zeros([1, size, size, 3], "float32")).items()
+        if name.endswith(("_1", "pool5"))
     ]
     assert tuple(shapes) == sides

@@ -38,8 +38,12 @@ def test_known_colours_and_back(dtype):
 
 def test_every_level_comes_back_and_impossible_colours_are_clipped():
     levels = np.random.default_rng(0).integers(0, 256, [4096, 3], np.uint8)
-    np.testing.assert_array_equal(np.round(numpy(color.lab_to_rgb(color.rgb_to_lab(levels)))), levels)
-    clipped = numpy(color.lab_to_rgb(np.array([[50, 200, -200], [0, -100, 100], [100, 90, 90]], "float32")))
+    np.testing.assert_array_equal(
+        np.round(numpy(color.lab_to_rgb(color.rgb_to_lab(levels)))), levels
+    )
+    clipped = numpy(
+        color.lab_to_rgb(np.array([[50, 200, -200], [0, -100, 100], [100, 90, 90]], "float32"))
+    )
     assert np.isfinite(clipped).all() and clipped.min() >= 0 and clipped.max() <= 255
 
 
@@ -48,4 +52,6 @@ def test_against_scikit_image_itself():
     rgb = np.random.default_rng(1).integers(0, 256, [50, 40, 3], np.uint8)
     lab = reference.rgb2lab(rgb / 255.0)
     np.testing.assert_allclose(numpy(color.rgb_to_lab(rgb)), lab, atol=3e-3)
-    np.testing.assert_allclose(numpy(color.lab_to_rgb(lab)) / 255, reference.lab2rgb(lab), atol=1e-4)
+    np.testing.assert_allclose(
+        numpy(color.lab_to_rgb(lab)) / 255, reference.lab2rgb(lab), atol=1e-4
+    )

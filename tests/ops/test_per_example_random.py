@@ -1,4 +1,6 @@
-"""The generator against a re-implementation in NumPy's unsigned arithmetic, and its distribution against SciPy."""
+"""The generator against a re-implementation in NumPy's unsigned arithmetic, and its distribution
+against SciPy.
+"""
 
 import numpy as np
 import pytest
@@ -25,17 +27,31 @@ def reference(seed, count, stream):
     seed = np.asarray(seed, np.int64).view(np.uint64)
     state = np.full(len(seed), stream, np.uint32)
     for column in range(2):
-        state = absorb(absorb(state, seed[:, column] & np.uint64(0xFFFFFFFF)), seed[:, column] >> np.uint64(32))
+        state = absorb(
+            absorb(state, seed[:, column] & np.uint64(0xFFFFFFFF)), seed[:, column] >> np.uint64(32)
+        )
     bits = absorb(state[:, None], np.arange(count)[None])
     return (bits >> np.uint32(8)).astype(np.float32) / np.float32(2**24)
 
 
-SEEDS = np.array([[0, 0], [0, 1], [1, 0], [-1, 7], [2**62 + 12345, 2**40], [-(2**63), 2**63 - 1], [3 * 2**32 + 5, 1281166]])
+SEEDS = np.array(
+    [
+        [0, 0],
+        [0, 1],
+        [1, 0],
+        [-1, 7],
+        [2**62 + 12345, 2**40],
+        [-(2**63), 2**63 - 1],
+        [3 * 2**32 + 5, 1281166],
+    ]
+)
 
 
 def seeds(number, epoch=0):
     """Seeds as batches carry them: (seed and epoch, image index)."""
-    return tf.stack([tf.fill([number], tf.constant(epoch, tf.int64)), tf.range(number, dtype=tf.int64)], 1)
+    return tf.stack(
+        [tf.fill([number], tf.constant(epoch, tf.int64)), tf.range(number, dtype=tf.int64)], 1
+    )
 
 
 @pytest.mark.parametrize("stream", [0, 1, 1000, 2**31])
@@ -43,13 +59,17 @@ def test_bit_for_bit(stream):
     with np.errstate(over="ignore"):
         expected = reference(SEEDS, 100, stream)
     np.testing.assert_array_equal(random.uniform(SEEDS, 100, stream), expected)
-    np.testing.assert_array_equal(tf.function(random.uniform, jit_compile=True)(tf.constant(SEEDS), 100, stream), expected)
+    np.testing.assert_array_equal(
+        tf.function(random.uniform, jit_compile=True)(tf.constant(SEEDS), 100, stream), expected
+    )
 
 
 def test_integer_types_of_seeds_agree():
     small = SEEDS[:3]
     for dtype in ("int32", "int64", "uint32"):
-        np.testing.assert_array_equal(random.uniform(tf.constant(small, dtype), 5, 1), random.uniform(small, 5, 1))
+        np.testing.assert_array_equal(
+            random.uniform(tf.constant(small, dtype), 5, 1), random.uniform(small, 5, 1)
+        )
 
 
 def test_rows_depend_on_their_own_seed_alone():
@@ -68,14 +88,18 @@ def test_uniform(axis):
         "examples": lambda: random.uniform(seeds(100_000), 1, 0),
         "draws": lambda: random.uniform(seeds(1), 100_000, 0),
         "epochs": lambda: random.uniform(tf.reverse(seeds(100_000, 3), [1]), 1, 0),
-        "streams": lambda: tf.concat([random.uniform(seeds(100), 100, stream) for stream in range(10)], 0),
+        "streams": lambda: tf.concat(
+            [random.uniform(seeds(100), 100, stream) for stream in range(10)], 0
+        ),
     }[axis]()
     draws = draws.numpy().ravel()
     assert draws.min() >= 0 and draws.max() < 1
     # One in a thousand good generators would fail each line; the draws are fixed.
     assert stats.chisquare(np.histogram(draws, 100, (0, 1))[0]).pvalue > 1e-3
     assert stats.kstest(draws, "uniform").pvalue > 1e-3
-    assert stats.chisquare(np.bincount((draws * 2**24).astype(int) % 256, minlength=256)).pvalue > 1e-3
+    assert (
+        stats.chisquare(np.bincount((draws * 2**24).astype(int) % 256, minlength=256)).pvalue > 1e-3
+    )
 
 
 def test_neighbours_and_streams_are_uncorrelated():
@@ -122,8 +146,15 @@ def test_distinct_integers():
 @pytest.mark.parametrize("shape", [(6, 4), (3, 2, 5), (12, 7)])
 def test_uniform_like_gives_each_example_its_rows(shape):
     seed, x = seeds(3), tf.zeros(shape)
-    expected = np.concatenate([random.uniform(seed[row : row + 1], int(np.prod(shape)) // 3, 2).numpy().ravel() for row in range(3)])
+    expected = np.concatenate(
+        [
+            random.uniform(seed[row : row + 1], int(np.prod(shape)) // 3, 2).numpy().ravel()
+            for row in range(3)
+        ]
+    )
     np.testing.assert_array_equal(random.uniform_like(seed, x, 2), expected.reshape(shape))
     signature = [tf.TensorSpec([None, 2], tf.int64), tf.TensorSpec([None, *shape[1:]], tf.float32)]
-    dynamic = tf.function(lambda seed, x: random.uniform_like(seed, x, 2), input_signature=signature)
+    dynamic = tf.function(
+        lambda seed, x: random.uniform_like(seed, x, 2), input_signature=signature
+    )
     np.testing.assert_array_equal(dynamic(seed, x), expected.reshape(shape))

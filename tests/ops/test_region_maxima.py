@@ -1,4 +1,6 @@
-"""Maxima of rectangles against slices of NumPy; `tests/layers/test_roi_pool.py` compares gradients with Caffe's."""
+"""Maxima of rectangles against slices of NumPy; `tests/layers/test_roi_pool.py` compares gradients
+with Caffe's.
+"""
 
 import numpy as np
 import tensorflow as tf
@@ -8,7 +10,14 @@ from ccssl_tf.ops.region_maxima import rectangle_maxima
 
 def test_every_rectangle_of_a_map():
     x = np.random.default_rng(0).normal(size=[2, 5, 6, 2]).astype(np.float32)
-    spans = [(n, t, b, left, r) for n in range(2) for t in range(6) for b in range(6) for left in range(7) for r in range(7)]
+    spans = [
+        (n, t, b, left, r)
+        for n in range(2)
+        for t in range(6)
+        for b in range(6)
+        for left in range(7)
+        for r in range(7)
+    ]
     found = rectangle_maxima(x, *np.int32(spans).T)
     for row, (n, t, b, left, r) in zip(found.numpy(), spans, strict=True):
         part = x[n, t:b, left:r]

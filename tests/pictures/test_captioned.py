@@ -4,12 +4,23 @@ from ccssl_tf.pictures.captioned import PLAIN, RIGHT, WRONG, draw_columns, verdi
 
 
 def test_pictures_and_coloured_lines_lie_where_they_should():
-    red, blue = np.full([64, 64, 3], (255, 0, 0), np.uint8), np.full([300, 300, 3], (0, 0, 255), np.uint8)
-    columns = [[(red, ("asked", PLAIN)), (blue, ("right", verdict(True)), ("again", PLAIN))], [(blue, ("x" * 99, PLAIN)), (red,)]]
+    red, blue = (
+        np.full([64, 64, 3], (255, 0, 0), np.uint8),
+        np.full([300, 300, 3], (0, 0, 255), np.uint8),
+    )
+    columns = [
+        [(red, ("asked", PLAIN)), (blue, ("right", verdict(True)), ("again", PLAIN))],
+        [(blue, ("x" * 99, PLAIN)), (red,)],
+    ]
     sheet = draw_columns(columns)
     assert sheet.dtype == np.uint8 and sheet.shape[2] == 3
     height, width = sheet.shape[0] // 2, sheet.shape[1] // 2
-    for row, column, color in ((0, 0, (255, 0, 0)), (0, 1, (0, 0, 255)), (1, 0, (0, 0, 255)), (1, 1, (255, 0, 0))):
+    for row, column, color in (
+        (0, 0, (255, 0, 0)),
+        (0, 1, (0, 0, 255)),
+        (1, 0, (0, 0, 255)),
+        (1, 1, (255, 0, 0)),
+    ):
         np.testing.assert_array_equal(sheet[row * height + 60, column * width + 60], color)
     below = sheet[height + 130 : height + 148, 4:132].reshape(-1, 3)
     assert (below == RIGHT).all(1).any() and not (below == WRONG).all(1).any()

@@ -9,14 +9,24 @@ class Held:
     def dataset(self, split, batch_size, training, epoch_seed):
         import tensorflow as tf
 
-        batches = dict(label=[[0, 1, 2, 2], [1, 1, 0, 0]], weight=[[1.0] * 4, [1.0, 1.0, 0.0, 0.0]], answer=[[0, 1, 2, 1], [1, 1, 1, 1]])
+        batches = dict(
+            label=[[0, 1, 2, 2], [1, 1, 0, 0]],
+            weight=[[1.0] * 4, [1.0, 1.0, 0.0, 0.0]],
+            answer=[[0, 1, 2, 1], [1, 1, 1, 1]],
+        )
         return tf.data.Dataset.from_tensor_slices(batches)
 
 
 def test_the_matrix_of_the_better_answers_is_drawn(monkeypatch):
     drawn = []
-    monkeypatch.setattr("ccssl_tf.pictures.confusion.draw_confusion", lambda *arguments: drawn.append(arguments))
-    confusion_pictures(Held(), ["a", "b", "c"], lambda batch: dict(worse=batch["answer"] * 0, better=batch["answer"]))
+    monkeypatch.setattr(
+        "ccssl_tf.pictures.confusion.draw_confusion", lambda *arguments: drawn.append(arguments)
+    )
+    confusion_pictures(
+        Held(),
+        ["a", "b", "c"],
+        lambda batch: dict(worse=batch["answer"] * 0, better=batch["answer"]),
+    )
     matrix, names, title = drawn[0]
     np.testing.assert_array_equal(matrix, [[1, 0, 0], [0, 3, 0], [0, 1, 1]])
     assert names == ["a", "b", "c"] and title == "better"

@@ -24,7 +24,9 @@ def test_the_right_answer_is_green_and_in_its_place():
     for number, relation in enumerate(RELATIONS):
         picture = draw(number, number)
         assert where(picture, _RED) is None and where(picture, _ORANGE) is None
-        np.testing.assert_allclose(where(picture, _GREEN) - where(picture, _BLUE), np.array(relation) * 27, atol=1)
+        np.testing.assert_allclose(
+            where(picture, _GREEN) - where(picture, _BLUE), np.array(relation) * 27, atol=1
+        )
 
 
 def test_a_wrong_answer_is_red_and_the_right_place_marked():

@@ -12,7 +12,14 @@ def test_colours_of_the_devkit():
     colors = lib.voc_colors()
     assert colors.shape == (256, 3) and len(np.unique(colors, axis=0)) == 256
     # Background, aeroplane, bicycle, person, tvmonitor, void: as VOC's masks have them.
-    known = {0: (0, 0, 0), 1: (128, 0, 0), 2: (0, 128, 0), 15: (192, 128, 128), 20: (0, 64, 128), 255: (224, 224, 192)}
+    known = {
+        0: (0, 0, 0),
+        1: (128, 0, 0),
+        2: (0, 128, 0),
+        15: (192, 128, 128),
+        20: (0, 64, 128),
+        255: (224, 224, 192),
+    }
     for name, color in known.items():
         assert tuple(colors[name]) == color
 

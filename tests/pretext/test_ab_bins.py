@@ -19,7 +19,11 @@ def test_the_bins():
     assert not (centers % 10).any() and len({tuple(center) for center in centers.tolist()}) == 313
     assert centers.min(0).tolist() == [-90, -110] and centers.max(0).tolist() == [100, 100]
     assert centers.tolist() == sorted(centers.tolist())
-    assert [0, 0] in centers.tolist() and [100, 90] not in centers.tolist() and [-90, -90] not in centers.tolist()
+    assert (
+        [0, 0] in centers.tolist()
+        and [100, 90] not in centers.tolist()
+        and [-90, -90] not in centers.tolist()
+    )
 
 
 def test_every_colour_lies_between_four_bins():
@@ -51,8 +55,12 @@ def test_decoding():
     found = ab_bins.decode(logits).numpy()
     for place in np.ndindex(2, 3):
         weights = np.exp(logits[place].astype(float) / 0.38)
-        np.testing.assert_allclose(found[place], (weights[:, None] * centers).sum(0) / weights.sum(), rtol=1e-3, atol=1e-2)
-    np.testing.assert_allclose(ab_bins.decode(tf.one_hot([5, 200], 313) * 100), centers[[5, 200]], atol=1e-3)
+        np.testing.assert_allclose(
+            found[place], (weights[:, None] * centers).sum(0) / weights.sum(), rtol=1e-3, atol=1e-2
+        )
+    np.testing.assert_allclose(
+        ab_bins.decode(tf.one_hot([5, 200], 313) * 100), centers[[5, 200]], atol=1e-3
+    )
 
 
 def test_class_weights_are_equation_4():

@@ -11,11 +11,15 @@ from ccssl_tf.pretext.colorization import Colorization, ab_losses, painted
 
 
 def make_task(image_dir, image_size=32):
-    return Colorization(data_dir=image_dir, image_size=image_size, rebalancing=0.5, head_units=8, eval_batch_size=8)
+    return Colorization(
+        data_dir=image_dir, image_size=image_size, rebalancing=0.5, head_units=8, eval_batch_size=8
+    )
 
 
 def small_alexnet(colors="gray"):
-    return AlexNet(stem="small", normalization="batch_norm", width_multiplier=0.1, fc_units=(), colors=colors)
+    return AlexNet(
+        stem="small", normalization="batch_norm", width_multiplier=0.1, fc_units=(), colors=colors
+    )
 
 
 def batch_of(task, size=8):
@@ -40,11 +44,15 @@ def test_loss_and_metrics_are_those_of_a_loop():
             right.append(float(np.argmax(row) == nearest))
             balanced.append(right[-1] * weights[nearest])
             sharp = np.exp(row / 0.38)
-            error.append(np.hypot(*((sharp[:, None] * centers).sum(0) / sharp.sum() - ab[i][place])))
+            error.append(
+                np.hypot(*((sharp[:, None] * centers).sum(0) / sharp.sum() - ab[i][place]))
+            )
             gray.append(np.hypot(*ab[i][place]))
         # The third is as good as grey, and not learned from.
         assert losses[i].numpy() == pytest.approx(0 if i == 2 else np.mean(loss), rel=1e-4)
-        for name, values in dict(accuracy=right, balanced_accuracy=balanced, color_error=error, gray_error=gray).items():
+        for name, values in dict(
+            accuracy=right, balanced_accuracy=balanced, color_error=error, gray_error=gray
+        ).items():
             assert metrics[name][i].numpy() == pytest.approx(np.mean(values), rel=1e-3), name
 
 
@@ -55,7 +63,9 @@ def test_the_network_sees_lightness_alone(image_dir):
     seen = model.backbone.normalize(images).numpy()
     lightness = np.asarray(color.rgb_to_lab(images))[..., 0]
     for channel in range(3):
-        np.testing.assert_allclose(seen[..., channel], 2.55 * (lightness - 50), rtol=1e-5, atol=1e-3)
+        np.testing.assert_allclose(
+            seen[..., channel], 2.55 * (lightness - 50), rtol=1e-5, atol=1e-3
+        )
 
 
 def test_cells_hold_mean_colours(image_dir):
@@ -70,10 +80,14 @@ def test_facts_are_the_best_constant_answers(image_dir):
     task = make_task(image_dir)
     task.build_model(small_alexnet())
     facts = task.facts()
-    assert facts["chance"] == pytest.approx(task.shares.max()) and task.shares.sum() == pytest.approx(1)
+    assert facts["chance"] == pytest.approx(
+        task.shares.max()
+    ) and task.shares.sum() == pytest.approx(1)
     counts = np.zeros(313)
     for batch in task.dataset("train", 16, training=True, epoch_seed=(0, 0)):
-        for index in ab_bins.nearest_bins(task.mean_colors(batch["image"])[..., 1:]).numpy().ravel():
+        for index in (
+            ab_bins.nearest_bins(task.mean_colors(batch["image"])[..., 1:]).numpy().ravel()
+        ):
             counts[index] += 1
     # Random crops instead of central ones, so only nearly the same.
     assert facts["chance"] == pytest.approx(counts.max() / counts.sum(), abs=0.1)
@@ -84,8 +98,20 @@ def test_facts_are_the_best_constant_answers(image_dir):
     "backbone, image_size, cells",
     [
         (small_alexnet, 64, 8),
-        (lambda: VGG16(normalization="batch_norm", width_multiplier=0.1, fc_units=(), colors="gray"), 64, 4),
-        (lambda: AlexNet(normalization="batch_norm", width_multiplier=0.1, fc_units=(), colors="gray"), 227, 13),
+        (
+            lambda: VGG16(
+                normalization="batch_norm", width_multiplier=0.1, fc_units=(), colors="gray"
+            ),
+            64,
+            4,
+        ),
+        (
+            lambda: AlexNet(
+                normalization="batch_norm", width_multiplier=0.1, fc_units=(), colors="gray"
+            ),
+            227,
+            13,
+        ),
         (lambda: VGG16(width_multiplier=0.1, fc_units=(), colors="gray"), 224, 14),
     ],
 )
@@ -109,7 +135,10 @@ def test_pictures_and_a_saved_backbone(image_dir, tmp_path):
     loaded = load_backbone(tmp_path)
     images = batch_of(task)["image"]
     assert loaded.colors == "gray"
-    np.testing.assert_array_equal(loaded(loaded.normalize(images))["conv5"], model.backbone(model.backbone.normalize(images))["conv5"])
+    np.testing.assert_array_equal(
+        loaded(loaded.normalize(images))["conv5"],
+        model.backbone(model.backbone.normalize(images))["conv5"],
+    )
 
 
 def test_painting_true_colours_gives_the_picture_back():

@@ -9,7 +9,14 @@ from ccssl_tf.pretext.context import Context
 
 
 def make_task(image_dir, **changes):
-    settings = dict(color="drop", pairs_per_image=5, downsample_probability=0.33, patch_units=16, pair_units=16, eval_batch_size=8)
+    settings = dict(
+        color="drop",
+        pairs_per_image=5,
+        downsample_probability=0.33,
+        patch_units=16,
+        pair_units=16,
+        eval_batch_size=8,
+    )
     return Context(**dict(settings, data_dir=image_dir, image_size=64) | changes)
 
 
@@ -66,7 +73,9 @@ def test_loss_against_loops(image_dir):
         logits = model(patches[image][order[image]], training=False).numpy().astype(np.float64)
         expected = np.log(np.exp(logits).sum(1)) - logits[np.arange(5), relation[image]]
         np.testing.assert_allclose(losses[image], expected.mean(), rtol=1e-3)
-        np.testing.assert_allclose(metrics["accuracy"][image], (logits.argmax(1) == relation[image]).mean())
+        np.testing.assert_allclose(
+            metrics["accuracy"][image], (logits.argmax(1) == relation[image]).mean()
+        )
 
 
 def test_what_a_network_sees_is_the_same_in_any_batch(image_dir):

@@ -1,4 +1,6 @@
-"""Context encoder: holes, the masked loss, its baseline and the channel-wise layer against loops."""
+"""Context encoder: holes, the masked loss, its baseline and the channel-wise layer
+against loops.
+"""
 
 import numpy as np
 import pytest
@@ -40,7 +42,9 @@ def test_random_blocks_are_unions_of_four_squares_everywhere(image_dir):
             if one[y : y + 8, x : x + 8].all():
                 covered[y : y + 8, x : x + 8] = 1
         np.testing.assert_array_equal(covered, one)
-    np.testing.assert_array_equal(make_task(image_dir, 32).holes(seeds(2000)[7:9]).numpy()[..., 0], holes[7:9])
+    np.testing.assert_array_equal(
+        make_task(image_dir, 32).holes(seeds(2000)[7:9]).numpy()[..., 0], holes[7:9]
+    )
 
 
 def test_the_network_sees_nothing_of_the_holes(image_dir):
@@ -48,8 +52,13 @@ def test_the_network_sees_nothing_of_the_holes(image_dir):
     model = task.build_model(small_alexnet())
     batch = dict(next(iter(task.dataset("train", 4, training=True, epoch_seed=(0, 0)))))
     holes = task.holes(batch["seed"])
-    other = tf.where(holes > 0, 255 - tf.cast(batch["image"], tf.int32), tf.cast(batch["image"], tf.int32))
-    shown = [task.shown(model.backbone, images, holes) for images in (batch["image"], tf.cast(other, tf.uint8))]
+    other = tf.where(
+        holes > 0, 255 - tf.cast(batch["image"], tf.int32), tf.cast(batch["image"], tf.int32)
+    )
+    shown = [
+        task.shown(model.backbone, images, holes)
+        for images in (batch["image"], tf.cast(other, tf.uint8))
+    ]
     np.testing.assert_array_equal(*shown)
     assert (np.asarray(shown[0])[np.broadcast_to(holes == 1, shown[0].shape)] == 0).all()
 
@@ -60,15 +69,26 @@ def test_loss_and_baseline_are_those_of_a_loop(image_dir):
     batch = next(iter(task.dataset("train", 4, training=True, epoch_seed=(0, 0))))
     losses, metrics = task.loss(model, batch, training=False)
     holes = task.holes(batch["seed"]).numpy()[..., 0]
-    pictures = model(task.shown(model.backbone, batch["image"], holes[..., None]), training=False)["picture"].numpy()
+    pictures = model(task.shown(model.backbone, batch["image"], holes[..., None]), training=False)[
+        "picture"
+    ].numpy()
     assert pictures.shape == (4, 32, 32, 3)
     for image, hole, picture, loss, baseline in zip(
-        batch["image"].numpy() / 127.5 - 1, holes, pictures, losses, metrics["mean_color_error"], strict=True
+        batch["image"].numpy() / 127.5 - 1,
+        holes,
+        pictures,
+        losses,
+        metrics["mean_color_error"],
+        strict=True,
     ):
         mean = np.mean([image[place] for place in np.ndindex(32, 32) if not hole[place]], 0)
         missing = [place for place in np.ndindex(32, 32) if hole[place]]
-        assert loss.numpy() == pytest.approx(np.mean([(picture[place] - image[place]) ** 2 for place in missing]), rel=1e-3)
-        assert baseline.numpy() == pytest.approx(np.mean([(mean - image[place]) ** 2 for place in missing]), rel=1e-3)
+        assert loss.numpy() == pytest.approx(
+            np.mean([(picture[place] - image[place]) ** 2 for place in missing]), rel=1e-3
+        )
+        assert baseline.numpy() == pytest.approx(
+            np.mean([(mean - image[place]) ** 2 for place in missing]), rel=1e-3
+        )
 
 
 def test_channelwise_layer_is_one_matrix_a_channel():
@@ -80,7 +100,9 @@ def test_channelwise_layer_is_one_matrix_a_channel():
     for b in range(2):
         for channel in range(4):
             expected = x[b, :, :, channel].ravel() @ kernel[channel] + bias[channel]
-            np.testing.assert_allclose(found[b, :, :, channel].ravel(), expected, rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(
+                found[b, :, :, channel].ravel(), expected, rtol=1e-4, atol=1e-5
+            )
 
 
 @pytest.mark.parametrize(
@@ -107,7 +129,10 @@ def test_evaluation_facts_and_pictures(image_dir):
     task = make_task(image_dir, mask="center")
     model = task.build_model(small_alexnet())
     record = task.evaluate(model)
-    assert set(record) == {"loss", "mean_color_error"} and task.facts()["chance"] == record["mean_color_error"]
+    assert (
+        set(record) == {"loss", "mean_color_error"}
+        and task.facts()["chance"] == record["mean_color_error"]
+    )
     assert task.pictures(model)["inpainting"].dtype == np.uint8
 
 

@@ -32,12 +32,18 @@ def test_too_small_images_are_refused():
 @pytest.mark.parametrize("shape", [(300, 400), (200, 120), (90, 700)])
 def test_crops_have_the_asked_area(shape):
     """A picture whose red is the row and green the column tells how much of it a crop shows."""
-    rows, columns = np.meshgrid(np.linspace(0, 255, shape[0]), np.linspace(0, 255, shape[1]), indexing="ij")
+    rows, columns = np.meshgrid(
+        np.linspace(0, 255, shape[0]), np.linspace(0, 255, shape[1]), indexing="ij"
+    )
     encoded = jpeg_of(np.stack([rows, columns, rows * 0], -1).astype(np.uint8))
     geometry = ContextGeometry.for_image_size(160)
     areas = set()
     for index in range(12):
-        crop = lib.crop_image(encoded, geometry, tf.constant([0, index], tf.int64)).numpy().astype(float)
+        crop = (
+            lib.crop_image(encoded, geometry, tf.constant([0, index], tf.int64))
+            .numpy()
+            .astype(float)
+        )
         assert crop.shape == (geometry.crop, geometry.crop, 3)
         shown = [np.ptp(crop[..., 0].mean(1)) / 255, np.ptp(crop[..., 1].mean(0)) / 255]
         areas.add(geometry.crop**2 / (shown[0] * shown[1]))
@@ -59,7 +65,9 @@ def test_patches_are_cut_where_the_corners_say():
     assert set(jitter.ravel()) == set(range(2 * geometry.jitter + 1))
     for image in range(64):
         for number, (row, column) in enumerate(corners[image]):
-            np.testing.assert_array_equal(patches[image, number], images[image, row : row + 24, column : column + 24])
+            np.testing.assert_array_equal(
+                patches[image, number], images[image, row : row + 24, column : column + 24]
+            )
     # The gap stays open whatever the jitter.
     assert (corners[:, 1, 1] - corners[:, 0, 1]).min() >= 24 + geometry.gap - 2 * geometry.jitter
 
@@ -85,7 +93,11 @@ def test_a_third_of_patches_is_downsampled():
     np.testing.assert_allclose(changed.mean(), 0.33, atol=0.03)
     # Uniform in the number of pixels in between: from 3 to 22 a side, most of them many.
     every = np.einsum("npq,nrs,qsc->nprc", *[lib.downsampling_matrices(24)] * 2, patches[0, 0])
-    repeated = lib.downsample(tf.tile(patches[:1, :1], [500, 4, 1, 1, 1]), seeds(500), 1.0).numpy().reshape(2000, 1, -1)
+    repeated = (
+        lib.downsample(tf.tile(patches[:1, :1], [500, 4, 1, 1, 1]), seeds(500), 1.0)
+        .numpy()
+        .reshape(2000, 1, -1)
+    )
     side = 2 + np.argmin(np.abs(repeated - every.reshape(1, len(every), -1)).max(2), 1)
     assert set(side) <= set(range(3, 23))
     assert abs(np.median(side) - np.sqrt((3**2 + 23**2) / 2)) < 1.5

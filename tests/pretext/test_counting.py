@@ -11,7 +11,9 @@ from ccssl_tf.runs.errors import InputError
 
 
 def make_task(image_dir, image_size=32, **changes):
-    settings = dict(margin=10.0, gray_probability=0.67, fc_units=16, num_counts=12, eval_batch_size=8)
+    settings = dict(
+        margin=10.0, gray_probability=0.67, fc_units=16, num_counts=12, eval_batch_size=8
+    )
     return Counting(**dict(settings, data_dir=image_dir, image_size=image_size) | changes)
 
 
@@ -19,7 +21,10 @@ def small_alexnet():
     return AlexNet(stem="small", normalization="batch_norm", width_multiplier=0.1, fc_units=())
 
 
-@pytest.mark.parametrize("image_size, short_side, crop", [(224, 256, 224), (227, 259, 226), (64, 64, 56), (32, 32, 28), (19, 19, 16)])
+@pytest.mark.parametrize(
+    "image_size, short_side, crop",
+    [(224, 256, 224), (227, 259, 226), (64, 64, 56), (32, 32, 28), (19, 19, 16)],
+)
 def test_sizes(image_dir, image_size, short_side, crop):
     task = make_task(image_dir, image_size)
     assert (task.short_side, task.crop) == (short_side, crop)
@@ -27,7 +32,10 @@ def test_sizes(image_dir, image_size, short_side, crop):
 
 
 def test_too_small_an_image_is_refused(image_dir):
-    with pytest.raises(InputError, match=r"--image_size=18: too small for a 2x2 grid of 8-pixel tiles; use 19 or more"):
+    with pytest.raises(
+        InputError,
+        match=r"--image_size=18: too small for a 2x2 grid of 8-pixel tiles; use 19 or more",
+    ):
         make_task(image_dir, 18)
 
 
@@ -56,7 +64,9 @@ def test_the_published_network_on_tiles(image_dir):
     """Five convolutions, then 3x3x256 -> 4096 -> 4096 -> 1000."""
     task = make_task(image_dir, 224, fc_units=4096, num_counts=1000)
     model = task.build_model(AlexNet(fc_units=()))
-    kernels = [tuple(layer.kernel.shape) for layer in model.column.layers if hasattr(layer, "units")]
+    kernels = [
+        tuple(layer.kernel.shape) for layer in model.column.layers if hasattr(layer, "units")
+    ]
     assert kernels == [(3 * 3 * 256, 4096), (4096, 4096), (4096, 1000)]
 
 
@@ -85,8 +95,13 @@ def test_views_against_loops(image_dir):
 def test_grey_and_ways_of_halving_are_drawn_as_often_as_they_should(image_dir):
     task = make_task(image_dir, 19)
     seed = tf.stack([tf.zeros([3200], tf.int64), tf.range(3200, dtype=tf.int64)], 1)
-    colors = tf.tile(tf.constant([[[[10, 60, 200]]]], tf.uint8) + tf.zeros([16, 16, 1], tf.uint8), [3200, 1, 1, 1])
-    is_gray = np.ptp(task.views(dict(image=colors, seed=seed)).numpy()[:, 1], axis=-1).max((1, 2)) < 1e-3
+    colors = tf.tile(
+        tf.constant([[[[10, 60, 200]]]], tf.uint8) + tf.zeros([16, 16, 1], tf.uint8),
+        [3200, 1, 1, 1],
+    )
+    is_gray = (
+        np.ptp(task.views(dict(image=colors, seed=seed)).numpy()[:, 1], axis=-1).max((1, 2)) < 1e-3
+    )
     np.testing.assert_array_equal(is_gray.reshape(-1, 8).min(1), is_gray.reshape(-1, 8).max(1))
     np.testing.assert_allclose(is_gray.mean(), 0.67, atol=0.07)
     counts = np.bincount(random.integers(seed, 1, 200, len(STYLES)).numpy()[:, 0])
@@ -100,14 +115,24 @@ def test_loss_against_loops(image_dir):
     batch = next(iter(task.dataset("train", 16, True, (0, 0))))
     losses, metrics = task.loss(model, batch, training=False)
     views = task.views(batch)
-    phi = np.array([[model.column(view[None], training=False).numpy()[0] for view in image] for image in views], np.float64)
+    phi = np.array(
+        [
+            [model.column(view[None], training=False).numpy()[0] for view in image]
+            for image in views
+        ],
+        np.float64,
+    )
     assert (phi >= 0).all() and phi.max() > 0
     for number in range(16):
         group = [other for other in range(16) if other // 8 == number // 8 and other != number]
         summed = phi[number, 1:].sum(0)
         own = ((phi[number, 0] - summed) ** 2).sum()
         others = [((phi[other, 0] - summed) ** 2).sum() for other in group]
-        np.testing.assert_allclose(losses[number], own + np.mean([max(0, 0.01 - distance) for distance in others]), rtol=1e-3)
+        np.testing.assert_allclose(
+            losses[number],
+            own + np.mean([max(0, 0.01 - distance) for distance in others]),
+            rtol=1e-3,
+        )
         np.testing.assert_allclose(metrics["own_distance"][number], own, rtol=1e-3)
         np.testing.assert_allclose(metrics["other_distance"][number], np.mean(others), rtol=1e-3)
         assert metrics["accuracy"][number] == (own < min(others))
@@ -116,10 +141,15 @@ def test_loss_against_loops(image_dir):
 def test_parts_of_a_batch_give_what_the_whole_gives(image_dir):
     """Two replicas or accumulation steps: groups of eight stay together."""
     task = make_task(image_dir)
-    model = task.build_model(AlexNet(stem="small", normalization="none", width_multiplier=0.1, fc_units=()))
+    model = task.build_model(
+        AlexNet(stem="small", normalization="none", width_multiplier=0.1, fc_units=())
+    )
     batch = next(iter(task.dataset("train", 16, True, (0, 0))))
     whole = task.loss(model, batch, training=True)[0]
-    parts = [task.loss(model, {name: value[part] for name, value in batch.items()}, training=True)[0] for part in (slice(8), slice(8, 16))]
+    parts = [
+        task.loss(model, {name: value[part] for name, value in batch.items()}, training=True)[0]
+        for part in (slice(8), slice(8, 16))
+    ]
     np.testing.assert_allclose(whole, np.concatenate(parts), rtol=1e-5)
 
 
@@ -128,7 +158,9 @@ def test_counts_start_at_the_scale_of_the_margin(image_dir):
     for num_counts in (8, 512):
         task = make_task(image_dir, num_counts=num_counts)
         model = task.build_model(small_alexnet())
-        _, metrics = task.loss(model, next(iter(task.dataset("train", 16, True, (0, 0)))), training=True)
+        _, metrics = task.loss(
+            model, next(iter(task.dataset("train", 16, True, (0, 0)))), training=True
+        )
         assert 2 < np.mean(metrics["own_distance"]) < 40
 
 
@@ -136,7 +168,9 @@ def test_a_network_that_counts_nothing_is_right_about_nothing(image_dir):
     task = make_task(image_dir)
     model = task.build_model(small_alexnet())
     model.column.get_layer("counts_norm").beta.assign(-1e6 * tf.ones(12))
-    losses, metrics = task.loss(model, next(iter(task.dataset("val", 8, False, (0, 0)))), training=False)
+    losses, metrics = task.loss(
+        model, next(iter(task.dataset("val", 8, False, (0, 0)))), training=False
+    )
     np.testing.assert_allclose(losses, 10)
     np.testing.assert_array_equal(metrics["accuracy"], 0)
 
@@ -145,7 +179,12 @@ def test_held_out_numbers_facts_and_pictures(image_dir):
     task = make_task(image_dir)
     model = task.build_model(small_alexnet())
     first = task.evaluate(model)
-    assert first == task.evaluate(model) and set(first) == {"loss", "accuracy", "own_distance", "other_distance"}
+    assert first == task.evaluate(model) and set(first) == {
+        "loss",
+        "accuracy",
+        "own_distance",
+        "other_distance",
+    }
     assert task.facts()["chance"] == 1 / 8
     picture = task.pictures(model)["counting"]
     assert picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[2] == 3

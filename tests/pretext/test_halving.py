@@ -6,13 +6,23 @@ from ccssl_tf.pretext.halving import STYLES, halve, halving_matrices
 
 
 def loops(image, style):
-    """Two one-dimensional passes over [S, S, C], edge pixels repeated, weights as OpenCV's documents and sources give them."""
+    """Two one-dimensional passes over [S, S, C], edge pixels repeated, weights as OpenCV's
+    documents and sources give them.
+    """
     half = 0.5
     weight = {
         "area": lambda d: 1.0 if d < 1 else 0.0,
         "bilinear": lambda d: max(0.0, 1 - d),
-        "bicubic": lambda d: 1.25 * d**3 - 2.25 * d**2 + 1 if d <= 1 else -0.75 * (d**3 - 5 * d**2 + 8 * d - 4) if d < 2 else 0.0,
-        "lanczos": lambda d: 4 * np.sin(np.pi * d) * np.sin(np.pi * d / 4) / (np.pi * d) ** 2 if d < 4 else 0.0,
+        "bicubic": lambda d: (
+            1.25 * d**3 - 2.25 * d**2 + 1
+            if d <= 1
+            else -0.75 * (d**3 - 5 * d**2 + 8 * d - 4)
+            if d < 2
+            else 0.0
+        ),
+        "lanczos": lambda d: (
+            4 * np.sin(np.pi * d) * np.sin(np.pi * d / 4) / (np.pi * d) ** 2 if d < 4 else 0.0
+        ),
     }[style]
     for axis in (0, 1):
         image = np.moveaxis(image, axis, 0)
@@ -40,11 +50,24 @@ def test_every_row_of_weights_sums_to_one():
 
 
 @pytest.mark.parametrize(
-    "style, name", [("area", "INTER_AREA"), ("bilinear", "INTER_LINEAR"), ("bicubic", "INTER_CUBIC"), ("lanczos", "INTER_LANCZOS4")]
+    "style, name",
+    [
+        ("area", "INTER_AREA"),
+        ("bilinear", "INTER_LINEAR"),
+        ("bicubic", "INTER_CUBIC"),
+        ("lanczos", "INTER_LANCZOS4"),
+    ],
 )
 def test_opencv_gives_the_same(style, name):
     cv2 = pytest.importorskip("cv2")
-    methods = dict(area=cv2.INTER_AREA, bilinear=cv2.INTER_LINEAR, bicubic=cv2.INTER_CUBIC, lanczos=cv2.INTER_LANCZOS4)
+    methods = dict(
+        area=cv2.INTER_AREA,
+        bilinear=cv2.INTER_LINEAR,
+        bicubic=cv2.INTER_CUBIC,
+        lanczos=cv2.INTER_LANCZOS4,
+    )
     image = np.random.default_rng(1).uniform(0, 255, [24, 24, 3]).astype(np.float32)
     ours = halve(tf.constant(image[None]), tf.constant([STYLES.index(style)]))[0]
-    np.testing.assert_allclose(ours, cv2.resize(image, (12, 12), interpolation=methods[style]), rtol=1e-4, atol=1e-2)
+    np.testing.assert_allclose(
+        ours, cv2.resize(image, (12, 12), interpolation=methods[style]), rtol=1e-4, atol=1e-2
+    )

@@ -21,33 +21,54 @@ class OddAndEven(ImageClassification):
 
 
 def make_task(image_dir, image_size=32, eval_split="val"):
-    return OddAndEven(data_dir=image_dir, image_size=image_size, num_classes=2, eval_split=eval_split, eval_batch_size=5)
+    return OddAndEven(
+        data_dir=image_dir,
+        image_size=image_size,
+        num_classes=2,
+        eval_split=eval_split,
+        eval_batch_size=5,
+    )
 
 
 @pytest.mark.parametrize(
     "backbone, image_size",
     [
-        (lambda: AlexNet(stem="small", normalization="batch_norm", width_multiplier=0.1, fc_units=()), 64),
+        (
+            lambda: AlexNet(
+                stem="small", normalization="batch_norm", width_multiplier=0.1, fc_units=()
+            ),
+            64,
+        ),
         (lambda: VGG16(normalization="batch_norm", width_multiplier=0.1, fc_units=()), 64),
         (lambda: AlexNet(width_multiplier=0.1, fc_units=(16, 16)), 227),
         (lambda: VGG16(width_multiplier=0.1, fc_units=(16, 16), image_size=224), 224),
     ],
 )
 def test_loss_against_loops_on_each_backbone_and_size(image_dir, backbone, image_size):
-    keras.utils.set_random_seed(3)  # With some weights a loss is so near 0 that float32 has none of its digits.
+    keras.utils.set_random_seed(
+        3
+    )  # With some weights a loss is so near 0 that float32 has none of its digits.
     task = make_task(image_dir, image_size)
     model = task.build_model(backbone())
     batch = next(iter(task.dataset("train", 4, True, (3, 1))))
     losses, metrics = task.loss(model, batch, training=False)
-    logits = model(model.backbone.normalize(batch["image"]), training=False)["logits"].numpy().astype(np.float64)
+    logits = (
+        model(model.backbone.normalize(batch["image"]), training=False)["logits"]
+        .numpy()
+        .astype(np.float64)
+    )
     for row, (own, index) in enumerate(zip(logits, batch["index"].numpy(), strict=True)):
-        np.testing.assert_allclose(losses[row], np.log(np.exp(own).sum()) - own[index % 2], rtol=1e-3)
+        np.testing.assert_allclose(
+            losses[row], np.log(np.exp(own).sum()) - own[index % 2], rtol=1e-3
+        )
         assert metrics["accuracy"][row] == (own.argmax() == index % 2)
 
 
 def test_pictures_and_evaluation_with_and_without_a_held_out_split(image_dir):
     task = make_task(image_dir)
-    model = task.build_model(AlexNet(stem="small", normalization="batch_norm", width_multiplier=0.1, fc_units=()))
+    model = task.build_model(
+        AlexNet(stem="small", normalization="batch_norm", width_multiplier=0.1, fc_units=())
+    )
     assert set(task.evaluate(model)) == {"loss", "accuracy"}
     picture = task.pictures(model)["classification"]
     assert picture.dtype == np.uint8 and picture.ndim == 3

@@ -11,8 +11,17 @@ from ccssl_tf.pretext.permutations import permutation_set
 
 
 def make_task(image_dir, kind=Jigsaw, **changes):
-    settings = dict(permutations_per_image=3, gray_probability=0.3, tile_units=16, head_units=32, eval_batch_size=8)
-    return kind(**dict(settings, data_dir=image_dir, image_size=64, permutations=permutation_set(20)) | changes)
+    settings = dict(
+        permutations_per_image=3,
+        gray_probability=0.3,
+        tile_units=16,
+        head_units=32,
+        eval_batch_size=8,
+    )
+    return kind(
+        **dict(settings, data_dir=image_dir, image_size=64, permutations=permutation_set(20))
+        | changes
+    )
 
 
 @pytest.mark.parametrize("image_size", [64, 255])
@@ -33,8 +42,12 @@ def test_tiles_are_jigsaw_pps_without_the_foreign_ones(image_dir, image_size):
 def test_batches_need_no_partners(image_dir):
     assert (Jigsaw.batch_multiple, JigsawPP.batch_multiple) == (1, 8)
     task = make_task(image_dir)
-    model = task.build_model(AlexNet(stem="small", normalization="batch_norm", width_multiplier=0.1, fc_units=()))
-    losses, metrics = task.loss(model, next(iter(task.dataset("train", 3, True, (0, 0)))), training=True)
+    model = task.build_model(
+        AlexNet(stem="small", normalization="batch_norm", width_multiplier=0.1, fc_units=())
+    )
+    losses, metrics = task.loss(
+        model, next(iter(task.dataset("train", 3, True, (0, 0)))), training=True
+    )
     assert losses.shape == metrics["accuracy"].shape == (3,)
 
 
@@ -52,8 +65,13 @@ def test_facts_and_pictures(image_dir):
     task = make_task(image_dir)
     facts = task.facts()
     assert facts["chance"] == 1 / 20 and facts["min_hamming_distance"] >= 3
-    assert "occluding" not in facts["definition"] and "grey with probability 0.3" in facts["definition"]
-    model = task.build_model(AlexNet(stem="small", normalization="batch_norm", width_multiplier=0.1, fc_units=()))
+    assert (
+        "occluding" not in facts["definition"]
+        and "grey with probability 0.3" in facts["definition"]
+    )
+    model = task.build_model(
+        AlexNet(stem="small", normalization="batch_norm", width_multiplier=0.1, fc_units=())
+    )
     picture = task.pictures(model)["puzzle"]
     assert picture.dtype == np.uint8 and picture.shape[1] % 8 == 0
     assert not (picture == (220, 40, 40)).all(-1).any(), "a frame of a foreign tile"

@@ -17,8 +17,17 @@ AUTHORS_FILE = pathlib.Path(__file__).parents[2] / "../shared/data/jigsaw/permut
 
 
 def make_task(image_dir, **changes):
-    settings = dict(permutations_per_image=3, gray_probability=0.7, tile_units=16, head_units=32, eval_batch_size=8)
-    return JigsawPP(**dict(settings, data_dir=image_dir, image_size=32, permutations=permutation_set(20)) | changes)
+    settings = dict(
+        permutations_per_image=3,
+        gray_probability=0.7,
+        tile_units=16,
+        head_units=32,
+        eval_batch_size=8,
+    )
+    return JigsawPP(
+        **dict(settings, data_dir=image_dir, image_size=32, permutations=permutation_set(20))
+        | changes
+    )
 
 
 def small_alexnet():
@@ -47,7 +56,9 @@ def test_a_step_on_each_backbone_and_size(image_dir, backbone, image_size):
 
 
 def test_loss_against_loops(image_dir):
-    """Each of an image's permutations: tiles in the shown order through the model, cross-entropy with the permutation's number."""
+    """Each of an image's permutations: tiles in the shown order through the model, cross-entropy
+    with the permutation's number.
+    """
     task = make_task(image_dir)
     model = task.build_model(small_alexnet())
     batch = next(iter(task.dataset("val", 8, False, (0, 0))))
@@ -66,22 +77,34 @@ def test_loss_against_loops(image_dir):
         np.testing.assert_allclose(metrics["accuracy"][image], np.mean(right))
 
 
-@pytest.mark.skipif(not AUTHORS_FILE.is_file(), reason="the authors' permutation file is not at hand")
+@pytest.mark.skipif(
+    not AUTHORS_FILE.is_file(), reason="the authors' permutation file is not at hand"
+)
 def test_the_authors_permutations_train(image_dir, tmp_path):
-    settings = dict(data_dir=str(image_dir), image_size=32, permutations_file=str(AUTHORS_FILE), tile_fc6_units=8, puzzle_fc7_units=8)
+    settings = dict(
+        data_dir=str(image_dir),
+        image_size=32,
+        permutations_file=str(AUTHORS_FILE),
+        tile_fc6_units=8,
+        puzzle_fc7_units=8,
+    )
     with flagsaver.flagsaver(**settings):
         task = JigsawPP.from_flags()
     assert task.facts()["num_permutations"] == 701 and task.facts()["min_hamming_distance"] == 3
     assert task.inputs() == dict(permutations_file=str(AUTHORS_FILE))
     options = dict(workdir=tmp_path, train_steps=2, batch_size=16, log_steps=1)
-    model, metrics, _ = training.train(task, small_alexnet, lambda: optimizers.make_optimizer("sgd", 1e-2), **options)
+    model, metrics, _ = training.train(
+        task, small_alexnet, lambda: optimizers.make_optimizer("sgd", 1e-2), **options
+    )
     assert model.head.output.shape[-1] == 701
     assert abs(metrics["history"]["train"][0]["loss"] - np.log(701)) < 0.5
 
 
 def test_a_normalised_backbone_has_a_normalised_head_at_any_size(image_dir):
     task = make_task(image_dir, image_size=160)
-    normalized = task.build_model(VGG16(normalization="batch_norm", width_multiplier=0.1, fc_units=()))
+    normalized = task.build_model(
+        VGG16(normalization="batch_norm", width_multiplier=0.1, fc_units=())
+    )
     published = task.build_model(AlexNet(conv1_stride=2, width_multiplier=0.1, fc_units=()))
     assert "fc7_norm" in {layer.name for layer in normalized.head.layers}
     assert "fc7_dropout" in {layer.name for layer in published.head.layers}
@@ -94,12 +117,16 @@ def test_permutations_are_drawn_uniformly_and_anew_each_epoch(image_dir):
     np.testing.assert_allclose(counts / counts.sum(), 1 / 20, atol=0.006)
     again, other = ((seeds + tf.constant([[epoch, 0]], tf.int64)) for epoch in (0, 1))
     np.testing.assert_array_equal(task.permutation_indices(seeds), task.permutation_indices(again))
-    assert (task.permutation_indices(seeds).numpy() != task.permutation_indices(other).numpy()).mean() > 0.9
+    assert (
+        task.permutation_indices(seeds).numpy() != task.permutation_indices(other).numpy()
+    ).mean() > 0.9
 
 
 def test_dropout_of_the_paper_size_head_follows_the_seeds(image_dir):
     task = make_task(image_dir)
-    model = task.build_model(AlexNet(stem="small", normalization="none", width_multiplier=0.1, fc_units=()))
+    model = task.build_model(
+        AlexNet(stem="small", normalization="none", width_multiplier=0.1, fc_units=())
+    )
     tiles = tf.random.stateless_normal([4, 9, 8, 8, 3], [1, 2]) * 50
     seeds = tf.constant([[0, 5], [0, 6], [0, 7], [0, 8]], tf.int64)
 
@@ -122,11 +149,21 @@ def test_held_out_puzzles_and_pictures(image_dir):
 
 
 def test_the_papers_network_has_the_released_prototxts_parameters(image_dir):
-    """64-pixel tiles through conv1 of stride 2 end in a 3x3x256 map; two groups in conv2, conv4 and conv5."""
-    task = make_task(image_dir, image_size=255, tile_units=1024, head_units=4096, permutations=permutation_set(701))
+    """64-pixel tiles through conv1 of stride 2 end in a 3x3x256 map; two groups in conv2, conv4 and
+    conv5.
+    """
+    task = make_task(
+        image_dir,
+        image_size=255,
+        tile_units=1024,
+        head_units=4096,
+        permutations=permutation_set(701),
+    )
     model = task.build_model(AlexNet(conv1_stride=2, fc_units=()))
     convolutions = [(11, 3, 96), (5, 48, 256), (3, 256, 384), (3, 192, 384), (3, 192, 256)]
-    expected = sum(size * size * inputs * outputs + outputs for size, inputs, outputs in convolutions)
+    expected = sum(
+        size * size * inputs * outputs + outputs for size, inputs, outputs in convolutions
+    )
     dense = [(3 * 3 * 256, 1024), (9 * 1024, 4096), (4096, 701)]
     expected += sum(inputs * outputs + outputs for inputs, outputs in dense)
     assert sum(np.prod(weight.shape) for weight in model.trainable_variables) == expected

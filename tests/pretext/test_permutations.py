@@ -47,16 +47,30 @@ def test_shipped_set_is_what_the_command_generates():
 
 
 def run_command(output, *arguments):
-    command = [sys.executable, "-m", "ccssl_tf.pretext.permutations", f"--output={output}", *arguments]
+    command = [
+        sys.executable,
+        "-m",
+        "ccssl_tf.pretext.permutations",
+        f"--output={output}",
+        *arguments,
+    ]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def test_the_command_writes_a_set_that_loads(tmp_path):
     done = run_command(tmp_path / "set.bin", "--num_permutations=12")
     assert done.returncode == 0 and "12 permutations, Hamming distance min" in done.stdout
-    np.testing.assert_array_equal(lib.load_permutations(tmp_path / "set.bin"), lib.load_permutations(lib.SHIPPED)[:12])
-    refused = run_command(tmp_path / "other.bin", "--num_permutations=20", "--min_hamming_distance=9")
-    assert refused.returncode == 2 and "only 9 permutations" in refused.stderr and len(refused.stderr.splitlines()) == 1
+    np.testing.assert_array_equal(
+        lib.load_permutations(tmp_path / "set.bin"), lib.load_permutations(lib.SHIPPED)[:12]
+    )
+    refused = run_command(
+        tmp_path / "other.bin", "--num_permutations=20", "--min_hamming_distance=9"
+    )
+    assert (
+        refused.returncode == 2
+        and "only 9 permutations" in refused.stderr
+        and len(refused.stderr.splitlines()) == 1
+    )
     assert not (tmp_path / "other.bin").exists()
 
 
@@ -79,7 +93,9 @@ def test_any_two_differ_in_a_visible_slot_under_two_occlusions():
 
 
 def test_set_sizes():
-    np.testing.assert_array_equal(lib.permutation_set(100), lib.load_permutations(lib.SHIPPED)[:100])
+    np.testing.assert_array_equal(
+        lib.permutation_set(100), lib.load_permutations(lib.SHIPPED)[:100]
+    )
     with pytest.raises(InputError, match="701 permutations"):
         lib.permutation_set(800, str(lib.SHIPPED))
 
@@ -124,7 +140,9 @@ def test_missing_file_is_refused(tmp_path):
         lib.load_permutations(tmp_path / "none.bin")
 
 
-@pytest.mark.skipif(not AUTHORS_FILE.is_file(), reason="the authors' permutation file is not at hand")
+@pytest.mark.skipif(
+    not AUTHORS_FILE.is_file(), reason="the authors' permutation file is not at hand"
+)
 def test_authors_file_loads():
     permutations = lib.load_permutations(AUTHORS_FILE)
     assert permutations.shape == (701, 9)

@@ -32,7 +32,12 @@ def test_rotations_are_numpys(dtype):
         (small_alexnet, 64),
         (lambda: VGG16(normalization="batch_norm", width_multiplier=0.1, fc_units=()), 64),
         (lambda: AlexNet(normalization="batch_norm", width_multiplier=0.1, fc_units=(16, 16)), 227),
-        (lambda: VGG16(normalization="batch_norm", width_multiplier=0.1, fc_units=(16, 16), image_size=224), 224),
+        (
+            lambda: VGG16(
+                normalization="batch_norm", width_multiplier=0.1, fc_units=(16, 16), image_size=224
+            ),
+            224,
+        ),
     ],
 )
 def test_a_step_on_each_backbone_and_size(image_dir, backbone, image_size):
@@ -55,7 +60,13 @@ def test_loss_against_loops(image_dir):
     for number, image in enumerate(batch["image"].numpy()):
         expected, right = [], []
         for turns in range(4):
-            logits = model(model.backbone.normalize(np.rot90(image, turns)[None]), training=False)["logits"].numpy()[0].astype(np.float64)
+            logits = (
+                model(model.backbone.normalize(np.rot90(image, turns)[None]), training=False)[
+                    "logits"
+                ]
+                .numpy()[0]
+                .astype(np.float64)
+            )
             expected.append(np.log(np.exp(logits).sum()) - logits[turns])
             right.append(logits.argmax() == turns)
         np.testing.assert_allclose(losses[number], np.mean(expected), rtol=1e-4)
@@ -64,10 +75,15 @@ def test_loss_against_loops(image_dir):
 
 def test_dropout_of_an_image_does_not_depend_on_its_batch(image_dir):
     task = make_task(image_dir, 128)
-    model = task.build_model(AlexNet(normalization="none", width_multiplier=0.05, fc_units=(64, 64), image_size=128))
+    model = task.build_model(
+        AlexNet(normalization="none", width_multiplier=0.05, fc_units=(64, 64), image_size=128)
+    )
     batch = next(iter(task.dataset("train", 4, True, (0, 0))))
     whole = task.loss(model, batch, training=True)[0].numpy()
-    halves = [task.loss(model, {name: value[part] for name, value in batch.items()}, training=True)[0] for part in (slice(2), slice(2, 4))]
+    halves = [
+        task.loss(model, {name: value[part] for name, value in batch.items()}, training=True)[0]
+        for part in (slice(2), slice(2, 4))
+    ]
     np.testing.assert_allclose(whole, np.concatenate(halves), rtol=1e-4)
     # The four rotations have masks of their own.
     images = tf.repeat(model.backbone.normalize(batch["image"][:1]), 4, axis=0)
@@ -85,7 +101,10 @@ def test_held_out_accuracy_facts_and_pictures(image_dir):
     for batch in task.dataset("val", 16, False, (0, 0)):
         for turns in range(4):
             turned = np.rot90(batch["image"].numpy(), turns, axes=(1, 2))
-            right += (np.argmax(model(model.backbone.normalize(turned), training=False)["logits"], -1) == turns).sum()
+            right += (
+                np.argmax(model(model.backbone.normalize(turned), training=False)["logits"], -1)
+                == turns
+            ).sum()
     np.testing.assert_allclose(first["accuracy"], right / 64)
     assert task.facts()["chance"] == 0.25
     picture = task.pictures(model)["rotation"]

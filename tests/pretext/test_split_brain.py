@@ -11,21 +11,45 @@ from ccssl_tf.runs.errors import InputError
 
 
 def small_alexnet():
-    return AlexNet(stem="small", normalization="batch_norm", width_multiplier=0.1, fc_units=(), colors="lab_halves")
+    return AlexNet(
+        stem="small",
+        normalization="batch_norm",
+        width_multiplier=0.1,
+        fc_units=(),
+        colors="lab_halves",
+    )
 
 
 BACKBONES = {
     "small alexnet": (
-        lambda: AlexNet(stem="small", normalization="batch_norm", width_multiplier=0.1, fc_units=(), colors="lab_halves"),
+        lambda: AlexNet(
+            stem="small",
+            normalization="batch_norm",
+            width_multiplier=0.1,
+            fc_units=(),
+            colors="lab_halves",
+        ),
         32,
     ),
-    "small vgg16": (lambda: VGG16(normalization="batch_norm", width_multiplier=0.1, fc_units=(), colors="lab_halves"), 32),
-    "alexnet": (lambda: AlexNet(normalization="none", width_multiplier=0.1, fc_units=(), colors="lab_halves"), 99),
+    "small vgg16": (
+        lambda: VGG16(
+            normalization="batch_norm", width_multiplier=0.1, fc_units=(), colors="lab_halves"
+        ),
+        32,
+    ),
+    "alexnet": (
+        lambda: AlexNet(
+            normalization="none", width_multiplier=0.1, fc_units=(), colors="lab_halves"
+        ),
+        99,
+    ),
 }
 
 
 def make_task(image_dir, image_size=32):
-    return SplitBrain(data_dir=image_dir, image_size=image_size, rebalancing=0.5, head_units=8, eval_batch_size=8)
+    return SplitBrain(
+        data_dir=image_dir, image_size=image_size, rebalancing=0.5, head_units=8, eval_batch_size=8
+    )
 
 
 def batch_of(task, size=4):
@@ -41,8 +65,12 @@ def test_each_half_depends_on_its_channels_alone(build, size):
     original, colored, lit = backbone(seen), backbone(other_color), backbone(other_lightness)
     for name in backbone.endpoint_names:
         half = original[name].shape[-1] // 2
-        np.testing.assert_array_equal(original[name][..., :half], colored[name][..., :half], err_msg=name)
-        np.testing.assert_array_equal(original[name][..., half:], lit[name][..., half:], err_msg=name)
+        np.testing.assert_array_equal(
+            original[name][..., :half], colored[name][..., :half], err_msg=name
+        )
+        np.testing.assert_array_equal(
+            original[name][..., half:], lit[name][..., half:], err_msg=name
+        )
         assert np.any(original[name][..., half:] != colored[name][..., half:])
         assert np.any(original[name][..., :half] != lit[name][..., :half])
 
@@ -55,10 +83,25 @@ def test_what_it_sees():
 
 
 def test_halves_of_conv3_hold_half_the_weights_and_lrn_is_refused():
-    whole, halves = (AlexNet(normalization="batch_norm", fc_units=(), colors=colors) for colors in ("rgb", "lab_halves"))
-    kernels = {name: net.architecture()["kernels"] for name, net in dict(whole=whole, halves=halves).items()}
-    assert kernels["whole"]["conv3"] == [3, 3, 256, 384, 1] and kernels["halves"]["conv3"] == [3, 3, 128, 384, 2]
-    assert all(kernels["whole"][name] == kernels["halves"][name] for name in ("conv1", "conv2", "conv4", "conv5"))
+    whole, halves = (
+        AlexNet(normalization="batch_norm", fc_units=(), colors=colors)
+        for colors in ("rgb", "lab_halves")
+    )
+    kernels = {
+        name: net.architecture()["kernels"]
+        for name, net in dict(whole=whole, halves=halves).items()
+    }
+    assert kernels["whole"]["conv3"] == [3, 3, 256, 384, 1] and kernels["halves"]["conv3"] == [
+        3,
+        3,
+        128,
+        384,
+        2,
+    ]
+    assert all(
+        kernels["whole"][name] == kernels["halves"][name]
+        for name in ("conv1", "conv2", "conv4", "conv5")
+    )
     with pytest.raises(InputError, match="would mix the two halves"):
         AlexNet(fc_units=(), colors="lab_halves")
 
@@ -69,7 +112,11 @@ def test_lightness_loss_and_metrics(image_dir):
     batch = batch_of(task)
     losses, metrics = task.loss(model, batch, training=False)
     ab_losses, _ = super(SplitBrain, task).loss(model, batch, training=False)
-    logits = model(model.backbone.normalize(batch["image"]), training=False)["lightness"].numpy().astype(float)
+    logits = (
+        model(model.backbone.normalize(batch["image"]), training=False)["lightness"]
+        .numpy()
+        .astype(float)
+    )
     lightness = task.mean_colors(batch["image"]).numpy()[..., 0]
     for i in range(4):
         entropy, right, error = [], [], []
@@ -85,7 +132,9 @@ def test_lightness_loss_and_metrics(image_dir):
 
 
 def test_bins_of_lightness():
-    assert lightness_bins(tf.constant([0.0, 0.99, 1, 55.5, 99.99, 100, 100.01])).numpy().tolist() == [0, 0, 1, 55, 99, 99, 99]
+    assert lightness_bins(
+        tf.constant([0.0, 0.99, 1, 55.5, 99.99, 100, 100.01])
+    ).numpy().tolist() == [0, 0, 1, 55, 99, 99, 99]
     assert mean_lightness(tf.one_hot([7], 100) * 1000).numpy().tolist() == [7.5]
 
 
@@ -94,7 +143,10 @@ def test_the_heads_gradients_stay_in_their_halves(image_dir):
     model = task.build_model(small_alexnet())
     images = batch_of(task)["image"]
     kernel = model.backbone.get_layer("conv3").kernel.value
-    for answer, learning in (("ab", slice(0, kernel.shape[-1] // 2)), ("lightness", slice(kernel.shape[-1] // 2, None))):
+    for answer, learning in (
+        ("ab", slice(0, kernel.shape[-1] // 2)),
+        ("lightness", slice(kernel.shape[-1] // 2, None)),
+    ):
         with tf.GradientTape() as tape:
             logits = model(model.backbone.normalize(images), training=True)[answer]
             # Not a sum of logits: batch normalisation in the head makes that one constant.
@@ -109,10 +161,18 @@ def test_facts_pictures_and_a_saved_backbone(image_dir, tmp_path):
     task = make_task(image_dir)
     model = task.build_model(small_alexnet())
     facts = task.facts()
-    assert {"chance", "balanced_chance", "lightness_chance", "mean_lightness_error", "definition"} <= set(facts)
+    assert {
+        "chance",
+        "balanced_chance",
+        "lightness_chance",
+        "mean_lightness_error",
+        "definition",
+    } <= set(facts)
     assert task.pictures(model)["split_brain"].dtype == np.uint8
     save_backbone(model.backbone, tmp_path)
     loaded, images = load_backbone(tmp_path), batch_of(task)["image"]
-    expected, found = (net(net.normalize(images), training=False) for net in (model.backbone, loaded))
+    expected, found = (
+        net(net.normalize(images), training=False) for net in (model.backbone, loaded)
+    )
     for name in loaded.endpoint_names:
         np.testing.assert_array_equal(found[name], expected[name])

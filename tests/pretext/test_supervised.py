@@ -18,10 +18,14 @@ def test_the_labels_are_the_task(image_dir):
 
 def test_held_out_accuracy_is_of_labels(image_dir):
     task = Supervised(data_dir=image_dir, image_size=32, eval_batch_size=5)
-    model = task.build_model(AlexNet(stem="small", normalization="batch_norm", width_multiplier=0.1, fc_units=()))
+    model = task.build_model(
+        AlexNet(stem="small", normalization="batch_norm", width_multiplier=0.1, fc_units=())
+    )
     right = []
     for batch in task.dataset("val", 16, False, (0, 0)):
-        answers = np.argmax(model(model.backbone.normalize(batch["image"]), training=False)["logits"], -1)
+        answers = np.argmax(
+            model(model.backbone.normalize(batch["image"]), training=False)["logits"], -1
+        )
         right += (answers == batch["label"].numpy()).tolist()
     np.testing.assert_allclose(task.evaluate(model)["accuracy"], np.mean(right))
 
@@ -30,7 +34,9 @@ def test_images_without_labels_are_refused(image_dir, tmp_path):
     ours = Manifest.read(image_dir, "images")
     for shard in ours.shards("train"):
         (tmp_path / shard.name).symlink_to(image_dir / shard.name)
-    Manifest("images", {"train": ours.shards("train")}, dict(ours.info, class_names=[])).write(tmp_path)
+    Manifest("images", {"train": ours.shards("train")}, dict(ours.info, class_names=[])).write(
+        tmp_path
+    )
     with pytest.raises(InputError, match="no class labels, which this task needs") as caught:
         Supervised(data_dir=tmp_path, image_size=32)
     assert str(tmp_path) in str(caught.value) and "\n" not in str(caught.value)
@@ -42,6 +48,8 @@ def test_without_a_held_out_split_nothing_is_evaluated(image_dir, tmp_path):
         (tmp_path / shard.name).symlink_to(image_dir / shard.name)
     Manifest("images", {"train": ours.shards("train")}, ours.info).write(tmp_path)
     task = Supervised(data_dir=tmp_path, image_size=32)
-    model = task.build_model(AlexNet(stem="small", normalization="batch_norm", width_multiplier=0.1, fc_units=()))
+    model = task.build_model(
+        AlexNet(stem="small", normalization="batch_norm", width_multiplier=0.1, fc_units=())
+    )
     assert task.evaluate(model) == {}
     assert "classification" in task.pictures(model)

@@ -1,4 +1,6 @@
-"""Caffe's mean-variance normalisation of a tile (across channels, then times 50) against loops, forward and gradient."""
+"""Caffe's mean-variance normalisation of a tile (across channels, then times 50) against loops,
+forward and gradient.
+"""
 
 import numpy as np
 import pytest
@@ -30,11 +32,15 @@ def test_one_mean_and_deviation_over_all_channels():
     """A tile of one colour a channel keeps the differences between its channels."""
     tile = np.broadcast_to(np.array([10, 20, 60], "float32"), [1, 1, 4, 4, 3])
     found = normalize_tiles(tf.constant(tile)).numpy()[0, 0, 0, 0]
-    np.testing.assert_allclose(found, (np.array([10, 20, 60]) - 30) / np.std([10, 20, 60]) * 50, rtol=1e-5)
+    np.testing.assert_allclose(
+        found, (np.array([10, 20, 60]) - 30) / np.std([10, 20, 60]) * 50, rtol=1e-5
+    )
 
 
 def test_gradient_is_that_of_the_loops():
-    """d loss / d x_i = 50 / s * (g_i - mean(g) - z_i * mean(g z)), z the normalised tile over 50, and by finite differences."""
+    """d loss / d x_i = 50 / s * (g_i - mean(g) - z_i * mean(g z)), z the normalised tile over 50,
+    and by finite differences.
+    """
     x, direction = tf.constant(tiles()), np.random.default_rng(1).normal(size=[2, 9, 4, 4, 3])
     with tf.GradientTape() as tape:
         tape.watch(x)

@@ -20,7 +20,9 @@ def test_geometry_fits_at_every_size():
     for image_size in range(28, 300):
         geometry = TileGeometry.for_image_size(image_size)
         assert geometry.crop == 3 * geometry.cell <= geometry.short_side, image_size
-        assert geometry.tile + geometry.tile_jitter + geometry.channel_jitter <= geometry.cell, image_size
+        assert geometry.tile + geometry.tile_jitter + geometry.channel_jitter <= geometry.cell, (
+            image_size
+        )
         assert geometry.tile_jitter >= 0, image_size
 
 
@@ -30,9 +32,13 @@ def test_too_small_images_are_refused():
 
 
 def coordinate_images(batch, crop):
-    """Images whose three channels are row, column and image number, so that a tile tells where it came from."""
+    """Images whose three channels are row, column and image number, so that a tile tells where it
+    came from.
+    """
     rows, columns = np.meshgrid(np.arange(crop), np.arange(crop), indexing="ij")
-    return np.stack([np.stack([rows, columns, np.full_like(rows, number)], -1) for number in range(batch)]).astype(np.uint8)
+    return np.stack(
+        [np.stack([rows, columns, np.full_like(rows, number)], -1) for number in range(batch)]
+    ).astype(np.uint8)
 
 
 def test_tiles_are_cut_from_their_cells_by_channel():
@@ -48,15 +54,21 @@ def test_tiles_are_cut_from_their_cells_by_channel():
             top, left = tile[0, 0, 0] - row * 20, tile[0, 0, 1] - column * 20
             assert 0 <= top <= 4 and 0 <= left <= 4
             offsets |= {("row", top), ("column", left)}
-            np.testing.assert_array_equal(tile[..., 0], np.broadcast_to(tile[0, 0, 0] + np.arange(16)[:, None], (16, 16)))
-            np.testing.assert_array_equal(tile[..., 1], np.broadcast_to(tile[0, 0, 1] + np.arange(16)[None], (16, 16)))
+            np.testing.assert_array_equal(
+                tile[..., 0], np.broadcast_to(tile[0, 0, 0] + np.arange(16)[:, None], (16, 16))
+            )
+            np.testing.assert_array_equal(
+                tile[..., 1], np.broadcast_to(tile[0, 0, 1] + np.arange(16)[None], (16, 16))
+            )
             assert (tile[..., 2] == number).all()
     assert offsets == {(axis, offset) for axis in ("row", "column") for offset in range(5)}
 
 
 def test_channels_are_apart_by_at_most_the_channel_jitter():
     geometry = TileGeometry.for_image_size(255)
-    ramp = np.broadcast_to(np.arange(255, dtype=np.uint8)[None, :, None, None], (32, 255, 255, 3)).copy()
+    ramp = np.broadcast_to(
+        np.arange(255, dtype=np.uint8)[None, :, None, None], (32, 255, 255, 3)
+    ).copy()
     tiles = lib.cut_tiles(tf.constant(ramp), seeds(32), geometry).numpy().astype(int)
     tops = tiles[:, :, 0, 0, :]
     spread = tops.max(-1) - tops.min(-1)
@@ -65,7 +77,9 @@ def test_channels_are_apart_by_at_most_the_channel_jitter():
 
 def test_occlusion_counts_slots_and_partners():
     batch = 800
-    tiles = np.broadcast_to(np.arange(batch)[:, None] * 9 + np.arange(9)[None], (batch, 9)).reshape(batch, 9, 1, 1, 1)
+    tiles = np.broadcast_to(np.arange(batch)[:, None] * 9 + np.arange(9)[None], (batch, 9)).reshape(
+        batch, 9, 1, 1, 1
+    )
     result, occluded = lib.occlude(tf.constant(tiles, tf.float32), seeds(batch))
     result, occluded = result.numpy().astype(int).reshape(batch, 9), occluded.numpy()
     counts = np.bincount(occluded.sum(1), minlength=4)
@@ -73,7 +87,9 @@ def test_occlusion_counts_slots_and_partners():
     np.testing.assert_allclose(counts[:3] / batch, 1 / 3, atol=0.07)
     slots = np.zeros(9)
     for number in range(batch):
-        np.testing.assert_array_equal(result[number][~occluded[number]] % 9, np.flatnonzero(~occluded[number]))
+        np.testing.assert_array_equal(
+            result[number][~occluded[number]] % 9, np.flatnonzero(~occluded[number])
+        )
         assert (result[number][~occluded[number]] // 9 == number).all()
         foreign = result[number][occluded[number]]
         if len(foreign):
@@ -94,7 +110,10 @@ def test_puzzles_do_not_depend_on_how_a_batch_is_split():
         tiles, occluded = lib.occlude(lib.cut_tiles(images, seed, geometry), seed)
         return lib.gray(tf.cast(tiles, tf.float32), seed, 0.7), occluded
 
-    whole, halves = puzzle(images, seed), [puzzle(images[half], seed[half]) for half in (slice(0, 8), slice(8, 16))]
+    whole, halves = (
+        puzzle(images, seed),
+        [puzzle(images[half], seed[half]) for half in (slice(0, 8), slice(8, 16))],
+    )
     for ours, parts in zip(whole, zip(*halves, strict=True), strict=True):
         np.testing.assert_array_equal(ours, tf.concat(parts, 0))
 
@@ -113,7 +132,9 @@ def test_gray_is_drawn_once_per_puzzle():
     is_gray = np.ptp(result, axis=-1).max((2, 3)) < 1e-3
     assert (is_gray.all(1) | (~is_gray).all(1)).all()
     np.testing.assert_allclose(is_gray[:, 0].mean(), 0.7, atol=0.07)
-    np.testing.assert_allclose(result[is_gray[:, 0]][..., 0], tiles.numpy()[is_gray[:, 0]].mean(-1), rtol=1e-5)
+    np.testing.assert_allclose(
+        result[is_gray[:, 0]][..., 0], tiles.numpy()[is_gray[:, 0]].mean(-1), rtol=1e-5
+    )
     np.testing.assert_array_equal(result[~is_gray[:, 0]], tiles.numpy()[~is_gray[:, 0]])
 
 

@@ -25,7 +25,10 @@ def test_a_figure_holds_its_picture(tmp_path):
 
 def test_a_figure_may_have_a_dark_form():
     made = elements.figure({"light": b"day", "dark": b"night"}, "", "")
-    assert f'srcset="{elements.data_uri(b"night")}"' in made and f'src="{elements.data_uri(b"day")}"' in made
+    assert (
+        f'srcset="{elements.data_uri(b"night")}"' in made
+        and f'src="{elements.data_uri(b"day")}"' in made
+    )
 
 
 def test_percent():

@@ -21,7 +21,10 @@ def test_probes_are_drawn_for_light_and_dark(run_set):
     table = summarise(run_set)["probes"]["linear_probe"]
     first, second = (figures.both_grounds(figures.draw_probes, table) for _ in range(2))
     assert first == second
-    corners = {ground: Image.open(io.BytesIO(png)).convert("L").getpixel((2, 2)) for ground, png in first.items()}
+    corners = {
+        ground: Image.open(io.BytesIO(png)).convert("L").getpixel((2, 2))
+        for ground, png in first.items()
+    }
     assert corners["light"] > 240 and corners["dark"] < 60
 
 
@@ -30,7 +33,11 @@ def test_probe_lines_are_the_accuracies(run_set):
 
     figure = Figure()
     figures.draw_probes(figure, summarise(run_set)["probes"]["linear_probe"])
-    drawn = [line.get_ydata() for line in figure.axes[0].lines if len(line.get_ydata()) == 5 and line.get_marker() == "o"]
+    drawn = [
+        line.get_ydata()
+        for line in figure.axes[0].lines
+        if len(line.get_ydata()) == 5 and line.get_marker() == "o"
+    ]
     np.testing.assert_allclose(drawn[1], [27.1, 34.1, 41, 39, 33])
 
 
@@ -60,7 +67,9 @@ def test_the_histogram_counts_every_cluster():
     sizes = dict(train=[0, 3, 3, 700, 12], val=[1, 1, 2])
     figures.draw_cluster_sizes(figure, sizes)
     for axes, counts in zip(figure.axes, sizes.values(), strict=True):
-        bars = [(bar.get_x(), bar.get_x() + bar.get_width(), bar.get_height()) for bar in axes.patches]
+        bars = [
+            (bar.get_x(), bar.get_x() + bar.get_width(), bar.get_height()) for bar in axes.patches
+        ]
         assert sum(height for _, _, height in bars) == len(counts)
         for count in counts:
             assert any(left < count < right and height for left, right, height in bars)

@@ -48,7 +48,13 @@ class Reader(html.parser.HTMLParser):
 def make_page(root, reference=None):
     runs = RunSet(root)
     summary = summarise(runs)
-    drawings = dict(probes={task: figures.both_grounds(figures.draw_probes, part) for task, part in summary["probes"].items()}, curves={})
+    drawings = dict(
+        probes={
+            task: figures.both_grounds(figures.draw_probes, part)
+            for task, part in summary["probes"].items()
+        },
+        curves={},
+    )
     return page.page(runs, summary, drawings, reference), summary
 
 
@@ -62,7 +68,10 @@ def test_everything_is_inside_the_page(made):
     reader = Reader(made)
     assert len(reader.references) > 5
     assert all(reference.startswith("data:image/png;base64,") for reference in reader.references)
-    assert all(base64.b64decode(reference.split(",")[1], validate=True).startswith(b"\x89PNG") for reference in reader.references)
+    assert all(
+        base64.b64decode(reference.split(",")[1], validate=True).startswith(b"\x89PNG")
+        for reference in reader.references
+    )
     assert not re.search(r"https?://|<script|@import|url\(", made)
     assert '<meta name="viewport"' in made and "prefers-color-scheme: dark" in made
 
@@ -85,7 +94,16 @@ def test_every_section_is_there_with_its_facts(made):
         "How every stage was made",
         "Use it",
     ]
-    for fact in ("17.3", "chance 1.0%", "1.23 M", "share of &lt;puzzles&gt; solved", "0.234", "0.345", "1 / 4.5 / 9", "456.7 images/s"):
+    for fact in (
+        "17.3",
+        "chance 1.0%",
+        "1.23 M",
+        "share of &lt;puzzles&gt; solved",
+        "0.234",
+        "0.345",
+        "1 / 4.5 / 9",
+        "456.7 images/s",
+    ):
         assert fact in made, fact
     assert "python -m data_prep.shapes --num_images=100" in made
     assert "tf.saved_model.load(" in made and "export/saved_model" in made
@@ -106,7 +124,13 @@ def test_sections_without_runs_are_left_out_and_unfinished_runs_named(runs):
 def test_what_any_task_drew_is_shown_once(runs):
     for seed in (0, 1):
         command = f"ccssl_tf.train --task=my_own --backbone=alexnet --seed={seed}"
-        runs.add(f"own{seed}", command, output="backbone.json", pictures=["riddle"], metrics=dict(evaluation=dict(accuracy=0.5)))
+        runs.add(
+            f"own{seed}",
+            command,
+            output="backbone.json",
+            pictures=["riddle"],
+            metrics=dict(evaluation=dict(accuracy=0.5)),
+        )
     made, _ = make_page(runs.root)
     assert made.count('alt="Examples of my_own"') == 1
     assert "What goes in, what is asked, what the model answers. Run own0." in made
@@ -143,22 +167,51 @@ def test_evaluations_have_a_section_with_what_the_best_network_drew(runs):
     runs.method()
     for name, init, value in (("voc_random", None, 0.412), ("voc_cc", "cc", 0.634)):
         inputs = dict(data_dir="data") | (dict(init_backbone=init) if init else {})
-        metrics = dict(step=80, evaluation=dict(mean_average_precision=value, loss=1.0), facts=dict(chance=0.07, definition="mAP of ours"))
+        metrics = dict(
+            step=80,
+            evaluation=dict(mean_average_precision=value, loss=1.0),
+            facts=dict(chance=0.07, definition="mAP of ours"),
+        )
         command = f"ccssl_tf.train --task=voc07_classification --workdir={name}"
-        runs.add(name, command, inputs=inputs, metrics=metrics, output="backbone.json", pictures=["conv1_filters", "ranking"])
+        runs.add(
+            name,
+            command,
+            inputs=inputs,
+            metrics=metrics,
+            output="backbone.json",
+            pictures=["conv1_filters", "ranking"],
+        )
     made, _ = make_page(runs.root)
     reader = Reader(made)
     assert "VOC 2007 classification: mean average precision" in reader.headings
-    assert ["random", "41.2", "7.0%", "80"] in reader.rows and ["CC+Jigsaw++", "63.4", "7.0%", "80"] in reader.rows
+    assert ["random", "41.2", "7.0%", "80"] in reader.rows and [
+        "CC+Jigsaw++",
+        "63.4",
+        "7.0%",
+        "80",
+    ] in reader.rows
     assert ["", "mAP", "chance", "steps"] in reader.rows
     assert "mAP of ours" in made and "Run voc_cc." in made and "Run voc_random." not in made
 
 
 def test_segmentation_has_its_chance_and_its_images_are_named(runs):
     evaluation = dict(mean_iou=0.052, pixel_accuracy=0.7, loss=1.0)
-    metrics = dict(step=9, evaluation=evaluation, facts=dict(chance=dict(mean_iou=0.032, pixel_accuracy=0.67), definition="of ours"))
+    metrics = dict(
+        step=9,
+        evaluation=evaluation,
+        facts=dict(chance=dict(mean_iou=0.032, pixel_accuracy=0.67), definition="of ours"),
+    )
     runs.add("data", "data_prep.voc --year=2012", inputs={}, metrics={}, output="manifest.json")
     command = "ccssl_tf.train --task=fcn --workdir=fcn"
-    runs.add("fcn", command, inputs=dict(data_dir="data"), metrics=metrics, output="segmenter.keras", pictures=["segmentation"])
+    runs.add(
+        "fcn",
+        command,
+        inputs=dict(data_dir="data"),
+        metrics=metrics,
+        output="segmenter.keras",
+        pictures=["segmentation"],
+    )
     made, _ = make_page(runs.root)
-    assert ["random", "5.2", "70.0", "3.2%", "9"] in Reader(made).rows and "Images: data_prep.voc --year=2012." in made
+    assert ["random", "5.2", "70.0", "3.2%", "9"] in Reader(
+        made
+    ).rows and "Images: data_prep.voc --year=2012." in made

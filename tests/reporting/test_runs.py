@@ -40,14 +40,27 @@ def test_every_task_names_its_network(runs):
         runs.add(task, f"ccssl_tf.train --task={task} --backbone=alexnet", output="backbone.json")
     runs.add("deep", "ccssl_tf.train --task=context --backbone=vgg16", output="backbone.json")
     assert networks(runs.root) == dict(
-        context_encoder="Context encoder", split_brain="Split-brain", supervised="Supervised", my_own="My own", deep="vgg-Context"
+        context_encoder="Context encoder",
+        split_brain="Split-brain",
+        supervised="Supervised",
+        my_own="My own",
+        deep="vgg-Context",
     )
 
 
 def test_clusters_of_hog_and_of_a_random_network(runs):
     for extractor, name in (("hog", "CC+HOG"), ("endpoint", "CC+random")):
-        runs.add(f"{extractor}/features", f"ccssl_tf.extract --extractor={extractor}", output="manifest.json")
-        runs.add(f"{extractor}/clusters", "ccssl_tf.cluster", inputs=dict(features_dir=f"{extractor}/features"), output="manifest.json")
+        runs.add(
+            f"{extractor}/features",
+            f"ccssl_tf.extract --extractor={extractor}",
+            output="manifest.json",
+        )
+        runs.add(
+            f"{extractor}/clusters",
+            "ccssl_tf.cluster",
+            inputs=dict(features_dir=f"{extractor}/features"),
+            output="manifest.json",
+        )
         runs.add(
             f"{extractor}/cc",
             "ccssl_tf.train --task=cluster_classification --backbone=alexnet",
@@ -59,7 +72,11 @@ def test_clusters_of_hog_and_of_a_random_network(runs):
 
 def test_controls_show_in_the_name(runs):
     runs.method()
-    for name, flag in (("shuffled", "--shuffle_labels"), ("true", "--noshuffle_labels"), ("balanced", "--balanced_sampling")):
+    for name, flag in (
+        ("shuffled", "--shuffle_labels"),
+        ("true", "--noshuffle_labels"),
+        ("balanced", "--balanced_sampling"),
+    ):
         command = "ccssl_tf.train --task=cluster_classification --backbone=alexnet"
         runs.add(name, command, inputs=dict(pseudo_labels="clusters"), output="backbone.json")
         with open(runs.root / name / "flags.txt", "a") as file:
@@ -79,14 +96,21 @@ def test_sources_outside_are_followed_and_replaced_ones_are_not_taken(runs):
     runs.method("inside/")
     runs.probe("outside/probe", [0.3], init="inside/jigsaw_pp")
     assert networks(runs.root / "outside")["probe"] == "Jigsaw++"
-    (runs.root / "inside/jigsaw_pp/backbone.json").write_text(json.dumps(dict(fingerprint="of another training")))
+    (runs.root / "inside/jigsaw_pp/backbone.json").write_text(
+        json.dumps(dict(fingerprint="of another training"))
+    )
     assert networks(runs.root / "outside")["probe"] == "from jigsaw_pp"
 
 
 def test_a_run_that_keeps_the_network_it_read_is_not_its_own_source(runs):
     runs.method("inside/")
     command = "ccssl_tf.train --task=voc07_classification --freeze=fc8 --backbone=alexnet"
-    runs.add("outside/fc8", command, inputs=dict(init_backbone="inside/jigsaw_pp"), output="backbone.json")
+    runs.add(
+        "outside/fc8",
+        command,
+        inputs=dict(init_backbone="inside/jigsaw_pp"),
+        output="backbone.json",
+    )
     kept = json.loads((runs.root / "inside/jigsaw_pp/backbone.json").read_text())
     (runs.root / "outside/fc8/backbone.json").write_text(json.dumps(kept))
     found = RunSet(runs.root / "outside")
@@ -109,7 +133,9 @@ def test_identity_is_all_but_the_seed(runs):
     flags = runs.root / "wide/jigsaw_pp/flags.txt"
     flags.write_text(flags.read_text() + "--width_multiplier=2\n")
     run_set, found = RunSet(runs.root), by_name(runs)
-    identities = {name: run_set.identity(found[f"{name}/probe_cc"]) for name in ("seed0", "seed1", "wide")}
+    identities = {
+        name: run_set.identity(found[f"{name}/probe_cc"]) for name in ("seed0", "seed1", "wide")
+    }
     assert identities["seed0"] == identities["seed1"] != identities["wide"]
     assert run_set.data(found["seed0/probe_cc"]) == "data_prep.shapes --num_images=100"
 
@@ -133,5 +159,15 @@ def test_runs_are_listed_in_the_order_they_were_made(runs):
     for seed in (0, 1):
         runs.method(f"seed{seed}/", seed=seed)
     names = [run.name for run in RunSet(runs.root).as_made]
-    order = ["data", "jigsaw_pp", "probe_random", "features", "probe_jigsaw_pp", "clusters", "cc", "export", "probe_cc"]
+    order = [
+        "data",
+        "jigsaw_pp",
+        "probe_random",
+        "features",
+        "probe_jigsaw_pp",
+        "clusters",
+        "cc",
+        "export",
+        "probe_cc",
+    ]
     assert names == [f"seed{seed}/{name}" for seed in (0, 1) for name in order]

@@ -12,11 +12,26 @@ def students(runs, counts=(100, 7)):
     runs.method()
     for count in counts:
         root = f"num_clusters_{count}/"
-        metrics = dict(num_clusters=count, empty_clusters=1, cluster_size=dict(min=1, median=4.5, max=9, perplexity=17.2))
+        metrics = dict(
+            num_clusters=count,
+            empty_clusters=1,
+            cluster_size=dict(min=1, median=4.5, max=9, perplexity=17.2),
+        )
         metrics["splits"] = dict(val=dict(nmi=0.3, ari=0.1, purity=count / 1000, num_examples=9))
         inputs = dict(features_dir="features")
-        runs.add(f"{root}clusters", f"ccssl_tf.cluster --num_clusters={count}", inputs=inputs, metrics=metrics, output="manifest.json")
-        metrics = dict(step=50, facts=dict(chance=dict(val=0.1)), training=dict(accuracy=0.7), evaluation=dict(accuracy=0.4, loss=2.0))
+        runs.add(
+            f"{root}clusters",
+            f"ccssl_tf.cluster --num_clusters={count}",
+            inputs=inputs,
+            metrics=metrics,
+            output="manifest.json",
+        )
+        metrics = dict(
+            step=50,
+            facts=dict(chance=dict(val=0.1)),
+            training=dict(accuracy=0.7),
+            evaluation=dict(accuracy=0.4, loss=2.0),
+        )
         inputs = dict(data_dir="data", pseudo_labels=f"{root}clusters")
         command = "ccssl_tf.train --task=cluster_classification --backbone=alexnet"
         runs.add(f"{root}cc", command, inputs=inputs, metrics=metrics, output="backbone.json")
@@ -26,7 +41,20 @@ def students(runs, counts=(100, 7)):
 
 def test_one_table_over_the_number_of_clusters(runs):
     head, rows = transfer_section.overview(summarise(students(runs)))
-    assert head == ["", "teacher", "K", "purity", "NMI", "train", "held out", "conv1", "conv2", "conv3", "conv4", "conv5"]
+    assert head == [
+        "",
+        "teacher",
+        "K",
+        "purity",
+        "NMI",
+        "train",
+        "held out",
+        "conv1",
+        "conv2",
+        "conv3",
+        "conv4",
+        "conv5",
+    ]
     assert [row[:9] for row in rows if row[2] == "100"] == [
         ["CC+Jigsaw++ (K=100)", "Jigsaw++", "100", "0.100", "0.300", "70.0", "40.0", "20.0", "40.0"]
     ]
@@ -35,8 +63,13 @@ def test_one_table_over_the_number_of_clusters(runs):
 
 def test_a_student_without_held_out_images_is_in_the_table(runs):
     students(runs, counts=(100,))
-    command = "ccssl_tf.train --task=cluster_classification --backbone=alexnet --seed=0 --width_multiplier=0.5"
-    metrics = dict(step=50, facts=dict(chance=dict(train=0.1)), training=dict(accuracy=0.7), evaluation={})
+    command = (
+        "ccssl_tf.train --task=cluster_classification --backbone=alexnet --seed=0 "
+        "--width_multiplier=0.5"
+    )
+    metrics = dict(
+        step=50, facts=dict(chance=dict(train=0.1)), training=dict(accuracy=0.7), evaluation={}
+    )
     inputs = dict(data_dir="data", pseudo_labels="num_clusters_100/clusters")
     runs.add("only_train", command, inputs=inputs, metrics=metrics, output="backbone.json")
     _, rows = transfer_section.overview(summarise(RunSet(runs.root)))
@@ -59,10 +92,19 @@ def test_one_student_needs_no_overview(runs):
 def test_each_student_has_its_facts_pictures_and_probes(runs):
     run_set = students(runs, counts=(100,))
     summary = summarise(run_set)
-    drawings = dict(students={"num_clusters_100/cc": b"\x89PNG curves"}, sizes={"num_clusters_100/clusters": b"\x89PNG sizes"})
+    drawings = dict(
+        students={"num_clusters_100/cc": b"\x89PNG curves"},
+        sizes={"num_clusters_100/clusters": b"\x89PNG sizes"},
+    )
     made = transfer_section.section(run_set, summary, drawings)
     own = made.split("<h3>")[-1]
-    for fact in ("CC+Jigsaw++ (K=100)", "pretext: data, clustering: unknown", "K = 100", "1 to 9 images, median 4.5", "1 empty"):
+    for fact in (
+        "CC+Jigsaw++ (K=100)",
+        "pretext: data, clustering: unknown",
+        "K = 100",
+        "1 to 9 images, median 4.5",
+        "1 empty",
+    ):
         assert (fact in own) == (fact != "pretext: data, clustering: unknown"), fact
     for fact in (
         "as uneven as 17 equal ones",
@@ -87,7 +129,9 @@ def test_clusters_of_two_students_are_pictured_once(runs):
     with open(runs.root / "control/flags.txt", "a") as file:
         file.write("--shuffle_labels\n")
     run_set = RunSet(runs.root)
-    made = transfer_section.section(run_set, summarise(run_set), dict(sizes={"num_clusters_100/clusters": b"\x89PNG"}))
+    made = transfer_section.section(
+        run_set, summarise(run_set), dict(sizes={"num_clusters_100/clusters": b"\x89PNG"})
+    )
     assert made.count("Histogram of cluster sizes") == 1
     own = made.split("<h3>CC+Jigsaw++, shuffled labels</h3>")[1].split("<h3>")[0]
     assert "pictures: see CC+Jigsaw++ (K=100)" in own and "<img" not in own
@@ -105,7 +149,10 @@ def test_layers_of_other_names_get_a_table_of_their_own(runs):
     run_set = RunSet(runs.root)
     made = transfer_section.section(run_set, summarise(run_set), {})
     assert "<th>linear probe</th><th>conv1_1</th><th>conv4_3</th>" in made
-    assert "<th>linear probe</th><th>conv1</th><th>conv2</th><th>conv3</th><th>conv4</th><th>conv5</th>" in made
+    assert (
+        "<th>linear "
+        "probe</th><th>conv1</th><th>conv2</th><th>conv3</th><th>conv4</th><th>conv5</th>" in made
+    )
 
 
 def test_a_distilled_student_is_shown_without_clusters(runs):
@@ -118,9 +165,14 @@ def test_a_distilled_student_is_shown_without_clusters(runs):
     run_set = RunSet(runs.root)
     summary = summarise(run_set)
     made = transfer_section.section(run_set, summary, {})
-    assert "<h3>Feature regression</h3>" in made and "K = " not in made.split("<h3>Feature regression</h3>")[1].split("<h3>")[0]
+    assert (
+        "<h3>Feature regression</h3>" in made
+        and "K = " not in made.split("<h3>Feature regression</h3>")[1].split("<h3>")[0]
+    )
     head, rows = transfer_section.overview(summary)
-    assert [row[:7] for row in rows if row[0] == "Feature regression"] == [["Feature regression", "Jigsaw++", "-", "-", "-", "-", "-"]]
+    assert [row[:7] for row in rows if row[0] == "Feature regression"] == [
+        ["Feature regression", "Jigsaw++", "-", "-", "-", "-", "-"]
+    ]
 
 
 def test_nobody_was_taught(runs):

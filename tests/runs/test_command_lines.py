@@ -15,19 +15,30 @@ def parse(template, workdir="runs/a b", seed=3):
 
 def test_placeholders_are_filled_in_after_splitting():
     command = parse("ccssl_tf.train --task='jigsaw_pp' --workdir={workdir}/x --seed={seed}")
-    assert command == Command("ccssl_tf.train", ("--task=jigsaw_pp", "--workdir=runs/a b/x", "--seed=3"))
+    assert command == Command(
+        "ccssl_tf.train", ("--task=jigsaw_pp", "--workdir=runs/a b/x", "--seed=3")
+    )
     assert str(command.directory) == "runs/a b/x"
     assert command.flag("seed") == "3" and command.flag("nothing") is None
 
 
 def test_a_workdir_that_looks_like_a_placeholder_stays():
-    assert parse("data_prep.shapes --output_dir={workdir}", workdir="{seed}").arguments == ("--output_dir={seed}",)
+    assert parse("data_prep.shapes --output_dir={workdir}", workdir="{seed}").arguments == (
+        "--output_dir={seed}",
+    )
 
 
 def test_a_flagfile_stands_for_its_flags(tmp_path):
     (tmp_path / "a.flags").write_text("# Settings.\n--num_clusters=9\n--workdir=elsewhere\n")
-    command = parse(f"ccssl_tf.cluster --seed={{seed}} --flagfile={tmp_path}/a.flags --workdir={{workdir}}")
-    assert command.arguments == ("--seed=3", "--num_clusters=9", "--workdir=elsewhere", "--workdir=runs/a b")
+    command = parse(
+        f"ccssl_tf.cluster --seed={{seed}} --flagfile={tmp_path}/a.flags --workdir={{workdir}}"
+    )
+    assert command.arguments == (
+        "--seed=3",
+        "--num_clusters=9",
+        "--workdir=elsewhere",
+        "--workdir=runs/a b",
+    )
     assert commands.override([command], ["num_clusters=20"])[0].flag("num_clusters") == "20"
 
 
@@ -52,7 +63,9 @@ def test_wrong_commands_are_refused_in_one_line(template, message):
 
 
 def test_settings_change_every_command_that_has_the_flag():
-    found = [parse(f"ccssl_tf.cluster --num_clusters=9 --workdir={name}") for name in "ab"] + [parse("ccssl_tf.train --workdir=c")]
+    found = [parse(f"ccssl_tf.cluster --num_clusters=9 --workdir={name}") for name in "ab"] + [
+        parse("ccssl_tf.train --workdir=c")
+    ]
     changed = commands.override(found, ["num_clusters=20"])
     assert [command.flag("num_clusters") for command in changed] == ["20", "20", None]
     with pytest.raises(InputError, match="no command of this pipeline has --num_cluster"):
@@ -68,7 +81,12 @@ def test_ones_own_images_replace_the_first_data_set():
         parse("data_prep.shapes --output_dir=e"),
     ]
     changed = commands.use_images(found, "my photos")
-    own_flags = ["--labels=auto", "--val_fraction=0.1", "--max_bad_images=0", "--resize_short_side=64"]
+    own_flags = [
+        "--labels=auto",
+        "--val_fraction=0.1",
+        "--max_bad_images=0",
+        "--resize_short_side=64",
+    ]
     assert changed[0].line == [
         "data_prep.image_folder",
         "--source=my photos",
@@ -108,43 +126,78 @@ def test_flags_are_parsed_by_the_commands_themselves():
 SWEPT = [
     "data_prep.shapes --output_dir={workdir}/data",
     "ccssl_tf.extract --data_dir={workdir}/data --workdir={workdir}/features",
-    "ccssl_tf.cluster --features_dir={workdir}/features --num_clusters=9 --workdir={workdir}/clusters",
-    "ccssl_tf.train --task=cluster_classification --data_dir={workdir}/data --pseudo_labels={workdir}/clusters --workdir={workdir}/cc",
-    "[labels] ccssl_tf.train --task=linear_probe --data_dir={workdir}/data --workdir={workdir}/probe_random",
-    "[labels] ccssl_tf.train --data_dir={workdir}/data --init_backbone={workdir}/cc/backbone.keras --workdir={workdir}/p",
+    "ccssl_tf.cluster --features_dir={workdir}/features --num_clusters=9 "
+    "--workdir={workdir}/clusters",
+    "ccssl_tf.train --task=cluster_classification --data_dir={workdir}/data "
+    "--pseudo_labels={workdir}/clusters --workdir={workdir}/cc",
+    "[labels] ccssl_tf.train --task=linear_probe --data_dir={workdir}/data "
+    "--workdir={workdir}/probe_random",
+    "[labels] ccssl_tf.train --data_dir={workdir}/data --init_backbone={workdir}/cc/backbone.keras "
+    "--workdir={workdir}/p",
     "ccssl_tf.report --runs={workdir} --output_dir={workdir}/report",
 ]
 
 
 def test_a_sweep_repeats_what_depends_on_the_flag_and_shares_the_rest():
-    found = commands.sweep([parse(template, workdir="w") for template in SWEPT], "num_clusters=5,10", "w")
+    found = commands.sweep(
+        [parse(template, workdir="w") for template in SWEPT], "num_clusters=5,10", "w"
+    )
     assert [str(command.directory) for command in found] == [
         "w/data",
         "w/features",
         "w/probe_random",
-        *(f"w/num_clusters_{count}/{name}" for count in (5, 10) for name in ("clusters", "cc", "p")),
+        *(
+            f"w/num_clusters_{count}/{name}"
+            for count in (5, 10)
+            for name in ("clusters", "cc", "p")
+        ),
         "w/report",
     ]
     clusters, classifier, probe = found[6:9]
-    assert clusters.arguments == ("--features_dir=w/features", "--num_clusters=10", "--workdir=w/num_clusters_10/clusters")
-    assert classifier.flag("pseudo_labels") == "w/num_clusters_10/clusters" and classifier.flag("data_dir") == "w/data"
-    assert probe.flag("init_backbone") == "w/num_clusters_10/cc/backbone.keras" and probe.needs_labels
+    assert clusters.arguments == (
+        "--features_dir=w/features",
+        "--num_clusters=10",
+        "--workdir=w/num_clusters_10/clusters",
+    )
+    assert (
+        classifier.flag("pseudo_labels") == "w/num_clusters_10/clusters"
+        and classifier.flag("data_dir") == "w/data"
+    )
+    assert (
+        probe.flag("init_backbone") == "w/num_clusters_10/cc/backbone.keras" and probe.needs_labels
+    )
     assert found[-1].flag("runs") == "w"
 
 
 def test_a_sweep_of_the_first_stage_shares_nothing():
-    found = commands.sweep([parse(template + " --seed={seed}", workdir="w") for template in SWEPT[:4]], "seed=1,2", "w")
-    assert [str(command.directory) for command in found[4:]] == [f"w/seed_2/{name}" for name in ("data", "features", "clusters", "cc")]
-    assert found[5].line == ["ccssl_tf.extract", "--data_dir=w/seed_2/data", "--workdir=w/seed_2/features", "--seed=2"]
+    found = commands.sweep(
+        [parse(template + " --seed={seed}", workdir="w") for template in SWEPT[:4]], "seed=1,2", "w"
+    )
+    assert [str(command.directory) for command in found[4:]] == [
+        f"w/seed_2/{name}" for name in ("data", "features", "clusters", "cc")
+    ]
+    assert found[5].line == [
+        "ccssl_tf.extract",
+        "--data_dir=w/seed_2/data",
+        "--workdir=w/seed_2/features",
+        "--seed=2",
+    ]
 
 
 def test_a_directory_whose_name_only_begins_alike_is_another():
     found = commands.sweep(
-        [parse("ccssl_tf.cluster --num_clusters=9 --workdir={workdir}/c", "w"), parse("ccssl_tf.train --data_dir=w/c2 --workdir=w/t", "w")],
+        [
+            parse("ccssl_tf.cluster --num_clusters=9 --workdir={workdir}/c", "w"),
+            parse("ccssl_tf.train --data_dir=w/c2 --workdir=w/t", "w"),
+        ],
         "num_clusters=1/2,3",
         "w",
     )
-    assert [str(command.directory) for command in found] == ["w/t", "w/num_clusters_1_2/c", "w/num_clusters_3/c"]
+    assert [str(command.directory) for command in found] == [
+        "w/t",
+        "w/num_clusters_1_2/c",
+        "w/num_clusters_3/c",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -164,4 +217,8 @@ def test_wrong_sweeps_are_refused(setting, message):
 
 def test_a_sweep_of_what_is_written_elsewhere_is_refused():
     with pytest.raises(InputError, match="elsewhere is not below w"):
-        commands.sweep([parse("ccssl_tf.cluster --num_clusters=9 --workdir=elsewhere")], "num_clusters=5,6", "w")
+        commands.sweep(
+            [parse("ccssl_tf.cluster --num_clusters=9 --workdir=elsewhere")],
+            "num_clusters=5,6",
+            "w",
+        )

@@ -6,11 +6,15 @@ import pytest
 
 from ccssl_tf.runs import errors
 
-CODES = dict(CcsslError=2, FlagError=1, InputError=2, CorruptArtifactError=3, ResourceError=4, Interrupted=75)
+CODES = dict(
+    CcsslError=2, FlagError=1, InputError=2, CorruptArtifactError=3, ResourceError=4, Interrupted=75
+)
 
 
 def test_all_errors_have_a_documented_code():
-    found = {name: value.exit_code for name, value in vars(errors).items() if inspect.isclass(value)}
+    found = {
+        name: value.exit_code for name, value in vars(errors).items() if inspect.isclass(value)
+    }
     assert found == CODES
 
 

@@ -72,7 +72,7 @@ def fill():
 print("tensorflow" in sys.modules, flush=True)
 sys.argv = sys.argv[:1]
 launch.launch(fill, "Fills the disk.")
-"""
+"""  # noqa: E501
 
 
 @pytest.fixture
@@ -83,8 +83,18 @@ def sample(tmp_path):
 
     def run(*arguments, start_only=False, **extra):
         command = [sys.executable, "-m", "sample_command", *arguments]
-        options = dict(cwd=tmp_path, env=dict(environment, **extra), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        return subprocess.Popen(command, **options) if start_only else subprocess.run(command, **options, timeout=60)
+        options = dict(
+            cwd=tmp_path,
+            env=dict(environment, **extra),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        return (
+            subprocess.Popen(command, **options)
+            if start_only
+            else subprocess.run(command, **options, timeout=60)
+        )
 
     return run
 
@@ -129,7 +139,9 @@ def raising(error):
         (tf.errors.DataLossError(None, None, "corrupted record at 12"), 3),
         (tf.errors.UnavailableError(None, None, "Socket closed"), 75),
     ],
-    ids=lambda value: value if isinstance(value, int) else f"{type(value).__name__}-{str(value)[:20]!r}",
+    ids=lambda value: (
+        value if isinstance(value, int) else f"{type(value).__name__}-{str(value)[:20]!r}"
+    ),
 )
 def test_every_error_ends_with_its_code_and_one_line(error, code, capsys):
     assert launch.run_command(raising(error), "Raises.", ["raiser"]) == code
@@ -138,7 +150,10 @@ def test_every_error_ends_with_its_code_and_one_line(error, code, capsys):
 
 def test_tensorflows_own_names_are_left_out(capsys):
     error = tf.errors.DataLossError(
-        None, None, "{{function_node __wrapped__IteratorGetNext}} corrupted record at 12 [Op:IteratorGetNext] name: "
+        None,
+        None,
+        "{{function_node __wrapped__IteratorGetNext}} corrupted record at 12 [Op:IteratorGetNext] "
+        "name: ",
     )
     launch.run_command(raising(error), "Raises.", ["raiser"])
     assert capsys.readouterr().err.startswith("error: damaged records: corrupted record at 12; ")
@@ -181,7 +196,12 @@ def test_flag_errors_are_one_line_with_code_1(arguments, named, capsys):
 
 def test_a_flagfile_that_is_not_utf8_is_a_flag_error(tmp_path, capsys):
     (tmp_path / "latin1").write_bytes(b"# Pr\xfcfung\n--seed=1\n")
-    assert launch.run_command(lambda: None, "Appends.", ["program", f"--flagfile={tmp_path / 'latin1'}"]) == 1
+    assert (
+        launch.run_command(
+            lambda: None, "Appends.", ["program", f"--flagfile={tmp_path / 'latin1'}"]
+        )
+        == 1
+    )
     assert "--flagfile is not UTF-8" in one_line(capsys.readouterr().err)
 
 
@@ -197,16 +217,29 @@ def test_later_flagfiles_win(tmp_path, capsys):
     for name, seed in (("a", 1), ("b", 2)):
         (tmp_path / name).write_text(f"# Table 1.\n\n--seed={seed}\n")
     arguments = [f"--flagfile={tmp_path / 'a'}", f"--flagfile={tmp_path / 'b'}"]
-    assert launch.run_command(lambda: print(launch.SEED.value), "Prints.", ["program", *arguments]) == 0
+    assert (
+        launch.run_command(lambda: print(launch.SEED.value), "Prints.", ["program", *arguments])
+        == 0
+    )
     assert capsys.readouterr().out == "2\n"
 
 
 def test_real_commands_end_with_the_codes(sample):
     finished = sample("--count=2", "--seed=9")
     assert (finished.returncode, finished.stdout, finished.stderr) == (0, "count 2 seed 9\n", "")
-    for name, code in (("FlagError", 1), ("InputError", 2), ("CorruptArtifactError", 3), ("ResourceError", 4), ("Interrupted", 75)):
+    for name, code in (
+        ("FlagError", 1),
+        ("InputError", 2),
+        ("CorruptArtifactError", 3),
+        ("ResourceError", 4),
+        ("Interrupted", 75),
+    ):
         finished = sample(f"--do={name}")
-        assert (finished.returncode, finished.stdout, finished.stderr) == (code, "", "error: data: is wrong\n")
+        assert (finished.returncode, finished.stdout, finished.stderr) == (
+            code,
+            "",
+            "error: data: is wrong\n",
+        )
     finished = sample("--count=0")
     assert finished.returncode == 1
     assert "count" in one_line(finished.stderr)
@@ -218,7 +251,9 @@ def test_help_is_grouped_the_commands_own_flags_first_and_quick(sample):
     assert time.monotonic() - start < 5
     assert (finished.returncode, finished.stderr) == (0, "")
     usage, blank, description, *_ = finished.stdout.splitlines()
-    assert usage.startswith("usage: python -m ") and usage.endswith("sample_command [--flagfile=FILE ...] [--flag=value ...]")
+    assert usage.startswith("usage: python -m ") and usage.endswith(
+        "sample_command [--flagfile=FILE ...] [--flag=value ...]"
+    )
     assert (blank, description) == ("", "Does something.")
     groups = re.findall(r"^(\S.*):$", finished.stdout, re.MULTILINE)
     assert groups == ["this command", "ccssl_tf.runs.launch"]
@@ -234,7 +269,11 @@ def test_first_signal_stops_cleanly_and_second_at_once(sample):
         assert process.stdout.readline() == "ready\n"
         process.send_signal(number)
         out, err = process.communicate(timeout=20)
-        assert (process.returncode, out, err) == (75, "stopping\n", "error: stopped at step 7; the same command continues\n")
+        assert (process.returncode, out, err) == (
+            75,
+            "stopping\n",
+            "error: stopped at step 7; the same command continues\n",
+        )
     process = sample("--do=wait", start_only=True, LINGER="60")
     assert process.stdout.readline() == "ready\n"
     process.terminate()
@@ -249,7 +288,10 @@ def test_a_signal_is_not_taken_for_an_error(sample):
     assert process.stdout.readline() == "ready\n"
     process.terminate()
     _, err = process.communicate(timeout=20)
-    assert (process.returncode, err) == (75, "error: interrupted; the same command continues where it stopped\n")
+    assert (process.returncode, err) == (
+        75,
+        "error: interrupted; the same command continues where it stopped\n",
+    )
 
 
 def test_handlers_are_put_back():
@@ -276,7 +318,10 @@ def test_progress_lines(monkeypatch, capsys):
     clock.now += 1
     progress.update(40, loss=1.23456, accuracy=0.5, rate_scale=64, rate_unit="images")
     # 20 steps in 5 s are 4 a second, 256 images; 60 steps are left.
-    assert capsys.readouterr().out == "train  40/100 steps  loss 1.235  accuracy 0.5  256 images/s  ETA 0:00:15\n"
+    assert (
+        capsys.readouterr().out
+        == "train  40/100 steps  loss 1.235  accuracy 0.5  256 images/s  ETA 0:00:15\n"
+    )
     clock.now += 1
     progress.update(50)
     assert capsys.readouterr().out == ""
@@ -295,7 +340,12 @@ def test_progress_without_any_yet_knows_no_end(monkeypatch, capsys):
 def test_tensorflow_starts_silently_and_a_full_disk_is_one_line(tmp_path):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TF_")}
     finished = subprocess.run(
-        [sys.executable, "-c", QUIET, str(tmp_path)], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", QUIET, str(tmp_path)],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert finished.stdout == "True\n"
     assert one_line(finished.stderr).startswith("error: ")
@@ -311,7 +361,12 @@ def test_seed_everything_repeats():
 
     def draws(seed):
         machine.seed_everything(seed)
-        return [random.random(), np.random.rand(), float(tf.random.uniform([])), float(keras.random.uniform([]))]
+        return [
+            random.random(),
+            np.random.rand(),
+            float(tf.random.uniform([])),
+            float(keras.random.uniform([])),
+        ]
 
     assert draws(3) == draws(3)
     assert not set(draws(3)) & set(draws(4))

@@ -15,7 +15,13 @@ from ccssl_tf.runs import launch
 from ccssl_tf.runs import workdir as workdir_lib
 from ccssl_tf.runs.errors import CorruptArtifactError, FlagError, InputError
 from ccssl_tf.runs.files import write_json
-from ccssl_tf.runs.workdir import Workdir, command_has_started, command_is_done, input_fingerprint, read_flags
+from ccssl_tf.runs.workdir import (
+    Workdir,
+    command_has_started,
+    command_is_done,
+    input_fingerprint,
+    read_flags,
+)
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -157,7 +163,10 @@ def test_flags_of_place_and_speed_are_free(tmp_path, sample_flags):
 def test_flags_that_a_newer_program_adds_are_free(tmp_path, sample_flags):
     run(tmp_path / "out")
     path = tmp_path / "out" / "flags.txt"
-    path.write_text("".join(line for line in path.read_text().splitlines(True) if "rate" not in line) + "--gone=4\n")
+    path.write_text(
+        "".join(line for line in path.read_text().splitlines(True) if "rate" not in line)
+        + "--gone=4\n"
+    )
     run(tmp_path / "out")
 
 
@@ -271,7 +280,9 @@ def test_done_is_last_and_says_what_was_read(tmp_path, sample_flags, monkeypatch
     source = make_input(tmp_path / "source")
     written = []
     replace = os.replace
-    monkeypatch.setattr(os, "replace", lambda old, new: (replace(old, new), written.append(os.path.basename(new))))
+    monkeypatch.setattr(
+        os, "replace", lambda old, new: (replace(old, new), written.append(os.path.basename(new)))
+    )
     with Workdir(tmp_path / "out", inputs=dict(data_dir=source, teacher=None)) as workdir:
         assert not workdir.is_done
         workdir.finish(metrics=dict(accuracy=0.5), timing=dict(images_per_second=3.0))
@@ -281,7 +292,9 @@ def test_done_is_last_and_says_what_was_read(tmp_path, sample_flags, monkeypatch
     timing = json.loads((tmp_path / "out" / "timing.json").read_text())
     assert timing["images_per_second"] == 3.0 and 0 <= timing["seconds"] < 10
     done = json.loads((tmp_path / "out" / "DONE").read_text())
-    assert done["inputs"] == dict(data_dir=dict(path=str(source), fingerprint=input_fingerprint(source)))
+    assert done["inputs"] == dict(
+        data_dir=dict(path=str(source), fingerprint=input_fingerprint(source))
+    )
 
 
 def test_a_run_that_fails_in_its_metrics_is_not_done(tmp_path, sample_flags):
@@ -303,7 +316,9 @@ def test_commands_are_done_until_their_inputs_change(tmp_path, sample_flags, mon
         workdir.finish(metrics={})
     assert command_is_done(out, command)
     assert not command_is_done(out, [*command, "--seed=1"])
-    assert command_is_done(out, [*command, "--num_workers=3", "--checkpoint_steps=9"]), "place and speed are free"
+    assert command_is_done(out, [*command, "--num_workers=3", "--checkpoint_steps=9"]), (
+        "place and speed are free"
+    )
     assert not command_is_done(out, [*command, "--flagfile=other.flags"])
     make_input(source, "changed")
     assert not command_is_done(out, command) and not command_has_started(out, command)
@@ -323,12 +338,17 @@ def test_set_aside_keeps_what_was_there(tmp_path, sample_flags):
 
 
 def test_commands_are_printed_as_typed():
-    assert workdir_lib.format_command(["ccssl_tf.train", "--title=a b"]) == "python -m ccssl_tf.train '--title=a b'"
+    assert (
+        workdir_lib.format_command(["ccssl_tf.train", "--title=a b"])
+        == "python -m ccssl_tf.train '--title=a b'"
+    )
 
 
 def start_holder(directory, *more):
     command = [sys.executable, "-c", HOLDER, str(directory), *more]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 def test_two_processes_never_share_a_directory_and_a_killed_one_frees_it(tmp_path):
@@ -339,7 +359,9 @@ def test_two_processes_never_share_a_directory_and_a_killed_one_frees_it(tmp_pat
         out, err = second.communicate(timeout=60)
         assert (second.returncode, out) == (2, "")
         assert err.count("\n") == 1
-        assert f"process {first.pid} on {socket.gethostname()}" in err and str(tmp_path / "out") in err
+        assert (
+            f"process {first.pid} on {socket.gethostname()}" in err and str(tmp_path / "out") in err
+        )
     finally:
         first.send_signal(signal.SIGKILL)
         first.communicate(timeout=60)

@@ -1,4 +1,6 @@
-"""What checkpoints hold and refuse; that runs resume from them exactly is tested in test_training.py."""
+"""What checkpoints hold and refuse; that runs resume from them exactly is tested in
+test_training.py.
+"""
 
 import json
 
@@ -13,14 +15,23 @@ from ccssl_tf.training.checkpoints import Checkpoints
 
 def build(directory, units=3, fingerprints=None):
     keras.utils.set_random_seed(1)
-    model = keras.Sequential([keras.Input([4]), keras.layers.Dense(units), keras.layers.Dropout(0.5)])
+    model = keras.Sequential(
+        [keras.Input([4]), keras.layers.Dense(units), keras.layers.Dropout(0.5)]
+    )
     optimizer = keras.optimizers.SGD(0.1, momentum=0.9)
     optimizer.build(model.trainable_variables)
-    return model, optimizer, Checkpoints(directory, model, optimizer, fingerprints or dict(data="a"))
+    return (
+        model,
+        optimizer,
+        Checkpoints(directory, model, optimizer, fingerprints or dict(data="a")),
+    )
 
 
 def advance(model, optimizer, checkpoints, step):
-    optimizer.apply([np.full(v.shape, step, np.float32) for v in model.trainable_variables], model.trainable_variables)
+    optimizer.apply(
+        [np.full(v.shape, step, np.float32) for v in model.trainable_variables],
+        model.trainable_variables,
+    )
     model(np.ones([8, 4], np.float32), training=True)
     checkpoints.step.assign(step)
     checkpoints.save(dict(steps=list(range(step + 1))))
@@ -33,7 +44,11 @@ def test_weights_momentum_random_state_step_and_history_come_back(tmp_path):
     again, other_optimizer, restored = build(tmp_path)
     assert restored.restore() == dict(steps=[0, 1, 2, 3])
     assert int(restored.step) == 3
-    for ours, theirs in zip(model.variables + optimizer.variables, again.variables + other_optimizer.variables, strict=True):
+    for ours, theirs in zip(
+        model.variables + optimizer.variables,
+        again.variables + other_optimizer.variables,
+        strict=True,
+    ):
         np.testing.assert_array_equal(ours.numpy(), theirs.numpy(), err_msg=ours.path)
     inputs = np.ones([8, 4], np.float32)
     np.testing.assert_array_equal(model(inputs, training=True), again(inputs, training=True))
@@ -43,8 +58,14 @@ def test_only_the_last_two_are_kept(tmp_path):
     model, optimizer, checkpoints = build(tmp_path)
     for step in (1, 2, 3, 4):
         advance(model, optimizer, checkpoints, step)
-    assert sorted(path.name for path in tmp_path.glob("*.index")) == ["ckpt-3.index", "ckpt-4.index"]
-    assert sorted(path.name for path in tmp_path.glob("history-*")) == ["history-3.json", "history-4.json"]
+    assert sorted(path.name for path in tmp_path.glob("*.index")) == [
+        "ckpt-3.index",
+        "ckpt-4.index",
+    ]
+    assert sorted(path.name for path in tmp_path.glob("history-*")) == [
+        "history-3.json",
+        "history-4.json",
+    ]
 
 
 def test_what_a_killed_run_left_goes_with_the_next_checkpoint(tmp_path):
@@ -61,7 +82,10 @@ def test_what_a_killed_run_left_goes_with_the_next_checkpoint(tmp_path):
         advance(*again, step)
         older = 2 if step == 4 else 4
         files = [f"{name}-{number}" for name in ("ckpt", "history") for number in (older, step)]
-        assert sorted({path.name.split(".")[0] for path in tmp_path.iterdir()} - {"checkpoint"}) == files
+        assert (
+            sorted({path.name.split(".")[0] for path in tmp_path.iterdir()} - {"checkpoint"})
+            == files
+        )
         assert tf.train.latest_checkpoint(tmp_path) == f"{tmp_path}/ckpt-{step}"
 
 

@@ -25,5 +25,9 @@ def test_an_evaluation_is_written_and_printed(tmp_path, capsys):
         training_log.report_evaluation({}, 8, 0.1)
     assert capsys.readouterr().out == "evaluate  step 7  loss 0.25  (1.5 s)\n"
     (path,) = tmp_path.iterdir()
-    events = [event for event in tf.compat.v1.train.summary_iterator(str(path)) if event.summary.value]
-    assert [(event.step, event.summary.value[0].tag) for event in events] == [(7, "evaluation/loss")]
+    events = [
+        event for event in tf.compat.v1.train.summary_iterator(str(path)) if event.summary.value
+    ]
+    assert [(event.step, event.summary.value[0].tag) for event in events] == [
+        (7, "evaluation/loss")
+    ]

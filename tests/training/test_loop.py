@@ -20,7 +20,13 @@ from ccssl_tf.training import loop, optimizers
 
 
 def tiny_task(image_dir, **changes):
-    settings = dict(permutations_per_image=2, gray_probability=0.7, tile_units=16, head_units=32, eval_batch_size=8)
+    settings = dict(
+        permutations_per_image=2,
+        gray_probability=0.7,
+        tile_units=16,
+        head_units=32,
+        eval_batch_size=8,
+    )
     settings |= dict(data_dir=image_dir, image_size=32, permutations=permutation_set(10))
     return JigsawPP(**settings | changes)
 
@@ -31,30 +37,48 @@ def tiny_backbone(normalization="batch_norm"):
 
 def run(task, workdir, steps, name="adam", backbone=tiny_backbone, **options):
     keras.utils.set_random_seed(0)
-    settings = dict(workdir=workdir, train_steps=steps, batch_size=16, log_steps=2, checkpoint_steps=100)
+    settings = dict(
+        workdir=workdir, train_steps=steps, batch_size=16, log_steps=2, checkpoint_steps=100
+    )
     rate = 3e-3 if name == "adam" else 0.01
-    optimizer = lambda: optimizers.make_optimizer(name, rate, schedule="step", decay_steps=4 if name == "sgd" else 1000)  # noqa: E731
+    decay_steps = 4 if name == "sgd" else 1000
+
+    def optimizer():
+        return optimizers.make_optimizer(name, rate, schedule="step", decay_steps=decay_steps)
+
     return training.train(task, backbone, optimizer, **settings | options)
 
 
 def test_loss_falls_and_metrics_are_recorded(image_dir, tmp_path):
-    model, metrics, timing = run(tiny_task(image_dir, permutations=permutation_set(2)), tmp_path, 30, eval_steps=15)
+    model, metrics, timing = run(
+        tiny_task(image_dir, permutations=permutation_set(2)), tmp_path, 30, eval_steps=15
+    )
     history = metrics["history"]["train"]
     assert [record["step"] for record in history] == list(range(2, 31, 2))
     assert np.mean([r["loss"] for r in history[-4:]]) < np.mean([r["loss"] for r in history[:4]])
     assert [record["step"] for record in metrics["history"]["evaluation"]] == [15, 30]
     assert set(metrics["evaluation"]) == {"loss", "accuracy"}
-    assert metrics["num_parameters"] == model.count_params() - sum(int(np.prod(v.shape)) for v in model.non_trainable_variables)
+    assert metrics["num_parameters"] == model.count_params() - sum(
+        int(np.prod(v.shape)) for v in model.non_trainable_variables
+    )
     assert timing["images_per_second"] > 0
-    assert run(tiny_task(image_dir), tmp_path / "short", 1, log_steps=50)[2] == {}, "there is no rate before the second record"
+    assert run(tiny_task(image_dir), tmp_path / "short", 1, log_steps=50)[2] == {}, (
+        "there is no rate before the second record"
+    )
     for picture in ("puzzle", "conv1_filters"):
-        assert tf.io.decode_png((tmp_path / "pictures" / f"{picture}.png").read_bytes()).shape[-1] == 3
+        assert (
+            tf.io.decode_png((tmp_path / "pictures" / f"{picture}.png").read_bytes()).shape[-1] == 3
+        )
     assert list((tmp_path / "tensorboard").iterdir())
 
 
 @pytest.mark.parametrize("normalization, optimizer", [("batch_norm", "adam"), ("lrn", "sgd")])
-def test_interrupted_run_ends_with_the_same_weights(image_dir, tmp_path, monkeypatch, normalization, optimizer):
-    """Interrupted twice, once in the middle of a log window and of an epoch; lrn stands for the head with dropout."""
+def test_interrupted_run_ends_with_the_same_weights(
+    image_dir, tmp_path, monkeypatch, normalization, optimizer
+):
+    """Interrupted twice, once in the middle of a log window and of an epoch; lrn stands for the
+    head with dropout.
+    """
 
     def backbone():
         return tiny_backbone(normalization)
@@ -91,8 +115,12 @@ def interrupting_after(monkeypatch, steps):
 
 
 @pytest.mark.parametrize("stop_at", [6, 10])
-def test_signal_ends_an_evaluation_at_once_and_the_next_run_makes_up_for_it(image_dir, tmp_path, monkeypatch, stop_at):
-    """Of detectors it takes hours; before, the signal was kept until its end, and after the last one forgotten."""
+def test_signal_ends_an_evaluation_at_once_and_the_next_run_makes_up_for_it(
+    image_dir, tmp_path, monkeypatch, stop_at
+):
+    """Of detectors it takes hours; before, the signal was kept until its end, and after the last
+    one forgotten.
+    """
     _, straight, _ = run(tiny_task(image_dir), tmp_path / "straight", 10, eval_steps=3)
 
     def stopped(self, model):
@@ -111,14 +139,22 @@ def test_signal_ends_an_evaluation_at_once_and_the_next_run_makes_up_for_it(imag
     monkeypatch.undo()
     _, resumed, _ = run(tiny_task(image_dir), tmp_path / "broken", 10, eval_steps=3)
     assert [record["step"] for record in resumed["history"]["evaluation"]] == [3, 6, 9, 10]
-    assert (resumed["history"]["train"], resumed["evaluation"]) == (straight["history"]["train"], straight["evaluation"])
+    assert (resumed["history"]["train"], resumed["evaluation"]) == (
+        straight["history"]["train"],
+        straight["evaluation"],
+    )
 
 
 def test_accumulation_equals_one_large_batch_without_batch_statistics(image_dir, tmp_path):
     results = []
     for parts in (1, 2):
         task = tiny_task(image_dir)
-        options = dict(name="sgd", backbone=lambda: tiny_backbone("lrn"), accumulate_steps=parts, weight_decay=1e-2)
+        options = dict(
+            name="sgd",
+            backbone=lambda: tiny_backbone("lrn"),
+            accumulate_steps=parts,
+            weight_decay=1e-2,
+        )
         results.append(run(task, tmp_path / str(parts), 3, **options)[0])
     for ours, theirs in zip(*(model.trainable_variables for model in results), strict=True):
         np.testing.assert_allclose(ours.numpy(), theirs.numpy(), atol=1e-5, err_msg=ours.path)
@@ -142,7 +178,14 @@ def test_damaged_checkpoint_falls_back_to_the_one_before(image_dir, tmp_path, ca
 
 def test_loss_that_is_not_finite_stops_the_run(image_dir, tmp_path):
     with pytest.raises(InputError, match="not finite at step"):
-        run(tiny_task(image_dir), tmp_path, 20, name="sgd", backbone=lambda: tiny_backbone("none"), bias_multiplier=1e30)
+        run(
+            tiny_task(image_dir),
+            tmp_path,
+            20,
+            name="sgd",
+            backbone=lambda: tiny_backbone("none"),
+            bias_multiplier=1e30,
+        )
     assert not (tmp_path / "checkpoints/ckpt-20.index").exists()
 
 
@@ -178,23 +221,46 @@ for normalization in ("batch_norm", "lrn"):
     for one, two in zip(models["one"].variables, models["mirrored"].variables, strict=True):
         np.testing.assert_allclose(one.numpy(), two.numpy(), rtol=1e-5, atol=2e-5, err_msg=one.path)
 print("equal")
-"""
+"""  # noqa: E501
 
 
 def test_two_logical_devices_end_with_the_weights_of_one(image_dir, tmp_path):
     """With synchronised batch normalisation, and with the head's dropout."""
     here = os.path.dirname(__file__)
     done = subprocess.run(
-        [sys.executable, "-c", REPLICAS, here, str(image_dir), str(tmp_path)], capture_output=True, text=True, timeout=300
+        [sys.executable, "-c", REPLICAS, here, str(image_dir), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     assert done.stdout.splitlines()[-1:] == ["equal"], done.stdout + done.stderr
 
 
 def command(image_dir, workdir, *more):
     return [
-        *(sys.executable, "-m", "ccssl_tf.train", "--task=jigsaw_pp", f"--data_dir={image_dir}", f"--workdir={workdir}"),
-        *("--image_size=32", "--width_multiplier=0.1", "--num_permutations=10", "--permutations_per_image=2", "--tile_fc6_units=16"),
-        *("--puzzle_fc7_units=32", "--batch_size=16", "--train_steps=40", "--checkpoint_steps=5", "--log_steps=3", *more),
+        *(
+            sys.executable,
+            "-m",
+            "ccssl_tf.train",
+            "--task=jigsaw_pp",
+            f"--data_dir={image_dir}",
+            f"--workdir={workdir}",
+        ),
+        *(
+            "--image_size=32",
+            "--width_multiplier=0.1",
+            "--num_permutations=10",
+            "--permutations_per_image=2",
+            "--tile_fc6_units=16",
+        ),
+        *(
+            "--puzzle_fc7_units=32",
+            "--batch_size=16",
+            "--train_steps=40",
+            "--checkpoint_steps=5",
+            "--log_steps=3",
+            *more,
+        ),
     ]
 
 
@@ -204,7 +270,9 @@ def test_killed_at_random_times_the_command_ends_with_the_same_result(image_dir,
     random = np.random.default_rng(0)
     killed = 0
     for attempt in range(20):
-        process = subprocess.Popen(command(image_dir, tmp_path / "killed"), stdout=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            command(image_dir, tmp_path / "killed"), stdout=subprocess.PIPE, text=True
+        )
         for line in process.stdout:
             if line.startswith("train "):
                 break
@@ -214,5 +282,7 @@ def test_killed_at_random_times_the_command_ends_with_the_same_result(image_dir,
     subprocess.run(command(image_dir, tmp_path / "killed"), check=True, capture_output=True)
     assert killed
     for name in ("backbone.json", "metrics.json"):
-        straight, resumed = (json.loads((tmp_path / run / name).read_text()) for run in ("straight", "killed"))
+        straight, resumed = (
+            json.loads((tmp_path / run / name).read_text()) for run in ("straight", "killed")
+        )
         assert straight == resumed

@@ -19,10 +19,14 @@ def test_decay_is_caffes(scaled, biases):
     layer = dense()
     layer.bias.assign([1.0, -2.0, 3.0])
     optimizer = optimizers.make_optimizer("sgd", 0.1)
-    optimizer = keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=8.0) if scaled else optimizer
+    optimizer = (
+        keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=8.0) if scaled else optimizer
+    )
     gradients = [tf.ones([4, 3]), tf.ones([3])]
     optimizer.build(layer.trainable_variables)
-    kernel, bias = optimizers.add_decay(optimizer, gradients, layer.trainable_variables, 0.3, biases)
+    kernel, bias = optimizers.add_decay(
+        optimizer, gradients, layer.trainable_variables, 0.3, biases
+    )
     scale = 8 if scaled else 1
     np.testing.assert_allclose(kernel, 1 + 0.3 * scale * layer.kernel.numpy(), rtol=1e-6)
     np.testing.assert_allclose(bias, 1 + 0.3 * scale * layer.bias.numpy() * biases, rtol=1e-6)
@@ -32,8 +36,12 @@ def test_both_kernels_of_a_separable_convolution_decay():
     layer = keras.layers.SeparableConv2D(4, 3)
     layer.build((None, 8, 8, 3))
     gradients = [tf.zeros(variable.shape) for variable in layer.trainable_variables]
-    decayed = optimizers.add_decay(keras.optimizers.SGD(), gradients, layer.trainable_variables, 0.5)
-    for gradient, variable in zip(decayed[:2], [layer.depthwise_kernel, layer.pointwise_kernel], strict=True):
+    decayed = optimizers.add_decay(
+        keras.optimizers.SGD(), gradients, layer.trainable_variables, 0.5
+    )
+    for gradient, variable in zip(
+        decayed[:2], [layer.depthwise_kernel, layer.pointwise_kernel], strict=True
+    ):
         np.testing.assert_allclose(gradient, 0.5 * variable.numpy(), rtol=1e-6)
     assert not decayed[2].numpy().any()
 
@@ -70,7 +78,10 @@ def test_sgd_follows_caffes_update_over_steps():
         velocity[1] = 0.9 * velocity[1] + 2 * rate * gradient[1]
         decayed = [gradient[0] + 0.05 * layer.kernel.numpy(), gradient[1]]
         tensors = [tf.constant(g, tf.float32) for g in decayed]
-        optimizer.apply(optimizers.scale_bias_gradients(optimizer, tensors, layer.trainable_variables, 2.0), layer.trainable_variables)
+        optimizer.apply(
+            optimizers.scale_bias_gradients(optimizer, tensors, layer.trainable_variables, 2.0),
+            layer.trainable_variables,
+        )
         kernel -= velocity[0]
         bias -= velocity[1]
         np.testing.assert_allclose(layer.kernel.numpy(), kernel, rtol=1e-4, atol=1e-6)
@@ -80,16 +91,28 @@ def test_sgd_follows_caffes_update_over_steps():
 def test_bias_multiplier_leaves_adam_alone():
     layer = dense()
     gradients = [tf.ones([4, 3]), tf.ones([3])]
-    scaled = optimizers.scale_bias_gradients(optimizers.make_optimizer("adam", 1e-3), gradients, layer.trainable_variables, 2.0)
+    scaled = optimizers.scale_bias_gradients(
+        optimizers.make_optimizer("adam", 1e-3), gradients, layer.trainable_variables, 2.0
+    )
     np.testing.assert_array_equal(scaled[1], gradients[1])
 
 
 @pytest.mark.parametrize(
     "schedule, step, expected",
-    [("constant", 99, 1), ("step", 9, 1), ("step", 10, 0.1), ("step", 25, 0.01), ("cosine", 0, 1), ("cosine", 50, 0.5), ("cosine", 100, 0)],
+    [
+        ("constant", 99, 1),
+        ("step", 9, 1),
+        ("step", 10, 0.1),
+        ("step", 25, 0.01),
+        ("cosine", 0, 1),
+        ("cosine", 50, 0.5),
+        ("cosine", 100, 0),
+    ],
 )
 def test_schedules(schedule, step, expected):
-    optimizer = optimizers.make_optimizer("sgd", 1.0, schedule=schedule, decay_steps=10, train_steps=100)
+    optimizer = optimizers.make_optimizer(
+        "sgd", 1.0, schedule=schedule, decay_steps=10, train_steps=100
+    )
     optimizer.build(dense().trainable_variables)
     optimizer.iterations.assign(step)
     np.testing.assert_allclose(float(optimizer.learning_rate), expected, atol=1e-6)
@@ -97,7 +120,12 @@ def test_schedules(schedule, step, expected):
 
 def test_the_flags_give_the_schedule_of_the_drops():
     """The schedule of Noroozi et al. 2017: a tenth of it off every so many steps."""
-    with flagsaver.flagsaver(learning_rate=1e-4, learning_rate_schedule="step", learning_rate_steps=10, learning_rate_factor=0.9):
+    with flagsaver.flagsaver(
+        learning_rate=1e-4,
+        learning_rate_schedule="step",
+        learning_rate_steps=10,
+        learning_rate_factor=0.9,
+    ):
         optimizer = optimizers.from_flags(100)
     optimizer.build(dense().trainable_variables)
     for step, expected in ((0, 1e-4), (9, 1e-4), (10, 0.9e-4), (35, 0.729e-4)):
