@@ -1,12 +1,13 @@
 """VOC 2007 detection (paper Table 3): Fast R-CNN (Girshick 2015) fine-tuned from a backbone, mean
 average precision on the test split.
 
-As released (protocols 2.7): two images a step, 64 regions of each, a quarter of them foreground,
-mirrored half the time; box codes less their mean over their deviation; cross-entropy plus smooth
-L1, summed over the regions and divided by their number (of 64 an image, where it has less, too);
-the first convolutions locked; at test at most 100 detections of a class and image, suppressed at an
-overlap of 0.3. Difficult objects are trained on, as in the released code, and do not count at test.
-Images of a batch are continued by zeros, after the mean is subtracted, to the largest one's size.
+As released (experiments/PROTOCOLS.md, "Detection (Fast R-CNN)"): two images a step, 64 regions of
+each, a quarter of them foreground, mirrored half the time; box codes less their mean over their
+deviation; cross-entropy plus smooth L1, summed over the regions and divided by their number (of 64
+an image, where it has less, too); the first convolutions locked; at test at most 100 detections of
+a class and image, suppressed at an overlap of 0.3. Difficult objects are trained on, as in the
+released code, and do not count at test. Images of a batch are continued by zeros, after the mean is
+subtracted, to the largest one's size.
 
 Decided here: fully connected layers start random (paper, section 5), as wide as the backbone; batch
 normalisation of a backbone that was trained before keeps its statistics; background has no box

@@ -1,5 +1,5 @@
 """Segmentation of VOC 2012 by a fully convolutional network (paper Table 3; Long et al. 2015;
-protocols 2.8).
+experiments/PROTOCOLS.md, "Segmentation (FCN)").
 """
 
 import pathlib

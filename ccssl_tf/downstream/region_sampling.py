@@ -1,5 +1,5 @@
-"""Training examples of Fast R-CNN (Girshick 2015, section 2.3; protocols 2.7): photos at a random
-scale, regions from their proposals.
+"""Training examples of Fast R-CNN (Girshick 2015, section 2.3; experiments/PROTOCOLS.md,
+"Detection (Fast R-CNN)"): photos at a random scale, regions from their proposals.
 """
 
 import dataclasses

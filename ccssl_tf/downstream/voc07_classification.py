@@ -1,12 +1,12 @@
 """VOC 2007 classification (paper Table 3; Kraehenbuehl et al. 2016): fine-tuning for 20 yes-or-no
 questions, mean average precision.
 
-The published program (protocols 2.6): the sigmoid cross-entropies of the classes are summed, those
-of an image's difficult-only classes ignored; crops have a random scale; an image's scores are
-summed over ten random crops; average precision is scikit-learn's area of that time (trapezoid),
-with every positive's score lowered by 1e-5 against ties that would favour the method. Beside it:
-one crop, today's step area, and the devkit's 11 points. How crops of a random scale were cut could
-not be verified: see `image_ops.random_scale_crop`.
+The published program (experiments/PROTOCOLS.md, "VOC classification"): the sigmoid cross-entropies
+of the classes are summed, those of an image's difficult-only classes ignored; crops have a random
+scale; an image's scores are summed over ten random crops; average precision is scikit-learn's area
+of that time (trapezoid), with every positive's score lowered by 1e-5 against ties that would favour
+the method. Beside it: one crop, today's step area, and the devkit's 11 points. How crops of a
+random scale were cut could not be verified: see `image_ops.random_scale_crop`.
 """
 
 import keras

@@ -1,5 +1,5 @@
 """An endpoint of a backbone, pooled to a grid, as a feature row: conv4 to 5x5 in the paper (section
-4.2, protocols of extraction).
+4.2; experiments/PROTOCOLS.md, "Extraction").
 """
 
 import collections

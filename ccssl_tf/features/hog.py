@@ -2,8 +2,8 @@
 the visual word each is nearest to.
 
 The paper gives neither cell nor codebook nor pooling. Ours: blocks of 2x2 cells of 8 pixels with 9
-orientations (Dalal and Triggs), one at every cell; k-means words; counts divided by their sum. Text
-and settings: protocols of the repository, section 1.
+orientations (Dalal and Triggs), one at every cell; k-means words; counts divided by their sum
+(experiments/PROTOCOLS.md, "HOG").
 """
 
 import pathlib

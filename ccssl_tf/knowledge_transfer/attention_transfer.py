@@ -5,7 +5,8 @@ the paper's Table 3: [37] with the loss of the pretext task in place of the labe
     at(teacher))^2 at(x) = v / |v|_2,  v = flatten(mean over channels of x^2)
 
 as in the authors' code, with its beta of 1000. Where maps differ in size the mean over channels of
-the larger one is resized bilinearly to the smaller (`protocols`: nobody specifies one).
+the larger one is resized bilinearly to the smaller, our choice where no source has one
+(experiments/PROTOCOLS.md, "Distillation").
 
 Decided here: attention is compared on the whole images of the base task's batch, beside the tiles,
 crops or rotations the base task itself shows the student. What is to be transferred is what the

@@ -4,8 +4,9 @@ answers, and labels where there are any.
     loss = alpha T^2 KL(softmax(teacher / T) || softmax(student / T)) + (1 - alpha)
     cross-entropy(label, student),   T = 4, alpha = 0.9
 
-with the constants of Zagoruyko and Komodakis's code (`protocols`). Without labels the loss is its
-first term, alpha 1. The teacher, a classifier this project trained, sees the student's crop.
+with the constants of Zagoruyko and Komodakis's code (experiments/PROTOCOLS.md, "Distillation").
+Without labels the loss is its first term, alpha 1. The teacher, a classifier this project trained,
+sees the student's crop.
 """
 
 import tensorflow as tf

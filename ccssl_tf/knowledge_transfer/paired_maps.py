@@ -118,7 +118,7 @@ def resize(maps, height: int, width: int):
 
 def to_one_size(ours, theirs):
     """Returns both maps [B, h, w, C], [B, h', w', C'] as float32 at the smaller height and width
-    (protocols: the larger is resized).
+    (the larger is resized: experiments/PROTOCOLS.md, "Distillation").
     """
     height, width = (min(ours.shape[axis], theirs.shape[axis]) for axis in (1, 2))
     return tuple(resize(tf.cast(maps, tf.float32), height, width) for maps in (ours, theirs))

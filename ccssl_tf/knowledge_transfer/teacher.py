@@ -26,7 +26,7 @@ _TEACHER = flags.DEFINE_string(
 )
 
 # Whole images are shown to a full-size AlexNet at stride 4, whatever stride its tiles had
-# (protocols: extraction).
+# (experiments/PROTOCOLS.md, "Extraction").
 _WHOLE_IMAGE_STRIDE = 4
 
 

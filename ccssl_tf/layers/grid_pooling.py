@@ -6,8 +6,9 @@ from keras import ops
 def grid_pool(x, grid: int, mode: str = "max"):
     """Pools maps of any size to `grid` x `grid`.
 
-    Window and stride are those of protocols in use: stride floor(H / grid), window H - (grid - 1) *
-    stride, so 13 -> 5 is 5/2 and 28 -> 4 is 7/7. A map smaller than the grid is returned as it is.
+    Window and stride are those of experiments/PROTOCOLS.md, "Extraction": stride floor(H / grid),
+    window H - (grid - 1) * stride, so 13 -> 5 is 5/2 and 28 -> 4 is 7/7. A map smaller than the
+    grid is returned as it is.
 
     Args:
       x: [B, H, W, C] with H and W known.

@@ -1,5 +1,5 @@
 """Segmentation accuracy from one streaming confusion matrix (Long, Shelhamer and Darrell 2015;
-protocols 2.8).
+experiments/PROTOCOLS.md, "Segmentation (FCN)").
 """
 
 import numpy as np

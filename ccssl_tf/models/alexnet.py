@@ -69,7 +69,7 @@ class AlexNet(Backbone):
           normalization: "lrn", "batch_norm" (before every rectifier, in place of LRN) or "none".
           conv1_stride: 4 or 2; of the standard stem.
           is_padded: whether the standard stem pads conv1 by 5 and pool1 and pool2 by 1, as for
-            detection (protocols 2.7).
+            detection (experiments/PROTOCOLS.md, "Detection (Fast R-CNN)").
           width_multiplier: scales the channels of the convolutions.
           fc_units: sizes of fc6 and fc7; () leaves them out, and the input size free.
           image_size: pixels; used only when there are fully connected layers.

@@ -1,5 +1,5 @@
-"""Fully convolutional networks (Long, Shelhamer and Darrell 2015; protocols 2.8): a class for every
-pixel of images of any size.
+"""Fully convolutional networks (Long, Shelhamer and Darrell 2015; experiments/PROTOCOLS.md,
+"Segmentation (FCN)"): a class for every pixel of images of any size.
 
 The fully connected layers run as convolutions over the last map of the image, which is continued by
 100 zeros on every side; scores are interpolated bilinearly to the image's pixels by fixed weights.

@@ -2,7 +2,7 @@
 
 Geometry: the image is cropped to 3x3 cells; a tile is cut at a random offset in its cell, each
 colour channel a little apart, so that neither lines running across nor chromatic aberration solve
-the puzzle (protocols of the released code, scaled with the image).
+the puzzle (as released, scaled with the image: experiments/PROTOCOLS.md, "Puzzles").
 """
 
 import dataclasses

@@ -41,7 +41,7 @@ def add_attention(base, teacher, endpoints=("conv3", "conv4", "conv5"), weight=1
 
 
 def attention(maps, side):
-    """at(x) of protocols 2.9 in loops, at `side` x `side` places."""
+    """at(x) of experiments/PROTOCOLS.md, "Distillation", in loops, at `side` x `side` places."""
     energy = (maps.astype(np.float64) ** 2).mean(-1)
     step = energy.shape[1] // side
     result = np.zeros([len(maps), side * side])
