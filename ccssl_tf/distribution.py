@@ -1,11 +1,11 @@
-"""The tf.distribute strategies the commands know, and what the processes of one job tell each
-other.
+"""The tf.distribute strategies the commands know, and what the processes of a job tell each other.
 
 Where a job runs as several processes (`--strategy=multi_worker`, TF_CONFIG), every one runs the
 same command on storage they share: worker 0, the chief, writes; each reads its part. All other
 modules ask here, and do not look into strategies themselves.
 """
 
+import dataclasses
 import functools
 import json
 import os
@@ -16,20 +16,25 @@ import time
 
 import numpy as np
 import tensorflow as tf
-from absl import flags
 
 from ccssl_tf.runs.errors import InputError, Interrupted
+from ccssl_tf.runs.settings import Settings, setting
 
-STRATEGY = flags.DEFINE_enum(
-    "strategy",
-    "auto",
-    ["auto", "one", "mirrored", "multi_worker"],
-    "one: one device. mirrored: all GPUs (logical CPUs) of this machine. multi_worker: the "
-    "processes TF_CONFIG names. "
-    "auto: multi_worker if TF_CONFIG names several processes, else mirrored if there are several "
-    "GPUs, else one.",
-)
+STRATEGIES = ("auto", "one", "mirrored", "multi_worker")
 _REPORT_SECONDS, _CONNECT_SECONDS = 30.0, 600.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StrategySettings(Settings):
+    """Which devices compute."""
+
+    strategy: str = setting(
+        "auto",
+        "one: one device. mirrored: all GPUs (logical CPUs) of this machine. multi_worker: the "
+        "processes TF_CONFIG names. auto: multi_worker if TF_CONFIG names several processes, else "
+        "mirrored if there are several GPUs, else one.",
+        choices=STRATEGIES,
+    )
 
 
 def make_strategy(name: str):

@@ -1,5 +1,4 @@
-r"""Trains a task: a pretext task, the classification of clusters, or an evaluation of a frozen
-backbone.
+r"""Trains a task: a pretext task, the classification of clusters, or an evaluation of a backbone.
 
     python -m ccssl_tf.train --task=jigsaw_pp --backbone=alexnet --data_dir=DIR --workdir=DIR \
         --image_size=64 --train_steps=2000
@@ -7,200 +6,246 @@ backbone.
 A killed run continues when the same command is given again.
 """
 
-import functools
+import dataclasses
 
-from ccssl_tf.runs import launch, machine
+from ccssl_tf.runs import machine
 
 tf = machine.quiet_tensorflow()
 
 import keras
-from absl import flags
 
-from ccssl_tf import distribution, network_flags, registry, stage_flags, training
-from ccssl_tf.data import pipeline, records
+from ccssl_tf import distribution, registry
+from ccssl_tf.data import image_batches, records
 from ccssl_tf.data.manifest import Manifest
-from ccssl_tf.models import backbone_file, rescale
+from ccssl_tf.distribution import StrategySettings
+from ccssl_tf.knowledge_transfer.attention_transfer import AttentionTransfer
+from ccssl_tf.models import backbone_file, rescale, start
+from ccssl_tf.models.start import NetworkSettings
 from ccssl_tf.runs.errors import FlagError, InputError
+from ccssl_tf.runs.launch import Command, launch
+from ccssl_tf.runs.settings import CommandSettings, WorkdirSettings, lookup, setting
 from ccssl_tf.runs.workdir import Workdir
-from ccssl_tf.training import optimizers
-
-_TASK = flags.DEFINE_string("task", None, f"What to learn: {', '.join(registry.TASKS)}.")
-_TRAIN_STEPS = flags.DEFINE_integer(
-    "train_steps",
-    350_000,
-    "Steps to train for (350,000 for jigsaw_pp in the paper).",
-    lower_bound=1,
-)
-_CHECKPOINT_STEPS = flags.DEFINE_integer(
-    "checkpoint_steps", 1000, "Steps between checkpoints.", lower_bound=1
-)
-_LOG_STEPS = flags.DEFINE_integer(
-    "log_steps", 50, "Steps between records of loss and metrics.", lower_bound=1
-)
-_EVAL_STEPS = flags.DEFINE_integer(
-    "eval_steps",
-    0,
-    "Steps between evaluations on held-out images; 0: only at the end.",
-    lower_bound=0,
-)
-_ACCUMULATE = flags.DEFINE_integer(
-    "accumulate_steps",
-    1,
-    "Parts a batch is computed in, one after the other, to save memory.",
-    lower_bound=1,
-)
-_PRECISION = flags.DEFINE_enum(
-    "mixed_precision",
-    "none",
-    ["none", "float16", "bfloat16"],
-    "Compute in half precision, keep float32 weights.",
-)
-_RESCALE = flags.DEFINE_bool(
-    "rescale_init",
-    False,
-    "Before the first step, rescale the layers of the backbone on 160 training images so that all "
-    "change at the same rate "
-    "(Kraehenbuehl et al. 2016; for fine-tuning what a pretext task has learned).",
-)
-_JIT = flags.DEFINE_bool("jit", False, "Compile the step with XLA (one device only).")
+from ccssl_tf.training import LoopSettings, OptimizerSettings, train
+from ccssl_tf.training.loop import check_batch_size
 
 
-def main():
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainSettings(CommandSettings, WorkdirSettings, StrategySettings):
+    """This command."""
+
+    task: str = setting(help="What to learn; `--help` alone lists the tasks.")
+    rescale_init: bool = setting(
+        False,
+        "Before the first step, rescale the layers of the backbone on 160 training images so that "
+        "all change at the same rate (Kraehenbuehl et al. 2016; for fine-tuning what a pretext "
+        "task has learned).",
+    )
+
+
+def chosen(selected):
+    """Returns the settings classes of the task and the network that --task and others name."""
+    classes = [LoopSettings, OptimizerSettings]
+    if selected["task"] is not None:
+        classes += _task_classes(selected["task"], selected["base_task"])
+    return [*classes, *start.settings_classes(registry.BACKBONES, selected)]
+
+
+def _task_classes(name, base_task=None):
+    kind = lookup(registry.TASKS, name, "task")
+    if kind is not AttentionTransfer:
+        return [kind.Settings]
+    return [kind.Settings, _base_kind(base_task or kind.Settings.base_task).Settings]
+
+
+def _base_kind(name):
+    return lookup(registry.BASE_TASKS, name, "base_task")
+
+
+def owners():
+    """Returns label -> settings classes of every task, network and extractor there is."""
+    tasks = {f"--task={name}": _task_classes(name) for name in registry.TASKS}
+    bases = {f"--base_task={name}": [kind.Settings] for name, kind in registry.BASE_TASKS.items()}
+    networks = {f"--backbone={name}": [kind.Settings] for name, kind in registry.BACKBONES.items()}
+    extractors = {
+        f"ccssl_tf.extract --extractor={name}": [kind.Settings]
+        for name, kind in registry.EXTRACTORS.items()
+    }
+    return tasks | bases | networks | extractors
+
+
+def overview():
+    """Returns the tasks, one line each."""
+    width = max(map(len, registry.TASKS))
+    lines = ["Tasks (--task=NAME --help lists its flags):"]
+    for name, kind in registry.TASKS.items():
+        lines.append(f"  {name:{width}}  {kind.__doc__.splitlines()[0]}")
+    return "\n".join(lines)
+
+
+COMMAND = Command(
+    "ccssl_tf.train",
+    __doc__,
+    (TrainSettings,),
+    selectors=("task", "base_task", "backbone", "init_backbone"),
+    chosen=chosen,
+    owners=owners,
+    overview=overview,
+)
+
+
+def build_task(values):
+    """Builds the task that the settings of the command name."""
+    name = values[TrainSettings].task
+    kind = lookup(registry.TASKS, name, "task")
+    if kind is not AttentionTransfer:
+        return kind(values[kind.Settings])
+    settings = values[kind.Settings]
+    base = _base_kind(settings.base_task)
+    return kind(base(values[base.Settings]), settings)
+
+
+def main(values):
     """Trains and writes backbone, metrics and pictures into the work directory."""
-    if not _TASK.value or not stage_flags.DATA_DIR.value or not stage_flags.WORKDIR.value:
-        raise FlagError("set --task, --data_dir and --workdir")
-    strategy = distribution.make_strategy(distribution.STRATEGY.value)
-    machine.seed_everything(launch.SEED.value)
-    if _PRECISION.value != "none":
-        keras.config.set_dtype_policy(f"mixed_{_PRECISION.value}")
-    task = registry.lookup(registry.TASKS, _TASK.value, "task").from_flags()
-    if _JIT.value and strategy.num_replicas_in_sync > 1:
+    command, loop = values[TrainSettings], values[LoopSettings]
+    if not command.workdir:
+        raise FlagError("--workdir: not given; name the directory this run writes into")
+    strategy = distribution.make_strategy(command.strategy)
+    machine.seed_everything(loop.seed)
+    if loop.mixed_precision != "none":
+        keras.config.set_dtype_policy(f"mixed_{loop.mixed_precision}")
+    task = build_task(values)
+    if loop.jit and strategy.num_replicas_in_sync > 1:
         raise FlagError("--jit works on one device only; use --strategy=one or --nojit")
-    data = Manifest.read(stage_flags.DATA_DIR.value, "images")
-    training.check_batch_size(
-        network_flags.BATCH_SIZE.value, task, strategy.num_replicas_in_sync, _ACCUMULATE.value
+    data_dir = task.settings.data_dir
+    data = Manifest.read(data_dir, "images")
+    check_batch_size(loop, task, strategy.num_replicas_in_sync)
+    count = data.num_examples(task.train_split)
+    if count < loop.batch_size:
+        raise InputError(f"--batch_size={loop.batch_size}: {data_dir} has {count} training images")
+    network = start.Start.from_values(
+        registry.BACKBONES, values, image_size=task.settings.image_size
     )
-    if data.num_examples(task.train_split) < network_flags.BATCH_SIZE.value:
-        raise InputError(
-            f"--batch_size={network_flags.BATCH_SIZE.value}: {stage_flags.DATA_DIR.value} has "
-            f"{data.num_examples(task.train_split)} training images"
-        )
-    # Built once before anything is written, so that a network that cannot be is refused first.
-    wanted = dict(with_fc=task.with_fc, colors=task.colors, keep_fc=task.keep_fc)
-    network = registry.build_backbone(**wanted)
-    task.build_model(network)
-    if _RESCALE.value:
-        rescale.refuse_batch_normalization(network)
-    inputs = dict(
-        data_dir=stage_flags.DATA_DIR.value,
-        init_backbone=network_flags.init_backbone(),
-        **task.inputs(),
-    )
+    values, described = _tried(values, task, network)
+    inputs = dict(data_dir=data_dir, init_backbone=values[NetworkSettings].path, **task.inputs())
     chief = distribution.is_chief(strategy)
-    workdir = Workdir(stage_flags.WORKDIR.value, inputs=inputs, writes=chief)
-    if launch.DRY_RUN.value:
+    workdir = Workdir(command.workdir, inputs=inputs, settings=values, writes=chief)
+    if command.dry_run:
         workdir.check()
         print(
-            f"would train {_TASK.value} on {data.num_examples(task.train_split)} images of "
-            f"{stage_flags.DATA_DIR.value}, "
-            f"{_TRAIN_STEPS.value} steps of {network_flags.BATCH_SIZE.value}, with {network.name} "
-            f"({network.count_params():,} parameters), into {workdir.path}"
+            f"would train {command.task} on {count} images of {data_dir}, {loop.train_steps} "
+            f"steps of {loop.batch_size}, with {described}, into {workdir.path}"
         )
         return
-    machine.seed_everything(launch.SEED.value)
+    machine.seed_everything(loop.seed)
     with workdir:
         if workdir.is_done:
             print(f"{workdir.path}: already complete")
             return
-        with records.naming_damage(stage_flags.DATA_DIR.value):
-            build_backbone = functools.partial(registry.build_backbone, **wanted)
-            if _RESCALE.value:
-                build_backbone = rescaled(build_backbone, task)
-            model, metrics, timing = training.train(
+        with records.naming_damage(data_dir):
+            trained = train(
                 task,
-                build_backbone,
-                lambda: with_loss_scale(optimizers.from_flags(_TRAIN_STEPS.value)),
+                _builder(values, task, network),
+                loop,
+                values[OptimizerSettings],
                 workdir=workdir.path,
-                train_steps=_TRAIN_STEPS.value,
-                batch_size=network_flags.BATCH_SIZE.value,
-                seed=launch.SEED.value,
                 strategy=strategy,
-                weight_decay=optimizers.WEIGHT_DECAY.value,
-                bias_multiplier=optimizers.BIAS_MULTIPLIER.value,
-                decay_biases=optimizers.DECAY_BIASES.value,
-                clip_norm=optimizers.CLIP_GRADIENTS.value,
-                accumulate_steps=_ACCUMULATE.value,
-                jit=_JIT.value,
-                log_steps=_LOG_STEPS.value,
-                eval_steps=_EVAL_STEPS.value,
-                checkpoint_steps=_CHECKPOINT_STEPS.value,
-                fingerprints=dict(task=_TASK.value, data=data.fingerprint(task.train_split)),
+                fingerprints=dict(task=command.task, data=data.fingerprint(task.train_split)),
             )
-        if chief and task.trains_backbone:
-            backbone_file.save_backbone(model.backbone, workdir.path)
-        if chief and task.saves_classifier:
-            backbone_file.save_model(model, workdir.path / backbone_file.CLASSIFIER_FILE_NAME)
-        if chief and task.model_file:
-            backbone_file.save_model(model, workdir.path / task.model_file)
-        workdir.finish(
-            metrics=dict(metrics, task=_TASK.value, backbone=model.backbone.name), timing=timing
-        )
+        if chief:
+            _save(trained.model, task, workdir.path)
+        told = dict(trained.metrics, task=command.task, backbone=trained.model.backbone.name)
+        workdir.finish(metrics=told, timing=trained.timing)
         # A worker that left earlier would look like one that died.
         distribution.wait_for_workers(strategy)
-        if chief and (definition := metrics["facts"].get("definition")):
+        if chief and (definition := trained.metrics["facts"].get("definition")):
             print(f"definition  {definition}")
         print(f"done  {workdir.path}", flush=True)
 
 
-def rescaled(build_backbone, task):
-    """Returns a function that builds the same network with rescaled weights (see
-    `ccssl_tf.models.rescale`).
+def _wanted(task):
+    return dict(with_fc=task.with_fc, colors=task.colors, keep_fc=task.keep_fc)
+
+
+def _tried(values, task, network):
+    """Builds the model once and lets it go, so that one that cannot be is refused before anything
+    is written.
+
+    Returns:
+      The settings with what was left open as it is in that model, and the network in words.
+    """
+    backbone = network.build(**_wanted(task))
+    task.build_model(backbone)
+    if values[TrainSettings].rescale_init:
+        rescale.refuse_batch_normalization(backbone)
+    values = network.resolved(values, backbone).resolved(*task.resolved(backbone))
+    return values, f"{backbone.name} ({backbone.count_params():,} parameters)"
+
+
+def _save(model, task, directory):
+    if task.trains_backbone:
+        backbone_file.save_backbone(model.backbone, directory)
+    if task.saves_classifier:
+        backbone_file.save_model(model, directory / backbone_file.CLASSIFIER_FILE_NAME)
+    if task.model_file:
+        backbone_file.save_model(model, directory / task.model_file)
+
+
+def _builder(values, task, network):
+    """Returns the function that builds the network to start from, rescaled where that is wanted
+    (see `ccssl_tf.models.rescale`).
 
     The rescaling is done here, once, under no strategy; the random layers are those --init_backbone
     does not fill.
     """
-    policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("float32")
-    network = build_backbone()
-    keras.config.set_dtype_policy(policy)
-    start = network_flags.init_backbone()
-    with_kernel = {layer.name for layer in network.layers if hasattr(layer, "kernel")}
-    fresh = with_kernel - (
-        {layer.name for layer in network.transferred_layers(task.keep_fc)} if start else set()
-    )
-    images = pipeline.evaluation_images(
-        stage_flags.DATA_DIR.value,
-        task.train_split,
-        image_size=network_flags.IMAGE_SIZE.value,
-        batch_size=rescale.BATCH_SIZE,
-    )
-    batches = [network.normalize(batch["image"]) for batch in images.take(rescale.NUM_BATCHES)]
-    scales = rescale.rescale(network, batches, fresh=fresh, seed=launch.SEED.value)
-    print(
-        f"rescaled  {'  '.join(f'{name} {scale:.3g}' for name, scale in scales.items())}",
-        flush=True,
-    )
-    machine.seed_everything(launch.SEED.value)
 
     def build():
-        copy = build_backbone()
+        return network.build(**_wanted(task))
+
+    if not values[TrainSettings].rescale_init:
+        return build
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32")
+    backbone = build()
+    keras.config.set_dtype_policy(policy)
+    scales, weights = _rescaled(values, task, backbone)
+    machine.seed_everything(values[LoopSettings].seed)
+
+    def build_rescaled():
+        copy = build()
         for layer in copy.layers:
             if layer.name in scales:
-                layer.set_weights(network.get_layer(layer.name).get_weights())
+                layer.set_weights(weights[layer.name])
         copy.weights_from = dict(copy.weights_from or {}, rescaled=scales)
         return copy
 
-    return build
+    return build_rescaled
 
 
-def with_loss_scale(optimizer):
-    """Wraps the optimizer for float16, whose small gradients would vanish."""
-    return (
-        keras.optimizers.LossScaleOptimizer(optimizer)
-        if _PRECISION.value == "float16"
-        else optimizer
+def _rescaled(values, task, backbone):
+    """Rescales the network; returns the scales and the weights of its layers by name."""
+    with_kernel = {
+        layer.name
+        for layer in backbone.layers
+        if isinstance(layer, keras.layers.Dense | keras.layers.Conv2D)
+    }
+    filled = (
+        {layer.name for layer in backbone.transferred_layers(task.keep_fc)}
+        if values[NetworkSettings].path
+        else set()
     )
+    images = image_batches.evaluation_images(
+        task.settings.data_dir,
+        task.train_split,
+        image_size=task.settings.image_size,
+        batch_size=rescale.BATCH_SIZE,
+    )
+    batches = [backbone.normalize(batch["image"]) for batch in images.take(rescale.NUM_BATCHES)]
+    seed = values[LoopSettings].seed
+    scales = rescale.rescale(backbone, batches, fresh=with_kernel - filled, seed=seed)
+    shown = "  ".join(f"{name} {scale:.3g}" for name, scale in scales.items())
+    print(f"rescaled  {shown}", flush=True)
+    return scales, {name: backbone.get_layer(name).get_weights() for name in scales}
 
 
 if __name__ == "__main__":
-    launch.launch(main, __doc__)
+    launch(COMMAND, main)

@@ -1,4 +1,4 @@
-"""What tests of several modules share: TensorFlow imported quietly, flags parsed once, a small
+"""What tests of several modules share: TensorFlow imported quietly, a small
 image data set, hand-made runs.
 """
 
@@ -7,7 +7,6 @@ import json
 
 import numpy as np
 import pytest
-from absl import flags
 from PIL import Image
 
 from ccssl_tf.data.manifest import Manifest, shard_name
@@ -15,7 +14,6 @@ from ccssl_tf.runs import machine
 from ccssl_tf.runs.files import fingerprint_of
 
 machine.quiet_tensorflow()
-flags.FLAGS(["test"])
 
 CLASS_NAMES = ["circle", "square", "triangle"]
 

@@ -2,28 +2,22 @@
 form.
 """
 
+import dataclasses
+
 import keras
-from absl import flags
 
 from ccssl_tf.data import SMALL_IMAGE_SIZE
 from ccssl_tf.layers import CeilMaxPooling2D, GroupedConv2D, LabConv2D, LocalResponseNormalization
 from ccssl_tf.models import backbone as lib
-from ccssl_tf.models.backbone import Backbone, batch_normalization, fully_connected, scaled
+from ccssl_tf.models.backbone import (
+    Backbone,
+    NormalizedSettings,
+    batch_normalization,
+    fully_connected,
+    scaled,
+)
 from ccssl_tf.runs.errors import InputError
-
-ORDER = flags.DEFINE_enum(
-    "alexnet_order",
-    "caffenet",
-    ["caffenet", "bvlc"],
-    "Order of AlexNet's layers: caffenet pools, then normalises (the paper's network); bvlc "
-    "normalises, then pools, as BVLC's AlexNet.",
-)
-CONV1_STRIDE = flags.DEFINE_integer(
-    "conv1_stride",
-    4,
-    "Stride of conv1: 4 on images, 2 on tiles; small images always 2.",
-    lower_bound=1,
-)
+from ccssl_tf.runs.settings import setting
 
 # name, filters, kernel size, groups, whether the bias starts above zero (at 1 in CaffeNet, 0.1 in
 # BVLC's AlexNet).
@@ -36,6 +30,26 @@ _CONVOLUTIONS = (
 )
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AlexNetSettings(NormalizedSettings):
+    """AlexNet."""
+
+    alexnet_order: str | None = setting(
+        None,
+        "Order of AlexNet's layers: caffenet pools, then normalises (the paper's network); bvlc "
+        "normalises, then pools, as BVLC's AlexNet.",
+        choices=["caffenet", "bvlc"],
+        automatic="caffenet, or that of --init_backbone",
+    )
+    conv1_stride: int | None = setting(
+        None,
+        "Stride of conv1: 4 on images, 2 on tiles.",
+        minimum=1,
+        automatic="4; of images below 128 pixels it is always 2",
+        formerly=["4"],
+    )
+
+
 @keras.saving.register_keras_serializable(package="ccssl_tf")
 class AlexNet(Backbone):
     """AlexNet with endpoints conv1..conv5, and pool5, fc6, fc7 where it has them.
@@ -43,6 +57,8 @@ class AlexNet(Backbone):
     Called bare it is BVLC's CaffeNet: 227-pixel images, two-group conv2, conv4 and conv5, pooling
     before normalisation.
     """
+
+    Settings = AlexNetSettings
 
     def __init__(
         self,
@@ -178,28 +194,29 @@ class AlexNet(Backbone):
         return dict(self._arguments, name=self.name)
 
     @classmethod
-    def from_flags(
-        cls, *, image_size: int, with_fc: bool = False, colors: str | None = None
+    def from_settings(
+        cls,
+        settings: AlexNetSettings,
+        *,
+        image_size: int,
+        with_fc: bool = False,
+        colors: str | None = None,
     ) -> "AlexNet":
         """Builds the network for images of `image_size` pixels (the image's, not the tile's);
         `with_fc` adds fc6, fc7.
         """
-        small = image_size < SMALL_IMAGE_SIZE
-        normalization = (
-            lib.NORMALIZATION.value
-            if lib.NORMALIZATION.value != "auto"
-            else "batch_norm"
-            if small or colors == "lab_halves"
-            else "lrn"
-        )
+        is_small = image_size < SMALL_IMAGE_SIZE
+        normalization = settings.normalization
+        if normalization == "auto":
+            normalization = "batch_norm" if is_small or colors == "lab_halves" else "lrn"
         return cls(
-            stem="small" if small else "standard",
-            order=ORDER.value,
+            stem="small" if is_small else "standard",
+            order=settings.alexnet_order or "caffenet",
             normalization=normalization,
-            conv1_stride=2 if small else CONV1_STRIDE.value,
-            width_multiplier=lib.WIDTH_MULTIPLIER.value,
-            fc_units=lib.fc_units_from_flags() if with_fc and not small else (),
+            conv1_stride=2 if is_small else settings.conv1_stride or 4,
+            width_multiplier=settings.width_multiplier or 1.0,
+            fc_units=settings.fc_units if with_fc and not is_small else (),
             image_size=image_size,
-            dropout_rate=lib.DROPOUT_RATE.value,
+            dropout_rate=settings.dropout_rate,
             colors=colors or "rgb",
         )

@@ -4,6 +4,7 @@ Its stages become the endpoints conv1, conv2, ... (see `ccssl_tf.models.staged_n
 these are conv1_2 .. conv5_3, for ResNet50 the ends of its five stages.
 """
 
+import dataclasses
 import difflib
 import inspect
 import re
@@ -91,9 +92,16 @@ def build_network(
     return function(include_top=include_top, weights=weights, **options)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ApplicationSettings(lib.WidthSettings):
+    """A network of keras.applications."""
+
+
 @keras.saving.register_keras_serializable(package="ccssl_tf")
 class Application(StagedNetwork):
     """A network of keras.applications without its classifier, for images of any size."""
+
+    Settings = ApplicationSettings
 
     def __init__(self, *, network, width_multiplier=1.0, avg_pool=False, colors="rgb", name=None):
         """Builds the network with random weights.
@@ -150,20 +158,21 @@ class Application(StagedNetwork):
         return dict(self._arguments, name=self.name)
 
     @classmethod
-    def from_flags(
-        cls, *, network: str, image_size: int, with_fc: bool = False, colors: str | None = None
+    def from_settings(
+        cls,
+        settings: ApplicationSettings,
+        *,
+        network: str,
+        image_size: int,
+        with_fc: bool = False,
+        colors: str | None = None,
     ) -> "Application":
         """Builds the network for images of `image_size` pixels; `with_fc` adds avg_pool, which
         classifiers of these networks read.
         """
-        normalization = lib.NORMALIZATION.value
-        if normalization != "auto":
-            raise InputError(
-                f"--normalization={normalization}: {network} brings its own; leave the flag out"
-            )
         backbone = cls(
             network=network,
-            width_multiplier=lib.WIDTH_MULTIPLIER.value,
+            width_multiplier=settings.width_multiplier or 1.0,
             avg_pool=with_fc,
             colors=colors or "rgb",
         )

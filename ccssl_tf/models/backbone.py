@@ -2,37 +2,16 @@
 of its architecture can start from.
 """
 
+import dataclasses
+import typing
+
 import keras
 import numpy as np
-from absl import flags
 
 from ccssl_tf.layers import PerExampleDropout
 from ccssl_tf.ops import color
 from ccssl_tf.runs.errors import FlagError, InputError
-
-WIDTH_MULTIPLIER = flags.DEFINE_float(
-    "width_multiplier", 1.0, "Scales the number of channels; 1 in the paper.", lower_bound=0.05
-)
-NORMALIZATION = flags.DEFINE_enum(
-    "normalization",
-    "auto",
-    ["auto", "lrn", "batch_norm", "none"],
-    "Normalisation in the backbone. auto: lrn (AlexNet, as in the paper), batch_norm for VGG16 and "
-    "for images below 128 pixels.",
-)
-
-FC_UNITS = flags.DEFINE_list(
-    "fc_units",
-    ["4096", "4096"],
-    "Units of fc6 and fc7, in networks that have them (4096,4096 in the paper).",
-)
-DROPOUT_RATE = flags.DEFINE_float(
-    "dropout_rate",
-    0.5,
-    "Share of units dropped after fc6 and fc7 (0.5 in the paper).",
-    lower_bound=0,
-    upper_bound=0.99,
-)
+from ccssl_tf.runs.settings import Settings, as_text, setting
 
 BATCH_NORM_MOMENTUM = 0.9
 # The lower line of the paper's tables, `random`, is a network as it is initialised, and no
@@ -55,17 +34,54 @@ COLORS = dict(
 _LAB_SCALE = 2.55
 
 
-def fc_units_from_flags() -> tuple[int, int]:
-    """Returns --fc_units as two positive integers."""
-    try:
-        fc6, fc7 = (int(units) for units in FC_UNITS.value)
-    except ValueError as error:
-        raise FlagError(
-            f"--fc_units={','.join(FC_UNITS.value)}: expected two whole numbers, e.g. 4096,4096"
-        ) from error
-    if min(fc6, fc7) < 1:
-        raise FlagError(f"--fc_units={fc6},{fc7}: must be 1 or more")
-    return fc6, fc7
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BackboneSettings(Settings):
+    """What may be said of a backbone."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class WidthSettings(BackboneSettings):
+    """How wide a backbone is."""
+
+    width_multiplier: float | None = setting(
+        None,
+        "Scales the number of channels.",
+        minimum=0.05,
+        paper=1.0,
+        automatic="1, or that of --init_backbone",
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FullyConnectedSettings(Settings):
+    """Fully connected layers, in networks that have them."""
+
+    fc_units: tuple[int, ...] = setting(
+        (4096, 4096), "Units of fc6 and fc7.", minimum=1, paper=(4096, 4096)
+    )
+    dropout_rate: float = setting(
+        0.5, "Share of units dropped after fc6 and fc7.", minimum=0, maximum=0.99, paper=0.5
+    )
+
+    def check(self):
+        """Two layers have two sizes."""
+        super().check()
+        if len(self.fc_units) != 2:
+            raise FlagError(
+                f"--fc_units={as_text(self.fc_units)}: expected two whole numbers, e.g. 4096,4096"
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NormalizedSettings(WidthSettings, FullyConnectedSettings):
+    """A backbone whose normalisation may be chosen."""
+
+    normalization: str = setting(
+        "auto",
+        "Normalisation in the backbone. auto: lrn (AlexNet, as in the paper), batch_norm for VGG16 "
+        "and for images below 128 pixels.",
+        choices=["auto", "lrn", "batch_norm", "none"],
+    )
 
 
 def check_choice(argument: str, value, choices):
@@ -122,6 +138,8 @@ class Backbone(keras.Model):
       weights_from: None for random first weights, else a JSON object that says which file they came
         from and what was done to them.
     """
+
+    Settings: typing.ClassVar[type[BackboneSettings]] = BackboneSettings
 
     def __init__(self, *, inputs, outputs, name, input_mean=IMAGENET_MEAN, colors="rgb"):
         super().__init__(inputs=inputs, outputs=outputs, name=name)

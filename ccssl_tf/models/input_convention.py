@@ -11,33 +11,9 @@ import dataclasses
 
 import keras
 import numpy as np
-from absl import flags
 
 from ccssl_tf.runs.errors import FlagError, InputError
-
-_RANGE = flags.DEFINE_list(
-    "input_range",
-    None,
-    "What a network of others (--model, --init_backbone=FILE.keras) takes black and white for, "
-    "e.g. 0,255, 0,1 or -1,1. Networks that "
-    "know it themselves, in the same sweep, say, keep to what they know.",
-)
-_MEAN = flags.DEFINE_list(
-    "input_mean",
-    None,
-    "Subtracted from R, G and B after --input_range, e.g. 0.485,0.456,0.406 of ImageNet in 0,1.",
-)
-_STD = flags.DEFINE_list(
-    "input_std",
-    None,
-    "What R, G and B are then divided by, e.g. 0.229,0.224,0.225 of ImageNet in 0,1.",
-)
-_CHANNELS = flags.DEFINE_enum(
-    "input_channels",
-    "RGB",
-    ["RGB", "BGR"],
-    "Order in which a network of others takes the channels.",
-)
+from ccssl_tf.runs.settings import Settings, as_text, setting
 
 # What a message about a missing convention ends with.
 HOW_TO_SAY = (
@@ -56,32 +32,6 @@ class InputConvention:
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
     channels: str = "RGB"
 
-    @classmethod
-    def from_flags(cls) -> "InputConvention | None":
-        """Returns what the flags say, None without --input_range.
-
-        Raises:
-          FlagError: not numbers, not so many, white is not above black, a deviation is not above 0,
-            or --input_range is missing.
-        """
-        low_high = _numbers("input_range", _RANGE.value, 2)
-        parts = dict(
-            mean=_numbers("input_mean", _MEAN.value, 3), std=_numbers("input_std", _STD.value, 3)
-        )
-        parts = {name: value for name, value in parts.items() if value}
-        if low_high is None:
-            if parts or _CHANNELS.value != "RGB":
-                raise FlagError(
-                    "--input_mean, --input_std and --input_channels go with --input_range, which "
-                    "says what they refer to"
-                )
-            return None
-        if low_high[0] >= low_high[1] or min(parts.get("std", (1,))) <= 0:
-            raise FlagError(
-                "--input_range: black must be less than white, and every --input_std above 0"
-            )
-        return cls(range=low_high, channels=_CHANNELS.value, **parts)
-
     def __call__(self, images):
         """Maps [n, H, W, 3] RGB in [0, 255], of any dtype, to float32."""
         low, high = self.range
@@ -91,6 +41,57 @@ class InputConvention:
         )
         normalized = (low + keras.ops.cast(images, "float32") * ((high - low) / 255) - mean) / std
         return keras.ops.flip(normalized, axis=-1) if self.channels == "BGR" else normalized
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class InputConventionSettings(Settings):
+    """What a network of others takes for a pixel."""
+
+    input_range: tuple[float, ...] | None = setting(
+        None,
+        "What a network of others takes black and white for, e.g. 0,255, 0,1 or -1,1. Networks "
+        "that know it themselves, in the same sweep, say, keep to what they know.",
+    )
+    input_mean: tuple[float, ...] | None = setting(
+        None,
+        "Subtracted from R, G and B after --input_range, e.g. 0.485,0.456,0.406 of ImageNet in "
+        "0,1.",
+    )
+    input_std: tuple[float, ...] | None = setting(
+        None,
+        "What R, G and B are then divided by, e.g. 0.229,0.224,0.225 of ImageNet in 0,1.",
+    )
+    input_channels: str = setting(
+        "RGB",
+        "Order in which a network of others takes the channels.",
+        choices=["RGB", "BGR"],
+    )
+
+    def check(self):
+        """Numbers, as many as there are; white above black, deviations above 0."""
+        super().check()
+        for name, count in (("input_range", 2), ("input_mean", 3), ("input_std", 3)):
+            values = getattr(self, name)
+            if values is not None and not (len(values) == count and np.isfinite(values).all()):
+                raise FlagError(f"--{name}={as_text(values)}: expected {count} numbers")
+        if self.input_range is None:
+            if self.input_mean or self.input_std or self.input_channels != "RGB":
+                raise FlagError(
+                    "--input_mean, --input_std and --input_channels go with --input_range, which "
+                    "says what they refer to"
+                )
+        elif self.input_range[0] >= self.input_range[1] or min(self.input_std or (1,)) <= 0:
+            raise FlagError(
+                "--input_range: black must be less than white, and every --input_std above 0"
+            )
+
+    def convention(self) -> InputConvention | None:
+        """Returns what the settings say, None without a range."""
+        if self.input_range is None:
+            return None
+        parts = dict(mean=self.input_mean, std=self.input_std)
+        given = {name: value for name, value in parts.items() if value}
+        return InputConvention(range=self.input_range, channels=self.input_channels, **given)
 
 
 def image_side(name: str, shape) -> int | None:
@@ -115,13 +116,3 @@ def image_side(name: str, shape) -> int | None:
             "is"
         )
     return shape[1]
-
-
-def _numbers(flag, words, count):
-    try:
-        values = None if words is None else tuple(float(word) for word in words)
-    except ValueError:
-        values = ()
-    if values is not None and not (len(values) == count and np.isfinite(values).all()):
-        raise FlagError(f"--{flag}={','.join(words)}: expected {count} numbers")
-    return values

@@ -63,20 +63,18 @@ class KerasNetwork(StagedNetwork):
         return dict(self._arguments, name=self.name)
 
     @classmethod
-    def from_flags(
-        cls, *, config: dict, image_size: int, with_fc: bool = False, colors: str | None = None
+    def from_settings(
+        cls,
+        settings: lib.BackboneSettings,
+        *,
+        config: dict,
+        image_size: int,
+        with_fc: bool = False,
+        colors: str | None = None,
     ) -> "KerasNetwork":
         """Builds the network of that configuration for images of `image_size` pixels; `with_fc`
         adds avg_pool.
         """
-        for flag, value, default in (
-            ("normalization", lib.NORMALIZATION.value, "auto"),
-            ("width_multiplier", lib.WIDTH_MULTIPLIER.value, 1.0),
-        ):
-            if value != default:
-                raise InputError(
-                    f"--{flag}={value}: {config['name']} brings its own; leave the flag out"
-                )
         backbone = cls(**{**config, "avg_pool": with_fc, "colors": colors or config["colors"]})
         backbone.check_size(image_size)
         return backbone

@@ -1,13 +1,26 @@
 """VGG16 (Simonyan and Zisserman 2014, configuration D), also for small images."""
 
+import dataclasses
+
 import keras
 
 from ccssl_tf.data import SMALL_IMAGE_SIZE
 from ccssl_tf.layers import CeilMaxPooling2D, GroupedConv2D, LabConv2D
 from ccssl_tf.models import backbone as lib
-from ccssl_tf.models.backbone import Backbone, batch_normalization, fully_connected, scaled
+from ccssl_tf.models.backbone import (
+    Backbone,
+    NormalizedSettings,
+    batch_normalization,
+    fully_connected,
+    scaled,
+)
 
 _BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class VGG16Settings(NormalizedSettings):
+    """VGG16."""
 
 
 @keras.saving.register_keras_serializable(package="ccssl_tf")
@@ -16,6 +29,8 @@ class VGG16(Backbone):
 
     A pool is skipped once the map is 2x2 or smaller, so that 16-pixel tiles pass.
     """
+
+    Settings = VGG16Settings
 
     def __init__(
         self,
@@ -94,22 +109,24 @@ class VGG16(Backbone):
         return dict(self._arguments, name=self.name)
 
     @classmethod
-    def from_flags(
-        cls, *, image_size: int, with_fc: bool = False, colors: str | None = None
+    def from_settings(
+        cls,
+        settings: VGG16Settings,
+        *,
+        image_size: int,
+        with_fc: bool = False,
+        colors: str | None = None,
     ) -> "VGG16":
         """Builds the network for images of `image_size` pixels; `with_fc` adds fc6 and fc7 (of 128
         pixels and more).
         """
-        normalization = {"auto": "batch_norm", "lrn": "none"}.get(
-            lib.NORMALIZATION.value, lib.NORMALIZATION.value
-        )
+        normalization = settings.normalization
+        has_fc = with_fc and image_size >= SMALL_IMAGE_SIZE
         return cls(
-            normalization=normalization,
-            width_multiplier=lib.WIDTH_MULTIPLIER.value,
-            fc_units=lib.fc_units_from_flags()
-            if with_fc and image_size >= SMALL_IMAGE_SIZE
-            else (),
+            normalization={"auto": "batch_norm", "lrn": "none"}.get(normalization, normalization),
+            width_multiplier=settings.width_multiplier or 1.0,
+            fc_units=settings.fc_units if has_fc else (),
             image_size=image_size,
-            dropout_rate=lib.DROPOUT_RATE.value,
+            dropout_rate=settings.dropout_rate,
             colors=colors or "rgb",
         )

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from scipy.spatial import cKDTree
 
-from ccssl_tf.data import pipeline
+from ccssl_tf.data import image_batches
 from ccssl_tf.ops import color
 
 GRID = 10
@@ -126,7 +126,7 @@ def empirical_distribution(data_dir, image_size: int, classes, num_classes: int)
         lambda image: tf.math.bincount(tf.reshape(classes(image), [-1]), minlength=num_classes),
         autograph=False,
     )
-    for batch in pipeline.evaluation_images(
+    for batch in image_batches.evaluation_images(
         data_dir, "train", image_size=image_size, batch_size=64
     ):
         counts += count(batch["image"]).numpy()

@@ -6,7 +6,7 @@ import tensorflow as tf
 from absl import flags
 
 from ccssl_tf import network_flags, stage_flags
-from ccssl_tf.data import SMALL_IMAGE_SIZE, pipeline
+from ccssl_tf.data import SMALL_IMAGE_SIZE, image_batches
 from ccssl_tf.layers.per_example_dropout import per_example_seeds
 from ccssl_tf.ops import color
 from ccssl_tf.pretext import ab_bins
@@ -50,7 +50,7 @@ class Colorization(Task):
         """Args are those of the flags."""
         self.data_dir, self.image_size, self.eval_batch_size = data_dir, image_size, eval_batch_size
         self.rebalancing, self.head_units = rebalancing, head_units
-        self.eval_split = pipeline.held_out_split(data_dir)
+        self.eval_split = image_batches.held_out_split(data_dir)
         self._cells = None
 
     @classmethod
@@ -70,7 +70,7 @@ class Colorization(Task):
         options = dict(
             batch_size=batch_size, training=training, epoch_seed=epoch_seed, first_batch=first_batch
         )
-        return pipeline.augmented_images(
+        return image_batches.augmented_images(
             self.data_dir, split, image_size=self.image_size, **options
         )
 

@@ -13,7 +13,7 @@ import tensorflow as tf
 from absl import flags
 
 from ccssl_tf import network_flags, stage_flags
-from ccssl_tf.data import pipeline
+from ccssl_tf.data import image_batches, pipeline
 from ccssl_tf.pretext import context_patches as patches_lib
 from ccssl_tf.pretext import siamese
 from ccssl_tf.pretext import tiles as tiles_lib
@@ -76,7 +76,7 @@ class Context(Task):
             pair_units,
         )
         self.eval_batch_size = eval_batch_size
-        self.eval_split = pipeline.held_out_split(data_dir)
+        self.eval_split = image_batches.held_out_split(data_dir)
 
     @classmethod
     def from_flags(cls):

@@ -5,7 +5,7 @@ import tensorflow as tf
 from absl import flags
 
 from ccssl_tf import network_flags, stage_flags
-from ccssl_tf.data import SMALL_IMAGE_SIZE, pipeline
+from ccssl_tf.data import SMALL_IMAGE_SIZE, image_batches
 from ccssl_tf.layers.per_example_dropout import PerExampleDropout, per_example_seeds
 from ccssl_tf.models.backbone import batch_normalization
 from ccssl_tf.ops import per_example_random as random
@@ -57,7 +57,7 @@ class ContextEncoder(Task):
             mask,
             eval_batch_size,
         )
-        self.eval_split = pipeline.held_out_split(data_dir)
+        self.eval_split = image_batches.held_out_split(data_dir)
         self._chance = None
 
     @classmethod
@@ -76,7 +76,7 @@ class ContextEncoder(Task):
         options = dict(
             batch_size=batch_size, training=training, epoch_seed=epoch_seed, first_batch=first_batch
         )
-        return pipeline.augmented_images(
+        return image_batches.augmented_images(
             self.data_dir, split, image_size=self.image_size, **options
         )
 

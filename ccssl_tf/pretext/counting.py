@@ -23,7 +23,7 @@ import tensorflow as tf
 from absl import flags
 
 from ccssl_tf import network_flags, stage_flags
-from ccssl_tf.data import SMALL_IMAGE_SIZE, pipeline
+from ccssl_tf.data import SMALL_IMAGE_SIZE, image_batches
 from ccssl_tf.models.backbone import batch_normalization
 from ccssl_tf.ops import per_example_random as random
 from ccssl_tf.pretext.halving import STYLES, halve
@@ -87,7 +87,7 @@ class Counting(Task):
             )
         self.data_dir, self.margin, self.gray_probability = data_dir, margin, gray_probability
         self.fc_units, self.num_counts, self.eval_batch_size = fc_units, num_counts, eval_batch_size
-        self.eval_split = pipeline.held_out_split(data_dir)
+        self.eval_split = image_batches.held_out_split(data_dir)
 
     @classmethod
     def from_flags(cls):
@@ -108,7 +108,7 @@ class Counting(Task):
         options = dict(
             batch_size=batch_size, training=training, epoch_seed=epoch_seed, first_batch=first_batch
         )
-        return pipeline.cropped_images(
+        return image_batches.cropped_images(
             self.data_dir, split, crop_size=self.crop, short_side=self.short_side, **options
         )
 

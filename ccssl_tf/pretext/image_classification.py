@@ -10,21 +10,20 @@ import tensorflow as tf
 from ccssl_tf.data import image_ops, pipeline
 from ccssl_tf.layers.per_example_dropout import per_example_seeds
 from ccssl_tf.models.heads import build_classifier
-from ccssl_tf.task import Task
+from ccssl_tf.task import Epoch, Task
 
 
 class ImageClassification(Task):
-    """A standard classifier of images; a subclass says which class each is of and how the classes
-    are called.
+    """A standard classifier of images; a subclass says which class each is of.
+
+    Attributes:
+      num_classes: how many there are.
     """
 
     with_fc = True
     saves_classifier = True
 
-    def __init__(self, *, data_dir, image_size, num_classes, eval_split, eval_batch_size=64):
-        """Args: eval_split: the held-out split; None where there is none."""
-        self.data_dir, self.image_size, self.eval_batch_size = data_dir, image_size, eval_batch_size
-        self.num_classes, self.eval_split = num_classes, eval_split
+    num_classes: int
 
     @abc.abstractmethod
     def target(self, split, parsed):
@@ -34,33 +33,31 @@ class ImageClassification(Task):
     def class_name(self, number: int) -> str:
         """Returns what a class is called in pictures."""
 
-    def copies(self, split: str, epoch_seed):
+    def copies(self, split: str, epoch: Epoch):
         """Returns how often each image of `split` comes in a training epoch, [N] int32 by index;
         None: once each.
         """
         return None
 
-    def dataset(self, split, batch_size, training, epoch_seed, first_batch=0):
+    def dataset(self, split, epoch, model=None):
         """Batches of `target` [B] int32 and `image` [B, S, S, 3] uint8: random mirrored crops in
         training, the centre otherwise.
         """
+        size = self.settings.image_size
 
         def load(parsed):
-            if training:
-                image = image_ops.augmented_crop(parsed["encoded"], self.image_size, parsed["seed"])
+            if epoch.training:
+                image = image_ops.augmented_crop(parsed["encoded"], size, parsed["seed"])
             else:
-                image = image_ops.evaluation_crop(parsed["encoded"], self.image_size)
+                image = image_ops.evaluation_crop(parsed["encoded"], size)
             return dict(image=image, target=self.target(split, parsed))
 
-        options = dict(
-            batch_size=batch_size, training=training, epoch_seed=epoch_seed, first_batch=first_batch
-        )
-        copies = self.copies(split, epoch_seed) if training else None
-        return pipeline.batches(self.data_dir, split, load=load, copies=copies, **options)
+        copies = self.copies(split, epoch) if epoch.training else None
+        return pipeline.batches(self.settings.data_dir, split, epoch, load=load, copies=copies)
 
     def build_model(self, backbone):
         """A classifier of the classes over `backbone`."""
-        return build_classifier(backbone, self.num_classes, self.image_size)
+        return build_classifier(backbone, self.num_classes, self.settings.image_size)
 
     def loss(self, model, batch, training):
         """Cross-entropy with the class, and `accuracy`."""
@@ -75,13 +72,11 @@ class ImageClassification(Task):
         """Returns the classes [B] int that pictures say are asked for."""
         return batch["target"]
 
-    def pictures(self, model):
+    def pictures(self, model, result=None):
         """`classification`: eight images, the class asked for and the one the model answers."""
         from ccssl_tf.pictures.captioned import PLAIN, draw_columns, verdict
 
-        batch = next(
-            iter(self.dataset(self.eval_split or "train", 8, training=False, epoch_seed=(0, 0)))
-        )
+        batch = self.pictured_batch(8, model)
         images, asked = batch["image"].numpy(), np.asarray(self.asked(batch))
         probabilities = tf.nn.softmax(
             model(model.backbone.normalize(images), training=False)["logits"]

@@ -6,116 +6,68 @@ tile's channel means only); a random crop in training; grey in 30% of the puzzle
 released code has no grey).
 """
 
-import tensorflow as tf
-from absl import flags
+import dataclasses
 
-from ccssl_tf import network_flags, stage_flags
-from ccssl_tf.data import pipeline
+import tensorflow as tf
+
+from ccssl_tf.data import image_batches
 from ccssl_tf.ops import per_example_random as random
 from ccssl_tf.pretext import siamese
 from ccssl_tf.pretext import tiles as tiles_lib
 from ccssl_tf.pretext.permutations import hamming_distances, permutation_set
-from ccssl_tf.task import Task
-
-_NUM_PERMUTATIONS = flags.DEFINE_integer(
-    "num_permutations", 701, "Classes (701 in the paper).", lower_bound=2, upper_bound=10_000
-)
-_PERMUTATIONS_FILE = flags.DEFINE_string(
-    "permutations_file", None, "Permutation set in the authors' binary format; none: our own 701."
-)
-_PERMUTATIONS_PER_IMAGE = flags.DEFINE_integer(
-    "permutations_per_image",
-    8,
-    "Permutations of the same tile features an image and step; 1 in the paper.",
-    lower_bound=1,
-)
-_GRAY_PROBABILITY = flags.DEFINE_float(
-    "gray_probability",
-    None,
-    "Share of grey puzzles; none: 0.7 for jigsaw_pp, 0.3 for jigsaw, as published.",
-    lower_bound=0,
-    upper_bound=1,
-)
-_TILE_UNITS = flags.DEFINE_integer(
-    "tile_fc6_units", 1024, "Units of fc6, one tile at a time; 1024 in the paper.", lower_bound=1
-)
-_HEAD_UNITS = flags.DEFINE_integer(
-    "puzzle_fc7_units", 4096, "Units of fc7, over all nine tiles; 4096 in the paper.", lower_bound=1
-)
+from ccssl_tf.runs.settings import setting
+from ccssl_tf.task import Task, TaskSettings
 
 _PERMUTATION_STREAM = 100
 _NUM_PICTURES = 8
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class JigsawSettings(TaskSettings):
+    """--task=jigsaw."""
+
+    num_permutations: int = setting(701, "Classes.", minimum=2, maximum=10_000, paper=701)
+    permutations_file: str | None = setting(
+        None, "Permutation set in the authors' binary format; none: our own 701."
+    )
+    permutations_per_image: int = setting(
+        8, "Permutations of the same tile features an image and step.", minimum=1, paper=1
+    )
+    gray_probability: float = setting(
+        0.3, "Share of grey puzzles.", minimum=0, maximum=1, paper=0.3
+    )
+    tile_fc6_units: int = setting(1024, "Units of fc6, one tile at a time.", minimum=1, paper=1024)
+    puzzle_fc7_units: int = setting(
+        4096, "Units of fc7, over all nine tiles.", minimum=1, paper=4096
+    )
+
+
 class Jigsaw(Task):
-    """Predicts which permutation the tiles were shown in. Tile features are computed once and
-    permuted several times.
+    """Predicts which permutation the tiles were shown in.
+
+    Tile features are computed once and permuted several times.
+
+    Attributes:
+      permutations: [P, 9] int64, the tile in each slot under each permutation.
     """
 
-    published_gray_probability = 0.3
+    Settings: type[JigsawSettings] = JigsawSettings
     drawn = "tile offsets"
 
-    def __init__(
-        self,
-        *,
-        data_dir,
-        image_size,
-        permutations,
-        permutations_per_image,
-        gray_probability,
-        tile_units,
-        head_units,
-        permutations_file=None,
-        eval_batch_size=64,
-    ):
-        """Args are those of the flags; `permutations` is [P, 9] int64, `permutations_file` only
-        says where they are from.
-        """
-        self.permutations_file = permutations_file
-        self.geometry = tiles_lib.TileGeometry.for_image_size(image_size)
-        self.data_dir, self.permutations, self.permutations_per_image = (
-            data_dir,
-            permutations,
-            permutations_per_image,
-        )
-        self.gray_probability, self.tile_units, self.head_units = (
-            gray_probability,
-            tile_units,
-            head_units,
-        )
-        self.eval_batch_size = eval_batch_size
-        self.eval_split = pipeline.held_out_split(data_dir)
+    def __init__(self, settings: JigsawSettings | None = None, **fields):
+        """Takes the settings or their fields."""
+        super().__init__(settings, **fields)
+        settings = self.settings
+        self.geometry = tiles_lib.TileGeometry.for_image_size(settings.image_size)
+        self.permutations = permutation_set(settings.num_permutations, settings.permutations_file)
+        self.eval_split = image_batches.held_out_split(settings.data_dir)
 
-    @classmethod
-    def from_flags(cls):
-        """Reads this module's flags and those of the data and image size."""
-        if _GRAY_PROBABILITY.value is None:
-            flags.FLAGS.gray_probability = cls.published_gray_probability  # Recorded with the run.
-        return cls(
-            data_dir=stage_flags.DATA_DIR.value,
-            image_size=network_flags.IMAGE_SIZE.value,
-            permutations=permutation_set(_NUM_PERMUTATIONS.value, _PERMUTATIONS_FILE.value),
-            permutations_file=_PERMUTATIONS_FILE.value,
-            permutations_per_image=_PERMUTATIONS_PER_IMAGE.value,
-            gray_probability=_GRAY_PROBABILITY.value,
-            tile_units=_TILE_UNITS.value,
-            head_units=_HEAD_UNITS.value,
-        )
-
-    def dataset(self, split, batch_size, training, epoch_seed, first_batch=0):
+    def dataset(self, split, epoch, model=None):
         """Batches of `image` [B, crop, crop, 3] uint8: random crops in training, the centre
         otherwise.
         """
-        options = dict(
-            batch_size=batch_size, training=training, epoch_seed=epoch_seed, first_batch=first_batch
-        )
-        return pipeline.cropped_images(
-            self.data_dir,
-            split,
-            crop_size=self.geometry.crop,
-            short_side=self.geometry.short_side,
-            **options,
-        )
+        sizes = dict(crop_size=self.geometry.crop, short_side=self.geometry.short_side)
+        return image_batches.cropped_images(self.settings.data_dir, split, epoch, **sizes)
 
     def build_model(self, backbone):
         """The shared column over tiles: backbone, fc6 on each tile; then fc7 and the classes over
@@ -125,8 +77,8 @@ class Jigsaw(Task):
             backbone,
             tile_size=self.geometry.tile,
             num_tiles=9,
-            tile_units=self.tile_units,
-            head_units=[self.head_units],
+            tile_units=self.settings.tile_fc6_units,
+            head_units=[self.settings.puzzle_fc7_units],
             num_classes=len(self.permutations),
             with_norm=siamese.is_normalized(backbone),
         )
@@ -146,13 +98,13 @@ class Jigsaw(Task):
             tf.cast(batch["image"], tf.float32), batch["seed"], self.geometry
         )
         tiles, occluded = self.occlude(tiles, batch["seed"])
-        tiles = tiles_lib.gray(tiles, batch["seed"], self.gray_probability)
+        tiles = tiles_lib.gray(tiles, batch["seed"], self.settings.gray_probability)
         return tiles_lib.normalize_tiles(tiles), occluded
 
     def permutation_indices(self, seed):
         """Returns [B, M] int32: M permutations for each puzzle."""
         return random.integers(
-            seed, self.permutations_per_image, _PERMUTATION_STREAM, len(self.permutations)
+            seed, self.settings.permutations_per_image, _PERMUTATION_STREAM, len(self.permutations)
         )
 
     def orders(self, permutation_index):
@@ -171,32 +123,27 @@ class Jigsaw(Task):
 
     def inputs(self):
         """The permutation set, where it is not our own."""
-        return dict(permutations_file=self.permutations_file)
+        return dict(permutations_file=self.settings.permutations_file)
 
-    def facts(self):
+    def facts(self, model, result=None):
         """Chance level, the set of permutations, and how the accuracy is computed."""
+        settings = self.settings
         return dict(
             chance=1 / len(self.permutations),
             num_permutations=len(self.permutations),
             min_hamming_distance=int(hamming_distances(self.permutations).min()),
-            definition=f"share of puzzles solved, {self.permutations_per_image} permutations an "
-            f"image, one fixed draw of {self.drawn} "
-            f"and grey with probability {self.gray_probability}; batch statistics not used",
+            definition=f"share of puzzles solved, {settings.permutations_per_image} permutations "
+            f"an image, one fixed draw of {self.drawn} and grey with probability "
+            f"{settings.gray_probability}; batch statistics not used",
         )
 
-    def pictures(self, model):
+    def pictures(self, model, result=None):
         """`puzzle`: rows of the crop, the puzzle as shown, and the model's solution, for eight
         images.
         """
         from ccssl_tf.pictures.puzzle import draw_puzzles
 
-        batch = next(
-            iter(
-                self.dataset(
-                    self.eval_split or "train", _NUM_PICTURES, training=False, epoch_seed=(0, 0)
-                )
-            )
-        )
+        batch = self.pictured_batch(_NUM_PICTURES, model)
         tiles, occluded = self.puzzles(batch)
         index = self.permutation_indices(batch["seed"])[:, :1]
         answer = siamese.answers(model, tiles, self.orders(index))[:, 0].numpy()

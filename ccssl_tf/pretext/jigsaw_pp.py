@@ -2,8 +2,20 @@
 image.
 """
 
+import dataclasses
+
 from ccssl_tf.pretext import tiles as tiles_lib
-from ccssl_tf.pretext.jigsaw import Jigsaw
+from ccssl_tf.pretext.jigsaw import Jigsaw, JigsawSettings
+from ccssl_tf.runs.settings import setting
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class JigsawPPSettings(JigsawSettings):
+    """--task=jigsaw_pp."""
+
+    gray_probability: float = setting(
+        0.7, "Share of grey puzzles.", minimum=0, maximum=1, paper=0.7
+    )
 
 
 class JigsawPP(Jigsaw):
@@ -11,8 +23,8 @@ class JigsawPP(Jigsaw):
     mostly grey.
     """
 
+    Settings = JigsawPPSettings
     batch_multiple = tiles_lib.GROUP
-    published_gray_probability = 0.7
     drawn = f"tile offsets, 0 to {tiles_lib.MAX_OCCLUSIONS} occluding tiles"
 
     def occlude(self, tiles, seed):

@@ -7,16 +7,22 @@ Other than there, the convolutions keep AlexNet's two groups, and fc6 and fc7 ha
 place of batch normalisation.
 """
 
+import dataclasses
+
 import numpy as np
 import tensorflow as tf
 
-from ccssl_tf import network_flags, stage_flags
-from ccssl_tf.data import pipeline
+from ccssl_tf.data import image_batches
 from ccssl_tf.layers.per_example_dropout import per_example_seeds
 from ccssl_tf.models.heads import build_classifier
-from ccssl_tf.task import Task
+from ccssl_tf.task import Task, TaskSettings
 
 NUM_ROTATIONS = 4
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RotationSettings(TaskSettings):
+    """--task=rotation."""
 
 
 class Rotation(Task):
@@ -24,32 +30,25 @@ class Rotation(Task):
 
     with_fc = True
 
-    def __init__(self, *, data_dir, image_size, eval_batch_size=64):
-        """Args: data_dir: image shards; image_size: S, pixels; eval_batch_size: images, each shown
-        four times.
-        """
-        self.data_dir, self.image_size, self.eval_batch_size = data_dir, image_size, eval_batch_size
-        self.eval_split = pipeline.held_out_split(data_dir)
+    Settings = RotationSettings
 
-    @classmethod
-    def from_flags(cls):
-        """Reads the flags of data and image size."""
-        return cls(data_dir=stage_flags.DATA_DIR.value, image_size=network_flags.IMAGE_SIZE.value)
+    def __init__(self, settings: RotationSettings | None = None, **fields):
+        """Takes the settings or their fields."""
+        super().__init__(settings, **fields)
+        self.eval_split = image_batches.held_out_split(self.settings.data_dir)
 
-    def dataset(self, split, batch_size, training, epoch_seed, first_batch=0):
+    def dataset(self, split, epoch, model=None):
         """Batches of upright `image` [B, S, S, 3] uint8: random mirrored crops in training, the
         centre otherwise.
         """
-        options = dict(
-            batch_size=batch_size, training=training, epoch_seed=epoch_seed, first_batch=first_batch
-        )
-        return pipeline.augmented_images(
-            self.data_dir, split, image_size=self.image_size, **options
+        settings = self.settings
+        return image_batches.augmented_images(
+            settings.data_dir, split, epoch, image_size=settings.image_size
         )
 
     def build_model(self, backbone):
         """A classifier of the four rotations over `backbone`."""
-        return build_classifier(backbone, NUM_ROTATIONS, self.image_size)
+        return build_classifier(backbone, NUM_ROTATIONS, self.settings.image_size)
 
     def loss(self, model, batch, training):
         """Cross-entropy and `accuracy` (share of rotations recognised), each averaged over the
@@ -67,7 +66,7 @@ class Rotation(Task):
         right = tf.cast(tf.equal(tf.argmax(logits, -1, tf.int32), labels), tf.float32)
         return tf.reduce_mean(losses, 1), dict(accuracy=tf.reduce_mean(right, 1))
 
-    def facts(self):
+    def facts(self, model, result=None):
         """Chance level and how the accuracy is computed."""
         return dict(
             chance=1 / NUM_ROTATIONS,
@@ -75,13 +74,11 @@ class Rotation(Task):
             "central crop; batch statistics not used",
         )
 
-    def pictures(self, model):
+    def pictures(self, model, result=None):
         """`rotation`: eight images as shown, and turned back by the model's answer."""
         from ccssl_tf.pictures.captioned import PLAIN, draw_columns, verdict
 
-        upright = next(
-            iter(self.dataset(self.eval_split or "train", 8, training=False, epoch_seed=(0, 0)))
-        )["image"]
+        upright = self.pictured_batch(8, model)["image"]
         asked = np.arange(len(upright)) % NUM_ROTATIONS
         shown = all_rotations(upright).numpy()[np.arange(len(upright)), asked]
         answered = np.argmax(model(model.backbone.normalize(shown), training=False)["logits"], -1)

@@ -2,58 +2,49 @@
 of its tables).
 """
 
+import dataclasses
+
 import tensorflow as tf
 
-from ccssl_tf import network_flags, stage_flags
-from ccssl_tf.data import labels
-from ccssl_tf.data.manifest import Manifest
+from ccssl_tf.data import image_batches, labels
 from ccssl_tf.pretext.image_classification import ImageClassification
+from ccssl_tf.task import TaskSettings
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SupervisedSettings(TaskSettings):
+    """--task=supervised."""
 
 
 class Supervised(ImageClassification):
     """Classifies images by their class labels."""
 
-    def __init__(self, *, data_dir, image_size, eval_batch_size=64):
-        """Checks that the images have labels.
+    Settings = SupervisedSettings
 
-        Args:
-          data_dir: image shards with labels, split train and maybe val.
-          image_size: S, pixels.
-          eval_batch_size: images.
+    def __init__(self, settings: SupervisedSettings | None = None, **fields):
+        """Takes the settings or their fields; splits are train and, where it is there, val.
 
         Raises:
           InputError: the images have no class labels.
         """
-        splits = [
-            split
-            for split in ("train", "val")
-            if split == "train" or split in Manifest.read(data_dir, "images").splits
-        ]
+        super().__init__(settings, **fields)
+        data_dir = self.settings.data_dir
+        self.eval_split = image_batches.held_out_split(data_dir)
+        splits = ["train", self.eval_split] if self.eval_split else ["train"]
         self.class_names = labels.class_names(data_dir, splits=splits)
-        super().__init__(
-            data_dir=data_dir,
-            image_size=image_size,
-            num_classes=len(self.class_names),
-            eval_split="val" if "val" in splits else None,
-            eval_batch_size=eval_batch_size,
-        )
-
-    @classmethod
-    def from_flags(cls):
-        """Reads the flags of data and image size."""
-        return cls(data_dir=stage_flags.DATA_DIR.value, image_size=network_flags.IMAGE_SIZE.value)
+        self.num_classes = len(self.class_names)
 
     def target(self, split, parsed):
         """The label."""
         return tf.cast(
-            labels.checked_label(parsed, self.data_dir, split, self.num_classes), tf.int32
+            labels.checked_label(parsed, self.settings.data_dir, split, self.num_classes), tf.int32
         )
 
     def class_name(self, number):
         """The label's name."""
         return self.class_names[number]
 
-    def facts(self):
+    def facts(self, model, result=None):
         """Chance level and how the accuracy is computed."""
         return dict(
             chance=1 / self.num_classes,

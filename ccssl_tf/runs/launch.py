@@ -1,48 +1,34 @@
-"""What every command shares: flags, exit codes, progress lines, signals, seed and the quiet import
-of TensorFlow.
+"""Runs a command: its flags read into settings, its errors told in one line, its exit code.
 
-TensorFlow is imported only inside the functions that need it, so that commands without it start at
-once.
+A command is a module with `COMMAND`, a `Command`, and a `main(values)`. What one flag chooses, such
+as `--task`, is read first; then that choice's flags alone are defined, in a FlagValues of their
+own: a flag of another choice is refused, and nothing is added to absl's global flags.
 """
 
+import dataclasses
 import errno
 import os
-import pathlib
 import re
 import signal
 import sys
+import textwrap
 import traceback
+from collections.abc import Callable, Mapping, Sequence
 
 from absl import flags
 
+from ccssl_tf.runs import settings as settings_lib
 from ccssl_tf.runs.errors import CcsslError, FlagError, InputError, Interrupted, ResourceError
-
-SEED = flags.DEFINE_integer(
-    "seed", 0, "Seed of everything random.", lower_bound=0, upper_bound=2**31 - 1
-)
-DRY_RUN = flags.DEFINE_bool(
-    "dry_run",
-    False,
-    "Check the flags and inputs, print what would be read, written and spent, and stop.",
-)
+from ccssl_tf.runs.settings import Settings, Values
 
 _NO_RESOURCE = frozenset(
-    {
-        errno.ENOSPC,
-        errno.EDQUOT,
-        errno.EFBIG,
-        errno.EACCES,
-        errno.EPERM,
-        errno.EROFS,
-        errno.EMFILE,
-        errno.ENFILE,
-        errno.ENOMEM,
-        errno.EIO,
-    }
+    {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS}
+    | {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO}
 )
 _BAD_PATH = frozenset(
     {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP}
 )
+_PEERS = "start all workers again to continue"
 # Type of a TensorFlow error, part of its message, what to report, exit code.
 _TENSORFLOW_ERRORS = (
     (
@@ -54,34 +40,185 @@ _TENSORFLOW_ERRORS = (
     ("OutOfRangeError", "File too large", "{}; allow larger files (ulimit -f)", 4),
     ("PermissionDeniedError", "", "{}", 4),
     ("DataLossError", "", "damaged records: {}; convert the data again", 3),
-    ("UnavailableError", "", "a peer went away: {}; start all workers again to continue", 75),
-    ("AbortedError", "", "a peer went away: {}; start all workers again to continue", 75),
-    ("CancelledError", "", "a peer went away: {}; start all workers again to continue", 75),
-    (
-        "DeadlineExceededError",
-        "",
-        "a peer does not answer: {}; start all workers again to continue",
-        75,
-    ),
+    ("UnavailableError", "", f"a peer went away: {{}}; {_PEERS}", 75),
+    ("AbortedError", "", f"a peer went away: {{}}; {_PEERS}", 75),
+    ("CancelledError", "", f"a peer went away: {{}}; {_PEERS}", 75),
+    ("DeadlineExceededError", "", f"a peer does not answer: {{}}; {_PEERS}", 75),
 )
+_HELP = ("--help", "-help", "-h", "--helpfull")
+_HELP_COLUMNS = 100
 
 
-def launch(main, description: str):
-    """Parses the command line, runs `main()` and exits with the documented code (see
-    `ccssl_tf.runs.errors`).
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """What a command's flags are.
+
+    Attributes:
+      module: its name, e.g. "ccssl_tf.train".
+      description: the first lines of `--help`.
+      settings: classes whose flags the command always has.
+      selectors: names of the flags that choose further ones; they are fields of `settings` or of
+        what is chosen, and the first of them is the one that `--help` asks for.
+      chosen: maps the text of every selector, None where it is not given, to the further classes;
+        raises FlagError for a choice there is not.
+      owners: label (such as "--task=jigsaw") -> classes, of everything that could be chosen: whose
+        a flag is that does not belong here.
+      overview: what `--help` says where nothing was chosen: the choices, one line each.
+    """
+
+    module: str
+    description: str
+    settings: tuple[type[Settings], ...]
+    selectors: tuple[str, ...] = ()
+    chosen: Callable[[Mapping[str, str | None]], Sequence[type[Settings]]] = lambda selected: ()
+    owners: Callable[[], Mapping[str, Sequence[type[Settings]]]] = dict
+    overview: Callable[[], str] = str
+
+    def parse(self, arguments: Sequence[str]) -> Values:
+        """Reads the words of a command line, without the program's name.
+
+        Raises:
+          FlagError: an unknown flag, one of another choice, a value that cannot be, or none where
+            one is needed.
+        """
+        words = _expanded(arguments)
+        selected = self._selected(words)
+        classes = [*self.settings, *self.chosen(selected)]
+        values = flags.FlagValues()
+        values.set_gnu_getopt(True)
+        defined = settings_lib.define(classes, values)
+        foreign = self._foreign(words, defined, selected)
+        if foreign:
+            raise ForeignFlagError(foreign, self._chosen_text(selected))
+        try:
+            rest = values(["", *words])[1:]
+        except flags.Error as error:
+            raise FlagError(str(error)) from error
+        if rest:
+            raise FlagError(f"unexpected argument {rest[0]!r}; flags are written --name=value")
+        for word in words:
+            if word.startswith("-") and word.partition("=")[1:] == ("=", ""):
+                raise FlagError(
+                    f"{word}: the value is empty; leave the flag out or give it a value"
+                )
+        return settings_lib.build(self.module, classes, values, arguments)
+
+    def _selected(self, words) -> dict[str, str | None]:
+        values = flags.FlagValues()
+        values.set_gnu_getopt(True)
+        for name in self.selectors:
+            flags.DEFINE_string(name, None, "", flag_values=values)
+        try:
+            values(["", *words], known_only=True)
+        except flags.Error as error:
+            raise FlagError(str(error)) from error
+        return {name: values[name].value for name in self.selectors}
+
+    def _foreign(self, words, defined, selected) -> dict[str, list[str]]:
+        """Flag -> labels of whose it is, for every flag given that belongs to other choices."""
+        names = [word.lstrip("-").partition("=")[0] for word in words if word.startswith("-")]
+        unknown = [name for name in names if not {name, name.removeprefix("no")} & defined.keys()]
+        if not unknown:
+            return {}
+        foreign: dict[str, list[str]] = {}
+        for label, classes in self.owners().items():
+            theirs = {field.name for cls in classes for field in settings_lib.fields_of(cls)}
+            for name in unknown:
+                if {name, name.removeprefix("no")} & theirs:
+                    foreign.setdefault(name, []).append(label)
+        return foreign
+
+    def _chosen_text(self, selected) -> str:
+        given = [f"--{name}={value}" for name, value in selected.items() if value is not None]
+        return " ".join(given) or "the default"
+
+    def help(self, arguments: Sequence[str]) -> str:
+        """Returns the help text: that of the choice the other words make, else the overview."""
+        words = [word for word in arguments if word not in _HELP]
+        try:
+            selected = self._selected(_expanded(words))
+            chosen = list(self.chosen(selected))
+        except FlagError:
+            selected, chosen = {}, []
+        has_chosen = not self.selectors or selected.get(self.selectors[0]) is not None
+        lines = [
+            f"usage: python -m {self.module} [--flagfile=FILE ...] [--flag=value ...]",
+            "",
+            self.description.strip(),
+        ]
+        if not has_chosen:
+            lines += ["", self.overview().strip()]
+        shown: set[str] = set()
+        for cls in [*self.settings, *(chosen if has_chosen else [])]:
+            fields = [f for f in settings_lib.fields_of(cls) if f.name not in shown]
+            shown |= {field.name for field in fields}
+            if fields:
+                lines += ["", f"{_title(cls)}:"]
+            for field in sorted(fields, key=lambda field: field.name):
+                lines += textwrap.wrap(
+                    f"--{field.name}: {field.describe()}",
+                    _HELP_COLUMNS,
+                    initial_indent="  ",
+                    subsequent_indent="      ",
+                    break_on_hyphens=False,
+                )
+        return "\n".join(lines)
+
+
+class ForeignFlagError(FlagError):
+    """Flags were given that belong to another choice than the one made.
+
+    Attributes:
+      names: of the flags.
+    """
+
+    def __init__(self, foreign: Mapping[str, Sequence[str]], chosen: str):
+        self.names = tuple(foreign)
+        parts = []
+        for name, labels in foreign.items():
+            shown = ", ".join(labels[:3]) + (
+                f" and {len(labels) - 3} more" if len(labels) > 3 else ""
+            )
+            parts.append(f"--{name} is a flag of {shown}")
+        advice = "leave it out" if len(parts) == 1 else "leave them out"
+        super().__init__(f"{'; '.join(parts)}; not of {chosen}: {advice}")
+
+
+def _title(cls):
+    return (cls.__doc__ or cls.__name__).strip().splitlines()[0].rstrip(".")
+
+
+def _expanded(arguments):
+    """The words with those of flagfiles in their place; FlagError for what is no text."""
+    for word in arguments:
+        # Odd bytes arrive as surrogates, which can neither be printed nor written into flags.txt.
+        if word.encode(errors="ignore").decode() != word:
+            raise FlagError(f"{ascii(word)}: is not UTF-8; give the file or directory another name")
+    values = flags.FlagValues()
+    values.set_gnu_getopt(True)
+    try:
+        return values.read_flags_from_files(list(arguments))
+    except UnicodeDecodeError as error:
+        raise FlagError(f"a --flagfile is not UTF-8 ({error}); save it so") from error
+    except flags.Error as error:
+        raise FlagError(str(error)) from error
+
+
+def launch(command: Command, main: Callable[[Values], None]):
+    """Reads the command line, runs `main(values)` and exits with the documented code.
 
     Args:
-      main: called without arguments after the flags are parsed.
-      description: first lines of `--help`.
+      command: what the flags are.
+      main: does the work.
     """
-    # Long loops replace this by `stop_on_signal`; here it covers what comes before and after them.
-    # As Ctrl-C: no Exception, which a place that is prepared for anyone's errors would take for one
-    # of these.
+    # Long loops replace this by `signals.stop_on_signal`; here it covers what comes before and
+    # after them. As Ctrl-C: no Exception, which a place that is prepared for anyone's errors would
+    # take for one of these.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if "TF_CONFIG" not in os.environ:
-        sys.exit(run_command(main, description, sys.argv))
+        sys.exit(run_command(command, main, sys.argv[1:]))
     try:
-        code = run_command(main, description, sys.argv)
+        code = run_command(command, main, sys.argv[1:])
     except Exception:
         traceback.print_exc()
         code = 1
@@ -91,31 +228,27 @@ def launch(main, description: str):
         os._exit(code)
 
 
-def run_command(main, description: str, argv: list[str]) -> int:
-    """Like `launch`, but returns the exit code."""
+def run_command(command: Command, main: Callable[[Values], None], arguments: Sequence[str]) -> int:
+    """Like `launch`, but returns the exit code (see `ccssl_tf.runs.errors`)."""
     try:
-        if any(argument in ("--help", "-help", "-h", "--helpfull") for argument in argv[1:]):
-            print(_help(description, argv[0]))
+        if any(word in _HELP for word in arguments):
+            print(command.help(arguments))
             return 0
-        _parse(argv)
-        main()
+        main(command.parse(arguments))
         return 0
     except flags.Error as error:
         return _report(str(error), FlagError.exit_code)
     except CcsslError as error:
         return _report(str(error), error.exit_code)
     except KeyboardInterrupt:
-        return _report(
-            "interrupted; the same command continues where it stopped", Interrupted.exit_code
-        )
+        message = "interrupted; the same command continues where it stopped"
+        return _report(message, Interrupted.exit_code)
     except MemoryError:
-        return _report(
-            "out of memory: use a smaller --batch_size or fewer processes", ResourceError.exit_code
-        )
+        message = "out of memory: use a smaller --batch_size or fewer processes"
+        return _report(message, ResourceError.exit_code)
     except BrokenPipeError:
-        os.dup2(
-            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-        )  # The reader of the output has gone; say no more.
+        # The reader of the output has gone; say no more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Interrupted.exit_code
     except OSError as error:
         if error.errno not in _NO_RESOURCE | _BAD_PATH:
@@ -143,51 +276,3 @@ def _tensorflow_error(error):
 def _report(message: str, code: int) -> int:
     print(f"error: {' '.join(message.splitlines())}", file=sys.stderr, flush=True)
     return code
-
-
-def _parse(argv):
-    for argument in argv[1:]:
-        # Odd bytes arrive as surrogates, which can neither be printed nor written into flags.txt.
-        if argument.encode(errors="ignore").decode() != argument:
-            raise FlagError(
-                f"{ascii(argument)}: is not UTF-8; give the file or directory another name"
-            )
-    try:
-        rest = flags.FLAGS(argv, known_only=False)
-    except UnicodeDecodeError as error:
-        raise FlagError(f"a --flagfile is not UTF-8 ({error}); save it so") from error
-    if rest[1:]:
-        raise FlagError(f"unexpected argument {rest[1]!r}; flags are written --name=value")
-    for argument in argv[1:]:
-        if argument.startswith("-") and argument.partition("=")[1:] == ("=", ""):
-            raise FlagError(
-                f"{argument}: the value is empty; leave the flag out or give it a value"
-            )
-
-
-def command_flags() -> dict[str, list[flags.Flag]]:
-    """Returns the flags a user may set, by the module that defines them; the command's
-    own first.
-    """
-    groups = {}
-    for module, defined in flags.FLAGS.flags_by_module_dict().items():
-        if module == sys.argv[0] or module.startswith(("ccssl_tf", "data_prep")):
-            groups["this command" if module == sys.argv[0] else module] = sorted(
-                defined, key=lambda flag: flag.name
-            )
-    return dict(sorted(groups.items(), key=lambda item: (item[0] != "this command", item[0])))
-
-
-def _help(description, program):
-    module = ".".join(pathlib.Path(program).with_suffix("").parts[-2:])
-    lines = [
-        f"usage: python -m {module} [--flagfile=FILE ...] [--flag=value ...]",
-        "",
-        description.strip(),
-    ]
-    for group, defined in command_flags().items():
-        lines += ["", f"{group}:"]
-        for flag in defined:
-            value = "" if flag.default is None else f" (default {flag.default_as_str})"
-            lines.append(f"  --{flag.name}: {flag.help}{value}")
-    return "\n".join(lines)

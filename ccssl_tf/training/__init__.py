@@ -1,5 +1,6 @@
-"""The one training loop and what it needs: checkpoints, optimizers, log."""
+"""The one training loop and what it needs: a step, checkpoints, optimizers, a log."""
 
-from ccssl_tf.training.loop import check_batch_size, train
+from ccssl_tf.training.loop import LoopSettings, Trained, train
+from ccssl_tf.training.optimizers import OptimizerSettings
 
-__all__ = ["check_batch_size", "train"]
+__all__ = ["LoopSettings", "OptimizerSettings", "Trained", "train"]

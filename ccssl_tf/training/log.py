@@ -22,13 +22,13 @@ def report_evaluation(record: dict, step: int, seconds: float):
         print(f"evaluate  step {step}  {shown}  ({seconds:.1f} s)", flush=True)
 
 
-def draw(task, model, workdir, step: int):
-    """Writes the task's pictures and the first filters into `workdir/pictures` and the current
-    summary writer.
+def draw(pictures: dict, backbone, workdir, step: int):
+    """Writes a task's pictures (name -> [H, W, 3] uint8) and the backbone's first filters into
+    `workdir/pictures` and the current summary writer.
     """
     from ccssl_tf.pictures.filters import draw_filters
 
-    pictures = dict(task.pictures(model), conv1_filters=draw_filters(model.backbone))
+    pictures = dict(pictures, conv1_filters=draw_filters(backbone))
     (workdir / "pictures").mkdir(exist_ok=True)
     for name, picture in pictures.items():
         tf.summary.image(name, picture[None], step=step)

@@ -1,317 +1,291 @@
 """The one training loop: every task, under every strategy, resumed exactly where it stopped."""
 
 import contextlib
+import dataclasses
 import math
 import pathlib
 import time
+import typing
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from ccssl_tf import distribution
+from ccssl_tf.data.pipeline import Epoch
 from ccssl_tf.runs import signals
 from ccssl_tf.runs.errors import InputError, Interrupted
 from ccssl_tf.runs.files import fingerprint_of
 from ccssl_tf.runs.progress import Progress
+from ccssl_tf.runs.settings import SeedSettings, setting, whole_or_fields
 from ccssl_tf.training import log as training_log
-from ccssl_tf.training import optimizers
 from ccssl_tf.training.checkpoints import Checkpoints
+from ccssl_tf.training.optimizers import OptimizerSettings, make_optimizer
+from ccssl_tf.training.step import step_function
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LoopSettings(SeedSettings):
+    """The training loop."""
+
+    train_steps: int = setting(
+        350_000, "Steps to train for, from the first one on.", minimum=1, paper=350_000
+    )
+    batch_size: int = setting(
+        256, "Images a step, over all replicas and parts.", minimum=1, paper=256
+    )
+    accumulate_steps: int = setting(
+        1,
+        "Parts a batch is computed in, one after the other, to save memory.",
+        minimum=1,
+    )
+    jit: bool = setting(False, "Compile the step with XLA (one device only).")
+    mixed_precision: str = setting(
+        "none",
+        "Compute in half precision, keep float32 weights.",
+        choices=["none", "float16", "bfloat16"],
+    )
+    log_steps: int = setting(50, "Steps between records of loss and metrics.", minimum=1)
+    eval_steps: int = setting(
+        0, "Steps between evaluations on held-out images; 0: only at the end.", minimum=0
+    )
+    checkpoint_steps: int = setting(1000, "Steps between checkpoints.", minimum=1)
+
+
+class Trained(typing.NamedTuple):
+    """What a training made: the model, what `metrics.json` and what `timing.json` say of it."""
+
+    model: keras.Model
+    metrics: dict
+    timing: dict
 
 
 def train(
     task,
-    build_backbone,
-    optimizer,
+    backbone,
+    settings: LoopSettings | None = None,
+    optimizer: OptimizerSettings | None = None,
     *,
     workdir,
-    train_steps: int,
-    batch_size: int,
-    seed: int = 0,
     strategy=None,
-    weight_decay: float = 0.0,
-    bias_multiplier: float = 1.0,
-    decay_biases: bool = False,
-    clip_norm: float = 0.0,
-    accumulate_steps: int = 1,
-    jit: bool = False,
-    log_steps: int = 50,
-    eval_steps: int = 0,
-    checkpoint_steps: int = 1000,
     fingerprints: dict | None = None,
-):
+    **fields,
+) -> Trained:
     """Trains `task` for `train_steps` steps, continuing what `workdir` holds.
 
     The result does not depend on the number of replicas or on interruptions: the order of images
     and all randomness are functions of the seed, the epoch and the image. Of several workers the
-    chief alone writes; a signal to one stops all at the same step.
+    chief alone writes; a signal to one stops all at the same step. First weights follow Keras's
+    global seed.
 
     Args:
       task: a `ccssl_tf.task.Task`.
-      build_backbone: called in the strategy's scope, returns the backbone to start from.
-      optimizer: called in the strategy's scope, returns a Keras optimizer.
-      workdir: directory of checkpoints, TensorBoard events and pictures.
-      train_steps: steps from the first, not from here.
-      batch_size: images a step, over all replicas and accumulation steps.
-      seed: of the order of images and of all randomness in a step; first weights follow Keras's
-        global seed.
+      backbone: a backbone to start from, or a function that makes one in the strategy's scope.
+      settings: of the loop; or its fields by name.
+      optimizer: its settings; by default the paper's.
+      workdir: directory of checkpoints, TensorBoard events and pictures, made if absent.
       strategy: a tf.distribute strategy; the current one by default.
-      weight_decay: coupled L2 decay of kernels.
-      bias_multiplier: of the biases' learning rate under SGD.
-      decay_biases: whether they decay, too.
-      clip_norm: greatest length of the gradient before the decay is added; 0 for no limit.
-      accumulate_steps: parts a batch is computed in, one after the other, for memory.
-      jit: compile the step with XLA (one device only).
-      log_steps: steps between progress records.
-      eval_steps: steps between evaluations; 0: only after the last.
-      checkpoint_steps: steps between checkpoints.
       fingerprints: what a checkpoint must agree on besides the architecture.
 
     Returns:
-      (model, metrics dict, timing dict).
+      The model, metrics and timing.
 
     Raises:
       InputError: sizes that cannot be, or a loss that is not finite.
       Interrupted: a signal arrived; a checkpoint was written.
     """
-    workdir = pathlib.Path(workdir)
-    strategy = strategy or tf.distribute.get_strategy()
-    check_batch_size(batch_size, task, strategy.num_replicas_in_sync, accumulate_steps)
-    with strategy.scope():
-        model = task.build_model(build_backbone())
-        optimizer = optimizer()
-        optimizer.build(model.trainable_variables)
-    agreed = dict(fingerprints or {}, architecture=fingerprint_of(model.backbone.architecture()))
-    chief = distribution.is_chief(strategy)
-    checkpoints = Checkpoints(workdir / "checkpoints", model, optimizer, agreed, writes=chief)
-    history = checkpoints.restore() or dict(train=[], evaluation=[], pending={})
-    rules = dict(
-        weight_decay=weight_decay,
-        bias_multiplier=bias_multiplier,
-        decay_biases=decay_biases,
-        clip_norm=clip_norm,
-    )
-    run_step = _step_function(
-        task, model, optimizer, strategy, batch_size, accumulate_steps, jit, **rules
-    )
-    steps_per_epoch = int(
-        task.dataset(
-            task.train_split, batch_size, training=True, epoch_seed=(seed, 0)
-        ).cardinality()
-    )
-    step = int(checkpoints.step.numpy())
-    _refuse_different_starts(step, strategy)
-    parameters = sum(math.prod(variable.shape) for variable in model.trainable_variables)
-    print(
-        f"train  {parameters:,} parameters, {train_steps} steps of {batch_size} images "
-        f"({train_steps / steps_per_epoch:.1f} epochs), "
-        f"{strategy.num_replicas_in_sync} replica(s), from step {step}",
-        flush=True,
-    )
-    pending = {name: tf.constant(value, tf.float32) for name, value in history["pending"].items()}
-    progress, clock = Progress("train", train_steps, "steps", done=step), training_log.Clock()
+    settings = whole_or_fields(LoopSettings, settings, fields)
+    run = _Run(task, backbone, settings, optimizer or OptimizerSettings(), workdir, strategy)
+    return run.train(fingerprints or {})
 
-    def save():
-        _refuse_non_finite(pending, step, checkpoints)
-        checkpoints.step.assign(step)
-        checkpoints.save(
-            dict(history, pending={name: float(value) for name, value in pending.items()})
+
+def check_batch_size(settings: LoopSettings, task, replicas: int):
+    """Raises InputError unless a batch divides into equal parts that suit the task."""
+    batch_size, parts = settings.batch_size, settings.accumulate_steps
+    part = batch_size // (replicas * parts)
+    if part * replicas * parts != batch_size or part % task.batch_multiple:
+        raise InputError(
+            f"--batch_size={batch_size}: must be a multiple of {replicas} replicas x {parts} "
+            f"accumulation steps x {task.batch_multiple}"
         )
 
-    def evaluate():
+
+class _Run:
+    """What one training keeps while it goes on."""
+
+    def __init__(self, task, backbone, settings, rules, workdir, strategy):
+        self.task, self.settings, self.rules = task, settings, rules
+        self.backbone = backbone
+        self.workdir = pathlib.Path(workdir)
+        self.strategy = strategy or tf.distribute.get_strategy()
+        self.chief = distribution.is_chief(self.strategy)
+        self.clock = training_log.Clock()
+        self.result = None
+        check_batch_size(settings, task, self.strategy.num_replicas_in_sync)
+
+    def _build(self, fingerprints):
+        """Builds model, optimizer and step, and restores the last checkpoint."""
+        settings = self.settings
+        with self.strategy.scope():
+            backbone = self.backbone
+            self.model = self.task.build_model(
+                backbone if isinstance(backbone, keras.Model) else backbone()
+            )
+            optimizer = make_optimizer(self.rules, settings.train_steps)
+            if settings.mixed_precision == "float16":
+                # Small gradients would vanish.
+                optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+            optimizer.build(self.model.trainable_variables)
+        architecture = fingerprint_of(self.model.backbone.architecture())
+        self.checkpoints = Checkpoints(
+            self.workdir / "checkpoints",
+            self.model,
+            optimizer,
+            dict(fingerprints, architecture=architecture),
+            writes=self.chief,
+        )
+        self.history = self.checkpoints.restore() or dict(train=[], evaluation=[], pending={})
+        self.step = int(self.checkpoints.step.numpy())
+        self.pending = {
+            name: tf.constant(value, tf.float32) for name, value in self.history["pending"].items()
+        }
+        self.run_step = step_function(
+            self.task,
+            self.model,
+            optimizer,
+            self.strategy,
+            self.rules,
+            batch_size=settings.batch_size,
+            accumulate_steps=settings.accumulate_steps,
+            jit=settings.jit,
+        )
+
+    def _epoch(self, number, first_batch=0):
+        epoch = Epoch(self.settings.batch_size, self.settings.seed, number, first_batch)
+        return self.task.dataset(self.task.train_split, epoch, self.model)
+
+    def train(self, fingerprints) -> Trained:
+        """Trains to the last step."""
+        self._build(fingerprints)
+        settings, last = self.settings, self.settings.train_steps
+        steps_per_epoch = int(self._epoch(0).cardinality())
+        _refuse_different_starts(self.step, self.strategy)
+        parameters = sum(math.prod(variable.shape) for variable in self.model.trainable_variables)
+        print(
+            f"train  {parameters:,} parameters, {last} steps of {settings.batch_size} images "
+            f"({last / steps_per_epoch:.1f} epochs), "
+            f"{self.strategy.num_replicas_in_sync} replica(s), from step {self.step}",
+            flush=True,
+        )
+        progress = Progress("train", last, "steps", done=self.step)
+        if self.chief:
+            summaries = tf.summary.create_file_writer(str(self.workdir / "tensorboard"))
+        else:
+            summaries = tf.summary.create_noop_writer()
+        with summaries.as_default(), signals.stop_on_signal() as stopping:
+            self._evaluate_if_due()
+            while self.step < last:
+                batches = self._epoch(*divmod(self.step, steps_per_epoch))
+                for batch in distribution.split_batches(batches, self.strategy):
+                    self._take_step(batch, progress)
+                    if distribution.any_worker(stopping(), self.strategy):
+                        self._save()
+                        raise Interrupted(
+                            f"stopped by a signal at step {self.step}; the same command continues "
+                            "from there"
+                        )
+                    if self.step % settings.checkpoint_steps == 0 or self.step == last:
+                        with self.clock.paused():
+                            self._save()
+                    if self.step >= last:
+                        break
+            self._evaluate_if_due()
+            if self.chief:
+                pictures = self.task.pictures(self.model, self.result)
+                training_log.draw(pictures, self.model.backbone, self.workdir, self.step)
+        return Trained(self.model, self._metrics(parameters), self._timing())
+
+    def _take_step(self, batch, progress):
+        sums = self.run_step(batch)
+        self.step += 1
+        pending = self.pending
+        if pending:
+            sums = {name: pending[name] + value for name, value in sums.items()}
+        self.pending = sums
+        if self.step % self.settings.log_steps == 0 or self.step == self.settings.train_steps:
+            self._record(progress)
+        if self.step < self.settings.train_steps:
+            try:
+                self._evaluate_if_due()
+            except Interrupted:
+                self._save()
+                raise
+
+    def _record(self, progress):
+        self._refuse_non_finite()
+        images = self.pending.pop("images")
+        record = {name: float(value / images) for name, value in self.pending.items()}
+        self.history["train"].append(dict(record, step=self.step))
+        self.pending = {}
+        self.clock.tick(self.step)
+        training_log.write_scalars("train", record, self.step)
+        batch_size = self.settings.batch_size
+        progress.update(self.step, rate_scale=batch_size, rate_unit="images", **record)
+
+    def _save(self):
+        self._refuse_non_finite()
+        self.checkpoints.step.assign(self.step)
+        pending = {name: float(value) for name, value in self.pending.items()}
+        self.checkpoints.save(dict(self.history, pending=pending))
+
+    def _refuse_non_finite(self):
+        if self.pending and not np.isfinite(float(self.pending["loss"])):
+            kept = int(self.checkpoints.step.numpy())
+            raise InputError(
+                f"the loss is not finite at step {self.step}; the checkpoint of step {kept} is "
+                "kept; lower --learning_rate, in another --workdir"
+            )
+
+    def _evaluate_if_due(self):
         """Evaluates if it is time to and an interrupted run has not; a signal ends it at once, that
         to one of several workers after it.
         """
-        due = step == train_steps or (eval_steps and step and step % eval_steps == 0)
-        if not due or (history["evaluation"] and history["evaluation"][-1]["step"] == step):
+        step, every, records = self.step, self.settings.eval_steps, self.history["evaluation"]
+        is_due = step == self.settings.train_steps or (every and step and step % every == 0)
+        if not is_due or (records and records[-1]["step"] == step):
             return
-        alone = distribution.worker(strategy)[1] == 1
-        with clock.paused(), signals.interrupted_by_signal() if alone else contextlib.nullcontext():
-            _evaluate(task, model, strategy, history, step)
+        alone = distribution.worker(self.strategy)[1] == 1
+        ends_at_once = signals.interrupted_by_signal() if alone else contextlib.nullcontext()
+        with self.clock.paused(), ends_at_once:
+            started = time.monotonic()
+            with self.strategy.scope():
+                self.result = self.task.evaluate(self.model)
+            records.append(dict(self.result.metrics, step=step))
+            seconds = time.monotonic() - started
+            training_log.report_evaluation(self.result.metrics, step, seconds)
 
-    summaries = (
-        tf.summary.create_file_writer(str(workdir / "tensorboard"))
-        if chief
-        else tf.summary.create_noop_writer()
-    )
-    with summaries.as_default(), signals.stop_on_signal() as stopping:
-        evaluate()
-        while step < train_steps:
-            epoch, first_batch = divmod(step, steps_per_epoch)
-            for batch in distribution.split_batches(
-                task.dataset(task.train_split, batch_size, True, (seed, epoch), first_batch),
-                strategy,
-            ):
-                sums = run_step(batch)
-                step += 1
-                pending = (
-                    {name: pending[name] + value for name, value in sums.items()}
-                    if pending
-                    else sums
-                )
-                if step % log_steps == 0 or step == train_steps:
-                    _refuse_non_finite(pending, step, checkpoints)
-                    images = pending["images"]
-                    record = {
-                        name: float(value / images)
-                        for name, value in pending.items()
-                        if name != "images"
-                    }
-                    history["train"].append(dict(record, step=step))
-                    pending = {}
-                    clock.tick(step)
-                    training_log.write_scalars("train", record, step)
-                    progress.update(step, rate_scale=batch_size, rate_unit="images", **record)
-                if step < train_steps:
-                    try:
-                        evaluate()
-                    except Interrupted:
-                        save()
-                        raise
-                if distribution.any_worker(stopping(), strategy):
-                    save()
-                    raise Interrupted(
-                        f"stopped by a signal at step {step}; the same command continues from there"
-                    )
-                if step % checkpoint_steps == 0 or step == train_steps:
-                    with clock.paused():
-                        save()
-                if step >= train_steps:
-                    break
-        evaluate()
-        if chief:
-            training_log.draw(task, model, workdir, step)
-    metrics = dict(
-        step=step,
-        num_parameters=parameters,
-        training={name: value for name, value in history["train"][-1].items() if name != "step"}
-        if history["train"]
-        else {},
-        evaluation={
-            name: value for name, value in history["evaluation"][-1].items() if name != "step"
-        },
-        facts=task.facts(),
-        history={name: history[name] for name in ("train", "evaluation")},
-    )
-    # A run without two records has no rate, not one of 0.
-    return (
-        model,
-        metrics,
-        dict(images_per_second=round(clock.rate * batch_size, 1)) if clock.rate else {},
-    )
-
-
-def check_batch_size(batch_size: int, task, replicas: int, accumulate_steps: int):
-    """Raises InputError unless a batch divides into equal parts that suit the task."""
-    part = batch_size // (replicas * accumulate_steps)
-    if part * replicas * accumulate_steps != batch_size or part % task.batch_multiple:
-        raise InputError(
-            f"--batch_size={batch_size}: must be a multiple of {replicas} replicas x "
-            f"{accumulate_steps} accumulation steps x "
-            f"{task.batch_multiple}"
-        )
-
-
-def _step_function(
-    task,
-    model,
-    optimizer,
-    strategy,
-    batch_size,
-    accumulate_steps,
-    jit,
-    *,
-    weight_decay,
-    bias_multiplier=1.0,
-    decay_biases=False,
-    clip_norm=0.0,
-):
-    """Returns the compiled step: distributed batch -> sums of losses and metrics and the number of
-    `images`.
-    """
-    variables = model.trainable_variables
-    replicas = strategy.num_replicas_in_sync
-
-    def part_step(batch):
-        with tf.GradientTape() as tape:
-            losses, metrics = task.loss(model, batch, training=True)
-            objective = optimizer.scale_loss(tf.reduce_sum(losses) / batch_size)
-        sums = {name: tf.reduce_sum(value) for name, value in dict(metrics, loss=losses).items()}
-        sums["images"] = tf.cast(tf.shape(losses)[0], tf.float32)
-        values = [variable.value for variable in variables]
-        return tape.gradient(
-            objective, values, unconnected_gradients=tf.UnconnectedGradients.ZERO
-        ), sums
-
-    def replica_step(batch):
-        gradients = sums = None
-        for number in range(accumulate_steps):
-            size = next(iter(batch.values())).shape[0] // accumulate_steps
-            part = {
-                name: value[number * size : (number + 1) * size] for name, value in batch.items()
-            }
-            part_gradients, part_sums = part_step(part)
-            gradients = (
-                part_gradients
-                if gradients is None
-                else [a + b for a, b in zip(gradients, part_gradients, strict=True)]
-            )
-            sums = (
-                part_sums if sums is None else {name: sums[name] + part_sums[name] for name in sums}
-            )
-        if clip_norm:
-            gradients = optimizers.clip_gradients(optimizer, gradients, clip_norm)
-        gradients = optimizers.add_decay(
-            optimizer, gradients, variables, weight_decay / replicas, decay_biases
-        )
-        if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-            gradients = _agree_on_overflow(gradients)
-        optimizer.apply(
-            optimizers.scale_bias_gradients(optimizer, gradients, variables, bias_multiplier),
-            variables,
-        )
-        return sums
-
-    run_replica = (
-        tf.function(replica_step, jit_compile=True, autograph=False) if jit else replica_step
-    )
-
-    # Batches of images of many sizes are to be traced once, not once a size.
-    @tf.function(autograph=False, reduce_retracing=True)
-    def step(batch):
-        sums = strategy.run(run_replica, args=(batch,))
-        return {
-            name: strategy.reduce(tf.distribute.ReduceOp.SUM, value, axis=None)
-            for name, value in sums.items()
+    def _metrics(self, parameters) -> dict:
+        last = {
+            name: {key: value for key, value in records[-1].items() if key != "step"}
+            if records
+            else {}
+            for name, records in self.history.items()
+            if name != "pending"
         }
-
-    return step
-
-
-def _agree_on_overflow(gradients):
-    """Makes every replica's gradients not finite when one replica's are: Keras looks at one replica
-    only before it skips a step.
-    """
-    poison = tf.add_n([tf.cast(tf.reduce_sum(gradient * 0), tf.float32) for gradient in gradients])
-    poison = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, poison)
-    return [gradient + tf.cast(poison, gradient.dtype) for gradient in gradients]
-
-
-def _refuse_non_finite(sums, step, checkpoints):
-    if sums and not np.isfinite(float(sums["loss"])):
-        raise InputError(
-            f"the loss is not finite at step {step}; the checkpoint of step "
-            f"{int(checkpoints.step.numpy())} is kept; "
-            "lower --learning_rate, in another --workdir"
+        return dict(
+            step=self.step,
+            num_parameters=parameters,
+            training=last["train"],
+            evaluation=last["evaluation"],
+            facts=self.task.facts(self.model, self.result),
+            history={name: self.history[name] for name in ("train", "evaluation")},
         )
 
-
-def _evaluate(task, model, strategy, history, step):
-    started = time.monotonic()
-    with strategy.scope():
-        record = task.evaluate(model)
-    history["evaluation"].append(dict(record, step=step))
-    training_log.report_evaluation(record, step, time.monotonic() - started)
+    def _timing(self) -> dict:
+        # A run without two records has no rate, not one of 0.
+        if not self.clock.rate:
+            return {}
+        return dict(images_per_second=round(self.clock.rate * self.settings.batch_size, 1))
 
 
 def _refuse_different_starts(step, strategy):

@@ -1,106 +1,65 @@
-"""SGD and Adam with iteration schedules, and Caffe's coupled weight decay and bias
-learning rate.
-"""
+"""SGD and Adam with iteration schedules, Caffe's coupled weight decay and bias learning rate."""
+
+import dataclasses
 
 import keras
 import tensorflow as tf
-from absl import flags
 
-OPTIMIZER = flags.DEFINE_enum(
-    "optimizer", "sgd", ["sgd", "adam"], "sgd is the paper's; adam suits short runs."
-)
-MOMENTUM = flags.DEFINE_float(
-    "momentum", 0.9, "Of sgd (0.9 in the paper).", lower_bound=0, upper_bound=1
-)
-LEARNING_RATE = flags.DEFINE_float(
-    "learning_rate", 0.01, "At the first step (0.01 in the paper).", lower_bound=0
-)
-SCHEDULE = flags.DEFINE_enum(
-    "learning_rate_schedule",
-    "step",
-    ["step", "cosine", "constant"],
-    "step: drops every --learning_rate_steps; cosine: to 0 at the end.",
-)
-DECAY_STEPS = flags.DEFINE_integer(
-    "learning_rate_steps", 100_000, "Steps between drops (100,000 in the paper).", lower_bound=1
-)
-DECAY_FACTOR = flags.DEFINE_float(
-    "learning_rate_factor",
-    0.1,
-    "What is left of the learning rate after each drop (a tenth in the paper).",
-    lower_bound=0,
-    upper_bound=1,
-)
-WEIGHT_DECAY = flags.DEFINE_float(
-    "weight_decay",
-    5e-4,
-    "Coupled L2 decay of kernels, not of biases (5e-4 in the paper).",
-    lower_bound=0,
-)
-DECAY_BIASES = flags.DEFINE_bool(
-    "decay_biases", False, "Weight decay of biases, too (in VOC classification)."
-)
-CLIP_GRADIENTS = flags.DEFINE_float(
-    "clip_gradients",
-    0,
-    "Norm of the gradient of all weights together, above which it is scaled down (10 in VOC "
-    "classification); 0: never.",
-    lower_bound=0,
-)
-BIAS_MULTIPLIER = flags.DEFINE_float(
-    "bias_learning_rate_multiplier",
-    2.0,
-    "Learning rate of biases under sgd, times this (2 in Caffe).",
-)
+from ccssl_tf.runs.settings import Settings, setting
 
 
-def make_optimizer(
-    name: str,
-    learning_rate: float,
-    *,
-    schedule="step",
-    decay_steps=100_000,
-    decay_factor=0.1,
-    train_steps=1,
-    momentum=0.9,
-):
-    """Returns a Keras optimizer.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OptimizerSettings(Settings):
+    """Optimizer."""
+
+    optimizer: str = setting(
+        "sgd", "sgd is the paper's; adam suits short runs.", choices=["sgd", "adam"]
+    )
+    momentum: float = setting(0.9, "Of sgd.", minimum=0, maximum=1, paper=0.9)
+    learning_rate: float = setting(0.01, "At the first step.", minimum=0, paper=0.01)
+    learning_rate_schedule: str = setting(
+        "step",
+        "step: drops every --learning_rate_steps; cosine: to 0 at the end.",
+        choices=["step", "cosine", "constant"],
+    )
+    learning_rate_steps: int = setting(100_000, "Steps between drops.", minimum=1, paper=100_000)
+    learning_rate_factor: float = setting(
+        0.1, "What is left of the learning rate after each drop.", minimum=0, maximum=1, paper=0.1
+    )
+    weight_decay: float = setting(
+        5e-4, "Coupled L2 decay of kernels, not of biases.", minimum=0, paper=5e-4
+    )
+    decay_biases: bool = setting(False, "Weight decay of biases, too (in VOC classification).")
+    clip_gradients: float = setting(
+        0.0,
+        "Norm of the gradient of all weights together, above which it is scaled down (10 in VOC "
+        "classification); 0: never.",
+        minimum=0,
+    )
+    bias_learning_rate_multiplier: float = setting(
+        2.0, "Learning rate of biases under sgd, times this (2 in Caffe).", minimum=0
+    )
+
+
+def make_optimizer(settings: OptimizerSettings, train_steps: int = 1) -> keras.Optimizer:
+    """Returns the Keras optimizer; decay, clipping and the biases' rate are the loop's.
 
     Args:
-      name: "sgd" or "adam".
-      learning_rate: at step 0.
-      schedule: "constant", "step" (times `decay_factor` every `decay_steps`) or "cosine" (to 0 at
-        `train_steps`).
-      decay_steps: steps.
-      decay_factor: at most 1.
-      train_steps: steps of the whole run.
-      momentum: of sgd.
+      settings: name, learning rate and schedule.
+      train_steps: steps of the whole run, at which a cosine ends.
     """
+    start = settings.learning_rate
+    schedules = keras.optimizers.schedules
     rate = {
-        "constant": lambda: learning_rate,
-        "step": lambda: keras.optimizers.schedules.ExponentialDecay(
-            learning_rate, decay_steps, decay_factor, staircase=True
+        "constant": lambda: start,
+        "step": lambda: schedules.ExponentialDecay(
+            start, settings.learning_rate_steps, settings.learning_rate_factor, staircase=True
         ),
-        "cosine": lambda: keras.optimizers.schedules.CosineDecay(learning_rate, train_steps),
-    }[schedule]()
-    return (
-        keras.optimizers.SGD(rate, momentum=momentum)
-        if name == "sgd"
-        else keras.optimizers.Adam(rate)
-    )
-
-
-def from_flags(train_steps: int):
-    """Returns the optimizer the flags describe."""
-    return make_optimizer(
-        OPTIMIZER.value,
-        LEARNING_RATE.value,
-        schedule=SCHEDULE.value,
-        decay_steps=DECAY_STEPS.value,
-        decay_factor=DECAY_FACTOR.value,
-        train_steps=train_steps,
-        momentum=MOMENTUM.value,
-    )
+        "cosine": lambda: schedules.CosineDecay(start, train_steps),
+    }[settings.learning_rate_schedule]()
+    if settings.optimizer == "sgd":
+        return keras.optimizers.SGD(rate, momentum=settings.momentum)
+    return keras.optimizers.Adam(rate)
 
 
 def add_decay(optimizer, gradients, variables, weight_decay: float, decay_biases: bool = False):

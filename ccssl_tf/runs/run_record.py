@@ -1,0 +1,133 @@
+"""What a directory says of the run that wrote it: `run.json`, `flags.txt`, digests of inputs."""
+
+import json
+import os
+import pathlib
+import shlex
+from collections.abc import Sequence
+
+from ccssl_tf.runs.errors import CorruptArtifactError, InputError
+from ccssl_tf.runs.files import MANIFEST_NAME, fingerprint_of
+
+# Flags that say where and how fast, not what: a run may be continued with other values of these.
+FREE_FLAGS = frozenset(
+    {"workdir", "output_dir", "dry_run", "strategy", "flagfile", "num_workers"}
+    | {"runner", "beam_options", "max_bad_images", "log_steps", "checkpoint_steps"}
+)
+RUN_NAME, FLAGS_NAME, DONE_NAME = "run.json", "flags.txt", "DONE"
+
+
+def input_fingerprint(path) -> str:
+    """Returns a digest that changes when what `path` holds for a later stage changes.
+
+    Nothing is read whole: a directory with a manifest or a backbone answers with their recorded
+    fingerprints, a file of ours with that of its neighbour, anything else with its names, sizes and
+    modification times.
+
+    Raises:
+      InputError: there is nothing at `path`.
+    """
+    path = pathlib.Path(path)
+    directory = path if path.is_dir() else path.parent
+    recorded = None
+    if path.is_dir():
+        recorded = _recorded_fingerprint(path / MANIFEST_NAME)
+    if path.is_dir() or path.name == "backbone.keras":
+        recorded = recorded or _recorded_fingerprint(directory / "backbone.json")
+    if recorded:
+        return recorded
+    if not path.exists():
+        raise InputError(f"{path}: no such file or directory")
+    listing = []
+    for root, directories, files in (
+        os.walk(path) if path.is_dir() else [(directory, [], [path.name])]
+    ):
+        directories.sort()
+        for name in sorted(files):
+            file = os.path.join(root, name)
+            status = os.stat(file, follow_symlinks=False)
+            hexadecimal = os.fsencode(os.path.relpath(file, path)).hex()
+            listing.append([hexadecimal, status.st_size, status.st_mtime_ns])
+    return fingerprint_of(listing)
+
+
+def _recorded_fingerprint(path):
+    """The fingerprint in a file of ours; None in a user's own manifest.json of another kind."""
+    try:
+        return str(json.loads(path.read_text())["fingerprint"])
+    except (OSError, KeyError, TypeError, ValueError):
+        return None
+
+
+def read_record(path) -> dict:
+    """Returns the contents of a `run.json` or `DONE`; raises CorruptArtifactError."""
+    path = pathlib.Path(path)
+    try:
+        record = json.loads(path.read_text())
+        dict(record["inputs"]), list(record["command"])
+        return record
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        message = f"{path}: damaged; delete the directory to start again"
+        raise CorruptArtifactError(message) from error
+
+
+def recorded_inputs(record: dict, path) -> dict[str, str]:
+    """Returns flag -> fingerprint of the inputs of a record; raises CorruptArtifactError."""
+    try:
+        return {name: str(value["fingerprint"]) for name, value in record["inputs"].items()}
+    except (KeyError, TypeError, AttributeError) as error:
+        message = f"{path}: damaged; delete the directory to start again"
+        raise CorruptArtifactError(message) from error
+
+
+def flag_lines(directory) -> list[str]:
+    """Returns the lines of the flags.txt in `directory`; none where there is no such file."""
+    path = pathlib.Path(directory) / FLAGS_NAME
+    return path.read_text().splitlines() if path.is_file() else []
+
+
+def read_flags(directory) -> dict[str, str]:
+    """Returns the resolved flags of the run in `directory` as text, by name; {} without any."""
+    values = {}
+    for line in flag_lines(directory):
+        name, separator, value = line.strip().removeprefix("--").partition("=")
+        values[name if separator else name.removeprefix("no")] = (
+            value if separator else str(not name.startswith("no")).lower()
+        )
+    return values
+
+
+def command_is_done(directory, command: Sequence[str]) -> bool:
+    """Whether `command` (module, then arguments), free flags aside, has finished in `directory` on
+    inputs unchanged since.
+    """
+    return _is_record_of(pathlib.Path(directory) / DONE_NAME, command)
+
+
+def command_has_started(directory, command: Sequence[str]) -> bool:
+    """Whether `directory` is a run, finished or not, of `command`, free flags aside, on inputs that
+    have not changed since.
+    """
+    return _is_record_of(pathlib.Path(directory) / RUN_NAME, command)
+
+
+def _is_record_of(path, command):
+    try:
+        record = json.loads(path.read_text())
+        return _without_free_flags(record["command"]) == _without_free_flags(command) and all(
+            input_fingerprint(value["path"]) == value["fingerprint"]
+            for value in record["inputs"].values()
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+
+
+def _without_free_flags(command):
+    """The command less its free flags; a flagfile may hold anything, so it stays."""
+    free = FREE_FLAGS - {"flagfile"}
+    return [word for word in command if word.lstrip("-").partition("=")[0] not in free]
+
+
+def format_command(command: Sequence[str]) -> str:
+    """Returns (module, arguments...) as one would type it."""
+    return shlex.join(["python", "-m", *command])
