@@ -1,3 +1,4 @@
-"""The report: finished runs found on disk, their numbers summarised, drawn and put on one page.
-Does not import TensorFlow.
+"""The report: finished runs are read, summarised, drawn, and put on one page.
+
+Nothing here imports TensorFlow.
 """

@@ -1,103 +1,105 @@
-"""The report's section on clusters: their numbers, their sizes, the images nearest their centres
-(Figure 5 of the paper).
-"""
+"""The report's section on clusters: their numbers, sizes, and the images nearest their centres."""
 
-from ccssl_tf.reporting.elements import figure, table, text
-from ccssl_tf.reporting.runs import Run, RunSet
-from ccssl_tf.reporting.summary import seeds_of
+from ccssl_tf.reporting.elements import Cell, CellLike, Figure, figure, table
+from ccssl_tf.reporting.run import Run
+from ccssl_tf.reporting.runs import RunSet
+from ccssl_tf.reporting.text import number_over_seeds, seeds_of
 
-_NUMBERS = {"num_clusters": "clusters", "num_examples": "images", "empty_clusters": "empty"}
+_COUNTS = {"num_clusters": "clusters", "num_examples": "images", "empty_clusters": "empty"}
+# These measure how far clusters and classes agree.
 AGREEMENT = {"nmi": "NMI", "ari": "ARI", "purity": "purity"}
 
 
-def section(runs: RunSet, summary: dict, drawings: dict) -> str:
-    """Returns the table of all clusterings and the pictures of those that no student learned, ""
-    where there are none.
+def section(runs: RunSet, summary: dict, drawings: dict) -> dict | None:
+    """Returns the data of `clusters.html.j2`, None where nothing was clustered.
+
+    Clusters that a student learned have their pictures in the section on knowledge transfer.
+
+    Args:
+      runs: the runs reported on.
+      summary: `summary.summarise(runs)`.
+      drawings: "sizes": {run of clusters: histogram}.
     """
-    if not summary["clusters"]:
-        return ""
-    by_name = {run.name: run for run in runs.runs}
-    found = {name for entry in summary["clusters"] for name in entry["evaluation"]}
-    head = {name: label for name, label in _NUMBERS.items() if name in found}
+    entries = summary["clusters"]
+    if not entries:
+        return None
+    measured = {name for entry in entries for name in entry["evaluation"]}
+    counts = [name for name in _COUNTS if name in measured]
     splits = sorted(
-        {name.split("/")[1] for name in found if name.startswith("num_examples/")},
+        {name.split("/")[1] for name in measured if name.startswith("num_examples/")},
         key=lambda split: (split != "train", split),
     )
-    agreements = [name for name in AGREEMENT if any(f"{name}/{split}" in found for split in splits)]
-    learned = {entry["clusters"] for entry in summary["transfers"]}
-    rows, pictured = [], []
-    for entry in summary["clusters"]:
-        run, numbers = by_name[entry["runs"][0]], entry["evaluation"]
-        sizes = " / ".join(
-            number(numbers.get(f"{name}/cluster_size")) for name in ("min", "median", "max")
-        )
-        cells = [number(numbers.get(name)) for name in head]
-        for name in agreements:
-            keys = {split: f"{name}/{split}" for split in splits if f"{name}/{split}" in numbers}
-            cells.append(
-                "<br>".join(
-                    f"{numbers[key]['mean']:.3f} ({text(split)})" for split, key in keys.items()
-                )
-            )
-        rows.append([text(entry["network"]), *cells, sizes])
-        if entry["network"] not in learned:
-            pictured.append(pictures(run, entry["network"], drawings))
-    agreement = (
-        " NMI: mutual information of clusters and classes over the arithmetic mean of their "
-        "entropies. ARI: agreement on pairs of images, "
-        "corrected for chance. Purity: share of images that belong to the commonest class of their "
-        "cluster. The clustering has not seen "
-        "the classes."
-    )
-    return (
-        "<h2>Clusters, the pseudo-labels</h2>\n"
-        + table(
-            [
-                "features of",
-                *head.values(),
-                *map(AGREEMENT.get, agreements),
-                "size<br>min / med. / max",
-            ],
-            rows,
-        )
-        + '<p class="note">How: k-means on pooled features, every image assigned to the nearest '
-        "centre."
-        + (agreement if agreements else "")
-        + f" {seeds_of(summary['clusters']).capitalize()}.</p>\n"
-        + "".join(pictured)
+    agreements = [
+        name for name in AGREEMENT if any(f"{name}/{split}" in measured for split in splits)
+    ]
+    head: list[CellLike] = [
+        "features of",
+        *(_COUNTS[name] for name in counts),
+        *(AGREEMENT[name] for name in agreements),
+        Cell(("size", "min / med. / max")),
+    ]
+    rows = [
+        [
+            entry["network"],
+            *(number_over_seeds(entry["evaluation"].get(name)) for name in counts),
+            *(_agreement(entry["evaluation"], name, splits) for name in agreements),
+            " / ".join(
+                number_over_seeds(entry["evaluation"].get(f"{name}/cluster_size"))
+                for name in ("min", "median", "max")
+            ),
+        ]
+        for entry in entries
+    ]
+    learned = {transfer["clusters"] for transfer in summary["transfers"]}
+    return dict(
+        table=table(head, rows),
+        has_agreement=bool(agreements),
+        seeds=seeds_of(entries),
+        figures=[
+            picture
+            for entry in entries
+            if entry["network"] not in learned
+            for picture in pictures(runs.named(entry["runs"][0]), entry["network"], drawings)
+        ],
     )
 
 
-def pictures(run: Run, network: str, drawings: dict) -> str:
-    """Returns the histogram of sizes and the nearest images of one clustering of the features of
-    `network`, as far as there are any.
+def _agreement(numbers: dict, name: str, splits: list[str]) -> Cell:
+    return Cell(
+        tuple(
+            f"{numbers[f'{name}/{split}']['mean']:.3f} ({split})"
+            for split in splits
+            if f"{name}/{split}" in numbers
+        )
+    )
+
+
+def pictures(run: Run, network: str, drawings: dict) -> list[Figure]:
+    """Returns the histogram of sizes and the nearest images of a clustering, where there are any.
+
+    Args:
+      run: the clustering.
+      network: whose features were clustered.
+      drawings: "sizes": {run of clusters: histogram}.
     """
-    parts = []
+    figures = []
+    source = f"Features of {network}, run {run.name}."
     if run.name in drawings.get("sizes", {}):
-        caption = (
-            f"How many clusters have how many images. Features of {text(network)}, run "
-            f"{text(run.name)}."
+        figures.append(
+            figure(
+                drawings["sizes"][run.name],
+                f"How many clusters have how many images. {source}",
+                alternative="Histogram of cluster sizes",
+            )
         )
-        parts.append(figure(drawings["sizes"][run.name], caption, "Histogram of cluster sizes"))
-    if run.picture("nearest_images"):
-        caption = (
-            "Each row: the images nearest one cluster centre (Figure 5 of the paper), from the "
-            "tightest of all clusters at the top "
-            f"to the loosest. Features of {text(network)}, run {text(run.name)}."
+    nearest_images = run.picture("nearest_images")
+    if nearest_images:
+        figures.append(
+            figure(
+                nearest_images,
+                "Each row: the images nearest one cluster centre (Figure 5 of the paper), from the "
+                f"tightest of all clusters at the top to the loosest. {source}",
+                alternative="Images nearest to cluster centres",
+            )
         )
-        parts.append(
-            figure(run.picture("nearest_images"), caption, "Images nearest to cluster centres")
-        )
-    return "".join(parts)
-
-
-def number(statistics):
-    """A count as it is, any other number with three digits; the mean of several seeds."""
-    if statistics is None:
-        return "-"
-    mean = statistics["mean"]
-    return (
-        f"{mean:,.0f}"
-        if mean.is_integer() and abs(mean) >= 1 or abs(mean) >= 1000
-        else f"{mean:.3g}"
-    )
+    return figures

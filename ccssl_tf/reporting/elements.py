@@ -1,61 +1,86 @@
-"""Pieces of HTML: escaped text, tables, figures with their pictures inside them."""
+"""Tables and figures as plain data, which the templates turn into HTML."""
 
 import base64
-import html
+import dataclasses
 import os
 import pathlib
+from collections.abc import Sequence
 
 
-def text(value) -> str:
-    """Escapes a value for HTML."""
-    return html.escape(str(value))
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """A cell of a table.
+
+    Attributes:
+      lines: its text, one line below the other.
+      small: what stands below in small print, one line below the other.
+      strong: whether the text is bold.
+    """
+
+    lines: tuple[str, ...]
+    small: tuple[str, ...] = ()
+    strong: bool = False
 
 
-def table(head: list[str], rows: list[list[str]]) -> str:
-    """Returns an HTML table of cells that are HTML already; the first column names the rows."""
-    cells = "".join(f"<th>{cell}</th>" for cell in head)
-    body = "".join(
-        f"<tr><th>{row[0]}</th>{''.join(f'<td>{cell}</td>' for cell in row[1:])}</tr>\n"
-        for row in rows
-    )
-    table = f"<table><thead><tr>{cells}</tr></thead>\n<tbody>{body}</tbody></table>"
-    return f'<div class="scroll">{table}</div>\n'
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A table; the first cell of each row names the row."""
+
+    head: list[Cell]
+    rows: list[list[Cell]]
 
 
-def data_uri(png: bytes) -> str:
-    """Returns PNG bytes as a data URI."""
-    return "data:image/png;base64," + base64.b64encode(png).decode()
+@dataclasses.dataclass(frozen=True)
+class Figure:
+    """A picture with a caption.
+
+    Attributes:
+      light: data URI of the picture.
+      dark: data URI of the picture for dark pages, None where it is the same.
+      caption: lines of text.
+      alternative: text for readers who cannot see the picture.
+      kind: CSS class, "" for none.
+    """
+
+    light: str
+    dark: str | None
+    caption: tuple[str, ...]
+    alternative: str
+    kind: str
 
 
-def figure(pictures, caption: str, alternative: str, kind: str = "") -> str:
-    """Returns a figure.
+# A text stands for a cell of one line.
+CellLike = Cell | str
+# A picture is a PNG's bytes or path, or the bytes of one for light and one for dark pages.
+Pictures = bytes | os.PathLike | dict[str, bytes]
+
+
+def table(head: Sequence[CellLike], rows: Sequence[Sequence[CellLike]]) -> Table:
+    """Returns a table of cells and texts."""
+    return Table([_cell(content) for content in head], [list(map(_cell, row)) for row in rows])
+
+
+def _cell(content: CellLike) -> Cell:
+    return content if isinstance(content, Cell) else Cell((content,))
+
+
+def figure(pictures: Pictures, *caption: str, alternative: str, kind: str = "") -> Figure:
+    """Returns a figure with its pictures inside it.
 
     Args:
       pictures: PNG bytes, a path of a PNG, or {"light": bytes, "dark": bytes}.
-      caption: HTML.
+      *caption: lines of text.
       alternative: text for readers who cannot see it.
       kind: CSS class.
     """
     if isinstance(pictures, os.PathLike):
         pictures = pathlib.Path(pictures).read_bytes()
-    dark = ""
-    if isinstance(pictures, dict):
-        dark = (
-            f'<source media="(prefers-color-scheme: dark)" srcset="{data_uri(pictures["dark"])}">'
-        )
-        pictures = pictures["light"]
-    image = f'<picture>{dark}<img alt="{text(alternative)}" src="{data_uri(pictures)}"></picture>'
-    return f'<figure class="{kind}">{image}<figcaption>{caption}</figcaption></figure>\n'
+    if isinstance(pictures, bytes):
+        return Figure(data_uri(pictures), None, caption, alternative, kind)
+    light, dark = data_uri(pictures["light"]), data_uri(pictures["dark"])
+    return Figure(light, dark, caption, alternative, kind)
 
 
-def percent_of(share: float) -> str:
-    """Returns e.g. `34.1%`."""
-    return f"{100 * share:.1f}%"
-
-
-def chance_of(training: dict) -> str:
-    """Returns what guessing gets right, a dash where that is unknown or the task has no accuracy:
-    then its chance level is an error.
-    """
-    has_accuracy = any("accuracy" in training[part] for part in ("training", "evaluation"))
-    return percent_of(training["chance"]) if training["chance"] and has_accuracy else "-"
+def data_uri(png: bytes) -> str:
+    """Returns PNG bytes as a data URI."""
+    return "data:image/png;base64," + base64.b64encode(png).decode()

@@ -1,27 +1,31 @@
 """The report's drawings, as PNG bytes, each for light and for dark pages."""
 
 import io
+import os
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from ccssl_tf.reporting.runs import Run
+from ccssl_tf.reporting.run import Run
 
-# Colours of lines, readable on light and dark grounds and by the colour-blind.
+# These colours of lines can be read on light and dark grounds, and by the colour-blind.
 _COLOURS = ("#8c8c8c", "#0a7bbf", "#d9630d", "#129467", "#b85c9e", "#b8910a", "#5aa9d6", "#7d5fc4")
 _GROUNDS = {"light": ("#ffffff", "#1d1d1f", "#d9d9de"), "dark": ("#1c1c1f", "#ececf0", "#3c3c42")}
 
 
 def both_grounds(draw, *arguments) -> dict[str, bytes]:
     """Returns {"light": PNG, "dark": PNG} of `draw(figure, *arguments)`, drawn with matplotlib."""
+    # These imports are here because `--help` need not wait for them.
     import matplotlib
+    from cycler import cycler
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
     pictures = {}
     for ground, (paper, ink, grid) in _GROUNDS.items():
-        style = {
+        style: Any = {
             "figure.facecolor": paper,
             "axes.facecolor": paper,
             "savefig.facecolor": paper,
@@ -34,9 +38,11 @@ def both_grounds(draw, *arguments) -> dict[str, bytes]:
             "axes.grid": True,
             "axes.spines.top": False,
             "axes.spines.right": False,
-            "axes.prop_cycle": matplotlib.cycler(color=_COLOURS),
+            "axes.prop_cycle": cycler(color=_COLOURS),
             "legend.frameon": False,
             "font.size": 10,
+            # A name may hold dollar signs, and is no formula.
+            "text.parse_math": False,
         }
         with matplotlib.rc_context(style):
             figure = pyplot.figure(layout="constrained")
@@ -49,8 +55,7 @@ def both_grounds(draw, *arguments) -> dict[str, bytes]:
 
 
 def draw_probes(figure, table: dict):
-    """Draws accuracy over layers, a line for each network; bars are the least and greatest of the
-    seeds.
+    """Draws accuracy over layers, a line for each network, and bars from least to greatest seed.
 
     Args:
       figure: matplotlib figure.
@@ -60,14 +65,17 @@ def draw_probes(figure, table: dict):
     axes = figure.add_subplot()
     endpoints = table["endpoints"]
     for entry in table["networks"]:
-        found = [entry["evaluation"].get(f"accuracy/{endpoint}") for endpoint in endpoints]
-        x = [position for position, statistics in enumerate(found) if statistics]
+        accuracies = {
+            position: entry["evaluation"][f"accuracy/{endpoint}"]
+            for position, endpoint in enumerate(endpoints)
+            if f"accuracy/{endpoint}" in entry["evaluation"]
+        }
         mean, low, high = (
-            100 * np.array([statistics[key] for statistics in found if statistics])
+            100 * np.array([statistics[key] for statistics in accuracies.values()])
             for key in ("mean", "min", "max")
         )
         axes.errorbar(
-            x,
+            list(accuracies),
             mean,
             yerr=[mean - low, high - mean],
             marker="o",
@@ -140,7 +148,7 @@ def draw_cluster_sizes(figure, sizes: dict[str, list[int]]):
     figure.set_size_inches(3.9 * max(len(sizes), 1), 2.6)
     for position, (split, counts) in enumerate(sizes.items()):
         axes = figure.add_subplot(1, len(sizes), position + 1)
-        # Whole images: no bin between two numbers.
+        # Every bin is some whole numbers wide, or some bins would have no number to count.
         width = max(1, -(-(max(counts) + 1) // 30))
         axes.set_axisbelow(True)
         axes.hist(
@@ -159,7 +167,8 @@ def draw_cluster_sizes(figure, sizes: dict[str, list[int]]):
         axes.legend(fontsize=8)
 
 
-def _curve(run, part, name):
+def _curve(run: Run, part: str, name: str) -> tuple[list, list]:
+    """Returns the steps and the values of a metric in one part of a run's history."""
     points = [
         (row["step"], row[name])
         for row in run.history.get(part, [])
@@ -168,19 +177,20 @@ def _curve(run, part, name):
     return [step for step, _ in points], [value for _, value in points]
 
 
-def side_by_side(pictures: list[tuple[str, object]], height: int = 360) -> bytes:
-    """Returns a PNG of pictures (caption, path) in one row on white, each scaled to `height`
-    pixels, captions beneath.
+def side_by_side(pictures: list[tuple[str, os.PathLike]], height: int = 360) -> bytes:
+    """Returns a PNG of pictures (caption, path) in one row on white, with captions beneath.
+
+    Each is scaled to `height` pixels.
     """
     from PIL import ImageDraw, ImageFont
 
     font, margin = ImageFont.load_default(18), 16
     scaled = []
     for caption, path in pictures:
-        with Image.open(path) as image:
-            width = max(1, round(image.width * height / image.height))
-            kind = Image.Resampling.NEAREST if image.height < height else Image.Resampling.LANCZOS
-            scaled.append((caption, image.convert("RGB").resize((width, height), kind)))
+        with Image.open(path) as picture:
+            width = max(1, round(picture.width * height / picture.height))
+            kind = Image.Resampling.NEAREST if picture.height < height else Image.Resampling.LANCZOS
+            scaled.append((caption, picture.convert("RGB").resize((width, height), kind)))
     sheet = Image.new(
         "RGB",
         (margin + sum(image.width + margin for _, image in scaled), height + 2 * margin + 24),

@@ -1,109 +1,23 @@
-"""Finds the runs under a directory, what each was made from, and so what the network in it is
-called.
-"""
+"""The runs under a directory: what each was made from, and what its network is called."""
 
-import dataclasses
 import json
 import os
 import pathlib
 import re
 
 from ccssl_tf.data import manifest as manifest_lib
+from ccssl_tf.reporting.run import Run
 from ccssl_tf.runs import workdir as workdir_lib
 from ccssl_tf.runs.errors import CorruptArtifactError, InputError
 from ccssl_tf.runs.files import fingerprint_of
 
-# Of the others, the task's name with a capital.
+# Networks of other tasks are called after their task, with a capital letter.
 _TASK_NAMES = {"jigsaw_pp": "Jigsaw++", "split_brain": "Split-brain"}
 _EXTRACTOR_NAMES = {"hog": "HOG", "external": "external features"}
 _CONTROLS = {"balanced_sampling": "balanced", "shuffle_labels": "shuffled labels"}
-# Evaluations but the probes -> their main number and how it is called.
-EVALUATIONS = {
-    "voc07_classification": (
-        "mean_average_precision",
-        "VOC 2007 classification: mean average precision",
-    ),
-    "fast_rcnn": ("mean_average_precision", "VOC 2007 detection: mean average precision"),
-    "fcn": ("mean_iou", "Segmentation: mean intersection over union"),
-}
 _SET_ASIDE = re.compile(r"\.old-\d+$")
 # Two runs that differ in nothing else are seeds of one experiment.
 _NOT_IDENTITY = workdir_lib.FREE_FLAGS | {"seed"}
-
-
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """One output directory.
-
-    Attributes:
-      path: the directory.
-      name: its path below the directory searched, with slashes.
-      command: module, then arguments.
-      inputs: flag -> {"path", "fingerprint"} of what it read.
-      flags: every resolved flag by name, as text.
-      finished: whether its DONE marker is there.
-      metrics, timing: contents of the JSON files, {} where absent.
-      fingerprint: of its outputs, None if it has none.
-    """
-
-    path: pathlib.Path
-    name: str
-    command: list[str]
-    inputs: dict[str, dict[str, str]]
-    flags: dict[str, str]
-    finished: bool
-    metrics: dict
-    timing: dict
-    fingerprint: str | None
-
-    @property
-    def module(self) -> str:
-        """E.g. `ccssl_tf.train`."""
-        return self.command[0]
-
-    @property
-    def task(self) -> str | None:
-        """The training task, None for other commands."""
-        return self.flags.get("task") if self.module == "ccssl_tf.train" else None
-
-    @property
-    def is_evaluation(self) -> bool:
-        """Whether it tells how good another network is."""
-        return bool(self.task) and (self.task.endswith("_probe") or self.task in EVALUATIONS)
-
-    @property
-    def seed(self) -> int:
-        """The run's seed."""
-        return int(self.flags.get("seed", 0))
-
-    @property
-    def history(self) -> dict:
-        """Records of training: {"train": [{"step", "loss", ...}], "evaluation": [...]}."""
-        return self.metrics.get("history", {})
-
-    @property
-    def definition(self) -> str | None:
-        """How the run says its numbers are computed."""
-        return self.metrics.get("facts", {}).get("definition")
-
-    @property
-    def chance(self) -> float | None:
-        """Accuracy of guessing on the held-out images, in [0, 1]."""
-        chance = self.metrics.get("facts", {}).get("chance")
-        if not isinstance(chance, dict):
-            return chance
-        return next((chance[name] for name in ("val", "train", "mean_iou") if name in chance), None)
-
-    @property
-    def pictures(self) -> dict[str, pathlib.Path]:
-        """What the task drew, by name: what goes in, what is asked, what the model answers."""
-        found = sorted((self.path / "pictures").glob("*.png"))
-        return {path.stem: path for path in found if path.stem != "conv1_filters"}
-
-    def picture(self, name: str) -> pathlib.Path | None:
-        """Returns the path of `pictures/<name>.png`, None where there is none."""
-        path = self.path / "pictures" / f"{name}.png"
-        return path if path.is_file() else None
 
 
 class RunSet:
@@ -124,13 +38,15 @@ class RunSet:
             for path in _find(self.root, exclude)
         ]
         if not any(run.finished for run in self.runs):
-            found = f"{len(self.runs)} unfinished" if self.runs else "none at all"
+            count = f"{len(self.runs)} unfinished" if self.runs else "none at all"
             raise InputError(
-                f"--runs={root}: no finished run there ({found}); run ccssl_tf.pipeline or "
+                f"--runs={root}: no finished run there ({count}); run ccssl_tf.pipeline or "
                 "ccssl_tf.train first"
             )
+        self._by_name = {run.name: run for run in self.runs}
         self._by_path = {os.path.realpath(run.path): run for run in self.runs}
-        # Who hands on what it has read, as a classifier on a frozen network does, has not made it.
+        # A run that hands on what it has read, as a classifier on a frozen network does, has not
+        # made it.
         made = [
             run
             for run in self.runs
@@ -144,9 +60,14 @@ class RunSet:
         """The finished runs."""
         return [run for run in self.runs if run.finished]
 
+    def named(self, name: str) -> Run:
+        """Returns the run of that name."""
+        return self._by_name[name]
+
     def source(self, run: Run, flag: str) -> Run | None:
-        """Returns the run that made what `run` read as `--flag`: by place if that still holds it,
-        else by fingerprint, else None.
+        """Returns the run that made what `run` read as `--flag`, None if it is nowhere.
+
+        It is sought at its place, if that still holds what was read, else by its fingerprint.
         """
         record = run.inputs.get(flag)
         if record is None:
@@ -165,8 +86,9 @@ class RunSet:
 
     @property
     def as_made(self) -> list[Run]:
-        """The runs, each after those it was made from; seeds, which lie in directories of their
-        own, one after the other.
+        """The runs, each after those it was made from.
+
+        Runs in one directory stay together, so that one seed follows the other.
         """
         return sorted(
             self.runs, key=lambda run: (os.path.dirname(run.name), self._depth(run), run.name)
@@ -177,8 +99,9 @@ class RunSet:
         return 1 + max((self._depth(source) for source in sources if source), default=0)
 
     def network(self, run: Run) -> str:
-        """Returns what the paper would call the network of `run`: random, Jigsaw++, vgg-Jigsaw++,
-        CC+Jigsaw++, CC+HOG, ...
+        """Returns what the paper would call the network of `run`.
+
+        Examples are random, Jigsaw++, vgg-Jigsaw++, CC+Jigsaw++ and CC+HOG.
         """
         if run.task is None or run.is_evaluation:
             return self._network_read(run, "init_backbone")
@@ -228,8 +151,9 @@ class RunSet:
         return fingerprint_of([run.module, own, inputs])
 
     def data(self, run: Run) -> str:
-        """Returns the command that made the images `run` read, without paths and seed, or the
-        directory's name.
+        """Returns the command that made the images `run` read, without paths and seed.
+
+        If that is nowhere, it is the directory's name.
         """
         source = self.source(run, "data_dir")
         if source is None:

@@ -1,52 +1,56 @@
-"""The numbers of a set of runs as plain data: what `summary.json` holds, and its tables as text."""
+"""The numbers of a set of runs as plain data: what `summary.json` holds."""
 
 import math
 import re
 
 from ccssl_tf.reporting import transfers as transfers_lib
-from ccssl_tf.reporting.runs import EVALUATIONS, Run, RunSet
+from ccssl_tf.reporting.run import EVALUATIONS, Run
+from ccssl_tf.reporting.runs import RunSet
+
+# The commands still import it from here.
+from ccssl_tf.reporting.terminal import format_probe_tables as format_probe_tables
 
 SCHEMA_VERSION = 1
-PROBE_DEFINITION = (
-    "share of held-out images whose class gets the greatest logit of a linear "
-    "classifier on the frozen layer"
-)
+# This stands for the identity of the random network, which no run has made.
+_RANDOM = "random"
 
 
 def summarise(runs: RunSet) -> dict:
-    """Returns everything `summary.json` holds; fully determined by the runs, with no time, machine
-    or absolute path in it.
+    """Returns everything `summary.json` holds.
+
+    The runs alone decide it: no time, machine or absolute path is in it.
 
     Returns:
       {"runs": [one dict per run], "probes": {task: {"endpoints": [...], "networks": [...]}},
       "evaluations": {task: {"metric": name, "networks": [...]}}, "training": [...], "clusters":
       [...], "transfers": [...]}. Entries of `networks`, `training` and `clusters` are over the
       seeds of one experiment: `seeds`, `runs`, and `evaluation` with {"mean", "min", "max", "std",
-        "values"} by metric, `std` being the sample standard deviation (0 for one seed); those of
-        `training` have the like of the last training batches in `training`.
+      "values"} by metric, `std` being the sample standard deviation (0 for one seed); those of
+      `training` have the like of the last training batches in `training`.
       An entry of `transfers` names its `student`, its `teacher` and the entries of the others that
       tell of them.
     """
-    groups = {}
+    groups: dict[str, list[Run]] = {}
     for run in runs.finished:
-        if run.task or _numbers(
-            run
-        ):  # Without held-out images a student has no numbers of its own, but maybe a probe.
+        # A student without held-out images has no numbers, but maybe a probe has some of it.
+        if run.task or _numbers(run):
             groups.setdefault(runs.identity(run), []).append(run)
     groups = {
         identity: sorted(group, key=lambda run: (run.seed, run.name))
         for identity, group in groups.items()
     }
-    probes, evaluations, training, clusters, entries_of = {}, {}, [], [], {}
+    probes: dict[str, list[dict]] = {}
+    evaluations: dict[str, list[dict]] = {}
+    training, clusters, entry_of = [], [], {}
     for identity, group in groups.items():
-        entry = entries_of[identity] = _entry(runs, group)
-        if group[0].task and group[0].task.endswith("_probe"):
-            probes.setdefault(group[0].task, []).append(entry)
-        elif group[0].is_evaluation:
-            evaluations.setdefault(group[0].task, []).append(entry)
-        elif group[0].task:
+        entry = entry_of[identity] = _entry(runs, group)
+        task = group[0].task
+        if task and group[0].is_evaluation:
+            table = probes if task.endswith("_probe") else evaluations
+            table.setdefault(task, []).append(entry)
+        elif task:
             entry |= dict(
-                task=group[0].task,
+                task=task,
                 training=_shared_statistics([run.metrics.get("training", {}) for run in group]),
             )
             training.append(entry)
@@ -69,60 +73,51 @@ def summarise(runs: RunSet) -> dict:
         },
         training=training,
         clusters=clusters,
-        transfers=_transfers(runs, groups, entries_of),
+        transfers=_transfers(runs, groups, entry_of),
     )
 
 
-def _transfers(runs, groups, entries_of):
-    """The students, in order of teacher and number of clusters, each with the names of the entries
-    that tell of it.
+def _transfers(runs: RunSet, groups: dict[str, list[Run]], entry_of: dict[str, dict]) -> list[dict]:
+    """Returns the students, in order of teacher and number of clusters.
+
+    Args:
+      runs: the runs reported on.
+      groups: identity of an experiment -> its runs.
+      entry_of: identity of an experiment -> its entry, named for good.
     """
-    found, probed = [], {}
+    probes_of = _probes_by_network(runs, groups, entry_of)
+    students = []
     for identity, group in groups.items():
-        if group[0].task and group[0].task.endswith("_probe"):
-            of = runs.source(group[0], "init_backbone")
-            key = (
-                runs.identity(of)
-                if of
-                else None
-                if "init_backbone" in group[0].inputs
-                else "random"
-            )
-            probed.setdefault(key, []).append((group[0].task, entries_of[identity]["network"]))
-    for identity, group in groups.items():
-        transfer = (
-            transfers_lib.transfer_of(runs, group[0])
-            if group[0].task and not group[0].is_evaluation
-            else None
-        )
+        if not group[0].task or group[0].is_evaluation:
+            continue
+        transfer = transfers_lib.transfer_of(runs, group[0])
         if transfer is None:
             continue
-        clusters = entries_of.get(transfer.clusters and runs.identity(transfer.clusters))
-        who = dict(
+        teacher, clusters = transfer.teacher, transfer.clusters
+        identities = dict(
             student=identity,
-            teacher=transfer.teacher and runs.identity(transfer.teacher),
-            random="random",
+            teacher=runs.identity(teacher) if teacher else None,
+            random=_RANDOM,
         )
-        found.append(
+        cluster_entry = entry_of.get(runs.identity(clusters)) if clusters else None
+        students.append(
             dict(
-                student=entries_of[identity]["network"],
+                student=entry_of[identity]["network"],
                 task=group[0].task,
                 runs=[run.name for run in group],
                 teacher=_teacher_name(runs, transfer),
                 images=transfers_lib.images_used(runs, transfer),
                 features=transfers_lib.describe_features(transfer) if transfer.features else None,
-                num_clusters=transfer.clusters.metrics.get("num_clusters")
-                if transfer.clusters
-                else None,
-                clusters=clusters["network"] if clusters else None,
+                num_clusters=clusters.metrics.get("num_clusters") if clusters else None,
+                clusters=cluster_entry["network"] if cluster_entry else None,
                 probes={
-                    role: [list(name) for name in probed.get(key, [])] if key else []
-                    for role, key in who.items()
+                    role: [list(probe) for probe in probes_of.get(network, [])] if network else []
+                    for role, network in identities.items()
                 },
             )
         )
     return sorted(
-        found,
+        students,
         key=lambda entry: (
             entry["teacher"],
             entry["task"],
@@ -130,6 +125,26 @@ def _transfers(runs, groups, entries_of):
             entry["student"],
         ),
     )
+
+
+def _probes_by_network(
+    runs: RunSet, groups: dict[str, list[Run]], entry_of: dict[str, dict]
+) -> dict[str, list[tuple[str, str]]]:
+    """Returns identity of a network -> (task, name of the network) of its probes.
+
+    Probes whose network is not among the runs are left out.
+    """
+    probes: dict[str, list[tuple[str, str]]] = {}
+    for identity, group in groups.items():
+        run, task = group[0], group[0].task
+        if not task or not task.endswith("_probe"):
+            continue
+        network = runs.source(run, "init_backbone")
+        if network is None and "init_backbone" in run.inputs:
+            continue
+        key = runs.identity(network) if network else _RANDOM
+        probes.setdefault(key, []).append((task, entry_of[identity]["network"]))
+    return probes
 
 
 def _teacher_name(runs, transfer):
@@ -152,15 +167,16 @@ def _run_entry(runs, run):
 
 
 def _numbers(run: Run) -> dict[str, float]:
-    """The run's final numbers: `evaluation` of a training run; those of a clustering, nested ones
-    as `nmi/train`, `max/cluster_size`.
+    """Returns the final numbers of a training run or a clustering, {} for other commands.
+
+    Nested numbers of a clustering are called `nmi/train`, `max/cluster_size` and so on.
     """
     if run.task:
-        found = dict(run.metrics.get("evaluation", {}))
+        metrics = dict(run.metrics.get("evaluation", {}))
     elif run.module == "ccssl_tf.cluster":
-        found = dict(run.metrics)
-        groups = dict(found.pop("splits", {}), cluster_size=found.pop("cluster_size", {}))
-        found |= {
+        metrics = dict(run.metrics)
+        groups = dict(metrics.pop("splits", {}), cluster_size=metrics.pop("cluster_size", {}))
+        metrics |= {
             f"{name}/{group}": value
             for group, values in groups.items()
             for name, value in values.items()
@@ -169,29 +185,27 @@ def _numbers(run: Run) -> dict[str, float]:
         return {}
     return {
         name: float(value)
-        for name, value in found.items()
+        for name, value in metrics.items()
         if isinstance(value, int | float) and not isinstance(value, bool)
     }
 
 
-def _shared_statistics(numbers):
-    """Statistics of the metrics that all of the runs have."""
-    shared = [name for name in numbers[0] if all(name in of_run for of_run in numbers)]
-    return {name: _statistics([of_run[name] for of_run in numbers]) for name in shared}
+def _shared_statistics(runs_numbers: list[dict]) -> dict[str, dict]:
+    """Returns the statistics of the metrics that all of the runs have."""
+    shared = [name for name in runs_numbers[0] if all(name in numbers for numbers in runs_numbers)]
+    return {name: _statistics([numbers[name] for numbers in runs_numbers]) for name in shared}
 
 
-def _entry(runs, group):
-    numbers = [_numbers(run) for run in group]
-    # Each run of a nonlinear probe has the numbers of one layer.
-    names = (
-        {name for of_run in numbers for name in of_run if "/" in name}
-        if group[0].task == "nonlinear_probe"
-        else set()
-    )
-    of_layers = {
-        name: _statistics([of_run[name] for of_run in numbers if name in of_run])
-        for name in sorted(names)
-    }
+def _entry(runs: RunSet, group: list[Run]) -> dict:
+    runs_numbers = [_numbers(run) for run in group]
+    evaluation = _shared_statistics(runs_numbers)
+    if group[0].task == "nonlinear_probe":
+        # A run of a nonlinear probe has the numbers of one layer only.
+        names = {name for numbers in runs_numbers for name in numbers if "/" in name}
+        evaluation |= {
+            name: _statistics([numbers[name] for numbers in runs_numbers if name in numbers])
+            for name in sorted(names)
+        }
     return dict(
         network=runs.network(group[0]),
         backbone=group[0].flags.get("backbone"),
@@ -199,23 +213,21 @@ def _entry(runs, group):
         seeds=list(dict.fromkeys(run.seed for run in group)),
         runs=[run.name for run in group],
         chance=group[0].chance,
-        evaluation=_shared_statistics(numbers) | of_layers,
+        evaluation=evaluation,
         qualifiers=transfers_lib.qualifiers(runs, group[0]),
     )
 
 
 def _statistics(values):
-    # Rounded, the mean of equal values may lie beyond them.
+    # The mean of equal values may be rounded to beyond them.
     mean = min(max(math.fsum(values) / len(values), min(values)), max(values))
     variance = math.fsum((value - mean) ** 2 for value in values) / max(len(values) - 1, 1)
     return dict(mean=mean, min=min(values), max=max(values), std=math.sqrt(variance), values=values)
 
 
 def _tell_apart(entries):
-    """Different experiments whose networks have one name get the first of their qualifiers added
-    that tells them apart.
-    """
-    alike = {}
+    """Adds to equal names of different networks the first qualifier that tells them apart."""
+    alike: dict[tuple, list[dict]] = {}
     for entry in entries:
         alike.setdefault((entry["network"], entry.get("task")), []).append(entry)
     for (name, _), group in alike.items():
@@ -230,14 +242,14 @@ def _tell_apart(entries):
 
 def _order(network):
     rank = 0 if network.startswith("random") else 2 if "CC+" in network else 1
-    # In numeric order: K=50 before K=400.
+    # The order is numeric: K=50 comes before K=400.
     return rank, [
         (int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", network)
     ]
 
 
 def _endpoints(entries):
-    """`conv1`, `conv2`, ... of the metrics `accuracy/conv1`, ...: in numeric order."""
+    """Returns `conv1`, `conv2`, ... of the metrics `accuracy/conv1`, ..., in numeric order."""
     names = {
         name.split("/", 1)[1]
         for entry in entries
@@ -250,75 +262,3 @@ def _endpoints(entries):
             int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)
         ],
     )
-
-
-def percent(statistics: dict | None, *, spread: bool = True) -> str:
-    """Returns e.g. `34.1`, over several seeds `34.1 (33.0-35.2)`: mean, least and greatest, in %; a
-    dash for None.
-    """
-    if statistics is None:
-        return "-"
-    text = f"{100 * statistics['mean']:.1f}"
-    if spread and len(statistics["values"]) > 1:
-        text += f" ({100 * statistics['min']:.1f}-{100 * statistics['max']:.1f})"
-    return text
-
-
-def seeds_of(entries: list[dict]) -> str:
-    """Returns e.g. `seed 0` or `seeds 0, 1, 2`: those of all the entries."""
-    seeds = sorted({seed for entry in entries for seed in entry["seeds"]})
-    return f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {', '.join(map(str, seeds))}"
-
-
-def format_probe_tables(summary: dict) -> str:
-    """Returns the tables of probes and other evaluations as text for a terminal, "" when there are
-    none.
-    """
-    blocks = []
-    for task, table in summary["probes"].items():
-        rows = [["", *table["endpoints"]]]
-        for entry in table["networks"]:
-            cells = [
-                percent(entry["evaluation"].get(f"accuracy/{endpoint}"))
-                for endpoint in table["endpoints"]
-            ]
-            rows.append([entry["network"], *cells])
-        blocks.append(_block(f"{task}: accuracy on held-out images", rows, table["networks"]))
-    for task, table in summary["evaluations"].items():
-        names = {
-            name: None
-            for entry in table["networks"]
-            for name in entry["evaluation"]
-            if "/" not in name and name != "loss"
-        }
-        columns = [
-            table["metric"],
-            *(name for name in names if name.startswith("mean_") and name != table["metric"]),
-        ][:4]
-        rows = [
-            [
-                "",
-                *(
-                    name.replace("mean_average_precision", "mAP").replace("_", " ")
-                    for name in columns
-                ),
-            ]
-        ]
-        rows += [
-            [entry["network"], *(percent(entry["evaluation"].get(name)) for name in columns)]
-            for entry in table["networks"]
-        ]
-        blocks.append(
-            _block(f"{task}: {table['metric'].replace('_', ' ')}", rows, table["networks"])
-        )
-    return "\n".join(blocks)
-
-
-def _block(title, rows, entries):
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = [
-        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
-    ]
-    over = seeds_of(entries)
-    over = f"mean (min-max) of {over}" if over.startswith("seeds") else over
-    return "\n".join([f"{title} in %, {over}", *(f"  {line}" for line in lines), ""])

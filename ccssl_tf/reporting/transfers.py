@@ -1,6 +1,4 @@
-"""Who taught whom: a student, what it learned from, on which images, and what is known of both
-(Tables 1 and 2 of the paper).
-"""
+"""Who taught whom: a student, its clusters and its teacher, and the images each of them saw."""
 
 import dataclasses
 import json
@@ -8,11 +6,12 @@ import os
 import pathlib
 
 from ccssl_tf.data import manifest as manifest_lib
-from ccssl_tf.reporting.runs import Run, RunSet
+from ccssl_tf.reporting.run import Run
+from ccssl_tf.reporting.runs import RunSet
 
-# What a run reads when it learns from another network.
+# A run that reads one of these learns from another network.
 _TAUGHT_BY = ("pseudo_labels", "teacher_backbone")
-# Order of the stages, and what each does with its images.
+# The stages in their order, each called after what it does with its images.
 ROLES = ("pretext", "clustering", "pseudo-labels", "training")
 
 
@@ -37,8 +36,9 @@ class Transfer:
 
 
 def transfer_of(runs: RunSet, run: Run | None) -> Transfer | None:
-    """Returns the transfer that `run` ends: of a student, a probe of one, or a clustering; None if
-    it is none of these.
+    """Returns the transfer that ends with a student, a probe of one, or a clustering.
+
+    None stands for other runs.
     """
     if run is not None and run.is_evaluation:
         run = runs.source(run, "init_backbone")
@@ -66,11 +66,10 @@ def transfer_of(runs: RunSet, run: Run | None) -> Transfer | None:
 
 
 def images_used(runs: RunSet, transfer: Transfer) -> dict[str, str]:
-    """Returns role -> name of the data set, e.g. {"pretext": "imagenet", "clustering": "places205",
-    ...}, without unknown ones.
+    """Returns role -> name of the data set, without unknown ones.
 
-    A data set is called what its manifest says its source is; where two of them share that, the
-    directory is added.
+    An example is {"pretext": "imagenet", "clustering": "places205", ...}. A data set is called what
+    its manifest says its source is; where two of them share that, the directory is added.
     """
     readers = zip(
         ROLES,
@@ -81,33 +80,35 @@ def images_used(runs: RunSet, transfer: Transfer) -> dict[str, str]:
         role: run.inputs["data_dir"] for role, run in readers if run and "data_dir" in run.inputs
     }
     names = {role: _data_set_name(runs, record) for role, record in records.items()}
-    found = {}
+    distinct_names = {}
     for role, record in records.items():
         alike = {records[other]["fingerprint"] for other in records if names[other] == names[role]}
-        place = pathlib.Path(record["path"])
-        found[role] = (
-            names[role] if len(alike) == 1 else f"{names[role]} ({place.parent.name}/{place.name})"
+        path = pathlib.Path(record["path"])
+        distinct_names[role] = (
+            names[role] if len(alike) == 1 else f"{names[role]} ({path.parent.name}/{path.name})"
         )
-    return found
+    return distinct_names
 
 
-def _data_set_name(runs, record):
-    here = next(
+def _data_set_name(runs: RunSet, record: dict[str, str]) -> str:
+    directory = next(
         (run.path for run in runs.runs if run.fingerprint == record["fingerprint"]),
         pathlib.Path(record["path"]),
     )
     try:
-        manifest = json.loads((here / manifest_lib.MANIFEST_NAME).read_text())
+        manifest = json.loads((directory / manifest_lib.MANIFEST_NAME).read_text())
         if manifest["fingerprint"] == record["fingerprint"]:
             return str(manifest["info"]["source"])
     except (OSError, ValueError, KeyError, TypeError):
-        pass  # Gone or of another kind: the report does not fail for a name.
+        # The manifest is gone or of another kind; the report does not fail for a name.
+        pass
     return os.path.basename(record["path"])
 
 
 def describe_images(used: dict[str, str]) -> str:
-    """Returns e.g. `pretext: imagenet, clustering: places205, pseudo-labels: imagenet`; the one
-    name where all are the same images.
+    """Returns e.g. `pretext: imagenet, clustering: places205, pseudo-labels: imagenet`.
+
+    Where all are the same images, it is their name alone.
     """
     if len(set(used.values())) == 1:
         return next(iter(used.values()))
@@ -120,8 +121,9 @@ def describe_images(used: dict[str, str]) -> str:
 
 
 def qualifiers(runs: RunSet, run: Run) -> list[str]:
-    """Returns what may tell the network of `run` from another of its name: the number of clusters,
-    the data sets, the run.
+    """Returns texts that may tell the network of `run` from another one of its name.
+
+    They are the number of clusters, the data sets, and the name of the run.
     """
     transfer = transfer_of(runs, run)
     if transfer is None:

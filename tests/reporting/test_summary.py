@@ -48,15 +48,15 @@ def test_seeds_are_aggregated(runs):
     networks = {entry["network"]: entry for entry in summary["probes"]["linear_probe"]["networks"]}
     assert list(networks) == ["random", "Jigsaw++", "CC+Jigsaw++"]
     values = [0.36 + shift for shift in shifts]
-    found = networks["CC+Jigsaw++"]
-    assert found["seeds"] == [0, 1, 2] and found["runs"] == [
+    entry = networks["CC+Jigsaw++"]
+    assert entry["seeds"] == [0, 1, 2] and entry["runs"] == [
         f"seed{seed}/probe_cc" for seed in range(3)
     ]
-    assert found["evaluation"]["accuracy/conv3"]["mean"] == pytest.approx(statistics.mean(values))
-    assert found["evaluation"]["accuracy/conv3"]["std"] == pytest.approx(statistics.stdev(values))
+    assert entry["evaluation"]["accuracy/conv3"]["mean"] == pytest.approx(statistics.mean(values))
+    assert entry["evaluation"]["accuracy/conv3"]["std"] == pytest.approx(statistics.stdev(values))
     assert (
-        found["evaluation"]["accuracy/conv3"]["min"],
-        found["evaluation"]["accuracy/conv3"]["max"],
+        entry["evaluation"]["accuracy/conv3"]["min"],
+        entry["evaluation"]["accuracy/conv3"]["max"],
     ) == (min(values), max(values))
     assert summary["training"][0]["evaluation"]["accuracy"]["max"] == pytest.approx(0.203)
 
@@ -109,24 +109,6 @@ def test_vgg_layers_are_in_numeric_order(runs):
     )
     endpoints = summary_lib.summarise(RunSet(runs.root))["probes"]["linear_probe"]["endpoints"]
     assert endpoints == ["conv1_2", "conv2_2", "conv2_10", "conv10_1"]
-
-
-def test_the_table_for_terminals(runs):
-    runs.method("seed0/", seed=0)
-    runs.method("seed1/", seed=1, shift=0.05)
-    lines = summary_lib.format_probe_tables(summary_lib.summarise(RunSet(runs.root))).splitlines()
-    assert (
-        lines[0] == "linear_probe: accuracy on held-out images in %, mean (min-max) of seeds 0, 1"
-    )
-    assert lines[1].split() == ["conv1", "conv2", "conv3", "conv4", "conv5"]
-    assert lines[4].split()[:3] == ["CC+Jigsaw++", "28.0", "(28.0-28.0)"]
-    assert "38.5 (36.0-41.0)" in lines[4]
-    assert len({len(line) for line in lines[1:]}) == 1
-
-
-def test_runs_without_probes_make_no_table(runs):
-    runs.add("data", "data_prep.shapes --output_dir=data", output="manifest.json")
-    assert summary_lib.format_probe_tables(summary_lib.summarise(RunSet(runs.root))) == ""
 
 
 def test_students_that_differ_in_their_clusters_are_called_by_them(runs):
@@ -195,7 +177,6 @@ def test_the_layers_of_nonlinear_probes_are_one_row(runs):
     )
     assert entry["evaluation"]["accuracy/conv1"]["values"] == [0.5, 0.52]
     assert entry["evaluation"]["accuracy/conv3"]["mean"] == pytest.approx(0.41)
-    assert "nonlinear_probe: accuracy" in summary_lib.format_probe_tables(summary)
 
 
 def test_other_evaluations_have_tables_of_their_own(runs):
@@ -215,10 +196,3 @@ def test_other_evaluations_have_tables_of_their_own(runs):
     table = summary["evaluations"]["voc07_classification"]
     assert [entry["network"] for entry in table["networks"]] == ["random", "CC+Jigsaw++"]
     assert not any(entry["task"] == "voc07_classification" for entry in summary["training"])
-    lines = summary_lib.format_probe_tables(summary).split("voc07_classification")[1].splitlines()
-    assert lines[0] == ": mean average precision in %, seed 0"
-    assert lines[1].split() == ["mAP", "mAP", "step"] and lines[3].split() == [
-        "CC+Jigsaw++",
-        "60.0",
-        "59.0",
-    ]

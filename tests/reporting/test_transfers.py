@@ -1,6 +1,4 @@
-"""A student's lineage is followed through the runs' records, and its images named by their
-manifests.
-"""
+"""A student's lineage follows the runs' records, and its images are named by their manifests."""
 
 import json
 
@@ -67,8 +65,14 @@ def named(run_set, name):
 @pytest.mark.parametrize("name", ["student", "probe"])
 def test_every_stage_of_a_transfer_is_found(runs, name):
     run_set = cross_domain(runs)
-    found = transfers.transfer_of(run_set, named(run_set, name))
-    stages = (found.student, found.clusters, found.features, found.labelled, found.teacher)
+    transfer = transfers.transfer_of(run_set, named(run_set, name))
+    stages = (
+        transfer.student,
+        transfer.clusters,
+        transfer.features,
+        transfer.labelled,
+        transfer.teacher,
+    )
     assert [run.name for run in stages] == [
         "student",
         "clusters",
@@ -76,7 +80,7 @@ def test_every_stage_of_a_transfer_is_found(runs, name):
         "features_c",
         "pretext",
     ]
-    assert transfers.describe_features(found) == "conv4_3, 4x4 max, 8,192-D"
+    assert transfers.describe_features(transfer) == "conv4_3, 4x4 max, 8,192-D"
 
 
 def test_each_role_names_its_images(runs):
@@ -116,8 +120,8 @@ def test_images_that_are_gone_are_called_after_their_directory(runs):
 
 def test_clusters_without_a_student_and_runs_that_are_no_transfer(runs):
     run_set = cross_domain(runs)
-    found = transfers.transfer_of(run_set, named(run_set, "clusters"))
-    assert found.student is None and found.teacher.name == "pretext"
+    transfer = transfers.transfer_of(run_set, named(run_set, "clusters"))
+    assert transfer.student is None and transfer.teacher.name == "pretext"
     assert transfers.transfer_of(run_set, named(run_set, "pretext")) is None
     assert transfers.transfer_of(run_set, None) is None
     assert transfers.qualifiers(run_set, named(run_set, "pretext")) == ["", "", "pretext"]
@@ -134,9 +138,12 @@ def test_a_distilled_student_has_a_teacher_and_no_clusters(runs):
         output="backbone.json",
     )
     run_set = RunSet(runs.root)
-    found = transfers.transfer_of(run_set, named(run_set, "regression"))
-    assert found.teacher.name == "pretext" and found.clusters is None
-    assert transfers.images_used(run_set, found) == {"pretext": "imagenet", "training": "voc2007"}
+    transfer = transfers.transfer_of(run_set, named(run_set, "regression"))
+    assert transfer.teacher.name == "pretext" and transfer.clusters is None
+    assert transfers.images_used(run_set, transfer) == {
+        "pretext": "imagenet",
+        "training": "voc2007",
+    }
 
 
 def test_features_of_no_network(runs):
@@ -147,9 +154,9 @@ def test_features_of_no_network(runs):
         "clusters", "ccssl_tf.cluster", inputs=dict(features_dir="hog"), output="manifest.json"
     )
     run_set = RunSet(runs.root)
-    found = transfers.transfer_of(run_set, named(run_set, "clusters"))
-    assert found.teacher is None and found.labelled is found.features
-    assert transfers.describe_features(found) == "hog, 1,000-D"
+    transfer = transfers.transfer_of(run_set, named(run_set, "clusters"))
+    assert transfer.teacher is None and transfer.labelled is transfer.features
+    assert transfers.describe_features(transfer) == "hog, 1,000-D"
 
 
 def test_cluster_sizes_are_read_where_they_are(runs):

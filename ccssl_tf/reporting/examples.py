@@ -1,0 +1,55 @@
+"""Examples of a task, drawn by its runs, as figures whose captions say how to read them."""
+
+from ccssl_tf.reporting.elements import Figure, figure
+from ccssl_tf.reporting.run import Run
+from ccssl_tf.reporting.runs import RunSet
+
+_CAPTIONS = {
+    "puzzle": "Image, puzzle as shown (foreign tiles framed red), the network's solution (tiles in "
+    "their place framed green).",
+    "context": "Image with both patches framed, the patches as the network sees them, where it "
+    "puts the second (green: right, red: wrong; orange: where it belongs).",
+    "colorization": "What the network sees, the true colours of its cells, its answer, and the "
+    "image.",
+    "split_brain": "Colour from lightness, lightness from colour: what each half sees, the truth, "
+    "and its answer.",
+    "inpainting": "The image with its holes, the network's answer, and the image.",
+    "rotation": "Image as shown, and turned back by what the network answers.",
+    "classification": "Image, its class, and what the network answers with which probability.",
+    "confusion": "How often each class (row) is taken for which (column).",
+    "ranking": "For each class the photos the network is surest of (frame green: it is there, red: "
+    "it is not, grey: difficult).",
+    "segmentation": "Photo at the size the network sees, the classes that are there (void white) "
+    "and the network's, in VOC's colours.",
+    "detections": "Objects that are there (thin, white) and the network's surest detections.",
+    "counting": "The tiles of an image, and the halved image whose counts the network finds "
+    "nearest to their sum.",
+}
+_CAPTION_OF_OTHERS = "What goes in, what is asked, what the model answers."
+
+
+def examples(run: Run, alternative: str | None = None) -> list[Figure]:
+    """Returns everything that `run` drew but its filters.
+
+    Args:
+      run: a training run.
+      alternative: text for readers who cannot see the pictures; None for their names.
+    """
+    return [
+        figure(
+            path,
+            f"{_CAPTIONS.get(name, _CAPTION_OF_OTHERS)} Run {run.name}.",
+            alternative=alternative or f"{name} of {run.name}",
+            kind="pixels",
+        )
+        for name, path in run.pictures.items()
+    ]
+
+
+def first_examples(runs: RunSet, entries: list[dict]) -> list[Figure]:
+    """Returns what the first run of the first of the entries that drew something has drawn."""
+    for entry in entries:
+        for name in entry["runs"]:
+            if runs.named(name).pictures:
+                return examples(runs.named(name))
+    return []

@@ -1,0 +1,89 @@
+"""One run as it lies on disk: its command, inputs, flags, numbers and pictures."""
+
+import dataclasses
+import pathlib
+
+# Each evaluation that is no probe has a main number, and a title in the report.
+EVALUATIONS = {
+    "voc07_classification": (
+        "mean_average_precision",
+        "VOC 2007 classification: mean average precision",
+    ),
+    "fast_rcnn": ("mean_average_precision", "VOC 2007 detection: mean average precision"),
+    "fcn": ("mean_iou", "Segmentation: mean intersection over union"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One output directory.
+
+    Attributes:
+      path: the directory.
+      name: its path below the directory searched, with slashes.
+      command: module, then arguments.
+      inputs: flag -> {"path", "fingerprint"} of what it read.
+      flags: every resolved flag by name, as text.
+      finished: whether its DONE marker is there.
+      metrics, timing: contents of the JSON files, {} where absent.
+      fingerprint: of its outputs, None if it has none.
+    """
+
+    path: pathlib.Path
+    name: str
+    command: list[str]
+    inputs: dict[str, dict[str, str]]
+    flags: dict[str, str]
+    finished: bool
+    metrics: dict
+    timing: dict
+    fingerprint: str | None
+
+    @property
+    def module(self) -> str:
+        """E.g. `ccssl_tf.train`."""
+        return self.command[0]
+
+    @property
+    def task(self) -> str | None:
+        """The training task, None for other commands."""
+        return self.flags.get("task") if self.module == "ccssl_tf.train" else None
+
+    @property
+    def is_evaluation(self) -> bool:
+        """Whether it tells how good another network is."""
+        return self.task is not None and (self.task.endswith("_probe") or self.task in EVALUATIONS)
+
+    @property
+    def seed(self) -> int:
+        """The run's seed."""
+        return int(self.flags.get("seed", 0))
+
+    @property
+    def history(self) -> dict:
+        """Records of training: {"train": [{"step", "loss", ...}], "evaluation": [...]}."""
+        return self.metrics.get("history", {})
+
+    @property
+    def definition(self) -> str | None:
+        """How the run says its numbers are computed."""
+        return self.metrics.get("facts", {}).get("definition")
+
+    @property
+    def chance(self) -> float | None:
+        """Accuracy of guessing on the held-out images, in [0, 1]."""
+        chance = self.metrics.get("facts", {}).get("chance")
+        if not isinstance(chance, dict):
+            return chance
+        return next((chance[name] for name in ("val", "train", "mean_iou") if name in chance), None)
+
+    @property
+    def pictures(self) -> dict[str, pathlib.Path]:
+        """The paths of the examples that the task drew, by name."""
+        paths = sorted((self.path / "pictures").glob("*.png"))
+        return {path.stem: path for path in paths if path.stem != "conv1_filters"}
+
+    def picture(self, name: str) -> pathlib.Path | None:
+        """Returns the path of `pictures/<name>.png`, None where there is none."""
+        path = self.path / "pictures" / f"{name}.png"
+        return path if path.is_file() else None
