@@ -1,37 +1,41 @@
-"""Puts finished runs on one HTML page, with tables and figures as the paper has them, and their
-numbers in `summary.json`.
+"""Puts finished runs on one HTML page, with tables and figures as the paper has them.
 
     python -m ccssl_tf.report --runs=runs/quickstart --output_dir=runs/quickstart/report
 
-Writes `index.html` (everything inside it, to be opened as a file), `summary.json` and the figures
-as PNGs. Runs that differ in nothing but the seed are shown as one network, with ranges.
+Writes `index.html` (everything inside it, to be opened as a file), the numbers as `summary.json`,
+and the figures as PNGs. Runs that differ in nothing but the seed are shown as one network, with
+ranges.
 """
 
+import dataclasses
+import importlib
 import json
 import pathlib
 
-from absl import flags
-
-from ccssl_tf.reporting import figures, page, transfer_section, transfers
+from ccssl_tf.reporting import figures, page, terminal, transfers
 from ccssl_tf.reporting import summary as summary_lib
 from ccssl_tf.reporting.runs import RunSet
-from ccssl_tf.runs import launch
-from ccssl_tf.runs.errors import FlagError, InputError
+from ccssl_tf.runs import machine
+from ccssl_tf.runs.errors import InputError
 from ccssl_tf.runs.files import write_bytes, write_json
-from ccssl_tf.runs.workdir import directory_flag
+from ccssl_tf.runs.launch import Command, launch
+from ccssl_tf.runs.settings import CommandSettings, setting
 
-RUNS = flags.DEFINE_string("runs", None, "Directory with the runs, at any depth below it.")
-OUTPUT_DIR = directory_flag(
-    "output_dir",
-    None,
-    "Directory for the page, its figures and summary.json; an earlier report is replaced.",
-)
-REFERENCE = flags.DEFINE_string(
-    "reference",
-    None,
-    "A summary.json over several seeds, whose ranges are shown beside the numbers.",
-)
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ReportSettings(CommandSettings):
+    """This command."""
+
+    runs: str = setting(help="Directory with the runs, at any depth below it.")
+    output_dir: str = setting(
+        help="Directory for the page, its figures and summary.json; an earlier report is replaced."
+    )
+    reference: str | None = setting(
+        None, "A summary.json over several seeds, whose ranges are shown beside the numbers."
+    )
+
+
+COMMAND = Command("ccssl_tf.report", __doc__, (ReportSettings,))
 _PROJECT = pathlib.Path(__file__).parent.parent
 
 
@@ -135,44 +139,43 @@ def read_reference(path) -> dict | None:
 
 
 def _check_output(directory):
-    if not directory:
-        raise FlagError("no output directory given: set --output_dir")
-    directory = pathlib.Path(directory)
     if directory.exists() and not directory.is_dir():
         raise InputError(f"--output_dir={directory}: is a file; name a directory")
-    if (
-        directory.is_dir()
-        and any(directory.iterdir())
-        and not (directory / "summary.json").is_file()
-    ):
+    is_report = (directory / "summary.json").is_file()
+    if directory.is_dir() and any(directory.iterdir()) and not is_report:
         raise InputError(
             f"--output_dir={directory}: already holds something that is no report; name an empty "
             "directory"
         )
 
 
-def main():
-    """Reads the flags and writes the report."""
-    if not RUNS.value:
-        raise FlagError("no runs given: set --runs to a directory with runs in it")
-    _check_output(OUTPUT_DIR.value)
-    reference = read_reference(REFERENCE.value)
-    runs = RunSet(RUNS.value, exclude=OUTPUT_DIR.value)
-    unfinished = [run.name for run in runs.runs if not run.finished]
-    print(
-        f"{len(runs.finished)} finished runs under {RUNS.value}"
-        + (f"; unfinished: {', '.join(unfinished)}" if unfinished else "")
-    )
-    if launch.DRY_RUN.value:
-        print(
-            "".join(f"  {run.name}: {run.module}\n" for run in runs.runs)
-            + f"would write index.html to {OUTPUT_DIR.value}; takes seconds"
-        )
+def _settings_of_older(module, flags):
+    """What tells apart runs that an older version recorded with the flags of every task."""
+    if module.startswith("ccssl_tf"):
+        machine.quiet_tensorflow()
+    command = vars(importlib.import_module(module)).get("COMMAND")
+    return command.settings_of_older(flags) if isinstance(command, Command) else flags
+
+
+def main(values):
+    """Writes the report."""
+    settings = values[ReportSettings]
+    output_dir = pathlib.Path(settings.output_dir)
+    _check_output(output_dir)
+    reference = read_reference(settings.reference)
+    runs = RunSet(settings.runs, exclude=output_dir, settings_of_older=_settings_of_older)
+    unfinished = ", ".join(run.name for run in runs.runs if not run.finished)
+    more = f"; unfinished: {unfinished}" if unfinished else ""
+    print(f"{len(runs.finished)} finished runs under {settings.runs}{more}")
+    if settings.dry_run:
+        for run in runs.runs:
+            print(f"  {run.name}: {run.module}")
+        print(f"would write index.html to {output_dir}; takes seconds")
         return
-    summary = write_report(runs, OUTPUT_DIR.value, reference)
-    tables = summary_lib.format_probe_tables(summary) + transfer_section.format_overview(summary)
-    print(f"{tables}report: {pathlib.Path(OUTPUT_DIR.value) / 'index.html'}")
+    summary = write_report(runs, output_dir, reference)
+    tables = terminal.format_probe_tables(summary) + terminal.format_overview(summary)
+    print(f"{tables}report: {output_dir / 'index.html'}")
 
 
 if __name__ == "__main__":
-    launch.launch(main, __doc__)
+    launch(COMMAND, main)

@@ -24,6 +24,7 @@ class Run:
       command: module, then arguments.
       inputs: flag -> {"path", "fingerprint"} of what it read.
       flags: every resolved flag by name, as text.
+      settings: those that are not at their default, by name, as text: what tells runs apart.
       finished: whether its DONE marker is there.
       metrics, timing: contents of the JSON files, {} where absent.
       fingerprint: of its outputs, None if it has none.
@@ -34,6 +35,7 @@ class Run:
     command: list[str]
     inputs: dict[str, dict[str, str]]
     flags: dict[str, str]
+    settings: dict[str, str]
     finished: bool
     metrics: dict
     timing: dict

@@ -7,9 +7,9 @@ import re
 
 from ccssl_tf.data import manifest as manifest_lib
 from ccssl_tf.reporting.run import Run
-from ccssl_tf.runs import workdir as workdir_lib
 from ccssl_tf.runs.errors import CorruptArtifactError, InputError
 from ccssl_tf.runs.files import fingerprint_of
+from ccssl_tf.runs.run_record import FREE_FLAGS, read_flags
 
 # Networks of other tasks are called after their task, with a capital letter.
 _TASK_NAMES = {"jigsaw_pp": "Jigsaw++", "split_brain": "Split-brain"}
@@ -17,14 +17,20 @@ _EXTRACTOR_NAMES = {"hog": "HOG", "external": "external features"}
 _CONTROLS = {"balanced_sampling": "balanced", "shuffle_labels": "shuffled labels"}
 _SET_ASIDE = re.compile(r"\.old-\d+$")
 # Two runs that differ in nothing else are seeds of one experiment.
-_NOT_IDENTITY = workdir_lib.FREE_FLAGS | {"seed"}
+_NOT_IDENTITY = FREE_FLAGS | {"seed"}
 
 
 class RunSet:
     """The runs under one directory, in order of their names."""
 
-    def __init__(self, root, *, exclude=None):
+    def __init__(self, root, *, exclude=None, settings_of_older=None):
         """Reads every run under `root` except what is under `exclude` or was set aside.
+
+        Args:
+          root: directory.
+          exclude: directory below it.
+          settings_of_older: maps module and flags (name -> text) of a run that was recorded before
+            runs told their settings to these settings; by default all its flags are its settings.
 
         Raises:
           InputError: no such directory, or no finished run in it.
@@ -34,7 +40,7 @@ class RunSet:
         if not self.root.is_dir():
             raise InputError(f"--runs={root}: no such directory")
         self.runs = [
-            _read(path, path.relative_to(self.root).as_posix())
+            _read(path, path.relative_to(self.root).as_posix(), settings_of_older)
             for path in _find(self.root, exclude)
         ]
         if not any(run.finished for run in self.runs):
@@ -132,23 +138,23 @@ class RunSet:
         )
 
     def identity(self, run: Run) -> str:
-        """Returns a digest of everything that decides the result of `run`, and of what it was made
-        from, but the seeds.
+        """Returns a digest of all that decides the result of `run` and what it was made from, but
+        the seeds.
 
         The nonlinear probes of the layers of a network are one experiment, as the layers of a
         linear probe are.
         """
         free = _NOT_IDENTITY | ({"frozen_until"} if run.task == "nonlinear_probe" else set())
-        own = {
-            name: value
-            for name, value in run.flags.items()
+        settings = {
+            name: text
+            for name, text in run.settings.items()
             if name not in free and name not in run.inputs
         }
         inputs = {}
         for flag, record in run.inputs.items():
             source = self.source(run, flag)
             inputs[flag] = self.identity(source) if source else record["fingerprint"]
-        return fingerprint_of([run.module, own, inputs])
+        return fingerprint_of([run.module, settings, inputs])
 
     def data(self, run: Run) -> str:
         """Returns the command that made the images `run` read, without paths and seed.
@@ -180,7 +186,7 @@ def _find(root, exclude):
         )
 
 
-def _read(path, name):
+def _read(path, name, settings_of_older=None):
     record = _json(path / "run.json", required=True)
     finished = (path / "DONE").is_file()
     try:
@@ -189,6 +195,9 @@ def _read(path, name):
         raise CorruptArtifactError(
             f"{path / 'run.json'}: not a record of a run ({error})"
         ) from error
+    flags, settings = read_flags(path), record.get("settings")
+    if settings is None:
+        settings = settings_of_older(command[0], flags) if settings_of_older else flags
     fingerprints = [
         _json(path / file).get("fingerprint")
         for file in (manifest_lib.MANIFEST_NAME, "backbone.json")
@@ -198,7 +207,8 @@ def _read(path, name):
         name=name,
         command=command,
         inputs=inputs,
-        flags=workdir_lib.read_flags(path),
+        flags=flags,
+        settings=settings,
         finished=finished,
         metrics=_json(path / "metrics.json", required=finished),
         timing=_json(path / "timing.json"),

@@ -8,7 +8,6 @@ from ccssl_tf.reporting.run import EVALUATIONS, Run
 from ccssl_tf.reporting.runs import RunSet
 
 # The commands still import it from here.
-from ccssl_tf.reporting.terminal import format_probe_tables as format_probe_tables
 
 SCHEMA_VERSION = 1
 # This stands for the identity of the random network, which no run has made.

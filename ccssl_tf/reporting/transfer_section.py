@@ -14,7 +14,6 @@ from ccssl_tf.reporting.student_table import (
 )
 
 # The commands still import it from here.
-from ccssl_tf.reporting.terminal import format_overview as format_overview
 from ccssl_tf.reporting.text import chance_of, percent_over_seeds
 from ccssl_tf.reporting.transfers import describe_images
 

@@ -132,6 +132,29 @@ class Command:
         given = [f"--{name}={value}" for name, value in selected.items() if value is not None]
         return " ".join(given) or "the default"
 
+    def settings_of_older(self, recorded: Mapping[str, str]) -> dict[str, str]:
+        """Returns what tells a run apart of the flags that an older version recorded, by name:
+        those of the choice they make that are not at their default.
+
+        Args:
+          recorded: name -> text, of every flag of every choice, as that version wrote them.
+        """
+        try:
+            chosen = self.chosen({name: recorded.get(name) for name in self.selectors})
+        except FlagError:
+            return dict(recorded)  # Of something that there is no longer.
+        fields = {
+            field.name: field
+            for cls in [*self.settings, *chosen]
+            for field in settings_lib.fields_of(cls)
+        }
+        told = {}
+        for name, text in recorded.items():
+            if name not in fields or fields[name].is_recorded_default(text):
+                continue
+            told[name] = text
+        return told
+
     def help(self, arguments: Sequence[str]) -> str:
         """Returns the help text: that of the choice the other words make, else the overview."""
         words = [word for word in arguments if word not in _HELP]

@@ -108,6 +108,19 @@ class Field:
         """Whether `value` leaves the choice to the program."""
         return value is None or (value == "auto" and self.default == "auto")
 
+    def is_recorded_default(self, text: str) -> bool:
+        """Whether a text that an older version recorded stands for the default."""
+        if text == "auto" or text in self.facts.formerly:
+            return True
+        if self.kind is bool:
+            return text == str(self.default).lower()
+        try:
+            return self.value_of(text.split(",") if self.is_tuple else self.kind(text)) == (
+                self.default
+            )
+        except (FlagError, ValueError):
+            return False
+
     def describe(self) -> str:
         """Returns the help text, with unit, default and the paper's value behind it."""
         known = []
@@ -117,7 +130,7 @@ class Field:
             known.append(self.facts.unit)
         if self.facts.automatic:
             known.append(f"default {self.facts.automatic}")
-        elif not self.is_required and self.default not in (None, (), False):
+        elif not (self.is_required or self.default is False or self.default in (None, ())):
             known.append(f"default {as_text(self.default)}")
         if self.facts.paper is not None and self.facts.paper != self.default:
             known.append(f"in the paper {as_text(self.facts.paper)}")

@@ -1,0 +1,323 @@
+"""The stage of clustering: centroids of one feature directory, pseudo-labels of one or more."""
+
+import dataclasses
+import pathlib
+
+import numpy as np
+import tensorflow as tf
+
+from ccssl_tf import distribution
+from ccssl_tf.clustering import cluster_report, cost, machine_speed, preprocessing, pseudo_labels
+from ccssl_tf.clustering.kmeans import ALGORITHMS, INITIALIZATIONS, KMeans
+from ccssl_tf.clustering.pass_log import print_pass, write_summaries
+from ccssl_tf.data import image_facts
+from ccssl_tf.data.feature_directory import DirectorySource
+from ccssl_tf.runs.errors import InputError
+from ccssl_tf.runs.files import MANIFEST_NAME, atomic_file, file_sha256, write_json
+from ccssl_tf.runs.settings import SeedSettings, setting
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ClusteringSettings(SeedSettings):
+    """Clustering."""
+
+    features_dir: str = setting(help="Feature directory to cluster: a workdir of ccssl_tf.extract.")
+    assign_dir: tuple[str, ...] = setting(
+        (),
+        "Feature directory whose images get the pseudo-labels. Default: --features_dir.",
+        repeated=True,
+    )
+    data_dir: str | None = setting(
+        None, "Directory of the images, where they have moved since their features were made."
+    )
+    num_clusters: int = setting(2000, "Number of clusters K.", paper=2000)
+    algorithm: str = setting(
+        "lloyd",
+        "Exact Lloyd iterations, as in the paper, or mini-batches (Sculley 2010): nearly as good, "
+        "sooner.",
+        choices=ALGORITHMS,
+    )
+    initialization: str = setting(
+        "k-means++",
+        "Start: greedy k-means++ on a sample, k-means|| on all rows, or random rows.",
+        choices=INITIALIZATIONS,
+    )
+    initial_centroids: str | None = setting(
+        None, "Centroids to start from instead: [K, D] saved by numpy.save (.npy)."
+    )
+    restarts: int = setting(
+        1, "Fits from different starts; the one with the lowest inertia is kept.", minimum=1
+    )
+    minibatch_size: int = setting(1024, "Rows a mini-batch.", minimum=1)
+    max_no_improvement: int = setting(
+        10,
+        "Stop after this many mini-batches in a row not lowering the smoothed inertia; 0: do not.",
+        minimum=0,
+    )
+    reassignment_ratio: float = setting(
+        0.01,
+        "Mini-batch: clusters with fewer rows than this share of the largest one's move to rows of "
+        "others.",
+        minimum=0,
+        maximum=0.99,
+    )
+    max_iterations: int = setting(
+        100, "Updates of the centroids at the most; mini-batch: passes.", minimum=1
+    )
+    tolerance: float = setting(
+        1e-4,
+        "Stop when a pass lowers the inertia by less than this share of it; 0: when no assignment "
+        "changes.",
+        minimum=0,
+    )
+    pca_dim: int = setting(
+        0,
+        "First project the features on as many principal axes; 0, as in the paper: do not.",
+        minimum=0,
+    )
+    whiten: bool = setting(
+        False,
+        "First whiten the features: variance 1 along the principal axes, of which --pca_dim are "
+        "kept.",
+    )
+    l2_normalize: bool = setting(
+        False, "First divide every row by its length, after PCA and whitening."
+    )
+    memory_gb: float = setting(
+        4.0,
+        "Features up to this size are read once; larger ones on each pass, in windows of an eighth "
+        "of it. Bounds take up to three eighths; centroids and sums come on top (--dry_run says "
+        "how much in all).",
+        unit="GiB",
+        minimum=0,
+    )
+
+    def kmeans(self, strategy=None) -> KMeans:
+        """Returns the k-means these settings describe."""
+        given = self.initial_centroids
+        return KMeans(
+            self.num_clusters,
+            algorithm=self.algorithm,
+            initialization=pathlib.Path(given) if given else self.initialization,
+            restarts=self.restarts,
+            minibatch_size=self.minibatch_size,
+            max_no_improvement=self.max_no_improvement,
+            reassignment_ratio=self.reassignment_ratio,
+            max_iterations=self.max_iterations,
+            tolerance=self.tolerance,
+            seed=self.seed,
+            memory_gb=self.memory_gb,
+            pca_dim=self.pca_dim,
+            whiten=self.whiten,
+            l2_normalize=self.l2_normalize,
+            strategy=strategy,
+        )
+
+
+class ClusteringStage:
+    """What is clustered, and what gets the pseudo-labels; all of it checked before any work.
+
+    Attributes:
+      splits: names of the splits that get pseudo-labels.
+    """
+
+    def __init__(self, settings: ClusteringSettings, strategy):
+        """Opens the features and finds their images.
+
+        Raises:
+          InputError: features that do not go together or with the settings, or other images.
+        """
+        self._settings, self._strategy = settings, strategy
+        self._fitted = DirectorySource(settings.features_dir)
+        self._assigned = self._assigned_sources()
+        self._check_num_clusters()
+        self._options = preprocessing.Options(
+            settings.pca_dim, settings.whiten, settings.l2_normalize
+        )
+        self._options.check(self._fitted.num_examples, self._fitted.dim)
+        self._images = {split: self._images_of(src) for split, src in self._assigned.items()}
+        self.splits = list(self._assigned)
+
+    def _assigned_sources(self):
+        """Split -> source of the rows to label."""
+        assigned: dict[str, DirectorySource] = {}
+        for path in self._settings.assign_dir:
+            source = DirectorySource(path)
+            if source.split in assigned:
+                raise InputError(
+                    f"--assign_dir={path}: split {source.split} is already given by "
+                    f"{assigned[source.split].directory}"
+                )
+            for fact in ("dim", "extractor", "backbone_fingerprint"):
+                ours = self._fitted.manifest.info.get(fact)
+                theirs = source.manifest.info.get(fact)
+                if ours != theirs:
+                    raise InputError(
+                        f"--assign_dir={path}: {fact} is {theirs}, that of --features_dir is "
+                        f"{ours}; extract both alike"
+                    )
+            assigned[source.split] = source
+        return assigned or {self._fitted.split: self._fitted}
+
+    def _check_num_clusters(self):
+        count, rows = self._settings.num_clusters, self._fitted.num_examples
+        if count < 1:
+            raise InputError(f"--num_clusters={count}: at least one cluster is needed")
+        if count > rows:
+            raise InputError(
+                f"--num_clusters={count}: more than the {rows} rows in {self._fitted.directory}"
+            )
+
+    def _images_of(self, source):
+        """Where the images of a source are, checked to be the same; None if they are gone."""
+        noted, given = source.manifest.info["data_dir"], self._settings.data_dir
+        directory = pathlib.Path(given or noted)
+        if not given and not (directory / MANIFEST_NAME).is_file():
+            print(
+                f"{noted}: the images of split {source.split} are not there: no file names, no "
+                "label metrics (--data_dir names another place)"
+            )
+            return None
+        fingerprint = source.manifest.info["images_fingerprint"]
+        image_facts.check_images(directory, source.split, fingerprint)
+        return directory
+
+    def inputs(self) -> dict[str, str | None]:
+        """Returns flag -> path of what is read; several directories to label are numbered."""
+        inputs: dict[str, str | None] = {
+            f"assign_dir[{number}]" if number else "assign_dir": path
+            for number, path in enumerate(self._settings.assign_dir)
+        }
+        settings = self._settings
+        return inputs | dict(features_dir=settings.features_dir, data_dir=settings.data_dir)
+
+    def describe_cost(self) -> str:
+        """Measures the machine for two seconds; returns passes, work, bytes, memory and time."""
+        settings, fitted = self._settings, self._fitted
+        problem = cost.Problem(
+            num_examples=fitted.num_examples,
+            stored_dim=fitted.dim,
+            dim=self._options.pca_dim or fitted.dim,
+            projects=self._options.projects,
+            normalizes=self._options.l2_normalize,
+            num_clusters=settings.num_clusters,
+            row_bytes=fitted.num_bytes / fitted.num_examples,
+            in_memory=False,
+            memory_bytes=int(settings.memory_gb * 2**30),
+            algorithm=settings.algorithm,
+            initialization="given" if settings.initial_centroids else settings.initialization,
+            max_iterations=settings.max_iterations,
+            restarts=settings.restarts,
+            minibatch_size=settings.minibatch_size,
+            assigned_rows=sum(source.num_examples for source in self._assigned.values()),
+            workers=distribution.worker(self._strategy)[1],
+        )
+        return cost.describe(problem, machine_speed.measure(problem, fitted))
+
+    def run(self, directory: pathlib.Path, should_stop=None) -> dict | None:
+        """Clusters and writes centroids, pseudo-labels, nearest images and TensorBoard events.
+
+        Args:
+          directory: where to; a fit that was interrupted there is continued.
+          should_stop: asked now and then; True ends the work with Interrupted.
+
+        Returns:
+          What `metrics.json` says; None in the processes that leave writing to another one.
+        """
+        chief = distribution.is_chief(self._strategy)
+        kmeans = self._settings.kmeans(self._strategy)
+        if chief:
+            summaries = tf.summary.create_file_writer(str(directory / "tensorboard"))
+        else:
+            summaries = tf.summary.create_noop_writer()
+
+        def on_pass(values):
+            print_pass(values)
+            write_summaries(summaries, values)
+
+        checkpoint = directory / "checkpoint.npz"
+        kmeans.fit(
+            self._fitted, checkpoint_path=checkpoint, on_pass=on_pass, should_stop=should_stop
+        )
+        summaries.close()
+        if chief:
+            with atomic_file(directory / "centroids.npy") as temporary:
+                np.save(temporary, kmeans.centroids)
+            if kmeans.preprocessing:
+                kmeans.preprocessing.save(directory / "preprocessing.npz")
+        answers = {
+            split: kmeans.assign(source, should_stop=should_stop)
+            for split, source in self._assigned.items()
+        }
+        if not chief:
+            return None
+        metrics = self._write(directory, kmeans, answers)
+        return dict(
+            num_clusters=kmeans.num_clusters,
+            num_examples=self._fitted.num_examples,
+            iterations=kmeans.iterations,
+            inertia=kmeans.inertia,
+            empty_clusters=kmeans.empty_clusters,
+            cluster_size=cluster_report.size_metrics(kmeans.cluster_sizes),
+            splits=metrics,
+        )
+
+    def _write(self, directory, kmeans, answers):
+        """Writes pseudo-labels and the images nearest to centroids; returns metrics by split."""
+        splits, metrics, nearest_tables, picture = {}, {}, {}, None
+        for split, (labels, distances) in answers.items():
+            source = self._assigned[split]
+            index = source.indices()
+            fingerprint = source.manifest.info["images_fingerprint"]
+            facts = filenames = None
+            if self._images[split]:
+                facts = image_facts.read_image_facts(self._images[split], split, fingerprint)
+                filenames = [facts.filenames[place] for place in index]
+            splits[split] = pseudo_labels.PseudoLabels(
+                fingerprint, index, labels, distances, filenames
+            )
+            agreement = cluster_report.label_metrics(labels, facts.labels[index]) if facts else {}
+            metrics[split] = dict(agreement, num_examples=len(labels))
+            nearest = cluster_report.nearest_members(labels, distances, kmeans.num_clusters)
+            nearest_tables[split] = cluster_report.nearest_table(
+                nearest, labels, distances, index, filenames
+            )
+            if facts and picture is None:
+                pictured = cluster_report.pictured_clusters(nearest, distances)
+                picture = cluster_report.draw_nearest(pictured, nearest, index, facts)
+            shown = "".join(f"  {name} {value:.4f}" for name, value in agreement.items())
+            print(f"pseudo-labels  {split}  {len(labels)} images{shown}", flush=True)
+        write_json(directory / "nearest.json", nearest_tables)
+        if picture is not None:
+            (directory / "pictures").mkdir(exist_ok=True)
+            with atomic_file(directory / "pictures" / "nearest_images.png") as temporary:
+                picture.save(temporary)
+        pseudo_labels.write_pseudo_labels(
+            directory,
+            splits,
+            num_clusters=kmeans.num_clusters,
+            info=self._provenance(directory, kmeans),
+        )
+        return metrics
+
+    def _provenance(self, directory, kmeans):
+        info = self._fitted.manifest.info
+        return dict(
+            centroids_sha256=file_sha256(directory / "centroids.npy"),
+            preprocessing=kmeans.preprocessing and kmeans.preprocessing.fingerprint(),
+            fitted_features_fingerprint=self._fitted.fingerprint(),
+            features_fingerprint={
+                split: source.fingerprint() for split, source in self._assigned.items()
+            },
+            extractor=info["extractor"],
+            backbone_fingerprint=info.get("backbone_fingerprint"),
+            fitted_images=dict(
+                source=info.get("images_source"),
+                split=self._fitted.split,
+                fingerprint=info["images_fingerprint"],
+            ),
+            images_source={
+                split: source.manifest.info.get("images_source")
+                for split, source in self._assigned.items()
+            },
+        )

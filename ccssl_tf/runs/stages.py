@@ -1,0 +1,146 @@
+"""Runs the stages of a pipeline one after the other, skipping what is done."""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+from ccssl_tf.runs.command_lines import Stage
+from ccssl_tf.runs.errors import CcsslError, InputError, Interrupted, ResourceError
+from ccssl_tf.runs.lock import locked, set_aside
+from ccssl_tf.runs.run_record import command_has_started, command_is_done, format_command
+
+# How long to wait for a stage that is still stopping after its pipeline was killed, in seconds.
+_LOCK_PATIENCE = 60.0
+
+
+class Runner:
+    """Runs commands one after the other as child processes and passes SIGTERM, SIGINT and SIGHUP on
+    to the one running.
+
+    A child is in a process group of its own, so that Ctrl-C reaches it once (through here), and is
+    asked to stop when this process is killed.
+    """
+
+    def __init__(self):
+        self.interrupted = False
+        self._process = None
+        self._previous = {}
+
+    def __enter__(self):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            if signal.getsignal(number) != signal.SIG_IGN:  # Under nohup, SIGHUP stays ignored.
+                self._previous[number] = signal.signal(number, self._forward)
+        return self
+
+    def __exit__(self, *unused):
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _forward(self, number, unused_frame):
+        self.interrupted = True
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM if number == signal.SIGHUP else number)
+
+    def run(self, stage: Stage) -> int:
+        """Runs `stage` to its end, its output going where ours goes; returns the exit code,
+        negative for a signal.
+        """
+        libc, parent = ctypes.CDLL(None, use_errno=True), os.getpid()
+
+        def die_with_parent():
+            if hasattr(libc, "prctl"):
+                libc.prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+            if os.getppid() != parent:
+                os._exit(Interrupted.exit_code)
+
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", *stage.line],
+            env=dict(os.environ, PYTHONUNBUFFERED="1"),
+            process_group=0,
+            preexec_fn=die_with_parent,
+        )
+        if self.interrupted:
+            self._process.terminate()
+        code = self._process.wait()
+        self._process = None
+        return code
+
+
+def run_all(stages: Sequence[Stage]):
+    """Runs the stages in order, skipping what is done; stops at the first failure.
+
+    Raises:
+      CcsslError: a command failed; the error's exit code is that command's.
+      Interrupted: a signal arrived, and the running command has stopped.
+    """
+    with Runner() as runner:
+        for number, stage in enumerate(stages, start=1):
+            _run_stage(runner, stage, f"[{number}/{len(stages)}]")
+            if runner.interrupted:
+                raise Interrupted("interrupted; the same command continues where it stopped")
+
+
+def _run_stage(runner, stage, label):
+    typed = format_command(stage.line)
+    if command_is_done(stage.directory, stage.line):
+        print(f"{label} done already: {typed}", flush=True)
+        return
+    if stage.lacks_labels():
+        print(f"{label} left out, the images have no labels: {typed}", flush=True)
+        return
+    print(f"\n{label} {typed}", flush=True)
+    _wait_until_free(stage.directory)
+    aside = None
+    if (stage.directory / "run.json").is_file() and not command_has_started(
+        stage.directory, stage.line
+    ):
+        aside = set_aside(stage.directory)
+        print(
+            f"{label} made before by another command line or from inputs that have changed since: "
+            f"kept as {aside}",
+            flush=True,
+        )
+    started = time.monotonic()
+    code = runner.run(stage)
+    if code and aside and not stage.directory.exists():
+        # The command was refused before it wrote anything: so it replaces nothing.
+        aside.rename(stage.directory)
+        print(f"{label} {aside} is {stage.directory} again", flush=True)
+    if runner.interrupted and code:
+        raise Interrupted(f"interrupted in {typed}; the same command continues where it stopped")
+    if code:
+        raise _failure(typed, code)
+    print(f"{label} {time.monotonic() - started:.1f} s", flush=True)
+
+
+def _failure(typed, code):
+    if code == -signal.SIGKILL:
+        return ResourceError(f"{typed}: was killed (out of memory?)")
+    error = CcsslError(
+        f"{typed}: {f'ended by signal {-code}' if code < 0 else f'exit code {code}'}; its message "
+        "is above"
+    )
+    error.exit_code = 128 - code if code < 0 else code
+    return error
+
+
+def _wait_until_free(directory):
+    """Waits while another process, e.g. a stage whose pipeline was killed and which is still
+    saving, holds the directory.
+    """
+    deadline, said = time.monotonic() + _LOCK_PATIENCE, False
+    while (directory / ".lock").is_file():
+        try:
+            with locked(directory):
+                return
+        except InputError as error:
+            if time.monotonic() > deadline:
+                raise
+            if not said:
+                print(f"waiting: {error}", flush=True)
+            said = True
+            time.sleep(0.5)
