@@ -305,7 +305,7 @@ class RunMaker:
         records = {}
         for flag, source in (inputs or {}).items():
             records[flag] = dict(path=str(self.root / source), fingerprint=fingerprint_of(source))
-        run = json.dumps(dict(command=words, inputs=records, settings=values))
+        run = json.dumps(dict(command=words, inputs=records, python="3.11"))
         (path / "run.json").write_text(run)
         (path / "metrics.json").write_text(json.dumps(metrics or {}))
         (path / "timing.json").write_text(json.dumps(dict(seconds=12.3, images_per_second=456.7)))

@@ -140,6 +140,41 @@ def test_identity_is_all_but_the_seed(runs):
     assert run_set.data(found["seed0/probe_cc"]) == "data_prep.shapes --num_images=100"
 
 
+def test_a_run_is_told_apart_by_the_settings_it_recorded(runs):
+    for seed in range(3):
+        runs.probe(f"seed{seed}", [0.35], seed=seed)
+        for name in ("run.json", "DONE"):
+            path = runs.root / f"seed{seed}" / name
+            settings = dict(task="linear_probe", seed=str(seed))
+            path.write_text(json.dumps(dict(json.loads(path.read_text()), settings=settings)))
+    # What else is in flags.txt has not changed what ran.
+    flags = runs.root / "seed0/flags.txt"
+    flags.write_text(flags.read_text() + "--learning_rate=0.01\n")
+    wide = runs.root / "seed2/run.json"
+    record = json.loads(wide.read_text())
+    record["settings"]["width_multiplier"] = "2.0"
+    wide.write_text(json.dumps(record))
+    run_set = RunSet(runs.root)
+    first, second, third = (run_set.identity(run) for run in run_set.runs)
+    assert first == second != third
+
+
+def test_runs_of_older_versions_are_told_apart_by_the_flags_of_their_task(runs):
+    for seed in range(2):
+        runs.probe(f"seed{seed}", [0.35], seed=seed)
+    flags = runs.root / "seed0/flags.txt"
+    flags.write_text(flags.read_text() + "--num_permutations=701\n")
+
+    def of_task(module, recorded):
+        assert module == "ccssl_tf.train"
+        return {name: text for name, text in recorded.items() if name != "num_permutations"}
+
+    run_set = RunSet(runs.root, settings_of_older=of_task)
+    assert len({run_set.identity(run) for run in run_set.runs}) == 1
+    run_set = RunSet(runs.root)
+    assert len({run_set.identity(run) for run in run_set.runs}) == 2
+
+
 def test_refusals(runs, tmp_path):
     with pytest.raises(InputError, match="no such directory"):
         RunSet(tmp_path / "nothing")
