@@ -5,9 +5,10 @@ made of is `shard_worker`'s alone.
 import importlib.util
 import logging
 import threading
+from collections.abc import Sequence
 
 from ccssl_tf.runs.errors import CcsslError, FlagError, ResourceError
-from data_prep import shard_worker
+from data_prep import shard_worker, worker_process
 from data_prep.shard_worker import ShardRecord, ShardTask
 
 # Some runners give a process several threads, but what libjpeg says belongs to a process (see
@@ -24,7 +25,7 @@ def require_beam():
         )
 
 
-def convert_shards(tasks: list[ShardTask], beam_options: list[str]) -> list[ShardRecord]:
+def convert_shards(tasks: list[ShardTask], beam_options: Sequence[str]) -> list[ShardRecord]:
     """Runs the pipeline, one element per shard, to its end; returns the shards' records.
 
     Args:
@@ -63,5 +64,5 @@ def convert_shards(tasks: list[ShardTask], beam_options: list[str]) -> list[Shar
 
 def _convert(task):
     with _one_at_a_time:
-        shard_worker.start_tensorflow()
+        worker_process.start_tensorflow()
         return shard_worker.convert_shard(task).shard.name

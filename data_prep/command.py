@@ -1,73 +1,84 @@
-"""The flags and the flow that every converter's command shares; the work itself is `conversion`."""
+"""The settings and the flow that every converter's command shares; the work itself is
+`conversion`, imported only where it is done: `--help` answers at once.
+"""
 
+import dataclasses
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
-from absl import flags
-
-from ccssl_tf.runs import launch, signals
+from ccssl_tf.runs import signals
 from ccssl_tf.runs.errors import FlagError, InputError
-from ccssl_tf.runs.workdir import Workdir, directory_flag
-from data_prep import beam_pipeline, conversion, decoding, worker_pool
+from ccssl_tf.runs.settings import CommandSettings, OutputSettings, SeedSettings, Values, setting
+from ccssl_tf.runs.workdir import Workdir
+from data_prep.worker_pool import WorkersSettings
 
-OUTPUT_DIR = directory_flag(
-    "output_dir", None, "Directory the records are written to; made if absent."
-)
-RESIZE_SHORT_SIDE = flags.DEFINE_integer(
-    "resize_short_side",
-    0,
-    "Pixels the short side of larger images is reduced to; 0 keeps every size. Paper: 256.",
-    lower_bound=0,
-)
-MAX_BAD_IMAGES = flags.DEFINE_integer(
-    "max_bad_images", 0, "Broken images left out before giving up.", lower_bound=0
-)
-MAX_PIXELS = flags.DEFINE_integer(
-    "max_pixels", 100_000_000, "Pixels above which an image is bad, undecoded.", lower_bound=1
-)
-MIN_SIDE = flags.DEFINE_integer(
-    "min_side", 1, "Pixels of the shorter side below which an image is bad.", lower_bound=1
-)
-RUNNER = flags.DEFINE_enum(
-    "runner",
-    "local",
-    ["local", "beam"],
-    "local: processes of this machine. beam: an Apache Beam pipeline (extra `beam`); the same "
-    "files.",
-)
-BEAM_OPTIONS = flags.DEFINE_list(
-    "beam_options",
-    [],
-    "Beam's own options for --runner=beam, as runner=FlinkRunner,flink_master=HOST:PORT; none: its "
-    "DirectRunner, one shard at a time. "
-    "All workers must see the source and the output under the same paths; a job handed to a "
-    "cluster is stopped there.",
-)
+if TYPE_CHECKING:
+    from data_prep.image_set import ImageSet
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ConverterSettings(CommandSettings, OutputSettings, SeedSettings, WorkersSettings):
+    """What every converter can be told; each adds its own."""
+
+    output_dir: str = setting(help="Directory the records are written to; made if absent.")
+    resize_short_side: int = setting(
+        0,
+        "What the short side of larger images is reduced to; 0 keeps every size.",
+        unit="pixels",
+        minimum=0,
+        paper=256,
+    )
+    max_bad_images: int = setting(0, "Broken images left out before giving up.", minimum=0)
+    max_pixels: int = setting(
+        100_000_000, "Size above which an image is bad, undecoded.", unit="pixels", minimum=1
+    )
+    min_side: int = setting(
+        1, "Shorter side below which an image is bad.", unit="pixels", minimum=1
+    )
+    runner: str = setting(
+        "local",
+        "local: processes of this machine. beam: an Apache Beam pipeline (extra `beam`); the same "
+        "files.",
+        choices=("local", "beam"),
+    )
+    beam_options: tuple[str, ...] = setting(
+        (),
+        "Beam's own options for --runner=beam, as runner=FlinkRunner,flink_master=HOST:PORT; none: "
+        "its DirectRunner, one shard at a time. All workers must see the source and the output "
+        "under the same paths; a job handed to a cluster is stopped there.",
+    )
+
+    def check(self):
+        """Raises FlagError for Beam's options without Beam."""
+        super().check()
+        if self.beam_options and self.runner != "beam":
+            raise FlagError("--beam_options: only for --runner=beam; give both or neither")
 
 
 def run(
-    list_images: Callable[[], conversion.ImageSet],
+    values: Values,
+    list_images: Callable[[], "ImageSet"],
     *,
-    inputs: dict[str, str],
-    options: dict | None = None,
+    inputs: Mapping[str, str | None],
+    options: Mapping[str, object] | None = None,
 ):
-    """Lists the images and converts them into `--output_dir`, or says that this is done.
+    """Lists the images and converts them into `output_dir`, or says that this is done.
 
     Args:
+      values: of the command; one of the groups is a ConverterSettings.
       list_images: finds and checks the source; not called when the directory is complete.
-      inputs: flag name -> path of what is read.
+      inputs: flag name -> path of what is read; None for a flag that was not given.
       options: the converter's own options, for the manifest.
     """
-    if not OUTPUT_DIR.value:
-        raise FlagError("--output_dir is required: the directory the records are written to")
-    if RUNNER.value == "beam":
+    (settings,) = (group for group in values if isinstance(group, ConverterSettings))
+    if settings.runner == "beam":
+        from data_prep import beam_pipeline
+
         beam_pipeline.require_beam()
-    elif BEAM_OPTIONS.value:
-        raise FlagError("--beam_options are for --runner=beam; give both or neither")
-    output_dir = pathlib.Path(OUTPUT_DIR.value)
+    output_dir = pathlib.Path(settings.output_dir)
+    inputs = {name: path for name, path in inputs.items() if path is not None}
     for name, path in inputs.items():
-        if not path:
-            raise FlagError(f"--{name} is required")
         if not pathlib.Path(path).exists():
             raise InputError(f"--{name}={path}: no such file or directory")
         if output_dir.resolve().is_relative_to(pathlib.Path(path).resolve()):
@@ -78,22 +89,22 @@ def run(
     work = (
         None
         if (output_dir / "DONE").is_file()
-        else _prepare(list_images(), output_dir, options or {})
+        else _prepare(settings, list_images(), output_dir, options or {})
     )
-    workdir = Workdir(output_dir, inputs=inputs)
-    if launch.DRY_RUN.value:
+    workdir = Workdir(output_dir, inputs=inputs, settings=values)
+    if settings.dry_run:
         workdir.check()
         print("dry run: nothing written" if work else f"{output_dir}: already complete")
         return
     with workdir:
         if workdir.is_done:
-            conversion.remove_sidecars(output_dir)
+            _remove_sidecars(output_dir)
             print(f"{output_dir}: already complete")
             return
         with signals.stop_on_signal() as stopped:
             metrics = work.convert(stopped)
         workdir.finish(metrics=metrics)
-        conversion.remove_sidecars(output_dir)
+        _remove_sidecars(output_dir)
     print(
         f"{output_dir}: "
         + ", ".join(f"{count} {name}" for name, count in metrics["images"].items())
@@ -101,18 +112,26 @@ def run(
     )
 
 
-def _prepare(image_set, output_dir, options):
+def _remove_sidecars(directory):
+    from data_prep import conversion
+
+    conversion.remove_sidecars(directory)
+
+
+def _prepare(settings, image_set, output_dir, options):
+    from data_prep import conversion, decoding
+
     work = conversion.Conversion(
         image_set,
         output_dir,
         decode_options=decoding.DecodeOptions(
-            RESIZE_SHORT_SIDE.value, MAX_PIXELS.value, MIN_SIDE.value
+            settings.resize_short_side, settings.max_pixels, settings.min_side
         ),
-        max_bad_images=MAX_BAD_IMAGES.value,
-        seed=launch.SEED.value,
-        num_workers=worker_pool.num_workers(),
-        options=options,
-        beam_options=BEAM_OPTIONS.value if RUNNER.value == "beam" else None,
+        max_bad_images=settings.max_bad_images,
+        seed=settings.seed,
+        num_workers=settings.num_processes,
+        options=dict(options),
+        beam_options=settings.beam_options if settings.runner == "beam" else None,
     )
     work.announce()
     return work

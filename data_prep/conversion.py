@@ -1,64 +1,31 @@
 """The one conversion every converter runs: images listed once, permuted, cut into shards, written
 by parallel processes.
 
-Each split is permuted with the seed, so that every shard is a random sample of the set, and
-numbered densely in written order. A shard is finished once its sidecar file with its digest is
-there; a killed conversion continues at the first missing shard and ends with the bytes of an
-undisturbed one, whatever the number of processes. Sidecars go when the whole directory is done.
+Images are numbered densely in written order; `shard_plan` says which. A shard is finished once its
+sidecar file with its digest is there; a killed conversion continues at the first missing shard and
+ends with the bytes of an undisturbed one, whatever the number of processes. Sidecars go when the
+whole directory is done.
 """
 
 import concurrent.futures
-import contextlib
 import dataclasses
 import functools
-import math
 import multiprocessing
 import pathlib
 import shutil
-import time
-import zlib
 from collections import Counter
-from collections.abc import Callable
-
-import numpy as np
+from collections.abc import Callable, Sequence
 
 from ccssl_tf.data import manifest as manifest_lib
 from ccssl_tf.runs.errors import InputError, ResourceError
 from ccssl_tf.runs.files import sweep_temporary_files, write_bytes
 from ccssl_tf.runs.progress import Progress
-from data_prep import beam_pipeline, decoding, jpeg, shard_worker, worker_pool
-from data_prep.shard_worker import Item, ShardRecord, ShardTask
+from data_prep import beam_pipeline, decoding, shard_plan, shard_worker, worker_pool
+from data_prep.image_set import ImageSet
+from data_prep.shard_worker import ShardRecord
 
-_SHARD_BYTES = 128 * 2**20
-_MOST_SHARDS = {"train": 1024, "trainval": 1024}
-_MOST_OTHER_SHARDS = 128
-# Small sets still make shards enough to keep a machine's cores busy; the number may not depend on
-# how many there are.
-_PARALLEL_SHARDS, _PARALLEL_SHARD_IMAGES = 16, 250
-_SAMPLED_IMAGES = 32
 _WORKER_START_SECONDS = 7.0
 _LISTED_NAMES = 20
-
-
-@dataclasses.dataclass(frozen=True)
-class ImageSet:
-    """What a converter found.
-
-    Attributes:
-      splits: split name -> images, in an order that depends on the source alone.
-      class_names: names of the labels, or None.
-      source: what kind of source it was, for the manifest.
-      read: importable function from an item's location to the bytes of the image file.
-      info: more facts for the manifest.
-      annotator: makes the records' further features, or None.
-    """
-
-    splits: dict[str, list[Item]]
-    class_names: list[str] | None
-    source: str
-    read: Callable[[tuple], bytes]
-    info: dict = dataclasses.field(default_factory=dict)
-    annotator: shard_worker.Annotator | None = None
 
 
 class Conversion:
@@ -74,8 +41,23 @@ class Conversion:
         seed: int,
         num_workers: int,
         options: dict,
-        beam_options: list[str] | None = None,
+        beam_options: Sequence[str] | None = None,
     ):
+        """Plans the shards; writes nothing.
+
+        Args:
+          image_set: what the converter found.
+          output_dir: where the shards go.
+          decode_options: which images are accepted and how they are stored.
+          max_bad_images: broken images left out before giving up.
+          seed: of the order.
+          num_workers: processes.
+          options: the converter's own options, for the manifest.
+          beam_options: of the Beam pipeline that converts; None: processes of this machine do.
+
+        Raises:
+          InputError: a split has no images, or there is none.
+        """
         empty = [name for name, items in image_set.splits.items() if not items]
         if empty or not image_set.splits:
             raise InputError(
@@ -83,60 +65,18 @@ class Conversion:
             )
         self._set, self._directory, self._beam_options = image_set, output_dir, beam_options
         self._options = dict(options, seed=seed, **dataclasses.asdict(decode_options))
-        self._max_bad, self._num_workers, self._decode_options = (
-            max_bad_images,
-            num_workers,
-            decode_options,
-        )
-        ratio, self._seconds_per_image = self._sample(seed)
+        self._max_bad, self._num_workers = max_bad_images, num_workers
+        ratio, self._seconds_per_image = shard_plan.convert_sample(image_set, decode_options, seed)
         self._bytes = {
             name: ratio * sum(item.size for item in items)
             for name, items in image_set.splits.items()
         }
         self._tasks = {
-            name: self._plan(name, items, seed) for name, items in image_set.splits.items()
-        }
-
-    def _sample(self, seed):
-        """Converts a few images: (bytes written per source byte, seconds per image of
-        one process).
-        """
-        items = [item for split in self._set.splits.values() for item in split]
-        chosen = np.random.default_rng(seed).choice(
-            len(items), min(_SAMPLED_IMAGES, len(items)), replace=False
-        )
-        before, after, seconds = 0, 0, []
-        for item in (items[i] for i in chosen):
-            with contextlib.suppress(decoding.BadImage):
-                start = time.perf_counter()
-                # Whatever needs TensorFlow's opinion may wait for the workers, who have imported
-                # it.
-                image = decoding.convert_image(
-                    self._set.read(item.location),
-                    self._decode_options,
-                    check_jpeg=jpeg.check_strictly,
-                )
-                seconds.append(time.perf_counter() - start)
-                after += len(image.encoded)
-                before += item.size
-        return (after / before if before else 1.0), float(np.median(seconds)) if seconds else 0.0
-
-    def _plan(self, split, items, seed):
-        order = np.random.default_rng([seed, zlib.crc32(split.encode())]).permutation(len(items))
-        num_shards = shards_for(split, len(items), self._bytes[split])
-        bounds = [k * len(items) // num_shards for k in range(num_shards + 1)]
-        return [
-            ShardTask(
-                path=self._directory / manifest_lib.shard_name(split, k, num_shards),
-                items=[items[i] for i in order[bounds[k] : bounds[k + 1]]],
-                first_index=bounds[k],
-                read=self._set.read,
-                class_names=self._set.class_names,
-                options=self._decode_options,
-                annotator=self._set.annotator,
+            name: shard_plan.plan_split(
+                image_set, name, output_dir, decode_options, num_bytes=num_bytes, seed=seed
             )
-            for k in range(num_shards)
-        ]
+            for name, num_bytes in self._bytes.items()
+        }
 
     @property
     def _all_tasks(self):
@@ -312,18 +252,6 @@ class Conversion:
             reencoded=dict(reencoded),
             bad_images=len(bad),
         )
-
-
-def shards_for(split: str, num_images: int, num_bytes: float) -> int:
-    """Returns the number of shards: about 128 MB each, more for small sets, a function of the data
-    alone.
-    """
-    wanted = max(
-        math.ceil(num_bytes / _SHARD_BYTES),
-        min(_PARALLEL_SHARDS, num_images // _PARALLEL_SHARD_IMAGES),
-        1,
-    )
-    return min(wanted, num_images, _MOST_SHARDS.get(split, _MOST_OTHER_SHARDS))
 
 
 def remove_sidecars(directory: pathlib.Path):

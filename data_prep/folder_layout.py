@@ -7,9 +7,9 @@ from collections import Counter
 import numpy as np
 
 from ccssl_tf.runs.errors import InputError
-from data_prep import conversion, file_list, locations
+from data_prep import file_list, locations
 from data_prep.decoding import printable
-from data_prep.shard_worker import Item
+from data_prep.image_set import ImageSet, Item
 
 _SPLIT_FOLDERS = {
     b"train": "train",
@@ -36,7 +36,7 @@ def list_images(
     classes: list[str] | None,
     seed: int,
     list_path=None,
-) -> conversion.ImageSet:
+) -> ImageSet:
     """Lists the images of a folder or of an uncompressed tar.
 
     Where all images lie below `train/`, `val/` and `test/`, these are the splits; else, or without
@@ -89,7 +89,7 @@ def list_images(
     }
     if "val" not in items and val_fraction > 0:
         items = _with_val(source, items, val_fraction, seed)
-    return conversion.ImageSet(items, class_names, "image_folder", locations.read_location)
+    return ImageSet(items, class_names, "image_folder", locations.read_location)
 
 
 def _images_among(source, files):

@@ -4,57 +4,67 @@ val/ test/ may be splits.
 python -m data_prep.image_folder --source=DIR --output_dir=DIR
 """
 
-from absl import flags
+import dataclasses
 
-from ccssl_tf.runs import launch
-from data_prep import command, folder_layout
-
-SOURCE = flags.DEFINE_string(
-    "source", None, "Folder or uncompressed tar of images; searched to any depth."
-)
-LABELS = flags.DEFINE_enum(
-    "labels",
-    "auto",
-    ["auto", "folders", "none"],
-    "folders: the topmost folder (below train/ or val/) is the class. auto: as --list says; else "
-    "so if every image lies in one and there "
-    "are two or more.",
-)
-VAL_FRACTION = flags.DEFINE_float(
-    "val_fraction",
-    0.1,
-    "Share of the images that becomes val where the source has none; 0: no val.",
-    lower_bound=0,
-    upper_bound=0.9,
-)
-CLASSES = flags.DEFINE_string(
-    "classes",
-    None,
-    "Text file of class names, one a line, in the order of their labels; default: sorted folders.",
-)
-LIST = flags.DEFINE_string(
-    "list",
-    None,
-    "File that names the images to take: lines of `path[ label]` relative to --source, or csv with "
-    "the header `filename[,label]`.",
-)
+from ccssl_tf.runs.launch import Command, launch
+from ccssl_tf.runs.settings import Values, setting
+from data_prep import command
+from data_prep.command import ConverterSettings
 
 
-def main():
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ImageFolderSettings(ConverterSettings):
+    """A folder of images, and how it is converted."""
+
+    source: str = setting(help="Folder or uncompressed tar of images; searched to any depth.")
+    labels: str = setting(
+        "auto",
+        "folders: the topmost folder (below train/ or val/) is the class. auto: as --list says; "
+        "else so if every image lies in one and there are two or more.",
+        choices=("auto", "folders", "none"),
+    )
+    val_fraction: float = setting(
+        0.1,
+        "Share of the images that becomes val where the source has none; 0: no val.",
+        minimum=0,
+        maximum=0.9,
+    )
+    classes: str | None = setting(
+        None,
+        "Text file of class names, one a line, in the order of their labels; default: sorted "
+        "folders.",
+    )
+    list: str | None = setting(
+        None,
+        "File that names the images to take: lines of `path[ label]` relative to --source, or csv "
+        "with the header `filename[,label]`.",
+    )
+
+
+COMMAND = Command("data_prep.image_folder", __doc__, (ImageFolderSettings,))
+
+
+def main(values: Values):
     """Runs the command."""
-    options = dict(labels=LABELS.value, val_fraction=VAL_FRACTION.value)
-    inputs = {"source": SOURCE.value} | {
-        flag.name: flag.value for flag in (CLASSES, LIST) if flag.value
-    }
+    settings = values[ImageFolderSettings]
+    options = dict(labels=settings.labels, val_fraction=settings.val_fraction)
 
     def list_images():
-        classes = folder_layout.read_classes(CLASSES.value) if CLASSES.value else None
+        from data_prep import folder_layout
+
+        path = settings.classes
+        classes = None if path is None else folder_layout.read_classes(path)
         return folder_layout.list_images(
-            SOURCE.value, classes=classes, seed=launch.SEED.value, list_path=LIST.value, **options
+            settings.source,
+            classes=classes,
+            seed=settings.seed,
+            list_path=settings.list,
+            **options,
         )
 
-    command.run(list_images, inputs=inputs, options=options)
+    inputs = dict(source=settings.source, classes=settings.classes, list=settings.list)
+    command.run(values, list_images, inputs=inputs, options=options)
 
 
 if __name__ == "__main__":
-    launch.launch(main, __doc__)
+    launch(COMMAND, main)

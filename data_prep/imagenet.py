@@ -7,32 +7,46 @@ Nothing is unpacked. The classes of the validation images come from the developm
 csv of wnids or class folders.
 """
 
-from absl import flags
+import dataclasses
 
-from ccssl_tf.runs import launch
-from data_prep import command, imagenet_layout
-
-SOURCE = flags.DEFINE_string(
-    "source", None, "Directory holding the ILSVRC2012 tars, or train/ and val/."
-)
-GROUND_TRUTH_IDS = flags.DEFINE_enum(
-    "ground_truth_ids",
-    "devkit",
-    ["devkit", "synsets"],
-    "What the numbers of the validation ground truth are: ILSVRC2012_ID of the development kit, or "
-    "line numbers of synsets.txt.",
-)
+from ccssl_tf.runs.launch import Command, launch
+from ccssl_tf.runs.settings import Values, setting
+from data_prep import command
+from data_prep.command import ConverterSettings
 
 
-def main():
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ImagenetSettings(ConverterSettings):
+    """ILSVRC2012, and how it is converted."""
+
+    source: str = setting(help="Directory holding the ILSVRC2012 tars, or train/ and val/.")
+    ground_truth_ids: str = setting(
+        "devkit",
+        "What the numbers of the validation ground truth are: ILSVRC2012_ID of the development "
+        "kit, or line numbers of synsets.txt.",
+        choices=("devkit", "synsets"),
+    )
+
+
+COMMAND = Command("data_prep.imagenet", __doc__, (ImagenetSettings,))
+
+
+def main(values: Values):
     """Runs the command."""
-    source, ids = SOURCE.value, GROUND_TRUTH_IDS.value
+    settings = values[ImagenetSettings]
+
+    def list_images():
+        from data_prep import imagenet_layout
+
+        return imagenet_layout.list_images(settings.source, settings.ground_truth_ids)
+
     command.run(
-        lambda: imagenet_layout.list_images(source, ids),
-        inputs={"source": source},
-        options={"ground_truth_ids": ids},
+        values,
+        list_images,
+        inputs={"source": settings.source},
+        options={"ground_truth_ids": settings.ground_truth_ids},
     )
 
 
 if __name__ == "__main__":
-    launch.launch(main, __doc__)
+    launch(COMMAND, main)

@@ -8,14 +8,14 @@ import pathlib
 
 from ccssl_tf.runs.errors import InputError
 from ccssl_tf.runs.progress import Progress
-from data_prep import conversion, imagenet_truth, locations
+from data_prep import imagenet_truth, locations
 from data_prep.decoding import printable
-from data_prep.shard_worker import Item
+from data_prep.image_set import ImageSet, Item
 
 TRAIN_TAR, VAL_TAR = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"
 
 
-def list_images(source, ground_truth_ids: str = "devkit") -> conversion.ImageSet:
+def list_images(source, ground_truth_ids: str = "devkit") -> ImageSet:
     """Lists ImageNet.
 
     Args:
@@ -55,7 +55,7 @@ def list_images(source, ground_truth_ids: str = "devkit") -> conversion.ImageSet
             "alone"
         )
     words = imagenet_truth.read_words(source, wnids)
-    return conversion.ImageSet(
+    return ImageSet(
         splits, wnids, "imagenet", locations.read_location, {"class_words": words} if words else {}
     )
 

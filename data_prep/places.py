@@ -7,35 +7,46 @@ Nothing is unpacked. Splits and labels come from the published lists, which must
 that are there.
 """
 
-from absl import flags
+import dataclasses
 
-from ccssl_tf.runs import launch
-from data_prep import command, places_layout
-
-SOURCE = flags.DEFINE_string(
-    "source", None, "Directory of the tars or trees and the lists (or their unpacked folders)."
-)
-LAYOUT = flags.DEFINE_enum(
-    "layout",
-    "auto",
-    ["auto", *places_layout.LAYOUTS],
-    "Which Places it is; auto: the one whose lists are there.",
-)
-SKIP_UNLISTED = flags.DEFINE_bool(
-    "skip_unlisted", False, "Leave out images that no list names, instead of refusing the source."
-)
+from ccssl_tf.runs.launch import Command, launch
+from ccssl_tf.runs.settings import Values, setting
+from data_prep import command
+from data_prep.command import ConverterSettings
 
 
-def main():
-    """Runs the command."""
-    source = SOURCE.value
-    options = dict(layout=LAYOUT.value, skip_unlisted=SKIP_UNLISTED.value)
-    command.run(
-        lambda: places_layout.list_images(source, **options),
-        inputs={"source": source},
-        options=options,
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PlacesSettings(ConverterSettings):
+    """Places, and how it is converted."""
+
+    source: str = setting(
+        help="Directory of the tars or trees and the lists (or their unpacked folders)."
+    )
+    layout: str = setting(
+        "auto",
+        "Which Places it is; auto: the one whose lists are there.",
+        choices=("auto", "places205", "places365"),
+    )
+    skip_unlisted: bool = setting(
+        False, "Leave out images that no list names, instead of refusing the source."
     )
 
 
+COMMAND = Command("data_prep.places", __doc__, (PlacesSettings,))
+
+
+def main(values: Values):
+    """Runs the command."""
+    settings = values[PlacesSettings]
+    options = dict(layout=settings.layout, skip_unlisted=settings.skip_unlisted)
+
+    def list_images():
+        from data_prep import places_layout
+
+        return places_layout.list_images(settings.source, **options)
+
+    command.run(values, list_images, inputs={"source": settings.source}, options=options)
+
+
 if __name__ == "__main__":
-    launch.launch(main, __doc__)
+    launch(COMMAND, main)

@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 from ccssl_tf.runs.errors import InputError
 from ccssl_tf.runs.progress import Progress
-from data_prep import conversion, locations
+from data_prep import locations
 from data_prep.decoding import printable
-from data_prep.shard_worker import Item
+from data_prep.image_set import ImageSet, Item
 
 _LISTED_DIFFERENCES = 10
 
@@ -77,9 +77,7 @@ class _Listed(NamedTuple):
     label: int
 
 
-def list_images(
-    source, *, layout: str = "auto", skip_unlisted: bool = False
-) -> conversion.ImageSet:
+def list_images(source, *, layout: str = "auto", skip_unlisted: bool = False) -> ImageSet:
     """Lists Places205 or Places365.
 
     Args:
@@ -120,7 +118,7 @@ def list_images(
             f"{source}: leaving out {len(unlisted)} images that no list names (the first: "
             f"{unlisted[0]})"
         )
-    return conversion.ImageSet(splits, class_names, name, locations.read_location)
+    return ImageSet(splits, class_names, name, locations.read_location)
 
 
 def _find(source, layout, name):

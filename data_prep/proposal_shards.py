@@ -28,12 +28,19 @@ class Source(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class ProposalTask:
-    """Attributes: images: a shard of images; source; output_dir; most: boxes kept of an image."""
+    """One shard of proposals to write.
+
+    Attributes:
+      images: a shard of images.
+      source: of the boxes.
+      output_dir: existing directory.
+      max_boxes: kept of an image.
+    """
 
     images: pathlib.Path
     source: Source
     output_dir: pathlib.Path
-    most: int
+    max_boxes: int
 
 
 def search_images(task: ProposalTask, start: int, stop: int) -> int:
@@ -57,7 +64,7 @@ def write_shard(task: ProposalTask) -> tuple[manifest_lib.Shard, int]:
         nonlocal total
         for serialized in records.read_shard(task.images):
             parsed = _parse(serialized)
-            boxes = task.source.boxes(parsed)[: task.most]
+            boxes = task.source.boxes(parsed)[: task.max_boxes]
             total += len(boxes)
             yield proposal_records.proposal_example(int(parsed["index"]), parsed["filename"], boxes)
 
@@ -79,7 +86,7 @@ def write_proposals(
     source: Source,
     *,
     search_first: bool,
-    most: int,
+    max_boxes: int,
     info: dict,
     num_workers: int,
     stopped: Callable[[], bool],
@@ -92,7 +99,7 @@ def write_proposals(
       source: of the boxes.
       search_first: whether boxes are slow to come by and remembered: then images are shared among
         the processes, not whole shards.
-      most: boxes kept of an image.
+      max_boxes: kept of an image.
       info: more facts for the manifest.
       num_workers: processes.
       stopped: tells whether to stop; then Interrupted is raised and the same command continues.
@@ -102,7 +109,7 @@ def write_proposals(
     order = sorted(images.splits, key=images.num_examples, reverse=True)
     shards = [shard for split in order for shard in images.shards(split)]
     tasks = {
-        shard.name: ProposalTask(data_dir / shard.name, source, output_dir, most)
+        shard.name: ProposalTask(data_dir / shard.name, source, output_dir, max_boxes)
         for shard in shards
     }
     with worker_pool.open_pool(
@@ -119,7 +126,7 @@ def write_proposals(
     }
     fingerprints = {split: images.fingerprint(split) for split in images.splits}
     manifest = manifest_lib.Manifest(
-        _KIND, splits, dict(info, max_proposals=most, images_fingerprint=fingerprints)
+        _KIND, splits, dict(info, max_proposals=max_boxes, images_fingerprint=fingerprints)
     )
     manifest.write(output_dir)
     return {

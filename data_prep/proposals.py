@@ -10,64 +10,76 @@ them. Selective search takes about 3 s an image and core (fast) or 8 s (quality)
 continues with the images it has not seen.
 """
 
+import dataclasses
 import pathlib
 import shutil
 
-from absl import flags
-
-from ccssl_tf.data import manifest as manifest_lib
-from ccssl_tf.runs import launch, signals
+from ccssl_tf.data.manifest import Manifest
+from ccssl_tf.runs import signals
 from ccssl_tf.runs.errors import FlagError, InputError
-from ccssl_tf.runs.workdir import Workdir, directory_flag
-from data_prep import precomputed_boxes, proposal_shards, selective_search, worker_pool
+from ccssl_tf.runs.launch import Command, launch
+from ccssl_tf.runs.settings import CommandSettings, OutputSettings, SeedSettings, Values, setting
+from ccssl_tf.runs.workdir import Workdir
+from data_prep.worker_pool import WorkersSettings
 
-DATA_DIR = directory_flag("data_dir", None, "Directory of converted images.")
-OUTPUT_DIR = directory_flag(
-    "output_dir", None, "Directory the proposals are written to; made if absent."
-)
-METHOD = flags.DEFINE_enum(
-    "method", "selective_search", ["selective_search", "precomputed"], "Where the boxes come from."
-)
-MODE = flags.DEFINE_enum(
-    "mode",
-    "fast",
-    ["fast", "quality"],
-    "Of selective search; quality gives about three times the boxes.",
-)
-SOURCE = flags.DEFINE_string(
-    "source",
-    None,
-    "File of precomputed boxes: Fast R-CNN's .mat (y1 x1 y2 x2), .npz or .json (name -> xmin ymin "
-    "xmax ymax); all from 1.",
-)
-MAX_PROPOSALS = flags.DEFINE_integer(
-    "max_proposals", 2000, "Boxes kept of an image. Fast R-CNN: about 2000.", lower_bound=1
-)
-MIN_BOX_SIDE = flags.DEFINE_integer(
-    "min_box_side", 20, "Pixels below which found boxes are dropped. R-CNN: 20.", lower_bound=1
-)
 _SECONDS = {"fast": 3, "quality": 8}
+_BYTES_PER_BOX = 7
 
 
-def main():
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ProposalsSettings(CommandSettings, OutputSettings, SeedSettings, WorkersSettings):
+    """Object proposals."""
+
+    data_dir: str = setting(help="Directory of converted images.")
+    output_dir: str = setting(help="Directory the proposals are written to; made if absent.")
+    method: str = setting(
+        "selective_search",
+        "Where the boxes come from.",
+        choices=("selective_search", "precomputed"),
+    )
+    mode: str = setting(
+        "fast",
+        "Of selective search; quality gives about three times the boxes.",
+        choices=("fast", "quality"),
+    )
+    source: str | None = setting(
+        None,
+        "File of precomputed boxes: Fast R-CNN's .mat (y1 x1 y2 x2), .npz or .json (name -> xmin "
+        "ymin xmax ymax); all from 1.",
+    )
+    max_proposals: int = setting(2000, "Boxes kept of an image.", minimum=1, paper=2000)
+    min_box_side: int = setting(
+        20, "Side below which found boxes are dropped.", unit="pixels", minimum=1, paper=20
+    )
+
+    @property
+    def is_precomputed(self) -> bool:
+        """Whether the boxes come from a file."""
+        return self.method == "precomputed"
+
+    def check(self):
+        """Raises FlagError for a file without its method, or the method without a file."""
+        super().check()
+        if self.is_precomputed != (self.source is not None):
+            raise FlagError("--source: names the file of --method=precomputed; give both or none")
+
+
+COMMAND = Command("data_prep.proposals", __doc__, (ProposalsSettings,))
+
+
+def main(values: Values):
     """Runs the command."""
-    if not DATA_DIR.value or not OUTPUT_DIR.value:
-        raise FlagError(f"--{'output_dir' if DATA_DIR.value else 'data_dir'} is required")
-    precomputed = METHOD.value == "precomputed"
-    if precomputed != bool(SOURCE.value):
-        raise FlagError("--source names the file of --method=precomputed; give both or neither")
-    data_dir, output_dir = pathlib.Path(DATA_DIR.value), pathlib.Path(OUTPUT_DIR.value)
+    settings = values[ProposalsSettings]
+    data_dir, output_dir = pathlib.Path(settings.data_dir), pathlib.Path(settings.output_dir)
     if output_dir.resolve() == data_dir.resolve():
         raise InputError(
             f"--output_dir={output_dir} holds the images; name another, such as "
             f"{output_dir / 'proposals'}"
         )
-    _announce(manifest_lib.Manifest.read(data_dir, "images"), precomputed)
-    workdir = Workdir(
-        output_dir,
-        inputs={"data_dir": data_dir} | ({"source": SOURCE.value} if precomputed else {}),
-    )
-    if launch.DRY_RUN.value:
+    _announce(Manifest.read(data_dir, "images"), settings)
+    inputs = dict(data_dir=data_dir, source=settings.source)
+    workdir = Workdir(output_dir, inputs=inputs, settings=values)
+    if settings.dry_run:
         workdir.check()
         print("dry run: nothing written")
         return
@@ -75,26 +87,28 @@ def main():
         if workdir.is_done:
             print(f"{output_dir}: already complete")
             return
-        metrics = _write(data_dir, output_dir, precomputed)
+        metrics = _write(data_dir, output_dir, settings)
         workdir.finish(metrics=metrics)
     print(
         f"{output_dir}: "
         + ", ".join(
-            f"{found['proposals']} for {found['images']} {split} images"
-            for split, found in metrics.items()
+            f"{counts['proposals']} for {counts['images']} {split} images"
+            for split, counts in metrics.items()
         )
     )
 
 
-def _announce(images, precomputed):
+def _announce(images, settings):
+    from data_prep import precomputed_boxes, selective_search
+
     count = sum(images.num_examples(split) for split in images.splits)
-    if precomputed:
-        cost = f"{len(precomputed_boxes.read_boxes(SOURCE.value))} images in {SOURCE.value}"
+    if settings.is_precomputed:
+        cost = f"{len(precomputed_boxes.read_boxes(settings.source))} images in {settings.source}"
     else:
         selective_search.require_opencv()
-        hours = count * _SECONDS[MODE.value] / worker_pool.num_workers() / 3600
-        cost = f"at most about {hours:.1f} h with {worker_pool.num_workers()} processes"
-    size = count * MAX_PROPOSALS.value * 7 / 1e6
+        hours = count * _SECONDS[settings.mode] / settings.num_processes / 3600
+        cost = f"at most about {hours:.1f} h with {settings.num_processes} processes"
+    size = count * settings.max_proposals * _BYTES_PER_BOX / 1e6
     print(
         f"{count} images ({', '.join(images.splits)}); {cost}; to write at most about {size:.3g} "
         "MB",
@@ -102,16 +116,18 @@ def _announce(images, precomputed):
     )
 
 
-def _write(data_dir, output_dir, precomputed):
+def _write(data_dir, output_dir, settings):
+    from data_prep import precomputed_boxes, proposal_shards, selective_search
+
     cache_dir = output_dir / "searched"
-    if precomputed:
-        source, info = precomputed_boxes.PrecomputedBoxes(pathlib.Path(SOURCE.value)), {}
+    if settings.is_precomputed:
+        source, info = precomputed_boxes.PrecomputedBoxes(pathlib.Path(settings.source)), {}
     else:
         cache_dir.mkdir(exist_ok=True)
-        source = selective_search.SelectiveSearch(MODE.value, MIN_BOX_SIDE.value, cache_dir)
+        source = selective_search.SelectiveSearch(settings.mode, settings.min_box_side, cache_dir)
         info = dict(
-            mode=MODE.value,
-            min_box_side=MIN_BOX_SIDE.value,
+            mode=settings.mode,
+            min_box_side=settings.min_box_side,
             opencv=selective_search.require_opencv().__version__,
         )
     with signals.stop_on_signal() as stopped:
@@ -119,10 +135,10 @@ def _write(data_dir, output_dir, precomputed):
             data_dir,
             output_dir,
             source,
-            search_first=not precomputed,
-            most=MAX_PROPOSALS.value,
-            info=dict(info, method=METHOD.value),
-            num_workers=worker_pool.num_workers(),
+            search_first=not settings.is_precomputed,
+            max_boxes=settings.max_proposals,
+            info=dict(info, method=settings.method),
+            num_workers=settings.num_processes,
             stopped=stopped,
         )
     shutil.rmtree(cache_dir, ignore_errors=True)
@@ -130,4 +146,4 @@ def _write(data_dir, output_dir, precomputed):
 
 
 if __name__ == "__main__":
-    launch.launch(main, __doc__)
+    launch(COMMAND, main)

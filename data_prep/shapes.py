@@ -6,29 +6,38 @@ Ten kinds of objects, textured, lit and partly hidden, before cluttered landscap
 a function of (seed, split, index).
 """
 
-from absl import flags
+import dataclasses
 
-from ccssl_tf.runs import launch
-from data_prep import command, drawing
-
-NUM_TRAIN = flags.DEFINE_integer("num_train", 3000, "Pictures for training.", lower_bound=1)
-NUM_VAL = flags.DEFINE_integer(
-    "num_val", 600, "Pictures for validation; 0 for none.", lower_bound=0
-)
-IMAGE_SIZE = flags.DEFINE_integer(
-    "image_size", 64, "Side of the pictures in pixels.", lower_bound=16, upper_bound=1024
-)
+from ccssl_tf.runs.launch import Command, launch
+from ccssl_tf.runs.settings import Values, setting
+from data_prep import command
+from data_prep.command import ConverterSettings
 
 
-def main():
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ShapesSettings(ConverterSettings):
+    """Drawn pictures, and how they are converted."""
+
+    num_train: int = setting(3000, "Pictures for training.", minimum=1)
+    num_val: int = setting(600, "Pictures for validation; 0 for none.", minimum=0)
+    image_size: int = setting(64, "Side of the pictures.", unit="pixels", minimum=16, maximum=1024)
+
+
+COMMAND = Command("data_prep.shapes", __doc__, (ShapesSettings,))
+
+
+def main(values: Values):
     """Runs the command."""
-    counts, image_size = {"train": NUM_TRAIN.value, "val": NUM_VAL.value}, IMAGE_SIZE.value
-    command.run(
-        lambda: drawing.image_set(counts, image_size, launch.SEED.value),
-        inputs={},
-        options={"image_size": image_size},
-    )
+    settings = values[ShapesSettings]
+    counts = {"train": settings.num_train, "val": settings.num_val}
+
+    def list_images():
+        from data_prep import drawing
+
+        return drawing.image_set(counts, settings.image_size, settings.seed)
+
+    command.run(values, list_images, inputs={}, options={"image_size": settings.image_size})
 
 
 if __name__ == "__main__":
-    launch.launch(main, __doc__)
+    launch(COMMAND, main)

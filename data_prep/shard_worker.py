@@ -7,53 +7,18 @@ Only workers import TensorFlow, so the command itself starts at once and answers
 import collections
 import dataclasses
 import json
-import multiprocessing
-import multiprocessing.connection
-import os
 import pathlib
-import signal
-import threading
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from ccssl_tf.data import manifest as manifest_lib
-from ccssl_tf.runs import machine
-from ccssl_tf.runs.errors import Interrupted, ResourceError
+from ccssl_tf.runs.errors import ResourceError
 from ccssl_tf.runs.files import file_sha256, write_json
-from data_prep import decoding
+from data_prep import decoding, worker_process
+from data_prep.image_set import Annotator, Item
 
 _FILENAME_TEMPLATE = "{SPLIT}-{SHARD_X_OF_Y}.{FILEFORMAT}"
-_progress = None
-
-
-class Item(NamedTuple):
-    """One source image, without its bytes.
-
-    Attributes:
-      name: file name stored in the record; bytes, since names need not be UTF-8.
-      label: class in [0, number of classes), or -1.
-      size: bytes of the source, for estimates.
-      location: what the converter's `read` function needs to fetch the bytes.
-    """
-
-    name: bytes
-    label: int
-    size: int
-    location: tuple
-
-
-class Annotator(Protocol):
-    """What a converter adds to its records; travels to the workers, so it holds no pixels."""
-
-    def features(self, location: tuple, image: decoding.ConvertedImage) -> dict:
-        """Returns further features of the item at `location`, by key; raises BadImage where they do
-        not suit the image.
-        """
-
-    def tfds_features(self) -> dict:
-        """Returns the TFDS features of these keys, by key."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,34 +86,6 @@ def sidecar_path(path: pathlib.Path) -> pathlib.Path:
     return path.with_name(path.name + ".json")
 
 
-def start_worker(progress):
-    """Initialises a worker process. `progress`: shared counter of converted images."""
-    global _progress
-    _progress = progress
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C reaches the whole group; the parent decides.
-    threading.Thread(target=_die_with_parent, daemon=True).start()
-    start_tensorflow()
-
-
-def start_tensorflow():
-    """Imports TensorFlow for one conversion at a time in this process."""
-    # One process per core already: threads would only fight. A GPU would be claimed for nothing.
-    os.environ.update(
-        TF_NUM_INTRAOP_THREADS="1",
-        TF_NUM_INTEROP_THREADS="1",
-        OMP_NUM_THREADS="1",
-        CUDA_VISIBLE_DEVICES="-1",
-    )
-    machine.quiet_tensorflow()
-
-
-def _die_with_parent():
-    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
-    os._exit(Interrupted.exit_code)
-
-
 def convert_shard(task: ShardTask) -> ShardRecord:
     """Writes one shard and its sidecar; bad images are left out and remembered."""
     from ccssl_tf.data import records
@@ -165,9 +102,7 @@ def convert_shard(task: ShardTask) -> ShardRecord:
                 bad.append([item.name.hex(), str(error)])
                 continue
             finally:
-                if _progress is not None:  # Beam's workers are not ours.
-                    with _progress.get_lock():
-                        _progress.value += 1
+                worker_process.count_up()
             reencoded.update(image.reasons)
             reencoded["total"] += bool(image.reasons)
             yield records.image_example(

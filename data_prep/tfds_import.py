@@ -8,60 +8,74 @@ Images are read one by one from TFDS's own record files. PNGs, as TFDS stores sm
 JPEGs.
 """
 
-from absl import flags
+import dataclasses
 
-from ccssl_tf.runs import launch, machine
-from ccssl_tf.runs.errors import FlagError, InputError
-from data_prep import command, tfds_layout
-
-NAME = flags.DEFINE_string("name", None, "What TFDS calls it: name[/config][:version].")
-TFDS_DATA_DIR = flags.DEFINE_string(
-    "tfds_data_dir", None, "Where TFDS keeps its data sets; default: its own choice."
-)
-SPLITS = flags.DEFINE_list(
-    "splits", [], "TFDS's splits, separated by commas; default: all. validation becomes val."
-)
-IMAGE_KEY = flags.DEFINE_string(
-    "image_key", None, "Feature that is the image; default: image, or the only one."
-)
-LABEL_KEY = flags.DEFINE_string(
-    "label_key", None, "Feature that is the class; default: label, the only one, or none."
-)
+from ccssl_tf.runs import machine
+from ccssl_tf.runs.errors import InputError
+from ccssl_tf.runs.launch import Command, launch
+from ccssl_tf.runs.settings import Values, setting
+from data_prep import command
+from data_prep.command import ConverterSettings
 
 
-def main():
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TfdsImportSettings(ConverterSettings):
+    """A data set of TFDS, and how it is converted."""
+
+    name: str = setting(help="What TFDS calls it: name[/config][:version], e.g. cifar10.")
+    tfds_data_dir: str | None = setting(
+        None, "Where TFDS keeps its data sets; default: its own choice."
+    )
+    splits: tuple[str, ...] = setting(
+        (), "TFDS's splits, separated by commas; default: all. validation becomes val."
+    )
+    image_key: str | None = setting(
+        None, "Feature that is the image; default: image, or the only one."
+    )
+    label_key: str | None = setting(
+        None, "Feature that is the class; default: label, the only one, or none."
+    )
+
+
+COMMAND = Command("data_prep.tfds_import", __doc__, (TfdsImportSettings,))
+
+
+def main(values: Values):
     """Runs the command."""
-    if not NAME.value:
-        raise FlagError("--name is required: what TFDS calls the data set, e.g. cifar10")
+    settings = values[TfdsImportSettings]
     machine.quiet_tensorflow()
-    builder = tfds_layout.find_builder(NAME.value, TFDS_DATA_DIR.value)
+    from data_prep import tfds_layout
+
+    builder = tfds_layout.find_builder(settings.name, settings.tfds_data_dir)
     if not (builder.data_path.exists() and builder.is_prepared()):
-        if launch.DRY_RUN.value:
+        if settings.dry_run:
             print(
                 f"dry run: TFDS would first download it ({builder.info.download_size}) and prepare "
                 f"it in {builder.data_path}"
             )
             return
-        _prepare(builder)
-    options = dict(splits=SPLITS.value, image_key=IMAGE_KEY.value, label_key=LABEL_KEY.value)
+        _prepare(builder, settings.name)
+    options = dict(
+        splits=settings.splits, image_key=settings.image_key, label_key=settings.label_key
+    )
     command.run(
+        values,
         lambda: tfds_layout.list_images(builder, **options),
         inputs={"tfds_data_dir": str(builder.data_path)},
         options=dict(options, name=builder.info.full_name),
     )
 
 
-def _prepare(builder):
+def _prepare(builder, name):
     try:
         builder.download_and_prepare()
     except Exception as error:  # A builder is anyone's code: it raises anything.
         if isinstance(error, OSError) and error.errno:
             raise
         raise InputError(
-            f"--name={NAME.value}: TFDS cannot prepare it: "
-            f"{str(error).strip() or type(error).__name__}"
+            f"--name={name}: TFDS cannot prepare it: {str(error).strip() or type(error).__name__}"
         ) from error
 
 
 if __name__ == "__main__":
-    launch.launch(main, __doc__)
+    launch(COMMAND, main)

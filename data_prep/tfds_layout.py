@@ -4,13 +4,14 @@ at random from its record files.
 
 import functools
 import os
+from collections.abc import Sequence
 
 import numpy as np
 
 from ccssl_tf.runs.errors import InputError
 from ccssl_tf.runs.progress import Progress
-from data_prep import conversion, locations
-from data_prep.shard_worker import Item
+from data_prep import locations
+from data_prep.image_set import ImageSet, Item
 
 _NAME_KEYS = ("file_name", "filename", "image/filename", "image/file_name")
 _SPLIT_NAMES = {"validation": "val"}
@@ -38,8 +39,8 @@ def find_builder(name: str, data_dir: str | None):
 
 
 def list_images(
-    builder, *, splits: list[str], image_key: str | None, label_key: str | None
-) -> conversion.ImageSet:
+    builder, *, splits: Sequence[str], image_key: str | None, label_key: str | None
+) -> ImageSet:
     """Lists the images of a prepared data set: every record is read once, since only it knows its
     label.
 
@@ -100,9 +101,7 @@ def list_images(
                 f"{counts[split]}; prepare it again"
             )
     names = features[label_key].names if label_key else None
-    return conversion.ImageSet(
-        found, names, "tfds", read_image, dict(tfds_name=builder.info.full_name)
-    )
+    return ImageSet(found, names, "tfds", read_image, dict(tfds_name=builder.info.full_name))
 
 
 def read_image(location: tuple) -> bytes:

@@ -7,46 +7,54 @@ Exit code 0: everything is as it was written. 3: it is not; up to 20 faults are 
 written.
 """
 
+import dataclasses
 import pathlib
 
-from ccssl_tf.runs import launch, signals
-from ccssl_tf.runs.errors import CorruptArtifactError, FlagError, Interrupted
-from ccssl_tf.runs.workdir import directory_flag
-from data_prep import verification, worker_pool
-from data_prep.record_checks import LISTED
-
-DATA_DIR = directory_flag(
-    "data_dir",
-    None,
-    "Directory with a manifest.json, as every converter, extract and cluster write.",
-)
+from ccssl_tf.runs import signals
+from ccssl_tf.runs.errors import CorruptArtifactError, Interrupted
+from ccssl_tf.runs.launch import Command, launch
+from ccssl_tf.runs.settings import CommandSettings, Values, setting
+from data_prep.worker_pool import WorkersSettings
 
 
-def main():
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class VerifySettings(CommandSettings, WorkersSettings):
+    """What to check."""
+
+    data_dir: str = setting(
+        help="Directory with a manifest.json, as every converter, extract and cluster write."
+    )
+
+
+COMMAND = Command("data_prep.verify", __doc__, (VerifySettings,))
+
+
+def main(values: Values):
     """Runs the command."""
-    if not DATA_DIR.value:
-        raise FlagError("--data_dir is required: the directory to check")
-    directory = pathlib.Path(DATA_DIR.value)
+    from data_prep import record_checks, verification
+
+    settings = values[VerifySettings]
+    directory = pathlib.Path(settings.data_dir)
     print(
         f"{directory}: to check {verification.describe(verification.read_manifest(directory))}",
         flush=True,
     )
-    if launch.DRY_RUN.value:
+    if settings.dry_run:
         print("dry run: nothing read but the manifest")
         return
     with signals.stop_on_signal() as stopped:
         try:
             result = verification.verify(
-                directory, num_workers=worker_pool.num_workers(), stopped=stopped
+                directory, num_workers=settings.num_processes, stopped=stopped
             )
         except Interrupted as error:
             raise Interrupted(
                 f"{directory}: not checked to the end; the same command starts again"
             ) from error
-    for fault in result.faults[:LISTED]:
+    for fault in result.faults[: record_checks.LISTED]:
         print(fault)
     if result.num_faults:
-        more = result.num_faults - min(LISTED, len(result.faults))
+        more = result.num_faults - min(record_checks.LISTED, len(result.faults))
         rest = f", {more} not listed" if more else ""
         raise CorruptArtifactError(
             f"{directory}: {result.num_faults} faults{rest}; write the directory again"
@@ -55,4 +63,4 @@ def main():
 
 
 if __name__ == "__main__":
-    launch.launch(main, __doc__)
+    launch(COMMAND, main)

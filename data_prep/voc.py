@@ -7,73 +7,80 @@ devkit's order, masks hold 0 for background, 1..20 and 255 for void. See ccssl_t
 for reading.
 """
 
-from absl import flags
+import dataclasses
 
-from ccssl_tf.runs import launch
 from ccssl_tf.runs.errors import FlagError
-from data_prep import command, voc_layout
-
-SOURCE = flags.DEFINE_string(
-    "source", None, "Directory of the devkit's tars, or the unpacked VOCdevkit."
-)
-YEAR = flags.DEFINE_integer(
-    "year",
-    2007,
-    "Which VOC<year>. Paper: 2007, and 2012 for segmentation.",
-    lower_bound=2007,
-    upper_bound=2012,
-)
-TASK = flags.DEFINE_enum(
-    "task",
-    "detection",
-    ["detection", "segmentation"],
-    "detection: the images of ImageSets/Main, with boxes and the state of every class (for "
-    "classification too); "
-    "segmentation: those of ImageSets/Segmentation, with masks.",
-)
-SPLITS = flags.DEFINE_multi_enum(
-    "splits",
-    None,
-    voc_layout.SPLITS,
-    "Splits to convert; may be repeated. Default: all that are annotated.",
-)
-SBD = flags.DEFINE_string(
-    "sbd",
-    None,
-    "Directory of Hariharan's masks (train.txt, cls/*.mat): they become train, and VOC's val "
-    "without these images val.",
-)
-
-VAL_LIST = flags.DEFINE_string(
-    "val_list",
-    None,
-    "File of image ids that become val, such as seg11valid.txt (with --task=segmentation).",
-)
+from ccssl_tf.runs.launch import Command, launch
+from ccssl_tf.runs.settings import Values, setting
+from data_prep import command
+from data_prep.command import ConverterSettings
 
 
-def main():
-    """Runs the command."""
-    if command.RESIZE_SHORT_SIDE.value:
-        raise FlagError(
-            "--resize_short_side: boxes and masks of VOC are evaluated at the original size; leave "
-            "it out"
-        )
-    if (SBD.value or VAL_LIST.value) and TASK.value != "segmentation":
-        raise FlagError(
-            f"--{'sbd' if SBD.value else 'val_list'} is about masks: add --task=segmentation"
-        )
-    if SBD.value and SPLITS.value:
-        raise FlagError("--sbd makes train and val; leave --splits out")
-    options = dict(year=YEAR.value, task=TASK.value, splits=SPLITS.value)
-    files = {
-        name: value for name, value in (("sbd", SBD.value), ("val_list", VAL_LIST.value)) if value
-    }
-    command.run(
-        lambda: voc_layout.list_images(SOURCE.value, **files, **options),
-        inputs={"source": SOURCE.value} | files,
-        options=options,
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class VocSettings(ConverterSettings):
+    """PASCAL VOC, and how it is converted."""
+
+    source: str = setting(help="Directory of the devkit's tars, or the unpacked VOCdevkit.")
+    year: int = setting(
+        2007,
+        "Which VOC<year>; in the paper segmentation is on 2012.",
+        minimum=2007,
+        maximum=2012,
+        paper=2007,
     )
+    task: str = setting(
+        "detection",
+        "detection: the images of ImageSets/Main, with boxes and the state of every class (for "
+        "classification too); segmentation: those of ImageSets/Segmentation, with masks.",
+        choices=("detection", "segmentation"),
+    )
+    splits: tuple[str, ...] | None = setting(
+        None,
+        "Splits to convert. Default: all that are annotated.",
+        choices=("train", "val", "trainval", "test"),
+        repeated=True,
+    )
+    sbd: str | None = setting(
+        None,
+        "Directory of Hariharan's masks (train.txt, cls/*.mat): they become train, and VOC's val "
+        "without these images val.",
+    )
+    val_list: str | None = setting(
+        None,
+        "File of image ids that become val, such as seg11valid.txt (with --task=segmentation).",
+    )
+
+    def check(self):
+        """Raises FlagError for what boxes, masks or their splits do not allow."""
+        super().check()
+        if self.resize_short_side:
+            raise FlagError(
+                "--resize_short_side: boxes and masks of VOC are evaluated at the original size; "
+                "leave it out"
+            )
+        for name in ("sbd", "val_list"):
+            if getattr(self, name) is not None and self.task != "segmentation":
+                raise FlagError(f"--{name}: is about masks; add --task=segmentation")
+        if self.sbd is not None and self.splits:
+            raise FlagError("--sbd: makes train and val; leave --splits out")
+
+
+COMMAND = Command("data_prep.voc", __doc__, (VocSettings,))
+
+
+def main(values: Values):
+    """Runs the command."""
+    settings = values[VocSettings]
+    options = dict(year=settings.year, task=settings.task, splits=settings.splits)
+    files = dict(sbd=settings.sbd, val_list=settings.val_list)
+
+    def list_images():
+        from data_prep import voc_layout
+
+        return voc_layout.list_images(settings.source, **files, **options)
+
+    command.run(values, list_images, inputs={"source": settings.source} | files, options=options)
 
 
 if __name__ == "__main__":
-    launch.launch(main, __doc__)
+    launch(COMMAND, main)

@@ -39,7 +39,7 @@ class DetectionAnnotator:
     """Adds boxes, classes and class states."""
 
     def features(self, location: DetectionLocation, image: decoding.ConvertedImage) -> dict:
-        """See `shard_worker.Annotator`."""
+        """See `image_set.Annotator`."""
         from ccssl_tf.data import voc_records
 
         _check_size(location.annotation.width, location.annotation.height, image, "its annotation")
@@ -55,7 +55,7 @@ class DetectionAnnotator:
         )
 
     def tfds_features(self) -> dict:
-        """See `shard_worker.Annotator`."""
+        """See `image_set.Annotator`."""
         import tensorflow_datasets as tfds
 
         return {
@@ -78,7 +78,7 @@ class SegmentationAnnotator:
     """
 
     def features(self, location: SegmentationLocation, image: decoding.ConvertedImage) -> dict:
-        """See `shard_worker.Annotator`."""
+        """See `image_set.Annotator`."""
         from ccssl_tf.data import voc_records
 
         data = locations.read_location(location.mask)
@@ -101,7 +101,7 @@ class SegmentationAnnotator:
         return voc_records.mask_features(encoded.getvalue())
 
     def tfds_features(self) -> dict:
-        """See `shard_worker.Annotator`."""
+        """See `image_set.Annotator`."""
         import tensorflow_datasets as tfds
 
         mask = tfds.features.Image(shape=(None, None, 1), dtype=np.uint8, encoding_format="png")

@@ -4,11 +4,12 @@ agree.
 
 import os
 import pathlib
+from collections.abc import Sequence
 
 from ccssl_tf.runs.errors import InputError
-from data_prep import conversion, locations
+from data_prep import locations
 from data_prep.decoding import printable
-from data_prep.shard_worker import Item
+from data_prep.image_set import ImageSet, Item
 from data_prep.voc_annotator import (
     DetectionAnnotator,
     DetectionLocation,
@@ -23,8 +24,8 @@ _SHOWN = 5
 
 
 def list_images(
-    source, *, year: int, task: str, splits: list[str] | None = None, sbd=None, val_list=None
-) -> conversion.ImageSet:
+    source, *, year: int, task: str, splits: Sequence[str] | None = None, sbd=None, val_list=None
+) -> ImageSet:
     """Lists one task's images of one year.
 
     Args:
@@ -64,7 +65,7 @@ def list_images(
     make = _segmentation_items if task == "segmentation" else _detection_items
     items = {split: make(devkit, split, ids, find[split]) for split, ids in lists.items()}
     annotator = SegmentationAnnotator() if task == "segmentation" else DetectionAnnotator()
-    return conversion.ImageSet(items, CLASSES, f"voc{year}", read_image, {"task": task}, annotator)
+    return ImageSet(items, CLASSES, f"voc{year}", read_image, {"task": task}, annotator)
 
 
 class _Devkit:

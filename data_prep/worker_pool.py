@@ -2,31 +2,38 @@
 
 import concurrent.futures
 import contextlib
+import dataclasses
 import multiprocessing
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
-
-from absl import flags
 
 from ccssl_tf.runs import machine
 from ccssl_tf.runs.errors import Interrupted
-from data_prep import shard_worker
+from ccssl_tf.runs.settings import Settings, setting
+from data_prep import worker_process
 
-NUM_WORKERS = flags.DEFINE_integer("num_workers", 0, "Processes; 0 is one per core.", lower_bound=0)
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class WorkersSettings(Settings):
+    """Processes that share the work."""
 
-def num_workers() -> int:
-    """Returns `--num_workers`, or the cores this process may use."""
-    return NUM_WORKERS.value or machine.num_cores()
+    num_workers: int = setting(0, "Processes; 0 is one per core.", minimum=0)
+
+    @property
+    def num_processes(self) -> int:
+        """`num_workers`, or the cores this process may use."""
+        return self.num_workers or machine.num_cores()
 
 
 @contextlib.contextmanager
-def open_pool(num_processes: int, counter, *, on_failure: Callable[[], None] = lambda: None):
+def open_pool(
+    num_processes: int, counter, *, on_failure: Callable[[], None] = lambda: None
+) -> Iterator[concurrent.futures.ProcessPoolExecutor]:
     """Yields a pool of spawned processes; when the body fails they are killed.
 
     Args:
       num_processes: how many.
-      counter: shared counter of finished items, which `shard_worker` counts up.
+      counter: shared counter of finished items, for `worker_process.count_up`.
       on_failure: called once the processes are gone.
 
     Raises:
@@ -36,7 +43,7 @@ def open_pool(num_processes: int, counter, *, on_failure: Callable[[], None] = l
     pool = concurrent.futures.ProcessPoolExecutor(
         num_processes,
         multiprocessing.get_context("spawn"),
-        initializer=shard_worker.start_worker,
+        initializer=worker_process.start,
         initargs=(counter,),
     )
     try:
@@ -56,7 +63,11 @@ def open_pool(num_processes: int, counter, *, on_failure: Callable[[], None] = l
         raise
 
 
-def completed(futures, stopped: Callable[[], bool], report: Callable[[], None] = lambda: None):
+def completed(
+    futures: Iterable[concurrent.futures.Future],
+    stopped: Callable[[], bool],
+    report: Callable[[], None] = lambda: None,
+) -> Iterator:
     """Yields results as they come, calling `report` meanwhile; raises the first error, or
     Interrupted once `stopped()`.
     """

@@ -30,38 +30,45 @@ import tempfile
 import time
 
 import numpy as np
-from absl import flags
 from PIL import Image
 
-from ccssl_tf.runs import launch, machine
+from ccssl_tf.runs import machine
 from ccssl_tf.runs.errors import InputError, ResourceError
+from ccssl_tf.runs.launch import Command, launch
+from ccssl_tf.runs.settings import Values, setting
 from data_prep import conversion, decoding, folder_layout, imagenet_layout, worker_pool
+from data_prep.image_set import ImageSet
+from data_prep.worker_pool import WorkersSettings
 
-SOURCE = flags.DEFINE_string(
-    "source",
-    "../shared/data/imagenet64",
-    "Folder or tar of images, or a folder of the ILSVRC2012 tars.",
-)
-SIZES = flags.DEFINE_list(
-    "sizes", ["0", "48"], "Pixels the short side is reduced to, one comparison each; 0: as it is."
-)
-ROUNDS = flags.DEFINE_integer("rounds", 3, "Times everything is measured.", lower_bound=1)
-REPEAT = flags.DEFINE_integer(
-    "repeat", 10, "Times the list of images is repeated in the longer runs.", lower_bound=2
-)
-NUM_IMAGES = flags.DEFINE_integer(
-    "num_images", 0, "Images of the source that are used; 0: all.", lower_bound=0
-)
-SCRATCH_DIR = flags.DEFINE_string(
-    "scratch_dir", None, "Where the outputs are written and removed; default: the system's."
-)
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BenchmarkSettings(WorkersSettings):
+    """What is measured."""
+
+    source: str = setting(
+        "../shared/data/imagenet64", "Folder or tar of images, or a folder of the ILSVRC2012 tars."
+    )
+    sizes: tuple[int, ...] = setting(
+        (0, 48),
+        "What the short side is reduced to, one comparison each; 0: as it is.",
+        unit="pixels",
+        minimum=0,
+    )
+    rounds: int = setting(3, "Times everything is measured.", minimum=1)
+    repeat: int = setting(10, "Times the list of images is repeated in the longer runs.", minimum=2)
+    num_images: int = setting(0, "Images of the source that are used; 0: all.", minimum=0)
+    scratch_dir: str | None = setting(
+        None, "Where the outputs are written and removed; default: the system's."
+    )
+
+
+COMMAND = Command("tests.benchmarks.data_prep", __doc__, (BenchmarkSettings,))
 _SAMPLE_SECONDS = 0.1
 _SLICES_PER_PROCESS = 8
 
 
-def list_images(source, most: int) -> conversion.ImageSet:
-    """Returns the first `most` (0: all) images of the source as one split."""
+def list_images(source, max_images: int) -> ImageSet:
+    """Returns the first `max_images` (0: all) images of the source as one split."""
     source = pathlib.Path(source)
     if not source.exists():
         raise InputError(f"--source={source}: no such file or directory")
@@ -74,7 +81,7 @@ def list_images(source, most: int) -> conversion.ImageSet:
             source, labels="auto", val_fraction=0.0, classes=None, seed=0
         )
     items = [item for split in found.splits.values() for item in split]
-    return dataclasses.replace(found, splits={"train": items[: most or None]})
+    return dataclasses.replace(found, splits={"train": items[: max_images or None]})
 
 
 def ours(image_set, directory, resize, num_workers):
@@ -176,18 +183,18 @@ def _resized(data, short_side):
 CONTENDERS = (ours, decode_jpeg, tfds, tfds_checked)
 
 
-def _run_quietly(contender, source, most, times, resize, num_workers, directory):
-    image_set = list_images(source, most)
+def _run_quietly(contender, source, max_images, times, resize, num_workers, directory):
+    image_set = list_images(source, max_images)
     image_set.splits["train"] *= times
     with open(os.devnull, "w") as null, contextlib.redirect_stdout(null):
         contender(image_set, pathlib.Path(directory), resize, num_workers)
 
 
-def measure(contender, *arguments) -> tuple[float, float]:
+def measure(contender, *arguments, scratch_dir: str | None) -> tuple[float, float]:
     """Runs a contender in a process of its own; returns its seconds and the most memory its
     processes held together, in MB.
     """
-    with tempfile.TemporaryDirectory(dir=SCRATCH_DIR.value) as directory:
+    with tempfile.TemporaryDirectory(dir=scratch_dir) as directory:
         process = multiprocessing.get_context("spawn").Process(
             target=_run_quietly, args=(contender, *arguments, directory)
         )
@@ -280,24 +287,33 @@ def _print_comparison(rounds, repeat):
             print(f"  ours / {other.__name__}, {name}: {_spread(ratios, 2)}")
 
 
-def main():
+def main(values: Values):
     """Runs the comparisons."""
-    workers, repeat = worker_pool.num_workers(), REPEAT.value
-    image_set = list_images(SOURCE.value, NUM_IMAGES.value)
+    settings = values[BenchmarkSettings]
+    workers, repeat, source = settings.num_processes, settings.repeat, settings.source
+    image_set = list_images(source, settings.num_images)
     items = image_set.splits["train"]
     size = sum(item.size for item in items) / 1e6
     print(
-        f"{SOURCE.value}: {len(items)} images, {size:.1f} MB, {workers} processes, load "
-        f"{os.getloadavg()[0]:.1f}, {ROUNDS.value} rounds"
+        f"{source}: {len(items)} images, {size:.1f} MB, {workers} processes, load "
+        f"{os.getloadavg()[0]:.1f}, {settings.rounds} rounds"
     )
-    for resize in map(int, SIZES.value):
+    for resize in settings.sizes:
         rounds = []
-        for number in range(ROUNDS.value):
+        for number in range(settings.rounds):
             shift = number % len(CONTENDERS)
             results = {}
             for contender in CONTENDERS[shift:] + CONTENDERS[:shift]:
                 runs = [
-                    measure(contender, SOURCE.value, NUM_IMAGES.value, times, resize, workers)
+                    measure(
+                        contender,
+                        source,
+                        settings.num_images,
+                        times,
+                        resize,
+                        workers,
+                        scratch_dir=settings.scratch_dir,
+                    )
                     for times in (1, repeat)
                 ]
                 results[contender] = Measurement.of(len(items), repeat, *runs)
@@ -312,4 +328,4 @@ def main():
 
 
 if __name__ == "__main__":
-    launch.launch(main, __doc__)
+    launch(COMMAND, main)

@@ -5,7 +5,6 @@ so what they make is shared.
 import hashlib
 import io
 import pathlib
-import resource
 import subprocess
 import sys
 import tarfile
@@ -25,42 +24,41 @@ class Commands:
     SHAPES = ("shapes", "--num_train=750", "--num_val=20", "--image_size=24")
 
     @staticmethod
-    def start(module, *flags):
-        """Starts `python -m data_prep.MODULE`."""
-        command = [sys.executable, "-m", f"data_prep.{module}", *map(str, flags)]
+    def start(module, *flags, interpreter=()):
+        """Starts `python [interpreter's options] -m data_prep.MODULE`."""
+        command = [sys.executable, *interpreter, "-m", f"data_prep.{module}", *map(str, flags)]
         return subprocess.Popen(
             command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
 
     @classmethod
-    def run(cls, module, *flags, code=0, most_cpu_seconds=None):
+    def run(cls, module, *flags, code=0, without=()):
         """Runs it to its end; returns what it printed and what it complained about.
 
         Args:
           code: the exit code it must have.
-          most_cpu_seconds: it may use; wall-clock time would tell how busy the machine is.
+          without: packages that it must not import, since they take long.
         """
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        process = cls.start(module, *flags)
+        interpreter = ("-X", "importtime") if without else ()
+        process = cls.start(module, *flags, interpreter=interpreter)
         output, errors = process.communicate(timeout=300)
+        if without:
+            lines = errors.splitlines(keepends=True)
+            imports = [line for line in lines if line.startswith("import time:")]
+            errors = "".join(line for line in lines if not line.startswith("import time:"))
+            assert not {line.split()[-1] for line in imports} & set(without)
         assert process.returncode == code, (output, errors)
         assert "Traceback" not in errors
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        if most_cpu_seconds:
-            assert (
-                after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-                < most_cpu_seconds
-            )
         return output, errors
 
     @staticmethod
     def content(directory):
         """Returns name -> digest of every file that others read."""
-        own = {"run.json", "DONE", "flags.txt", "timing.json", ".lock"}
+        housekeeping = {"run.json", "DONE", "flags.txt", "timing.json", ".lock", ".holder"}
         return {
             path.name: hashlib.sha256(path.read_bytes()).hexdigest()
             for path in directory.iterdir()
-            if path.name not in own
+            if path.name not in housekeeping
         }
 
     @staticmethod
@@ -142,7 +140,7 @@ class VocDevkit:
     @staticmethod
     def state(objects, name):
         """1: such an object, 0: difficult ones alone, -1: none."""
-        difficult = [found[2] for found in objects if found[0] == name]
+        difficult = [item[2] for item in objects if item[0] == name]
         return -1 if not difficult else int(0 in difficult)
 
     @staticmethod

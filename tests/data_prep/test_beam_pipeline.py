@@ -13,7 +13,8 @@ from PIL import Image
 from ccssl_tf.runs.errors import FlagError, ResourceError
 from data_prep import beam_pipeline, locations, worker_pool
 from data_prep.decoding import DecodeOptions
-from data_prep.shard_worker import Item, ShardTask
+from data_prep.image_set import Item
+from data_prep.shard_worker import ShardTask
 
 needs_beam = pytest.mark.skipif(
     importlib.util.find_spec("apache_beam") is None, reason="apache-beam is not installed"

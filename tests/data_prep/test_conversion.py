@@ -8,8 +8,6 @@ import time
 
 import pytest
 
-from data_prep.conversion import shards_for
-
 
 def _children(pid):
     found = pathlib.Path(f"/proc/{pid}/task/{pid}/children")
@@ -83,13 +81,3 @@ def test_sigterm_and_a_killed_worker_end_resumable(commands, shapes_dir, tmp_pat
     )
     commands.run(*commands.SHAPES, f"--output_dir={out}")
     assert commands.content(out) == commands.content(shapes_dir)
-
-
-def test_the_number_of_shards_is_a_function_of_the_data():
-    assert shards_for("train", 1, 100) == 1
-    assert shards_for("train", 3000, 12e6) == 12
-    assert shards_for("train", 15000, 30e6) == 16
-    assert shards_for("train", 1_281_167, 140e9) == 1024
-    assert shards_for("val", 50_000, 6.7e9) == 50
-    assert shards_for("val", 36_500, 40e9) == 128
-    assert shards_for("train", 3, 1e12) == 3

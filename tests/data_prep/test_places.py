@@ -3,6 +3,9 @@ import io
 import numpy as np
 from PIL import Image
 
+from ccssl_tf.runs.settings import fields_of
+from data_prep import places, places_layout
+
 
 def test_the_command_gives_records_with_the_lists_labels(commands, tmp_path):
     source, out = tmp_path / "source", tmp_path / "out"
@@ -32,3 +35,8 @@ def test_the_command_gives_records_with_the_lists_labels(commands, tmp_path):
     (source / "data_256/a/abbey/00000000.jpg").unlink()
     _, errors = commands.run(*flags[:2], f"--output_dir={tmp_path / 'other'}", code=2)
     assert "1 listed but missing: a/abbey/00000000.jpg" in errors and errors.count("\n") == 1
+
+
+def test_every_layout_can_be_named():
+    choices = {f.name: f.facts.choices for f in fields_of(places.PlacesSettings)}
+    assert choices["layout"] == ("auto", *places_layout.LAYOUTS)

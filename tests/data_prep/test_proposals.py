@@ -9,6 +9,8 @@ import pytest
 
 from ccssl_tf.data import proposal_records
 from ccssl_tf.data.manifest import Manifest
+from ccssl_tf.runs.errors import FlagError
+from data_prep.proposals import ProposalsSettings
 
 needs_opencv = pytest.mark.skipif(
     importlib.util.find_spec("cv2") is None, reason="OpenCV's contrib modules are not installed"
@@ -30,7 +32,7 @@ def test_precomputed_boxes_are_tied_to_their_images(commands, textured_dir, tmp_
         f"--source={source}",
         f"--output_dir={out}",
     )
-    output, _ = commands.run(*flags, "--dry_run", most_cpu_seconds=4)
+    output, _ = commands.run(*flags, "--dry_run", without=["tensorflow"])
     assert "13 images (test, trainval)" in output and not out.exists()
     output, _ = commands.run(*flags, "--max_proposals=5", "--num_workers=2")
     assert "8 for 2 test images, 40 for 11 trainval images" in output
@@ -83,3 +85,18 @@ def test_selective_search_killed_and_continued(commands, textured_dir, tmp_path)
     }
     np.testing.assert_array_equal(by_split["test"][1], by_split["trainval"][3])
     assert min(map(len, by_split["trainval"])) >= 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (dict(source="a.mat"), "--source: "),
+        (dict(method="precomputed"), "--source: "),
+        (dict(max_proposals=0), "--max_proposals=0: "),
+        (dict(min_box_side=0), "--min_box_side=0: "),
+        (dict(mode="slow"), "--mode=slow: "),
+    ],
+)
+def test_settings_that_can_never_be_right(fields, message):
+    with pytest.raises(FlagError, match=f"^{message}"):
+        ProposalsSettings(data_dir="a", output_dir="b", **fields)

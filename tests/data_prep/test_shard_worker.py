@@ -8,8 +8,9 @@ from PIL import Image
 
 from ccssl_tf.data import records
 from ccssl_tf.runs.errors import ResourceError
-from data_prep import shard_worker
+from data_prep import shard_worker, worker_process
 from data_prep.decoding import DecodeOptions
+from data_prep.image_set import Item
 
 
 class Counter:
@@ -34,7 +35,7 @@ def _read(location):
 
 def _task(directory, images, first_index=0, class_names=None):
     items = [
-        shard_worker.Item(b"%d" % i, -1 if class_names is None else i % 2, len(data), (data,))
+        Item(b"%d" % i, -1 if class_names is None else i % 2, len(data), (data,))
         for i, data in enumerate(images)
     ]
     path = directory / "train-00000-of-00001.tfrecord"
@@ -49,7 +50,7 @@ def images():
 @pytest.fixture(autouse=True)
 def counter(monkeypatch):
     counter = Counter()
-    monkeypatch.setattr(shard_worker, "_progress", counter)
+    monkeypatch.setattr(worker_process, "_counter", counter)
     return counter
 
 

@@ -8,6 +8,9 @@ import tensorflow_datasets as tfds
 
 from ccssl_tf.data import records, voc_records
 from ccssl_tf.data.manifest import Manifest
+from ccssl_tf.runs.errors import FlagError
+from ccssl_tf.runs.settings import fields_of
+from data_prep import voc, voc_layout
 from data_prep.voc_xml import CLASSES
 
 
@@ -124,3 +127,25 @@ def test_what_is_refused_leaves_nothing_behind(commands, tmp_path, voc_devkit):
     _, errors = commands.run(*flags, code=2)
     assert errors.count("\n") == 1 and "000004.xml" in errors
     assert not out.exists()
+
+
+def test_every_split_can_be_named():
+    choices = {f.name: f.facts.choices for f in fields_of(voc.VocSettings)}
+    assert choices["splits"] == voc_layout.SPLITS
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (dict(resize_short_side=256), "--resize_short_side: "),
+        (dict(sbd="a"), "--sbd: "),
+        (dict(val_list="a"), "--val_list: "),
+        (dict(sbd="a", task="segmentation", splits=("val",)), "--sbd: "),
+        (dict(splits=("all",)), "--splits=all: "),
+        (dict(year=2006), "--year=2006: "),
+        (dict(beam_options=("a",)), "--beam_options: "),
+    ],
+)
+def test_settings_that_can_never_be_right(fields, message):
+    with pytest.raises(FlagError, match=f"^{message}"):
+        voc.VocSettings(source="a", output_dir="b", **fields)

@@ -6,10 +6,10 @@ import signal
 import time
 
 import pytest
-from absl.testing import flagsaver
 
-from ccssl_tf.runs.errors import Interrupted
+from ccssl_tf.runs.errors import FlagError, Interrupted
 from data_prep import worker_pool
+from data_prep.worker_pool import WorkersSettings
 
 
 def _kill_self(seconds):
@@ -22,9 +22,10 @@ def _counter():
 
 
 def test_the_number_of_processes_can_be_set():
-    assert 1 <= worker_pool.num_workers() <= os.cpu_count()
-    with flagsaver.flagsaver(num_workers=7):
-        assert worker_pool.num_workers() == 7
+    assert 1 <= WorkersSettings().num_processes <= os.cpu_count()
+    assert WorkersSettings(num_workers=7).num_processes == 7
+    with pytest.raises(FlagError, match="^--num_workers=-1: "):
+        WorkersSettings(num_workers=-1)
 
 
 def test_a_killed_process_is_an_interruption():
