@@ -64,7 +64,7 @@ def override(stages: Sequence[Stage], settings: Sequence[str]) -> list[Stage]:
       InputError: see `_addressed`, or a setting of another form.
     """
     # All are looked up before any is applied: two settings of one flag do not disagree.
-    parsed = [_Setting.parse(text, "set", "[stage:]name=value") for text in settings]
+    parsed = [_Setting.parse(text, "set", "name=value or STAGE:name=value") for text in settings]
     addressed = [{id(stage) for stage in _addressed(stages, one, "set")} for one in parsed]
     changed = []
     for stage in stages:
@@ -92,7 +92,7 @@ def sweep(stages: Sequence[Stage], text: str, workdir: str) -> list[Stage]:
       InputError: see `override`; fewer than two different values, or a stage to repeat that does
         not write below `workdir`.
     """
-    form = "[stage:]name=value,value with different values, e.g. --sweep=num_clusters=500,1000"
+    form = "name=value,value with different values, e.g. num_clusters=500,1000 or STAGE:name=..."
     setting = _Setting.parse(text, "sweep", form)
     values = setting.value.split(",")
     if not all(values) or len(set(values)) != len(values) or len(values) < 2:

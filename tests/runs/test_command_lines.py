@@ -5,7 +5,8 @@ import json
 import pytest
 
 from ccssl_tf.runs import command_lines as commands
-from ccssl_tf.runs.command_lines import Command
+from ccssl_tf.runs import stage_changes
+from ccssl_tf.runs.command_lines import Stage
 from ccssl_tf.runs.errors import InputError
 
 
@@ -15,8 +16,10 @@ def parse(template, workdir="runs/a b", seed=3):
 
 def test_placeholders_are_filled_in_after_splitting():
     command = parse("ccssl_tf.train --task='jigsaw_pp' --workdir={workdir}/x --seed={seed}")
-    assert command == Command(
-        "ccssl_tf.train", ("--task=jigsaw_pp", "--workdir=runs/a b/x", "--seed=3")
+    assert command == Stage(
+        "ccssl_tf.train",
+        ("--task=jigsaw_pp", "--workdir=runs/a b/x", "--seed=3"),
+        root="runs/a b",
     )
     assert str(command.directory) == "runs/a b/x"
     assert command.flag("seed") == "3" and command.flag("nothing") is None
@@ -39,7 +42,7 @@ def test_a_flagfile_stands_for_its_flags(tmp_path):
         "--workdir=elsewhere",
         "--workdir=runs/a b",
     )
-    assert commands.override([command], ["num_clusters=20"])[0].flag("num_clusters") == "20"
+    assert stage_changes.override([command], ["num_clusters=20"])[0].flag("num_clusters") == "20"
 
 
 @pytest.mark.parametrize(
@@ -62,42 +65,6 @@ def test_wrong_commands_are_refused_in_one_line(template, message):
     assert message in str(error.value) and "\n" not in str(error.value)
 
 
-def test_settings_change_every_command_that_has_the_flag():
-    found = [parse(f"ccssl_tf.cluster --num_clusters=9 --workdir={name}") for name in "ab"] + [
-        parse("ccssl_tf.train --workdir=c")
-    ]
-    changed = commands.override(found, ["num_clusters=20"])
-    assert [command.flag("num_clusters") for command in changed] == ["20", "20", None]
-    with pytest.raises(InputError, match="no command of this pipeline has --num_cluster"):
-        commands.override(found, ["num_cluster=20"])
-    with pytest.raises(InputError, match="name=value"):
-        commands.override(found, ["num_clusters"])
-
-
-def test_ones_own_images_replace_the_first_data_set():
-    found = [
-        parse("data_prep.shapes --output_dir=d --image_size=32"),
-        parse("ccssl_tf.train --data_dir=d --image_size=64 --workdir=t"),
-        parse("data_prep.shapes --output_dir=e"),
-    ]
-    changed = commands.use_images(found, "my photos")
-    own_flags = [
-        "--labels=auto",
-        "--val_fraction=0.1",
-        "--max_bad_images=0",
-        "--resize_short_side=64",
-    ]
-    assert changed[0].line == [
-        "data_prep.image_folder",
-        "--source=my photos",
-        "--output_dir=d",
-        *own_flags,
-    ]
-    assert changed[1:] == found[1:]
-    with pytest.raises(InputError, match="prepares no images"):
-        commands.use_images(found[1:2], "photos")
-
-
 def test_labels_are_looked_for_in_the_data_directory(tmp_path):
     marked = parse(f"[labels] ccssl_tf.train --data_dir={tmp_path} --workdir=x")
     unmarked = parse(f"ccssl_tf.train --data_dir={tmp_path} --workdir=x")
@@ -110,115 +77,34 @@ def test_labels_are_looked_for_in_the_data_directory(tmp_path):
     assert not marked.lacks_labels()
 
 
-def test_flags_are_parsed_by_the_commands_themselves():
-    right = Command("ccssl_tf.report", ("--runs=a", "--output_dir=b"))
-    commands.check_flags([right, Command("data_prep.shapes", ("--output_dir=x", "--num_train=20"))])
-    for arguments, message in (
-        (("--runs=a", "--outputdir=b"), "outputdir"),
-        (("--runs=a", "stray"), "stray"),
-        (("--seed=-1",), "seed"),
+def test_flags_are_checked_by_the_commands_themselves():
+    right = parse("ccssl_tf.report --runs=a --output_dir=b")
+    drawn = parse("data_prep.shapes --output_dir=x --num_train=20")
+    assert commands.check_flags([right, drawn]) == [right, drawn]
+    wrong = [
+        parse("ccssl_tf.report --runs=a --outputdir=b --output_dir=c"),
+        parse("data_prep.shapes --num_train=many --output_dir=d"),
+        parse("ccssl_tf.registry --output_dir=e"),
+    ]
+    with pytest.raises(InputError) as error:
+        commands.check_flags([right, *wrong])
+    # All faults are told, each with its stage.
+    for part in (
+        "c (ccssl_tf.report): ",
+        "outputdir",
+        "d (data_prep.shapes): ",
+        "num_train",
+        "is no command",
     ):
-        with pytest.raises(InputError, match=message) as error:
-            commands.check_flags([right, Command("ccssl_tf.report", arguments)])
-        assert "ccssl_tf.report" in str(error.value)
+        assert part in str(error.value), part
 
 
-SWEPT = [
-    "data_prep.shapes --output_dir={workdir}/data",
-    "ccssl_tf.extract --data_dir={workdir}/data --workdir={workdir}/features",
-    "ccssl_tf.cluster --features_dir={workdir}/features --num_clusters=9 "
-    "--workdir={workdir}/clusters",
-    "ccssl_tf.train --task=cluster_classification --data_dir={workdir}/data "
-    "--pseudo_labels={workdir}/clusters --workdir={workdir}/cc",
-    "[labels] ccssl_tf.train --task=linear_probe --data_dir={workdir}/data "
-    "--workdir={workdir}/probe_random",
-    "[labels] ccssl_tf.train --data_dir={workdir}/data --init_backbone={workdir}/cc/backbone.keras "
-    "--workdir={workdir}/p",
-    "ccssl_tf.report --runs={workdir} --output_dir={workdir}/report",
-]
-
-
-def test_a_sweep_repeats_what_depends_on_the_flag_and_shares_the_rest():
-    found = commands.sweep(
-        [parse(template, workdir="w") for template in SWEPT], "num_clusters=5,10", "w"
-    )
-    assert [str(command.directory) for command in found] == [
-        "w/data",
-        "w/features",
-        "w/probe_random",
-        *(
-            f"w/num_clusters_{count}/{name}"
-            for count in (5, 10)
-            for name in ("clusters", "cc", "p")
-        ),
-        "w/report",
-    ]
-    clusters, classifier, probe = found[6:9]
-    assert clusters.arguments == (
-        "--features_dir=w/features",
-        "--num_clusters=10",
-        "--workdir=w/num_clusters_10/clusters",
-    )
-    assert (
-        classifier.flag("pseudo_labels") == "w/num_clusters_10/clusters"
-        and classifier.flag("data_dir") == "w/data"
-    )
-    assert (
-        probe.flag("init_backbone") == "w/num_clusters_10/cc/backbone.keras" and probe.needs_labels
-    )
-    assert found[-1].flag("runs") == "w"
-
-
-def test_a_sweep_of_the_first_stage_shares_nothing():
-    found = commands.sweep(
-        [parse(template + " --seed={seed}", workdir="w") for template in SWEPT[:4]], "seed=1,2", "w"
-    )
-    assert [str(command.directory) for command in found[4:]] == [
-        f"w/seed_2/{name}" for name in ("data", "features", "clusters", "cc")
-    ]
-    assert found[5].line == [
-        "ccssl_tf.extract",
-        "--data_dir=w/seed_2/data",
-        "--workdir=w/seed_2/features",
-        "--seed=2",
-    ]
-
-
-def test_a_directory_whose_name_only_begins_alike_is_another():
-    found = commands.sweep(
-        [
-            parse("ccssl_tf.cluster --num_clusters=9 --workdir={workdir}/c", "w"),
-            parse("ccssl_tf.train --data_dir=w/c2 --workdir=w/t", "w"),
-        ],
-        "num_clusters=1/2,3",
-        "w",
-    )
-    assert [str(command.directory) for command in found] == [
-        "w/t",
-        "w/num_clusters_1_2/c",
-        "w/num_clusters_3/c",
-    ]
-
-
-@pytest.mark.parametrize(
-    "setting, message",
-    [
-        ("num_clusters", "write --sweep=name=value,value"),
-        ("num_clusters=5", "write --sweep=name=value,value"),
-        ("num_clusters=5,,6", "write --sweep=name=value,value"),
-        ("num_clusters=5,5", "with different values"),
-        ("num_cluster=5,6", "no command of this pipeline has --num_cluster"),
-    ],
-)
-def test_wrong_sweeps_are_refused(setting, message):
-    with pytest.raises(InputError, match=message):
-        commands.sweep([parse(template, workdir="w") for template in SWEPT], setting, "w")
-
-
-def test_a_sweep_of_what_is_written_elsewhere_is_refused():
-    with pytest.raises(InputError, match="elsewhere is not below w"):
-        commands.sweep(
-            [parse("ccssl_tf.cluster --num_clusters=9 --workdir=elsewhere")],
-            "num_clusters=5,6",
-            "w",
-        )
+def test_flags_of_the_task_chosen_before_are_left_out(capsys):
+    stage = parse("ccssl_tf.train --task=jigsaw_pp --num_permutations=9 --data_dir=d --workdir=w")
+    (checked,) = commands.check_flags([stage.with_flag("task", "rotation")])
+    assert checked.line == ["ccssl_tf.train", "--task=rotation", "--data_dir=d", "--workdir=w"]
+    assert "w: left out --num_permutations, which is a flag of" in capsys.readouterr().out
+    # What was written together does not go together.
+    written = parse("ccssl_tf.train --task=rotation --num_permutations=9 --data_dir=d --workdir=w")
+    with pytest.raises(InputError, match="--num_permutations is a flag of --task=jigsaw"):
+        commands.check_flags([written])
