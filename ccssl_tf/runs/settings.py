@@ -13,8 +13,9 @@ defines a flag of the field's name for each field and makes the object from what
     HogSettings(hog_cell=4)                                      # a FlagError where it cannot be
     read([HogSettings], ["--hog_cell=4"])[HogSettings].hog_cell  # 4
 
-Fields are int, float, bool, str, tuples of these (`tuple[int, ...]`, written with commas) or, with
-`| None`, unset. Two classes may share a field by inheriting it from one class that defines it.
+Fields are int, float, bool, str, tuples of all but bool (`tuple[int, ...]`, written with commas)
+or, with `| None`, unset. Two classes may share a field by inheriting it from one class that defines
+it.
 """
 
 import csv
@@ -108,6 +109,11 @@ class Field:
         """Whether `value` leaves the choice to the program."""
         return value is None or (value == "auto" and self.default == "auto")
 
+    def without_texts(self) -> "Field":
+        """Returns what two classes that share the field must agree on: not help and default."""
+        facts = dataclasses.replace(self.facts, help="", paper=None, automatic=None)
+        return dataclasses.replace(self, default=None, facts=facts)
+
     def is_recorded_default(self, text: str) -> bool:
         """Whether a text that an older version recorded stands for the default."""
         if text == "auto" or text in self.facts.formerly:
@@ -135,7 +141,7 @@ class Field:
         if self.facts.paper is not None and self.facts.paper != self.default:
             known.append(f"in the paper {as_text(self.facts.paper)}")
         elif self.facts.paper is not None:
-            known[-1] += " as in the paper"
+            known[-1:] = [" ".join([*known[-1:], "as in the paper"])]
         if self.facts.repeated:
             known.append("may be repeated")
         return self.facts.help + (f" ({'; '.join(known)})" if known else "")
@@ -289,7 +295,8 @@ def _field(name, hint, default, facts):
         (hint,) = (part for part in typing.get_args(hint) if part is not type(None))
     is_tuple = typing.get_origin(hint) is tuple
     kind = typing.get_args(hint)[0] if is_tuple else hint
-    if kind not in (int, float, bool, str):
+    # Of a tuple of bools no text could be read: bool("False") is True.
+    if kind not in (int, float, bool, str) or (is_tuple and kind is bool):
         raise TypeError(f"{name}: settings are int, float, bool, str or tuples, not {hint}")
     return Field(name, kind, is_tuple, is_optional, default, facts)
 
@@ -357,23 +364,35 @@ class Values:
 
     @property
     def by_name(self) -> dict[str, tuple[Field, object]]:
-        """Field and value of every setting by its name; of a shared one, that of the last group."""
-        found: dict[str, tuple[Field, object]] = {}
+        """Field and value of every setting by its name; of a shared one, those of a group in which
+        it is resolved and not at its default, where there is one.
+        """
+        chosen: dict[str, tuple[Field, object]] = {}
         for group in self:
             for field in fields_of(type(group)):
                 value = getattr(group, field.name)
-                before = found.get(field.name)
-                # A shared setting that one group has resolved is resolved.
-                if before is None or not field.is_automatic(value):
-                    found[field.name] = (field, value)
-        return found
+                first, before = chosen.setdefault(field.name, (field, value))
+                is_told = not field.is_automatic(value) and value != field.default
+                if is_told or first.is_automatic(before):
+                    chosen[field.name] = (field, value)
+        return chosen
 
     def lines(self) -> dict[str, list[str]]:
-        """The settings as lines of a flagfile by name: what a run records."""
+        """The settings as lines of a flagfile by name: what a run records.
+
+        One that two groups share at different defaults is left out: no line would mean both.
+        """
+        apart = {
+            field.name
+            for group in self
+            for field in fields_of(type(group))
+            if not field.is_automatic(value := getattr(group, field.name))
+            and value != self.by_name[field.name][1]
+        }
         return {
             name: lines
             for name, (field, value) in self.by_name.items()
-            if name != "dry_run" and (lines := field.lines(value))
+            if name != "dry_run" and name not in apart and (lines := field.lines(value))
         }
 
     def beside_defaults(self) -> dict[str, str]:
@@ -463,7 +482,8 @@ def define(classes: Sequence[type[Settings]], values: flags.FlagValues) -> dict[
     """Defines a flag for every field of the classes, once for a shared one; returns them by name.
 
     Raises:
-      ValueError: two classes have different fields of one name; a mistake of the program.
+      ValueError: two classes have different fields of one name, by more than help and default; a
+        mistake of the program.
     """
     defined: dict[str, Field] = {}
     for cls in classes:
@@ -472,11 +492,7 @@ def define(classes: Sequence[type[Settings]], values: flags.FlagValues) -> dict[
             if other is None:
                 field.define(values)
                 defined[field.name] = field
-            elif (other.kind, other.is_tuple, other.facts.choices) != (
-                field.kind,
-                field.is_tuple,
-                field.facts.choices,
-            ):
+            elif other.without_texts() != field.without_texts():
                 raise ValueError(f"{cls.__name__}: another class has another --{field.name}")
     return defined
 

@@ -1,3 +1,6 @@
+"""The loop: what it records, and that a run stopped anywhere ends as one that was not."""
+
+import contextlib
 import json
 import os
 import signal
@@ -14,20 +17,22 @@ from ccssl_tf import training
 from ccssl_tf.models.alexnet import AlexNet
 from ccssl_tf.models.backbone_file import backbone_fingerprint
 from ccssl_tf.pretext.jigsaw_pp import JigsawPP
-from ccssl_tf.pretext.permutations import permutation_set
-from ccssl_tf.runs.errors import InputError, Interrupted
-from ccssl_tf.training import loop, optimizers
+from ccssl_tf.runs.errors import FlagError, InputError, Interrupted
+from ccssl_tf.task import Result
+from ccssl_tf.training import LoopSettings, OptimizerSettings, loop
 
 
 def tiny_task(image_dir, **changes):
     settings = dict(
+        data_dir=str(image_dir),
+        image_size=32,
+        num_permutations=10,
         permutations_per_image=2,
         gray_probability=0.7,
-        tile_units=16,
-        head_units=32,
+        tile_fc6_units=16,
+        puzzle_fc7_units=32,
         eval_batch_size=8,
     )
-    settings |= dict(data_dir=image_dir, image_size=32, permutations=permutation_set(10))
     return JigsawPP(**settings | changes)
 
 
@@ -35,23 +40,30 @@ def tiny_backbone(normalization="batch_norm"):
     return AlexNet(stem="small", normalization=normalization, width_multiplier=0.1, fc_units=())
 
 
-def run(task, workdir, steps, name="adam", backbone=tiny_backbone, **options):
+ADAM = OptimizerSettings(optimizer="adam", learning_rate=3e-3, weight_decay=0.0)
+SGD = OptimizerSettings(
+    learning_rate=0.01,
+    learning_rate_steps=4,
+    weight_decay=1e-2,
+    bias_learning_rate_multiplier=1.0,
+)
+
+
+def run(task, workdir, steps, *, optimizer=ADAM, backbone=tiny_backbone, **options):
     keras.utils.set_random_seed(0)
-    settings = dict(
-        workdir=workdir, train_steps=steps, batch_size=16, log_steps=2, checkpoint_steps=100
+    settings = dict(train_steps=steps, batch_size=16, log_steps=2, checkpoint_steps=100)
+    return training.train(
+        task, backbone, optimizer=optimizer, workdir=workdir, **settings | options
     )
-    rate = 3e-3 if name == "adam" else 0.01
-    decay_steps = 4 if name == "sgd" else 1000
 
-    def optimizer():
-        return optimizers.make_optimizer(name, rate, schedule="step", decay_steps=decay_steps)
 
-    return training.train(task, backbone, optimizer, **settings | options)
+def test_there_is_no_rate_before_the_second_record(image_dir, tmp_path):
+    assert run(tiny_task(image_dir), tmp_path, 1, log_steps=50).timing == {}
 
 
 def test_loss_falls_and_metrics_are_recorded(image_dir, tmp_path):
     model, metrics, timing = run(
-        tiny_task(image_dir, permutations=permutation_set(2)), tmp_path, 30, eval_steps=15
+        tiny_task(image_dir, num_permutations=2), tmp_path, 30, eval_steps=15
     )
     history = metrics["history"]["train"]
     assert [record["step"] for record in history] == list(range(2, 31, 2))
@@ -62,9 +74,6 @@ def test_loss_falls_and_metrics_are_recorded(image_dir, tmp_path):
         int(np.prod(v.shape)) for v in model.non_trainable_variables
     )
     assert timing["images_per_second"] > 0
-    assert run(tiny_task(image_dir), tmp_path / "short", 1, log_steps=50)[2] == {}, (
-        "there is no rate before the second record"
-    )
     for picture in ("puzzle", "conv1_filters"):
         assert (
             tf.io.decode_png((tmp_path / "pictures" / f"{picture}.png").read_bytes()).shape[-1] == 3
@@ -72,9 +81,9 @@ def test_loss_falls_and_metrics_are_recorded(image_dir, tmp_path):
     assert list((tmp_path / "tensorboard").iterdir())
 
 
-@pytest.mark.parametrize("normalization, optimizer", [("batch_norm", "adam"), ("lrn", "sgd")])
+@pytest.mark.parametrize("normalization, name", [("batch_norm", "adam"), ("lrn", "sgd")])
 def test_interrupted_run_ends_with_the_same_weights(
-    image_dir, tmp_path, monkeypatch, normalization, optimizer
+    image_dir, tmp_path, monkeypatch, normalization, name
 ):
     """Interrupted twice, once in the middle of a log window and of an epoch; lrn stands for the
     head with dropout.
@@ -83,7 +92,11 @@ def test_interrupted_run_ends_with_the_same_weights(
     def backbone():
         return tiny_backbone(normalization)
 
-    options = dict(name=optimizer, backbone=backbone, weight_decay=1e-3, bias_multiplier=2.0)
+    rate = dict(adam=3e-3, sgd=0.01)[name]
+    optimizer = OptimizerSettings(
+        optimizer=name, learning_rate=rate, learning_rate_steps=4, weight_decay=1e-3
+    )
+    options = dict(optimizer=optimizer, backbone=backbone)
     straight, straight_metrics, _ = run(tiny_task(image_dir), tmp_path / "straight", 10, **options)
     for stop_at in (3, 8):
         counted = interrupting_after(monkeypatch, stop_at - (3 if stop_at == 8 else 0))
@@ -100,7 +113,6 @@ def test_interrupted_run_ends_with_the_same_weights(
 def interrupting_after(monkeypatch, steps):
     """Makes the loop see a signal after `steps` steps."""
     counted = []
-    import contextlib
 
     @contextlib.contextmanager
     def fake():
@@ -118,24 +130,24 @@ def interrupting_after(monkeypatch, steps):
 def test_signal_ends_an_evaluation_at_once_and_the_next_run_makes_up_for_it(
     image_dir, tmp_path, monkeypatch, stop_at
 ):
-    """Of detectors it takes hours; before, the signal was kept until its end, and after the last
-    one forgotten.
-    """
+    """An evaluation of detectors takes hours."""
     _, straight, _ = run(tiny_task(image_dir), tmp_path / "straight", 10, eval_steps=3)
+    calls = []
 
     def stopped(self, model):
-        if calls.append(None) or len(calls) == -(-stop_at // 3):
+        calls.append("begun")
+        if len(calls) == -(-stop_at // 3):
             os.kill(os.getpid(), signal.SIGTERM)
-            time.sleep(20)
-        return dict(loss=1.0)
+            for _ in range(2000):
+                time.sleep(0.01)
+            calls.append("ended in spite of the signal")
+        return Result(dict(loss=1.0))
 
-    calls = []
     monkeypatch.setattr(JigsawPP, "evaluate", stopped)
-    started = time.monotonic()
     with pytest.raises(Interrupted, match="signal; the same command continues"):
         run(tiny_task(image_dir), tmp_path / "broken", 10, eval_steps=3)
+    assert set(calls) == {"begun"}
     assert (tmp_path / "broken" / "checkpoints" / f"ckpt-{stop_at}.index").is_file()
-    assert time.monotonic() - started < 20
     monkeypatch.undo()
     _, resumed, _ = run(tiny_task(image_dir), tmp_path / "broken", 10, eval_steps=3)
     assert [record["step"] for record in resumed["history"]["evaluation"]] == [3, 6, 9, 10]
@@ -148,14 +160,9 @@ def test_signal_ends_an_evaluation_at_once_and_the_next_run_makes_up_for_it(
 def test_accumulation_equals_one_large_batch_without_batch_statistics(image_dir, tmp_path):
     results = []
     for parts in (1, 2):
-        task = tiny_task(image_dir)
-        options = dict(
-            name="sgd",
-            backbone=lambda: tiny_backbone("lrn"),
-            accumulate_steps=parts,
-            weight_decay=1e-2,
-        )
-        results.append(run(task, tmp_path / str(parts), 3, **options)[0])
+        options = dict(backbone=lambda: tiny_backbone("lrn"), accumulate_steps=parts)
+        task, workdir = tiny_task(image_dir), tmp_path / str(parts)
+        results.append(run(task, workdir, 3, optimizer=SGD, **options).model)
     for ours, theirs in zip(*(model.trainable_variables for model in results), strict=True):
         np.testing.assert_allclose(ours.numpy(), theirs.numpy(), atol=1e-5, err_msg=ours.path)
 
@@ -182,9 +189,8 @@ def test_loss_that_is_not_finite_stops_the_run(image_dir, tmp_path):
             tiny_task(image_dir),
             tmp_path,
             20,
-            name="sgd",
+            optimizer=OptimizerSettings(weight_decay=0.0, bias_learning_rate_multiplier=1e30),
             backbone=lambda: tiny_backbone("none"),
-            bias_multiplier=1e30,
         )
     assert not (tmp_path / "checkpoints/ckpt-20.index").exists()
 
@@ -195,33 +201,72 @@ def test_batches_that_break_puzzle_groups_are_refused(image_dir, tmp_path, batch
         run(tiny_task(image_dir), tmp_path, 2, batch_size=batch_size, accumulate_steps=parts)
 
 
+def test_settings_are_given_whole_or_by_their_fields(image_dir, tmp_path):
+    task, settings = tiny_task(image_dir), LoopSettings(train_steps=2, batch_size=16)
+    keras.utils.set_random_seed(0)
+    whole = training.train(task, tiny_backbone, settings, ADAM, workdir=tmp_path / "whole")
+    fields = run(tiny_task(image_dir), tmp_path / "fields", 2, log_steps=50)
+    assert whole.metrics == fields.metrics
+    assert backbone_fingerprint(whole.model.backbone) == backbone_fingerprint(fields.model.backbone)
+    with pytest.raises(TypeError, match="LoopSettings or its fields"):
+        training.train(task, tiny_backbone, settings, workdir=tmp_path / "both", train_steps=3)
+    with pytest.raises(TypeError, match="steps"):
+        training.train(task, tiny_backbone, workdir=tmp_path / "unknown", steps=3)
+
+
+@pytest.mark.parametrize(
+    "fields, message",
+    [
+        (dict(train_steps=0), "--train_steps=0: must be 1 or more"),
+        (dict(batch_size=0), "--batch_size=0: must be 1 or more"),
+        (dict(batch_size=16.0), "--batch_size=16.0: expected int"),
+        (dict(accumulate_steps=0), "--accumulate_steps=0: must be 1 or more"),
+        (dict(mixed_precision="float8"), "--mixed_precision=float8: must be one of none, "),
+        (dict(log_steps=0), "--log_steps=0: must be 1 or more"),
+        (dict(eval_steps=-1), "--eval_steps=-1: must be 0 or more"),
+        (dict(checkpoint_steps=0), "--checkpoint_steps=0: must be 1 or more"),
+        (dict(seed=2**31), "--seed=2147483648: must be "),
+    ],
+)
+def test_settings_that_can_never_be_right_are_refused(fields, message):
+    with pytest.raises(FlagError, match=f"^{message}"):
+        LoopSettings(**fields)
+
+
+def test_a_task_that_has_evaluated_one_model_trains_another(image_dir, tmp_path):
+    """What a task computed for one model is not taken for another's."""
+    task = tiny_task(image_dir)
+    first = run(task, tmp_path / "first", 2)
+    again = run(task, tmp_path / "again", 2)
+    assert first.metrics == again.metrics
+    assert task.evaluate(first.model).metrics == first.metrics["evaluation"]
+
+
+# One mirrored strategy a process: a second would number its collective operations as the first.
 REPLICAS = """
 import sys
 import tensorflow as tf
-tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 import numpy as np
-from absl import flags
 sys.path.insert(0, sys.argv[1])
 image_dir, workdir = sys.argv[2:]
 from ccssl_tf.distribution import make_strategy
-flags.FLAGS(["test"])
-import test_loop as test_training
-# One strategy a process: a second one would number its collective operations as the first did.
+import test_loop
 strategies = {name: make_strategy(name) for name in ("one", "mirrored")}
 models = {}
 for normalization in ("batch_norm", "lrn"):
-    for name in ("one", "mirrored"):
-        task = test_training.tiny_task(image_dir)
-        strategy = strategies[name]
+    for name, strategy in strategies.items():
         assert strategy.num_replicas_in_sync == (2 if name == "mirrored" else 1)
-        models[name], metrics, _ = test_training.run(
-            task, f"{workdir}/{normalization}-{name}", 4, name="sgd", weight_decay=1e-2,
-            backbone=lambda: test_training.tiny_backbone(normalization), strategy=strategy,
-        )
+        models[name] = test_loop.run(
+            test_loop.tiny_task(image_dir), f"{workdir}/{normalization}-{name}", 4,
+            optimizer=test_loop.SGD, backbone=lambda: test_loop.tiny_backbone(normalization),
+            strategy=strategy,
+        ).model
     for one, two in zip(models["one"].variables, models["mirrored"].variables, strict=True):
         np.testing.assert_allclose(one.numpy(), two.numpy(), rtol=1e-5, atol=2e-5, err_msg=one.path)
 print("equal")
-"""  # noqa: E501
+"""
 
 
 def test_two_logical_devices_end_with_the_weights_of_one(image_dir, tmp_path):

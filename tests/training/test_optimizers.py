@@ -1,10 +1,15 @@
+"""Optimizers, schedules, and Caffe's decay, clipping and learning rate of biases."""
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from absl.testing import flagsaver
 
+from ccssl_tf.runs.errors import FlagError
 from ccssl_tf.training import optimizers
+from ccssl_tf.training.optimizers import OptimizerSettings, make_optimizer
+
+SGD = OptimizerSettings(learning_rate=0.1)
 
 
 def dense(units=3):
@@ -18,7 +23,7 @@ def dense(units=3):
 def test_decay_is_caffes(scaled, biases):
     layer = dense()
     layer.bias.assign([1.0, -2.0, 3.0])
-    optimizer = optimizers.make_optimizer("sgd", 0.1)
+    optimizer = make_optimizer(SGD)
     optimizer = (
         keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=8.0) if scaled else optimizer
     )
@@ -47,7 +52,7 @@ def test_both_kernels_of_a_separable_convolution_decay():
 
 
 def test_gradients_are_clipped_by_their_common_length():
-    optimizer = optimizers.make_optimizer("sgd", 0.1)
+    optimizer = make_optimizer(SGD)
     gradients = [tf.constant([3.0, 0.0]), tf.constant([[4.0]])]
     for norm, factor in ((10.0, 1.0), (5.0, 1.0), (1.0, 0.2)):
         clipped = optimizers.clip_gradients(optimizer, gradients, norm)
@@ -56,7 +61,9 @@ def test_gradients_are_clipped_by_their_common_length():
 
 
 def test_momentum_zero_is_plain_descent():
-    optimizer = optimizers.make_optimizer("sgd", 0.5, schedule="constant", momentum=0.0)
+    optimizer = make_optimizer(
+        OptimizerSettings(learning_rate=0.5, learning_rate_schedule="constant", momentum=0.0)
+    )
     variable = keras.Variable([1.0])
     for _ in range(2):
         optimizer.apply([tf.constant([1.0])], [variable])
@@ -67,7 +74,7 @@ def test_sgd_follows_caffes_update_over_steps():
     """v = 0.9 v + lr (g + wd w); w -= v; biases: no decay, twice the learning rate."""
     layer = dense()
     kernel, bias = layer.kernel.numpy().astype(np.float64), layer.bias.numpy().astype(np.float64)
-    optimizer = optimizers.make_optimizer("sgd", 0.1, schedule="step", decay_steps=2)
+    optimizer = make_optimizer(OptimizerSettings(learning_rate=0.1, learning_rate_steps=2))
     optimizer.build(layer.trainable_variables)
     velocity = [np.zeros_like(kernel), np.zeros_like(bias)]
     random = np.random.default_rng(0)
@@ -91,9 +98,8 @@ def test_sgd_follows_caffes_update_over_steps():
 def test_bias_multiplier_leaves_adam_alone():
     layer = dense()
     gradients = [tf.ones([4, 3]), tf.ones([3])]
-    scaled = optimizers.scale_bias_gradients(
-        optimizers.make_optimizer("adam", 1e-3), gradients, layer.trainable_variables, 2.0
-    )
+    adam = make_optimizer(OptimizerSettings(optimizer="adam", learning_rate=1e-3))
+    scaled = optimizers.scale_bias_gradients(adam, gradients, layer.trainable_variables, 2.0)
     np.testing.assert_array_equal(scaled[1], gradients[1])
 
 
@@ -110,24 +116,52 @@ def test_bias_multiplier_leaves_adam_alone():
     ],
 )
 def test_schedules(schedule, step, expected):
-    optimizer = optimizers.make_optimizer(
-        "sgd", 1.0, schedule=schedule, decay_steps=10, train_steps=100
+    settings = OptimizerSettings(
+        learning_rate=1.0, learning_rate_schedule=schedule, learning_rate_steps=10
     )
+    optimizer = make_optimizer(settings, train_steps=100)
     optimizer.build(dense().trainable_variables)
     optimizer.iterations.assign(step)
     np.testing.assert_allclose(float(optimizer.learning_rate), expected, atol=1e-6)
 
 
-def test_the_flags_give_the_schedule_of_the_drops():
+def test_a_drop_may_leave_more_than_a_tenth():
     """The schedule of Noroozi et al. 2017: a tenth of it off every so many steps."""
-    with flagsaver.flagsaver(
-        learning_rate=1e-4,
-        learning_rate_schedule="step",
-        learning_rate_steps=10,
-        learning_rate_factor=0.9,
-    ):
-        optimizer = optimizers.from_flags(100)
+    settings = OptimizerSettings(
+        learning_rate=1e-4, learning_rate_steps=10, learning_rate_factor=0.9
+    )
+    optimizer = make_optimizer(settings, 100)
     optimizer.build(dense().trainable_variables)
     for step, expected in ((0, 1e-4), (9, 1e-4), (10, 0.9e-4), (35, 0.729e-4)):
         optimizer.iterations.assign(step)
         np.testing.assert_allclose(float(optimizer.learning_rate), expected, rtol=1e-5)
+
+
+def test_the_papers_settings_are_the_default():
+    settings = OptimizerSettings()
+    optimizer = make_optimizer(settings)
+    assert type(optimizer) is keras.optimizers.SGD and optimizer.momentum == 0.9
+    optimizer.build(dense().trainable_variables)
+    for step, expected in ((0, 0.01), (99_999, 0.01), (100_000, 0.001)):
+        optimizer.iterations.assign(step)
+        np.testing.assert_allclose(float(optimizer.learning_rate), expected, rtol=1e-5)
+    assert (settings.weight_decay, settings.decay_biases) == (5e-4, False)
+    assert (settings.bias_learning_rate_multiplier, settings.clip_gradients) == (2.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    "fields, message",
+    [
+        (dict(optimizer="rmsprop"), "--optimizer=rmsprop: must be one of sgd, adam"),
+        (dict(momentum=1.5), "--momentum=1.5: must be 1 or less"),
+        (dict(learning_rate=-1.0), "--learning_rate=-1.0: must be 0 or more"),
+        (dict(learning_rate=float("nan")), "--learning_rate=nan: must be 0 or more"),
+        (dict(learning_rate_schedule="line"), "--learning_rate_schedule=line: must be one of"),
+        (dict(learning_rate_steps=0), "--learning_rate_steps=0: must be 1 or more"),
+        (dict(weight_decay=-0.1), "--weight_decay=-0.1: must be 0 or more"),
+        (dict(clip_gradients=-1.0), "--clip_gradients=-1.0: must be 0 or more"),
+    ],
+)
+def test_settings_that_can_never_be_right_are_refused(fields, message):
+    with pytest.raises(FlagError, match=f"^{message}"):
+        OptimizerSettings(**fields)
