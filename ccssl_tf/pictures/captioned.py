@@ -49,3 +49,16 @@ def draw_columns(columns) -> np.ndarray:
                 )
             sheet.paste(cell, (_GAP + column * (_SIDE + _GAP), _GAP + row * (height + _GAP)))
     return np.asarray(sheet)
+
+
+def draw_rows(rows) -> np.ndarray:
+    """Draws rows of pictures, one column an example, each with the name of its row below it.
+
+    Args:
+      rows: name -> pictures [B, h, w, 3] uint8.
+
+    Returns:
+      [H, W, 3] uint8.
+    """
+    named = [[(picture, (name, PLAIN)) for picture in row] for name, row in rows.items()]
+    return draw_columns(list(zip(*named, strict=True)))

@@ -5,31 +5,36 @@ answer.
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from ccssl_tf.data.pipeline import Epoch
+
 MAX_CLASSES = 60
 _MAX_IMAGES = 20_000
 _FONT_SIZE, _MARGIN, _SIDE = 11, 120, 660
 _FULL = np.array([16, 78, 139])
 
 
-def confusion_pictures(task, class_names: list[str], answer) -> dict[str, np.ndarray]:
+def confusion_pictures(task, class_names: list[str], answer, model=None) -> dict[str, np.ndarray]:
     """Returns the picture `confusion` over the held-out images (the first 20,000); {} where there
     are more than 60 classes.
 
     Args:
-      task: with batches of `label` and `weight`.
+      task: one with a held-out split, whose batches have `label` and `weight`.
       class_names: of the classes.
       answer: maps a batch to {name: classes answered [B]}; that of the most right answers is drawn.
+      model: whose batches they are, where the task's batches depend on it.
     """
     count = len(class_names)
     if count > MAX_CLASSES:
         return {}
-    matrices = {}
-    batches = task.dataset(task.eval_split, task.eval_batch_size, training=False, epoch_seed=(0, 0))
-    for batch in batches.take(_MAX_IMAGES // task.eval_batch_size):
-        real = np.asarray(batch["weight"]) > 0
+    matrices: dict[str, np.ndarray] = {}
+    batch_size = task.settings.eval_batch_size
+    batches = task.dataset(task.eval_split, Epoch(batch_size, training=False), model)
+    for batch in batches.take(_MAX_IMAGES // batch_size):
+        counted = np.asarray(batch["weight"]) > 0
         for name, answers in answer(batch).items():
             matrix = matrices.setdefault(name, np.zeros([count, count], np.int64))
-            np.add.at(matrix, (np.asarray(batch["label"])[real], np.asarray(answers)[real]), 1)
+            cells = np.asarray(batch["label"])[counted], np.asarray(answers)[counted]
+            np.add.at(matrix, cells, 1)
     best = max(matrices, key=lambda name: np.trace(matrices[name]))
     return dict(confusion=draw_confusion(matrices[best], class_names, best))
 

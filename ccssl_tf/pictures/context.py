@@ -3,7 +3,6 @@
 import numpy as np
 
 from ccssl_tf.pictures.puzzle import framed, lay_out, visible
-from ccssl_tf.pretext.context_patches import RELATIONS
 
 _FIRST, _SECOND, _RIGHT, _WRONG = (40, 90, 220), (230, 140, 20), (40, 160, 60), (220, 40, 40)
 _EMPTY = 225
@@ -21,8 +20,9 @@ def draw_context(images, pairs, corners, relation, answer) -> np.ndarray:
       images: [B, crop, crop, 3] uint8.
       pairs: [B, 2, p, p, 3] float32, first and second patch.
       corners: [B, 2, 2], row and column of their upper left corners in the image.
-      relation: [B], index into RELATIONS.
-      answer: [B], the model's.
+      relation: [B, 2], rows (-1, 0, 1) and columns by which the second patch lies below and right
+        of the first.
+      answer: [B, 2], the same as the model answers.
 
     Returns:
       [H, W, 3] uint8.
@@ -41,7 +41,8 @@ def draw_context(images, pairs, corners, relation, answer) -> np.ndarray:
         board = [np.full_like(pair[0], _EMPTY) for _ in range(9)]
         board[4] = framed(pair[0], _FIRST)
         board[_cell(right)] = framed(board[_cell(right)], _SECOND)
-        board[_cell(given)] = framed(pair[1], _RIGHT if given == right else _WRONG)
+        is_right = _cell(given) == _cell(right)
+        board[_cell(given)] = framed(pair[1], _RIGHT if is_right else _WRONG)
         rows = [image, shown, lay_out(board, 3, gap)]
         width = max(row.shape[1] for row in rows) + gap
         columns.append(
@@ -52,7 +53,7 @@ def draw_context(images, pairs, corners, relation, answer) -> np.ndarray:
 
 def _cell(relation):
     """The cell of a 3x3 board, row by row, that lies in this relation to the middle one."""
-    row, column = RELATIONS[relation]
+    row, column = relation
     return 3 * (1 + row) + 1 + column
 
 

@@ -8,7 +8,7 @@ _TRUTH, _DETECTION = (
     (255, 255, 255),
     ((230, 40, 40), (40, 110, 230), (240, 150, 20), (150, 60, 200), (20, 150, 90)),
 )
-_LEAST_SCORE, _MOST = 0.3, 5
+_MIN_SCORE, _MAX_DETECTIONS = 0.3, 5
 
 
 def draw_detections(photos: list, class_names: list[str]) -> np.ndarray:
@@ -40,7 +40,7 @@ def draw_detections(photos: list, class_names: list[str]) -> np.ndarray:
     return np.asarray(sheet)
 
 
-def _drawn(image, truths, labels, found, class_names):
+def _drawn(image, truths, labels, detections, class_names):
     """One photo, its longer side _SIDE pixels."""
     scale = _SIDE / max(image.shape[:2])
     size = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
@@ -48,13 +48,15 @@ def _drawn(image, truths, labels, found, class_names):
     draw, font = ImageDraw.Draw(photo), ImageFont.load_default(_FONT_SIZE)
     for box in truths:
         draw.rectangle(_scaled(box, scale), outline=_TRUTH)
-    order = np.argsort(-found.scores, kind="stable")[:_MOST]
-    kept = [row for rank, row in enumerate(order) if rank == 0 or found.scores[row] >= _LEAST_SCORE]
+    order = np.argsort(-detections.scores, kind="stable")[:_MAX_DETECTIONS]
+    kept = [
+        row for rank, row in enumerate(order) if rank == 0 or detections.scores[row] >= _MIN_SCORE
+    ]
     for row in reversed(kept):
-        color = _DETECTION[int(found.classes[row]) % len(_DETECTION)]
-        box = _scaled(found.boxes[row], scale)
+        color = _DETECTION[int(detections.classes[row]) % len(_DETECTION)]
+        box = _scaled(detections.boxes[row], scale)
         draw.rectangle(box, outline=color, width=2)
-        text = f"{class_names[found.classes[row]]} {found.scores[row]:.2f}"
+        text = f"{class_names[detections.classes[row]]} {detections.scores[row]:.2f}"
         corner = box[0] + 3, max(box[1], 0) + 2
         draw.rectangle(draw.textbbox(corner, text, font), fill=color)
         draw.text(corner, text, (255, 255, 255), font)

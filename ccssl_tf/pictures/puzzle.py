@@ -48,22 +48,20 @@ def draw_puzzles(images, tiles, occluded, shown_order, answered_order, geometry)
     """
     gap = max(1, geometry.tile // 8)
     columns = []
-    for image, own, foreign, shown, answered in zip(
+    for image, pictures, foreign, shown, answered in zip(
         images, visible(tiles), occluded, shown_order, answered_order, strict=True
     ):
         marked = np.stack(
             [
                 framed(tile, (220, 40, 40)) if is_foreign else tile
-                for tile, is_foreign in zip(own, foreign, strict=True)
+                for tile, is_foreign in zip(pictures, foreign, strict=True)
             ]
         )
-        solution = np.zeros_like(own)
+        solution = np.zeros_like(pictures)
         for slot in range(9):
             # The model believes that slot `slot` shows tile answered[slot], and puts it there.
-            right = answered[slot] == shown[slot]
-            solution[answered[slot]] = (
-                framed(own[shown[slot]], (40, 160, 60)) if right else own[shown[slot]]
-            )
+            tile, is_right = pictures[shown[slot]], answered[slot] == shown[slot]
+            solution[answered[slot]] = framed(tile, (40, 160, 60)) if is_right else tile
         puzzle, solved = lay_out(marked[shown], 3, gap), lay_out(solution, 3, gap)
         whole = np.full_like(puzzle, 255)
         margin = max(0, (puzzle.shape[0] - image.shape[0]) // 2)

@@ -1,33 +1,36 @@
 """Colorization (Zhang, Isola, Efros 2016): which colours belong to a grey picture?"""
 
+import dataclasses
+
 import keras
 import numpy as np
 import tensorflow as tf
-from absl import flags
 
-from ccssl_tf import network_flags, stage_flags
 from ccssl_tf.data import SMALL_IMAGE_SIZE, image_batches
 from ccssl_tf.layers.per_example_dropout import per_example_seeds
 from ccssl_tf.ops import color
+from ccssl_tf.pictures.captioned import draw_rows
 from ccssl_tf.pretext import ab_bins
 from ccssl_tf.pretext.pixel_prediction import area_average, last_convolution, pixel_head
-from ccssl_tf.task import Task
+from ccssl_tf.runs.settings import setting
+from ccssl_tf.task import Task, TaskSettings
 
-REBALANCING = flags.DEFINE_float(
-    "color_rebalancing",
-    0.5,
-    "Class rebalancing lambda of colorization and split_brain: share of the uniform distribution "
-    "mixed into that of the colours; 0.5 in "
-    "the paper; 1 weighs all colours alike.",
-    lower_bound=0.01,
-    upper_bound=1,
-)
-HEAD_UNITS = flags.DEFINE_integer(
-    "pixel_head_units",
-    4096,
-    "Units at every place of the head of colorization and split_brain; 4096 in their papers.",
-    lower_bound=1,
-)
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ColorizationSettings(TaskSettings):
+    """--task=colorization."""
+
+    color_rebalancing: float = setting(
+        0.5,
+        "Class rebalancing lambda: share of the uniform distribution mixed into that of the "
+        "colours; 1 weighs all colours alike.",
+        minimum=0.01,
+        maximum=1,
+        paper=0.5,
+    )
+    pixel_head_units: int = setting(
+        4096, "Units at every place of the head.", minimum=1, paper=4096
+    )
 
 
 class Colorization(Task):
@@ -46,67 +49,68 @@ class Colorization(Task):
 
     colors = "gray"
 
-    def __init__(self, *, data_dir, image_size, rebalancing, head_units, eval_batch_size=64):
-        """Args are those of the flags."""
-        self.data_dir, self.image_size, self.eval_batch_size = data_dir, image_size, eval_batch_size
-        self.rebalancing, self.head_units = rebalancing, head_units
-        self.eval_split = image_batches.held_out_split(data_dir)
-        self._cells = None
+    Settings: type[ColorizationSettings] = ColorizationSettings
 
-    @classmethod
-    def from_flags(cls):
-        """Reads this module's flags and those of data and image size."""
-        return cls(
-            data_dir=stage_flags.DATA_DIR.value,
-            image_size=network_flags.IMAGE_SIZE.value,
-            rebalancing=REBALANCING.value,
-            head_units=HEAD_UNITS.value,
-        )
+    def __init__(self, settings: ColorizationSettings | None = None, **fields):
+        """Takes the settings or their fields."""
+        super().__init__(settings, **fields)
+        self.eval_split = image_batches.held_out_split(self.settings.data_dir)
+        self._shares: dict[tuple[str, int, int], np.ndarray] = {}
 
-    def dataset(self, split, batch_size, training, epoch_seed, first_batch=0):
+    def dataset(self, split, epoch, model=None):
         """Batches of `image` [B, S, S, 3] uint8: random mirrored crops in training, the centre
         otherwise.
         """
-        options = dict(
-            batch_size=batch_size, training=training, epoch_seed=epoch_seed, first_batch=first_batch
-        )
+        settings = self.settings
         return image_batches.augmented_images(
-            self.data_dir, split, image_size=self.image_size, **options
+            settings.data_dir, split, epoch, image_size=settings.image_size
         )
 
     def build_model(self, backbone):
         """Logits [B, h, w, 313] over the last convolution; also measures how common the colours are
         at this map's size.
         """
-        images = keras.Input([self.image_size, self.image_size, 3], name="images")
+        size, units = self.settings.image_size, self.settings.pixel_head_units
+        images = keras.Input([size, size, 3], name="images")
         maps = backbone(images)[last_convolution(backbone)]
-        logits = pixel_head(
-            maps, ab_bins.NUM_BINS, self.head_units, self.image_size < SMALL_IMAGE_SIZE, "ab"
-        )
+        logits = pixel_head(maps, ab_bins.NUM_BINS, units, size < SMALL_IMAGE_SIZE, "ab")
         model = keras.Model(images, dict(ab=logits), name="colorization")
         model.backbone = backbone
-        self._measure(maps.shape[1:3])
+        self.shares(model)
         return model
 
-    def _measure(self, cells):
-        """Measures the distribution of colours over maps of this size, once."""
-        if cells == self._cells:
-            return
-        self._cells = cells
+    def _measured(self, name, model, classes, num_classes) -> np.ndarray:
+        """Returns the share of each class of cells of this model's map, [num_classes], measured
+        once a task: it follows from the settings and the map's size.
 
-        def classes(images):
-            return ab_bins.nearest_bins(self.mean_colors(images)[..., 1:])
-
-        shares = ab_bins.empirical_distribution(
-            self.data_dir, self.image_size, classes, ab_bins.NUM_BINS
-        )
-        self.shares, self.weights = shares, ab_bins.class_weights(shares, self.rebalancing)
-
-    def mean_colors(self, images):
-        """Maps images [B, S, S, 3] to the mean Lab of every cell of the map, [B, h, w,
-        3] float32.
+        Args:
+          name: of the classes.
+          model: whose map it is.
+          classes: maps mean colours [b, h, w, 3] to class numbers [b, h, w].
+          num_classes: Q.
         """
-        return area_average(color.rgb_to_lab(images), *self._cells)
+        key = name, *map_size(model)
+        if key not in self._shares:
+            with tf.init_scope():
+                self._shares[key] = ab_bins.empirical_distribution(
+                    self.settings.data_dir,
+                    self.settings.image_size,
+                    lambda images: classes(mean_colors(images, model)),
+                    num_classes,
+                )
+        return self._shares[key]
+
+    def shares(self, model) -> np.ndarray:
+        """Returns the share of each of the 313 colours in training images, at the size of this
+        model's map.
+        """
+        return self._measured(
+            "ab", model, lambda lab: ab_bins.nearest_bins(lab[..., 1:]), ab_bins.NUM_BINS
+        )
+
+    def weights(self, model) -> np.ndarray:
+        """Returns the weight of each of the 313 colours in the loss."""
+        return ab_bins.class_weights(self.shares(model), self.settings.color_rebalancing)
 
     def loss(self, model, batch, training):
         """Rebalanced cross-entropy with the soft-encoded colours; `accuracy`, `balanced_accuracy`,
@@ -119,50 +123,51 @@ class Colorization(Task):
           `color_error` the distance in ab of the annealed mean from the colour, `gray_error` that
           of grey.
         """
-        ab = self.mean_colors(batch["image"])[..., 1:]
+        ab = mean_colors(batch["image"], model)[..., 1:]
         with per_example_seeds(batch["seed"]):
             logits = model(model.backbone.normalize(batch["image"]), training=training)["ab"]
-        return ab_losses(logits, ab, tf.constant(self.weights))
+        return ab_losses(logits, ab, tf.constant(self.weights(model)))
 
-    def facts(self):
+    def facts(self, model, result=None):
         """What always answering one colour scores, and how the numbers are computed."""
+        shares, (height, width) = self.shares(model), map_size(model)
         return dict(
-            chance=float(self.shares.max()),
-            balanced_chance=float((self.shares * self.weights).max()),
-            rebalancing=self.rebalancing,
-            definition=f"share of the {self._cells[0]}x{self._cells[1]} cells of central crops "
-            "whose mean colour is nearest to the bin of "
-            "313 answered; balanced: cells weighted by the rarity of their colour, as in the loss; "
-            "chance: always answering the bin that "
-            "scores best; color_error: distance in ab of the annealed mean, gray_error: of grey; "
-            "batch statistics not used",
+            chance=float(shares.max()),
+            balanced_chance=float((shares * self.weights(model)).max()),
+            rebalancing=self.settings.color_rebalancing,
+            definition=f"share of the {height}x{width} cells of central crops whose mean colour is "
+            "nearest to the bin of 313 answered; balanced: cells weighted by the rarity of their "
+            "colour, as in the loss; chance: always answering the bin that scores best; "
+            "color_error: distance in ab of the annealed mean, gray_error: of grey; batch "
+            "statistics not used",
         )
 
-    def pictures(self, model):
+    def pictures(self, model, result=None):
         """`colorization`: what the network sees, the true colours at the map's size, its answer,
         and the true picture.
         """
-        from ccssl_tf.pictures.captioned import PLAIN, draw_columns
-
-        images = next(
-            iter(self.dataset(self.eval_split or "train", 8, training=False, epoch_seed=(0, 0)))
-        )["image"]
+        images = self.pictured_batch(8, model)["image"]
         logits = model(model.backbone.normalize(images), training=False)["ab"]
-        lightness, asked = color.rgb_to_lab(images)[..., :1], self.mean_colors(images)[..., 1:]
+        lightness, asked = color.rgb_to_lab(images)[..., :1], mean_colors(images, model)[..., 1:]
         rows = {
             "in: lightness": painted(lightness, tf.zeros_like(asked)),
             "asked": painted(lightness, asked),
             "answered": painted(lightness, ab_bins.decode(logits)),
             "true picture": images.numpy(),
         }
-        return dict(
-            colorization=draw_columns(
-                [
-                    [(row[i], (name, PLAIN)) for name, row in rows.items()]
-                    for i in range(len(images))
-                ]
-            )
-        )
+        return dict(colorization=draw_rows(rows))
+
+
+def map_size(model) -> tuple[int, int]:
+    """Returns height and width, in cells, of the map that a model of `Colorization` answers on."""
+    return model.output["ab"].shape[1:3]
+
+
+def mean_colors(images, model):
+    """Maps images [B, S, S, 3] to the mean Lab of every cell of the model's map: [B, h, w, 3]
+    float32.
+    """
+    return area_average(color.rgb_to_lab(images), *map_size(model))
 
 
 def ab_losses(logits, ab, weights):

@@ -1,26 +1,19 @@
 """Context encoder (Pathak et al. 2016): paint what is missing from a picture."""
 
+import dataclasses
+
 import keras
 import tensorflow as tf
-from absl import flags
 
-from ccssl_tf import network_flags, stage_flags
 from ccssl_tf.data import SMALL_IMAGE_SIZE, image_batches
 from ccssl_tf.layers.per_example_dropout import PerExampleDropout, per_example_seeds
 from ccssl_tf.models.backbone import batch_normalization
 from ccssl_tf.ops import per_example_random as random
+from ccssl_tf.pictures.captioned import draw_rows
 from ccssl_tf.pretext.pixel_prediction import area_average
-from ccssl_tf.runs.errors import InputError
-from ccssl_tf.task import Task
-
-_MASK = flags.DEFINE_enum(
-    "mask",
-    "random_blocks",
-    ["random_blocks", "center"],
-    "What is missing: four square blocks of a quarter of the side, anywhere, maybe overlapping (up "
-    "to a quarter of the picture), or the "
-    "central square of half the side.",
-)
+from ccssl_tf.runs.errors import FlagError
+from ccssl_tf.runs.settings import setting
+from ccssl_tf.task import Result, Task, TaskSettings
 
 _BLOCK_STREAM, _DROPOUT_STREAM = 500, 501
 _NUM_BLOCKS = 4
@@ -28,6 +21,27 @@ _MIN_IMAGE_SIZE = 16
 # Channels of the decoder, from the map up to the picture; the last ones are used, before the three
 # of RGB.
 _DECODER = (256, 128, 64, 64, 32)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ContextEncoderSettings(TaskSettings):
+    """--task=context_encoder."""
+
+    mask: str = setting(
+        "random_blocks",
+        "What is missing: four square blocks of a quarter of the side, anywhere, maybe overlapping "
+        "(up to a quarter of the picture), or the central square of half the side.",
+        choices=["random_blocks", "center"],
+    )
+
+    def check(self):
+        """Images are large enough for holes."""
+        super().check()
+        if self.image_size < _MIN_IMAGE_SIZE:
+            raise FlagError(
+                f"--image_size={self.image_size}: too small to cut blocks of a quarter from; use "
+                f"{_MIN_IMAGE_SIZE} or more"
+            )
 
 
 class ContextEncoder(Task):
@@ -44,48 +58,29 @@ class ContextEncoder(Task):
     predicted without the overlap of 7 pixels, the decoder's widths are our own.
     """
 
-    def __init__(self, *, data_dir, image_size, mask, eval_batch_size=64):
-        """Args are those of the flags; raises InputError for an image too small to have holes."""
-        if image_size < _MIN_IMAGE_SIZE:
-            raise InputError(
-                f"--image_size={image_size}: too small to cut blocks of a quarter from; use "
-                f"{_MIN_IMAGE_SIZE} or more"
-            )
-        self.data_dir, self.image_size, self.mask, self.eval_batch_size = (
-            data_dir,
-            image_size,
-            mask,
-            eval_batch_size,
-        )
-        self.eval_split = image_batches.held_out_split(data_dir)
-        self._chance = None
+    Settings = ContextEncoderSettings
 
-    @classmethod
-    def from_flags(cls):
-        """Reads --mask and the flags of data and image size."""
-        return cls(
-            data_dir=stage_flags.DATA_DIR.value,
-            image_size=network_flags.IMAGE_SIZE.value,
-            mask=_MASK.value,
-        )
+    def __init__(self, settings: ContextEncoderSettings | None = None, **fields):
+        """Takes the settings or their fields."""
+        super().__init__(settings, **fields)
+        self.eval_split = image_batches.held_out_split(self.settings.data_dir)
 
-    def dataset(self, split, batch_size, training, epoch_seed, first_batch=0):
+    def dataset(self, split, epoch, model=None):
         """Batches of `image` [B, S, S, 3] uint8: random mirrored crops in training, the centre
         otherwise.
         """
-        options = dict(
-            batch_size=batch_size, training=training, epoch_seed=epoch_seed, first_batch=first_batch
-        )
+        settings = self.settings
         return image_batches.augmented_images(
-            self.data_dir, split, image_size=self.image_size, **options
+            settings.data_dir, split, epoch, image_size=settings.image_size
         )
 
     def build_model(self, backbone):
         """Pictures [B, D, D, 3] in [-1, 1] over the last map; D is the map's size times a power of
         two, at most S.
         """
-        small = self.image_size < SMALL_IMAGE_SIZE
-        images = keras.Input([self.image_size, self.image_size, 3], name="images")
+        size = self.settings.image_size
+        small = size < SMALL_IMAGE_SIZE
+        images = keras.Input([size, size, 3], name="images")
         endpoints = backbone(images)
         x = endpoints["pool5" if "pool5" in endpoints else backbone.endpoint_names[-1]]
         x = ChannelwiseDense(name="channelwise_fc")(x)
@@ -94,7 +89,7 @@ class ContextEncoder(Task):
         x = keras.layers.Conv2D(
             x.shape[-1], 1, kernel_initializer="he_normal", activation="relu", name="mixing"
         )(x)
-        steps = (self.image_size // x.shape[1]).bit_length() - 1
+        steps = (size // x.shape[1]).bit_length() - 1
         for number, channels in enumerate(_DECODER[len(_DECODER) - steps + 1 :], 1):
             up = keras.layers.Conv2DTranspose(
                 channels,
@@ -118,14 +113,15 @@ class ContextEncoder(Task):
 
     def holes(self, seed):
         """Returns [B, S, S, 1] float32: 1 where the picture is missing."""
-        line = tf.range(self.image_size)
-        if self.mask == "center":
-            start = tf.tile(tf.constant([[[self.image_size // 4] * 2]]), [tf.shape(seed)[0], 1, 1])
-            side = self.image_size // 2
+        size = self.settings.image_size
+        line = tf.range(size)
+        if self.settings.mask == "center":
+            start = tf.tile(tf.constant([[[size // 4] * 2]]), [tf.shape(seed)[0], 1, 1])
+            side = size // 2
         else:
-            side = self.image_size // 4
+            side = size // 4
             start = tf.reshape(
-                random.integers(seed, 2 * _NUM_BLOCKS, _BLOCK_STREAM, self.image_size - side + 1),
+                random.integers(seed, 2 * _NUM_BLOCKS, _BLOCK_STREAM, size - side + 1),
                 [-1, _NUM_BLOCKS, 2],
             )
         inside = (line >= start[..., None]) & (line < start[..., None] + side)
@@ -164,29 +160,26 @@ class ContextEncoder(Task):
 
     def evaluate(self, model):
         """Both errors on held-out images, holes drawn once and for all."""
-        record = super().evaluate(model)
-        self._chance = record.get("mean_color_error")
-        return record
+        metrics = super().evaluate(model).metrics
+        return Result(metrics, dict(chance=metrics.get("mean_color_error")))
 
-    def facts(self):
-        """The error of the mean colour and how errors are computed."""
+    def facts(self, model, result=None):
+        """The error of the mean colour, measured where there was no evaluation, and how errors are
+        computed.
+        """
         return dict(
-            chance=self._chance,
-            mask=self.mask,
+            (result or self.evaluate(model)).facts,
+            mask=self.settings.mask,
             definition="loss: mean squared error in the holes, pixels in [-1, 1], of central "
-            "crops; chance: the same error of painting the "
-            "holes in the mean colour of what is visible; batch statistics not used",
+            "crops; chance: the same error of painting the holes in the mean colour of what is "
+            "visible; batch statistics not used",
         )
 
-    def pictures(self, model):
+    def pictures(self, model, result=None):
         """`inpainting`: the picture with holes, the model's answer in its place, and the true
         picture.
         """
-        from ccssl_tf.pictures.captioned import PLAIN, draw_columns
-
-        batch = next(
-            iter(self.dataset(self.eval_split or "train", 8, training=False, epoch_seed=(0, 0)))
-        )
+        batch = self.pictured_batch(8, model)
         images, holes = tf.cast(batch["image"], tf.float32), self.holes(batch["seed"])
         answer = model(self.shown(model.backbone, images, holes), training=False)["picture"]
         answer = tf.clip_by_value((tf.image.resize(answer, images.shape[1:3]) + 1) * 127.5, 0, 255)
@@ -196,14 +189,7 @@ class ContextEncoder(Task):
             "true picture": images,
         }
         rows = {name: tf.cast(tf.round(row), tf.uint8).numpy() for name, row in rows.items()}
-        return dict(
-            inpainting=draw_columns(
-                [
-                    [(row[i], (name, PLAIN)) for name, row in rows.items()]
-                    for i in range(len(images))
-                ]
-            )
-        )
+        return dict(inpainting=draw_rows(rows))
 
 
 @keras.saving.register_keras_serializable(package="ccssl_tf")

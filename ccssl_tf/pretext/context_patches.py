@@ -10,7 +10,7 @@ import tensorflow as tf
 from ccssl_tf.data import SMALL_IMAGE_SIZE, image_ops
 from ccssl_tf.ops import per_example_random as random
 from ccssl_tf.pretext import tiles as tiles_lib
-from ccssl_tf.runs.errors import InputError
+from ccssl_tf.runs.errors import FlagError
 
 NUM_PATCHES = 4
 # Row and column of the second patch as seen from the first, in the order of the released code's
@@ -69,13 +69,13 @@ class ContextGeometry:
         smaller ones have none to spare: their short side is `image_size`.
 
         Raises:
-          InputError: patches would be smaller than 8 pixels.
+          FlagError: patches would be smaller than 8 pixels.
         """
         scale = image_size / 254
         patch, gap = int(96 * scale), int(48 * scale)
         jitter = (image_size - 2 * patch - gap) // 2
         if patch < 8 or jitter < 1:
-            raise InputError(
+            raise FlagError(
                 f"--image_size={image_size}: too small for pairs of 8-pixel patches; use 32 or more"
             )
         crop = 2 * patch + gap + 2 * jitter

@@ -17,105 +17,93 @@ crop, and the result is scaled by 50, as the same authors' Jigsaw++ does. Below 
 is 7/8 of the image. Over a backbone with batch normalisation fc6, fc7 and the counts have it too.
 """
 
+import dataclasses
+
 import keras
 import numpy as np
 import tensorflow as tf
-from absl import flags
 
-from ccssl_tf import network_flags, stage_flags
 from ccssl_tf.data import SMALL_IMAGE_SIZE, image_batches
 from ccssl_tf.models.backbone import batch_normalization
 from ccssl_tf.ops import per_example_random as random
+from ccssl_tf.pictures.captioned import PLAIN, draw_columns, verdict
+from ccssl_tf.pictures.puzzle import lay_out
 from ccssl_tf.pretext.halving import STYLES, halve
 from ccssl_tf.pretext.siamese import is_normalized
 from ccssl_tf.pretext.tiles import GROUP, gray, normalize_tiles
-from ccssl_tf.runs.errors import InputError
-from ccssl_tf.task import Task
-
-_MARGIN = flags.DEFINE_float(
-    "counting_margin",
-    10.0,
-    "M: squared distance that other images keep (10 in the paper).",
-    lower_bound=1e-3,
-)
-_GRAY = flags.DEFINE_float(
-    "counting_gray_probability",
-    0.67,
-    "Share of grey images; 0.67 in the paper.",
-    lower_bound=0,
-    upper_bound=1,
-)
-_FC_UNITS = flags.DEFINE_integer(
-    "counting_fc_units", 4096, "Units of fc6 and of fc7; 4096 in the paper.", lower_bound=1
-)
-_COUNTS = flags.DEFINE_integer(
-    "counting_units", 1000, "Length of the counting vector; 1000 in the paper.", lower_bound=1
-)
+from ccssl_tf.runs.errors import FlagError
+from ccssl_tf.runs.settings import setting
+from ccssl_tf.task import Task, TaskSettings
 
 _STYLE_STREAM = 200
 _MIN_TILE = 8
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CountingSettings(TaskSettings):
+    """--task=counting."""
+
+    counting_margin: float = setting(
+        10.0, "M: squared distance that other images keep.", minimum=1e-3, paper=10.0
+    )
+    counting_gray_probability: float = setting(
+        0.67, "Share of grey images.", minimum=0, maximum=1, paper=0.67
+    )
+    counting_fc_units: int = setting(4096, "Units of fc6 and of fc7.", minimum=1, paper=4096)
+    counting_units: int = setting(1000, "Length of the counting vector.", minimum=1, paper=1000)
+
+    @property
+    def crop(self) -> int:
+        """Side of the crop, twice that of a tile, in pixels."""
+        if self.image_size < SMALL_IMAGE_SIZE:
+            return self.image_size * 7 // 16 * 2
+        return self.image_size // 2 * 2
+
+    @property
+    def short_side(self) -> int:
+        """Short side of the image that is cropped, in pixels."""
+        if self.image_size < SMALL_IMAGE_SIZE:
+            return self.image_size
+        return round(self.image_size * 256 / 224)
+
+    def check(self):
+        """Images are large enough for tiles."""
+        super().check()
+        if self.crop < 2 * _MIN_TILE:
+            raise FlagError(
+                f"--image_size={self.image_size}: too small for a 2x2 grid of {_MIN_TILE}-pixel "
+                "tiles; use 19 or more"
+            )
+
+
 class Counting(Task):
     """Learns counts that add up over the quarters of an image and differ between images."""
 
+    Settings = CountingSettings
     batch_multiple = GROUP
 
-    def __init__(
-        self,
-        *,
-        data_dir,
-        image_size,
-        margin,
-        gray_probability,
-        fc_units,
-        num_counts,
-        eval_batch_size=64,
-    ):
-        """Args are those of the flags.
+    def __init__(self, settings: CountingSettings | None = None, **fields):
+        """Takes the settings or their fields."""
+        super().__init__(settings, **fields)
+        self.eval_split = image_batches.held_out_split(self.settings.data_dir)
 
-        Raises:
-          InputError: the tiles would be smaller than 8 pixels.
-        """
-        small = image_size < SMALL_IMAGE_SIZE
-        self.crop = image_size * 7 // 16 * 2 if small else image_size // 2 * 2
-        self.short_side = image_size if small else round(image_size * 256 / 224)
-        if self.crop < 2 * _MIN_TILE:
-            raise InputError(
-                f"--image_size={image_size}: too small for a 2x2 grid of {_MIN_TILE}-pixel tiles; "
-                "use 19 or more"
-            )
-        self.data_dir, self.margin, self.gray_probability = data_dir, margin, gray_probability
-        self.fc_units, self.num_counts, self.eval_batch_size = fc_units, num_counts, eval_batch_size
-        self.eval_split = image_batches.held_out_split(data_dir)
-
-    @classmethod
-    def from_flags(cls):
-        """Reads this module's flags and those of data and image size."""
-        return cls(
-            data_dir=stage_flags.DATA_DIR.value,
-            image_size=network_flags.IMAGE_SIZE.value,
-            margin=_MARGIN.value,
-            gray_probability=_GRAY.value,
-            fc_units=_FC_UNITS.value,
-            num_counts=_COUNTS.value,
-        )
-
-    def dataset(self, split, batch_size, training, epoch_seed, first_batch=0):
+    def dataset(self, split, epoch, model=None):
         """Batches of `image` [B, crop, crop, 3] uint8: random crops in training, the centre
         otherwise.
         """
-        options = dict(
-            batch_size=batch_size, training=training, epoch_seed=epoch_seed, first_batch=first_batch
-        )
-        return image_batches.cropped_images(
-            self.data_dir, split, crop_size=self.crop, short_side=self.short_side, **options
-        )
+        sizes = dict(crop_size=self.settings.crop, short_side=self.settings.short_side)
+        return image_batches.cropped_images(self.settings.data_dir, split, epoch, **sizes)
 
     def build_model(self, backbone):
         """The backbone, fc6, fc7 and the counting vector."""
-        sizes = dict(tile_size=self.crop // 2, fc_units=self.fc_units, num_counts=self.num_counts)
-        return CountingModel(backbone, margin=self.margin, **sizes)
+        settings = self.settings
+        return CountingModel(
+            backbone,
+            tile_size=settings.crop // 2,
+            fc_units=settings.counting_fc_units,
+            num_counts=settings.counting_units,
+            margin=settings.counting_margin,
+        )
 
     def views(self, batch):
         """Returns [B, 5, t, t, 3] float32 as the network sees them: the halved image, then its
@@ -123,7 +111,8 @@ class Counting(Task):
         """
         images, seed = tf.cast(batch["image"], tf.float32), batch["seed"]
         first_of_group = tf.repeat(seed[::GROUP], GROUP, axis=0)
-        images = normalize_tiles(gray(images[:, None], first_of_group, self.gray_probability)[:, 0])
+        probability = self.settings.counting_gray_probability
+        images = normalize_tiles(gray(images[:, None], first_of_group, probability)[:, 0])
         halved = halve(images, random.integers(seed, 1, _STYLE_STREAM, len(STYLES))[:, 0])
         top, bottom = tf.split(images, 2, axis=1)
         return tf.stack([halved, *tf.split(top, 2, axis=2), *tf.split(bottom, 2, axis=2)], axis=1)
@@ -133,8 +122,9 @@ class Counting(Task):
         image i and the halved image j.
         """
         counts = model.counts(self.views(batch), training)
-        halved = tf.reshape(counts[:, 0], [-1, GROUP, self.num_counts])
-        summed = tf.reshape(tf.reduce_sum(counts[:, 1:], 1), [-1, GROUP, self.num_counts])
+        by_group = [-1, GROUP, self.settings.counting_units]
+        halved = tf.reshape(counts[:, 0], by_group)
+        summed = tf.reshape(tf.reduce_sum(counts[:, 1:], 1), by_group)
         return tf.reduce_sum(tf.square(halved[:, None] - summed[:, :, None]), -1)
 
     def loss(self, model, batch, training):
@@ -151,7 +141,7 @@ class Counting(Task):
         def mean_of_others(values):
             return tf.reduce_sum(values * others, -1) / (GROUP - 1)
 
-        losses = own + mean_of_others(tf.nn.relu(self.margin - distances))
+        losses = own + mean_of_others(tf.nn.relu(self.settings.counting_margin - distances))
         nearest_other = tf.reduce_min(tf.where(others > 0, distances, np.inf), -1)
         metrics = dict(
             accuracy=tf.cast(own < nearest_other, tf.float32),
@@ -162,29 +152,24 @@ class Counting(Task):
             name: tf.reshape(value, [-1]) for name, value in metrics.items()
         }
 
-    def facts(self):
+    def facts(self, model, result=None):
         """What the accuracy is, for counting itself has no chance level."""
         return dict(
             chance=1 / GROUP,
-            num_counts=self.num_counts,
-            margin=self.margin,
+            num_counts=self.settings.counting_units,
+            margin=self.settings.counting_margin,
             definition="share of held-out images whose summed counts of tiles are nearer to the "
-            "counts of their own halved image than to "
-            f"those of {GROUP - 1} others (chance is a guess among the {GROUP}; random weights do "
-            "better than that); central crops, grey "
-            f"with probability {self.gray_probability}; batch statistics not used",
+            f"counts of their own halved image than to those of {GROUP - 1} others (chance is a "
+            f"guess among the {GROUP}; random weights do better than that); central crops, grey "
+            f"with probability {self.settings.counting_gray_probability}; batch statistics not "
+            "used",
         )
 
-    def pictures(self, model):
+    def pictures(self, model, result=None):
         """`counting`: the tiles of eight images and the halved image that the model finds to add up
         to them.
         """
-        from ccssl_tf.pictures.captioned import PLAIN, draw_columns, verdict
-        from ccssl_tf.pictures.puzzle import lay_out
-
-        batch = next(
-            iter(self.dataset(self.eval_split or "train", GROUP, training=False, epoch_seed=(0, 0)))
-        )
+        batch = self.pictured_batch(GROUP, model)
         views = self.views(batch).numpy()
         low, high = views.min((1, 2, 3, 4), keepdims=True), views.max((1, 2, 3, 4), keepdims=True)
         visible = ((views - low) / np.maximum(high - low, 1e-6) * 255).astype(np.uint8)

@@ -10,6 +10,7 @@ import tensorflow as tf
 from ccssl_tf.data import image_ops, pipeline
 from ccssl_tf.layers.per_example_dropout import per_example_seeds
 from ccssl_tf.models.heads import build_classifier
+from ccssl_tf.pictures.captioned import PLAIN, draw_columns, verdict
 from ccssl_tf.task import Epoch, Task
 
 
@@ -74,8 +75,6 @@ class ImageClassification(Task):
 
     def pictures(self, model, result=None):
         """`classification`: eight images, the class asked for and the one the model answers."""
-        from ccssl_tf.pictures.captioned import PLAIN, draw_columns, verdict
-
         batch = self.pictured_batch(8, model)
         images, asked = batch["image"].numpy(), np.asarray(self.asked(batch))
         probabilities = tf.nn.softmax(

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from ccssl_tf.data import image_batches
 from ccssl_tf.ops import per_example_random as random
+from ccssl_tf.pictures.puzzle import draw_puzzles
 from ccssl_tf.pretext import siamese
 from ccssl_tf.pretext import tiles as tiles_lib
 from ccssl_tf.pretext.permutations import hamming_distances, permutation_set
@@ -40,6 +41,11 @@ class JigsawSettings(TaskSettings):
     puzzle_fc7_units: int = setting(
         4096, "Units of fc7, over all nine tiles.", minimum=1, paper=4096
     )
+
+    def check(self):
+        """Images are large enough for tiles."""
+        super().check()
+        tiles_lib.TileGeometry.for_image_size(self.image_size)
 
 
 class Jigsaw(Task):
@@ -141,8 +147,6 @@ class Jigsaw(Task):
         """`puzzle`: rows of the crop, the puzzle as shown, and the model's solution, for eight
         images.
         """
-        from ccssl_tf.pictures.puzzle import draw_puzzles
-
         batch = self.pictured_batch(_NUM_PICTURES, model)
         tiles, occluded = self.puzzles(batch)
         index = self.permutation_indices(batch["seed"])[:, :1]

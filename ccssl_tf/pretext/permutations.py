@@ -5,17 +5,37 @@
 regenerates it bit for bit.
 """
 
+import dataclasses
 import itertools
 import pathlib
 
 import numpy as np
-from absl import flags
 
-from ccssl_tf.runs import launch
 from ccssl_tf.runs.errors import InputError
+from ccssl_tf.runs.files import write_bytes
+from ccssl_tf.runs.launch import Command, launch
+from ccssl_tf.runs.settings import CommandSettings, SeedSettings, Values, setting
 
 NUM_TILES = 9
 SHIPPED = pathlib.Path(__file__).with_name("permutations_701.bin")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PermutationsSettings(CommandSettings, SeedSettings):
+    """This command."""
+
+    num_permutations: int = setting(701, "Permutations to choose.", minimum=2, paper=701)
+    min_hamming_distance: int = setting(
+        3,
+        "Slots in which any two differ at least.",
+        minimum=2,
+        maximum=NUM_TILES,
+        paper=3,
+    )
+    output: str = setting(help="File to write.")
+
+
+COMMAND = Command("ccssl_tf.pretext.permutations", __doc__, (PermutationsSettings,))
 
 
 def generate_permutations(
@@ -56,8 +76,7 @@ def generate_permutations(
         if not allowed.any():
             raise InputError(
                 f"only {len(chosen)} permutations keep a Hamming distance of "
-                f"{min_hamming_distance}, "
-                f"{num_permutations} asked; lower one of them"
+                f"{min_hamming_distance}, {num_permutations} asked; lower one of them"
             )
         best = int(np.argmax(np.where(allowed, total + priority, -1)))
         chosen.append(everything[best])
@@ -125,8 +144,6 @@ def load_permutations(path) -> np.ndarray:
 
 def save_permutations(permutations: np.ndarray, path):
     """Writes [P, 9] values 0 to 8 in the authors' format, wholly or not at all."""
-    from ccssl_tf.runs.files import write_bytes
-
     values = np.concatenate([[len(permutations), NUM_TILES], (permutations + 1).ravel()]).astype(
         "<i4"
     )
@@ -154,24 +171,24 @@ def permutation_set(num_permutations: int, path: str | None = None) -> np.ndarra
     return permutations[:num_permutations]
 
 
-def main():
+def main(values: Values):
     """Writes a permutation set and prints its distances."""
-    permutations = generate_permutations(_COUNT.value, _DISTANCE.value, launch.SEED.value)
-    save_permutations(permutations, _OUTPUT.value)
+    settings = values[PermutationsSettings]
+    count, distance = settings.num_permutations, settings.min_hamming_distance
+    if settings.dry_run:
+        print(
+            f"would choose {count} permutations with seed {settings.seed} and write "
+            f"{settings.output}"
+        )
+        return
+    permutations = generate_permutations(count, distance, settings.seed)
+    save_permutations(permutations, settings.output)
     distances = hamming_distances(permutations)
     print(
-        f"{_OUTPUT.value}: {len(permutations)} permutations, Hamming distance min "
-        f"{distances.min()}, "
-        f"mean {distances.mean() / NUM_TILES:.4f} of 9"
+        f"{settings.output}: {len(permutations)} permutations, Hamming distance min "
+        f"{distances.min()}, mean {distances.mean() / NUM_TILES:.4f} of 9"
     )
 
 
 if __name__ == "__main__":
-    _COUNT = flags.DEFINE_integer(
-        "num_permutations", 701, "Permutations to choose (701 in the paper)."
-    )
-    _DISTANCE = flags.DEFINE_integer(
-        "min_hamming_distance", 3, "Slots in which any two differ at least (3 in the paper)."
-    )
-    _OUTPUT = flags.DEFINE_string("output", None, "File to write.", required=True)
-    launch.launch(main, __doc__)
+    launch(COMMAND, main)

@@ -15,6 +15,7 @@ import tensorflow as tf
 from ccssl_tf.data import image_batches
 from ccssl_tf.layers.per_example_dropout import per_example_seeds
 from ccssl_tf.models.heads import build_classifier
+from ccssl_tf.pictures.captioned import PLAIN, draw_columns, verdict
 from ccssl_tf.task import Task, TaskSettings
 
 NUM_ROTATIONS = 4
@@ -76,8 +77,6 @@ class Rotation(Task):
 
     def pictures(self, model, result=None):
         """`rotation`: eight images as shown, and turned back by the model's answer."""
-        from ccssl_tf.pictures.captioned import PLAIN, draw_columns, verdict
-
         upright = self.pictured_batch(8, model)["image"]
         asked = np.arange(len(upright)) % NUM_ROTATIONS
         shown = all_rotations(upright).numpy()[np.arange(len(upright)), asked]

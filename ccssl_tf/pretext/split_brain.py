@@ -2,17 +2,32 @@
 lightness, the other the reverse.
 """
 
+import dataclasses
+
 import keras
+import numpy as np
 import tensorflow as tf
 
 from ccssl_tf.data import SMALL_IMAGE_SIZE
 from ccssl_tf.layers.per_example_dropout import per_example_seeds
 from ccssl_tf.ops import color
+from ccssl_tf.pictures.captioned import draw_rows
 from ccssl_tf.pretext import ab_bins
-from ccssl_tf.pretext.colorization import Colorization, ab_losses, painted
+from ccssl_tf.pretext.colorization import (
+    Colorization,
+    ColorizationSettings,
+    ab_losses,
+    mean_colors,
+    painted,
+)
 from ccssl_tf.pretext.pixel_prediction import last_convolution, pixel_head
 
 NUM_LIGHTNESS_BINS = 100
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SplitBrainSettings(ColorizationSettings):
+    """--task=split_brain."""
 
 
 class SplitBrain(Colorization):
@@ -26,44 +41,43 @@ class SplitBrain(Colorization):
     rebalancing of ab are those of colorization.
     """
 
+    Settings = SplitBrainSettings
     colors = "lab_halves"
 
     def build_model(self, backbone):
         """Logits `ab` [B, h, w, 313] over the half that sees L, `lightness` [B, h, w, 100] over the
         half that sees ab.
         """
-        images = keras.Input([self.image_size, self.image_size, 3], name="images")
+        size, units = self.settings.image_size, max(1, self.settings.pixel_head_units // 2)
+        images = keras.Input([size, size, 3], name="images")
         maps = backbone(images)[last_convolution(backbone)]
         seeing_l, seeing_ab = keras.ops.split(maps, 2, axis=-1)
-        small, units = self.image_size < SMALL_IMAGE_SIZE, max(1, self.head_units // 2)
+        small = size < SMALL_IMAGE_SIZE
         outputs = dict(
             ab=pixel_head(seeing_l, ab_bins.NUM_BINS, units, small, "ab"),
             lightness=pixel_head(seeing_ab, NUM_LIGHTNESS_BINS, units, small, "lightness"),
         )
         model = keras.Model(images, outputs, name="split_brain")
         model.backbone = backbone
-        self._measure(maps.shape[1:3])
+        self.shares(model)
         return model
 
-    def _measure(self, cells):
-        if cells == self._cells:
-            return
-        super()._measure(cells)
-        self.lightness_shares = ab_bins.empirical_distribution(
-            self.data_dir,
-            self.image_size,
-            lambda images: lightness_bins(self.mean_colors(images)[..., 0]),
-            NUM_LIGHTNESS_BINS,
+    def lightness_shares(self, model) -> np.ndarray:
+        """Returns the share of each of the 100 bins of lightness in training images, at the size of
+        this model's map.
+        """
+        return self._measured(
+            "lightness", model, lambda lab: lightness_bins(lab[..., 0]), NUM_LIGHTNESS_BINS
         )
 
     def loss(self, model, batch, training):
         """Sum of both cross-entropies; the metrics of colorization, and `lightness_accuracy`,
         `lightness_error` (mean |L - answer|).
         """
-        lab = self.mean_colors(batch["image"])
+        lab = mean_colors(batch["image"], model)
         with per_example_seeds(batch["seed"]):
             logits = model(model.backbone.normalize(batch["image"]), training=training)
-        losses, metrics = ab_losses(logits["ab"], lab[..., 1:], tf.constant(self.weights))
+        losses, metrics = ab_losses(logits["ab"], lab[..., 1:], tf.constant(self.weights(model)))
         lightness, bins = tf.cast(logits["lightness"], tf.float32), lightness_bins(lab[..., 0])
         losses += tf.reduce_mean(
             tf.nn.sparse_softmax_cross_entropy_with_logits(bins, lightness), [1, 2]
@@ -75,30 +89,26 @@ class SplitBrain(Colorization):
         )
         return losses, metrics
 
-    def facts(self):
+    def facts(self, model, result=None):
         """Those of colorization, and what a constant answer scores for lightness."""
         bins = tf.range(NUM_LIGHTNESS_BINS, dtype=tf.float32).numpy() + 0.5
-        mean = float(self.lightness_shares @ bins)
-        facts = super().facts()
+        shares = self.lightness_shares(model)
+        mean = float(shares @ bins)
+        facts = super().facts(model, result)
         return dict(
             facts,
-            lightness_chance=float(self.lightness_shares.max()),
-            mean_lightness_error=float(self.lightness_shares @ abs(bins - mean)),
+            lightness_chance=float(shares.max()),
+            mean_lightness_error=float(shares @ abs(bins - mean)),
             definition=facts["definition"]
             + "; lightness: likewise of 100 bins of L, error of the mean answer; "
-            "mean_lightness_error: of "
-            "always answering the mean",
+            "mean_lightness_error: of always answering the mean",
         )
 
-    def pictures(self, model):
+    def pictures(self, model, result=None):
         """`split_brain`: colour from lightness, and lightness from colour."""
-        from ccssl_tf.pictures.captioned import PLAIN, draw_columns
-
-        images = next(
-            iter(self.dataset(self.eval_split or "train", 8, training=False, epoch_seed=(0, 0)))
-        )["image"]
+        images = self.pictured_batch(8, model)["image"]
         answer = model(model.backbone.normalize(images), training=False)
-        lab, cells = color.rgb_to_lab(images), self.mean_colors(images)
+        lab, cells = color.rgb_to_lab(images), mean_colors(images, model)
         lightness = tf.image.resize(
             mean_lightness(answer["lightness"])[..., None], images.shape[1:3], "bilinear"
         )
@@ -111,14 +121,7 @@ class SplitBrain(Colorization):
             "asked: lightness": painted(asked_lightness, tf.zeros_like(cells[..., 1:])),
             "answered ": painted(lightness, tf.zeros_like(cells[..., 1:])),
         }
-        return dict(
-            split_brain=draw_columns(
-                [
-                    [(row[i], (name, PLAIN)) for name, row in rows.items()]
-                    for i in range(len(images))
-                ]
-            )
-        )
+        return dict(split_brain=draw_rows(rows))
 
 
 def lightness_bins(lightness):

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from ccssl_tf.data import SMALL_IMAGE_SIZE
 from ccssl_tf.ops import per_example_random as random
-from ccssl_tf.runs.errors import InputError
+from ccssl_tf.runs.errors import FlagError
 
 # Occluding tiles come from another image of the same group of the global batch, so that replicas
 # see the same puzzles as one device.
@@ -44,11 +44,11 @@ class TileGeometry:
         leaves a margin to crop from, or a third of the image where that is less.
 
         Raises:
-          InputError: tiles would be smaller than 8 pixels.
+          FlagError: tiles would be smaller than 8 pixels.
         """
         tile = round(image_size * 64 / 255 / 2) * 2
         if tile < 8:
-            raise InputError(
+            raise FlagError(
                 f"--image_size={image_size}: too small for a 3x3 puzzle of 8-pixel tiles; use 32 "
                 "or more"
             )

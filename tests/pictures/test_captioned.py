@@ -1,6 +1,6 @@
 import numpy as np
 
-from ccssl_tf.pictures.captioned import PLAIN, RIGHT, WRONG, draw_columns, verdict
+from ccssl_tf.pictures.captioned import PLAIN, RIGHT, WRONG, draw_columns, draw_rows, verdict
 
 
 def test_pictures_and_coloured_lines_lie_where_they_should():
@@ -33,3 +33,10 @@ def test_small_pictures_keep_their_pixels():
     checks = np.indices([2, 2]).sum(0) % 2 * 255
     sheet = draw_columns([[(np.repeat(checks[..., None], 3, -1).astype(np.uint8),)]])
     assert set(np.unique(sheet[4:132, 4:132])) == {0, 255}
+
+
+def test_rows_are_columns_with_the_names_of_their_rows():
+    pictures = np.random.default_rng(0).integers(0, 256, [3, 2, 32, 32, 3], np.uint8)
+    rows = dict(zip(("in", "asked", "answered"), pictures, strict=True))
+    columns = [[(row[number], (name, PLAIN)) for name, row in rows.items()] for number in range(2)]
+    np.testing.assert_array_equal(draw_rows(rows), draw_columns(columns))

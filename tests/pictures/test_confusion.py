@@ -1,14 +1,18 @@
 import numpy as np
+import tensorflow as tf
 
+from ccssl_tf.data.pipeline import Epoch
 from ccssl_tf.pictures.confusion import confusion_pictures, draw_confusion
+from ccssl_tf.task import TaskSettings
 
 
 class Held:
-    eval_split, eval_batch_size = "val", 4
+    """Two batches of a held-out split; the last two examples fill the second one up."""
 
-    def dataset(self, split, batch_size, training, epoch_seed):
-        import tensorflow as tf
+    eval_split, settings = "val", TaskSettings(data_dir="images", eval_batch_size=4)
 
+    def dataset(self, split, epoch, model=None):
+        assert (split, epoch) == ("val", Epoch(4, training=False))
         batches = dict(
             label=[[0, 1, 2, 2], [1, 1, 0, 0]],
             weight=[[1.0] * 4, [1.0, 1.0, 0.0, 0.0]],

@@ -4,15 +4,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from ccssl_tf.data.pipeline import Epoch
 from ccssl_tf.models import VGG16, AlexNet, load_backbone, save_backbone
 from ccssl_tf.ops import color
 from ccssl_tf.pretext import ab_bins
-from ccssl_tf.pretext.colorization import Colorization, ab_losses, painted
+from ccssl_tf.pretext.colorization import Colorization, ab_losses, mean_colors, painted
 
 
 def make_task(image_dir, image_size=32):
     return Colorization(
-        data_dir=image_dir, image_size=image_size, rebalancing=0.5, head_units=8, eval_batch_size=8
+        data_dir=str(image_dir), image_size=image_size, pixel_head_units=8, eval_batch_size=8
     )
 
 
@@ -23,7 +24,7 @@ def small_alexnet(colors="gray"):
 
 
 def batch_of(task, size=8):
-    return next(iter(task.dataset("train", size, training=True, epoch_seed=(0, 0))))
+    return next(iter(task.dataset("train", Epoch(size))))
 
 
 def test_loss_and_metrics_are_those_of_a_loop():
@@ -70,28 +71,51 @@ def test_the_network_sees_lightness_alone(image_dir):
 
 def test_cells_hold_mean_colours(image_dir):
     task = make_task(image_dir, 64)
-    task.build_model(small_alexnet())
+    model = task.build_model(small_alexnet())
     images = batch_of(task)["image"].numpy()
     lab = np.asarray(color.rgb_to_lab(images)).reshape(8, 8, 8, 8, 8, 3).mean((2, 4))
-    np.testing.assert_allclose(task.mean_colors(images), lab, rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(mean_colors(images, model), lab, rtol=1e-4, atol=1e-3)
 
 
 def test_facts_are_the_best_constant_answers(image_dir):
     task = make_task(image_dir)
-    task.build_model(small_alexnet())
-    facts = task.facts()
-    assert facts["chance"] == pytest.approx(
-        task.shares.max()
-    ) and task.shares.sum() == pytest.approx(1)
+    model = task.build_model(small_alexnet())
+    facts, shares = task.facts(model), task.shares(model)
+    assert facts["chance"] == pytest.approx(shares.max()) and shares.sum() == pytest.approx(1)
     counts = np.zeros(313)
-    for batch in task.dataset("train", 16, training=True, epoch_seed=(0, 0)):
-        for index in (
-            ab_bins.nearest_bins(task.mean_colors(batch["image"])[..., 1:]).numpy().ravel()
-        ):
+    for batch in task.dataset("train", Epoch(16)):
+        nearest = ab_bins.nearest_bins(mean_colors(batch["image"], model)[..., 1:])
+        for index in nearest.numpy().ravel():
             counts[index] += 1
     # Random crops instead of central ones, so only nearly the same.
     assert facts["chance"] == pytest.approx(counts.max() / counts.sum(), abs=0.1)
     assert 0 < facts["balanced_chance"] < 1
+
+
+def test_models_with_maps_of_other_sizes_have_shares_of_their_own(image_dir):
+    """One task, asked about two models in turn, answers as a task of each of them alone."""
+    task = make_task(image_dir, 64)
+    fine = task.build_model(small_alexnet())
+    coarse = task.build_model(
+        VGG16(normalization="batch_norm", width_multiplier=0.1, fc_units=(), colors="gray")
+    )
+    for model, cells in ((fine, 8), (coarse, 4), (fine, 8)):
+        assert f"{cells}x{cells} cells" in task.facts(model)["definition"]
+        np.testing.assert_array_equal(task.weights(model), make_task(image_dir, 64).weights(model))
+    assert (task.shares(fine) != task.shares(coarse)).any()
+
+
+def test_colours_are_measured_once_a_size(image_dir, monkeypatch):
+    task, measure, calls = make_task(image_dir), ab_bins.empirical_distribution, []
+
+    def counted(*arguments):
+        calls.append(arguments)
+        return measure(*arguments)
+
+    monkeypatch.setattr(ab_bins, "empirical_distribution", counted)
+    for _ in range(2):
+        task.facts(task.build_model(small_alexnet()))
+    assert len(calls) == 1
 
 
 @pytest.mark.parametrize(

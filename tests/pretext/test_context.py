@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from ccssl_tf.data.pipeline import Epoch
 from ccssl_tf.models.alexnet import AlexNet
 from ccssl_tf.models.vgg16 import VGG16
 from ccssl_tf.pretext import context_patches
@@ -9,15 +10,8 @@ from ccssl_tf.pretext.context import Context
 
 
 def make_task(image_dir, **changes):
-    settings = dict(
-        color="drop",
-        pairs_per_image=5,
-        downsample_probability=0.33,
-        patch_units=16,
-        pair_units=16,
-        eval_batch_size=8,
-    )
-    return Context(**dict(settings, data_dir=image_dir, image_size=64) | changes)
+    settings = dict(pairs_per_image=5, patch_fc6_units=16, pair_fc_units=16, eval_batch_size=8)
+    return Context(**dict(settings, data_dir=str(image_dir), image_size=64) | changes)
 
 
 def small_alexnet():
@@ -35,7 +29,7 @@ def small_alexnet():
 def test_a_step_on_each_backbone_and_size(image_dir, backbone, image_size):
     task = make_task(image_dir, image_size=image_size)
     model = task.build_model(backbone())
-    batch = next(iter(task.dataset("train", 8, True, (0, 0))))
+    batch = next(iter(task.dataset("train", Epoch(8))))
     with tf.GradientTape() as tape:
         losses, metrics = task.loss(model, batch, training=True)
         total = tf.reduce_sum(losses)
@@ -48,7 +42,7 @@ def test_a_step_on_each_backbone_and_size(image_dir, backbone, image_size):
 @pytest.mark.parametrize("color", ["none", "drop", "project"])
 def test_colours_of_the_patches(image_dir, color):
     task = make_task(image_dir, color=color, downsample_probability=0.0)
-    batch = next(iter(task.dataset("train", 16, True, (0, 0))))
+    batch = next(iter(task.dataset("train", Epoch(16))))
     patches = task.patches(batch).numpy()
     assert patches.shape == (16, 4, 24, 24, 3)
     np.testing.assert_allclose(np.sqrt((patches**2).mean((2, 3, 4))), 50, rtol=1e-3)
@@ -65,7 +59,7 @@ def test_loss_against_loops(image_dir):
     """Each pair of patches through the model in its order, cross-entropy with its relation."""
     task = make_task(image_dir)
     model = task.build_model(small_alexnet())
-    batch = next(iter(task.dataset("val", 8, False, (0, 0))))
+    batch = next(iter(task.dataset("val", Epoch(8, training=False))))
     losses, metrics = task.loss(model, batch, training=False)
     patches = task.patches(batch).numpy()
     order, relation = (part.numpy() for part in context_patches.draw_pairs(batch["seed"], 5))
@@ -80,7 +74,7 @@ def test_loss_against_loops(image_dir):
 
 def test_what_a_network_sees_is_the_same_in_any_batch(image_dir):
     task = make_task(image_dir)
-    batch = next(iter(task.dataset("train", 8, True, (0, 0))))
+    batch = next(iter(task.dataset("train", Epoch(8))))
     half = {name: value[4:] for name, value in batch.items()}
     np.testing.assert_array_equal(task.patches(batch)[4:], task.patches(half))
 
@@ -89,7 +83,7 @@ def test_held_out_pairs_and_pictures(image_dir):
     task = make_task(image_dir)
     model = task.build_model(small_alexnet())
     first, second = task.evaluate(model), task.evaluate(model)
-    assert first == second and set(first) == {"loss", "accuracy"}
+    assert first == second and set(first.metrics) == {"loss", "accuracy"}
     picture = task.pictures(model)["context"]
     assert picture.dtype == np.uint8 and picture.ndim == 3
-    assert task.facts()["chance"] == 1 / 8
+    assert task.facts(model)["chance"] == 1 / 8

@@ -6,13 +6,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from ccssl_tf.data.pipeline import Epoch
 from ccssl_tf.models import VGG16, AlexNet
 from ccssl_tf.pretext.context_encoder import ChannelwiseDense, ContextEncoder
-from ccssl_tf.runs.errors import InputError
+from ccssl_tf.runs.errors import FlagError
 
 
 def make_task(image_dir, image_size=32, mask="random_blocks"):
-    return ContextEncoder(data_dir=image_dir, image_size=image_size, mask=mask, eval_batch_size=8)
+    return ContextEncoder(
+        data_dir=str(image_dir), image_size=image_size, mask=mask, eval_batch_size=8
+    )
 
 
 def small_alexnet():
@@ -50,7 +53,7 @@ def test_random_blocks_are_unions_of_four_squares_everywhere(image_dir):
 def test_the_network_sees_nothing_of_the_holes(image_dir):
     task = make_task(image_dir)
     model = task.build_model(small_alexnet())
-    batch = dict(next(iter(task.dataset("train", 4, training=True, epoch_seed=(0, 0)))))
+    batch = dict(next(iter(task.dataset("train", Epoch(4)))))
     holes = task.holes(batch["seed"])
     other = tf.where(
         holes > 0, 255 - tf.cast(batch["image"], tf.int32), tf.cast(batch["image"], tf.int32)
@@ -66,7 +69,7 @@ def test_the_network_sees_nothing_of_the_holes(image_dir):
 def test_loss_and_baseline_are_those_of_a_loop(image_dir):
     task = make_task(image_dir)
     model = task.build_model(small_alexnet())
-    batch = next(iter(task.dataset("train", 4, training=True, epoch_seed=(0, 0))))
+    batch = next(iter(task.dataset("train", Epoch(4))))
     losses, metrics = task.loss(model, batch, training=False)
     holes = task.holes(batch["seed"]).numpy()[..., 0]
     pictures = model(task.shown(model.backbone, batch["image"], holes[..., None]), training=False)[
@@ -118,7 +121,7 @@ def test_every_weight_learns_on_each_backbone_and_size(image_dir, backbone, imag
     task = make_task(image_dir, image_size)
     model = task.build_model(backbone())
     assert model.output["picture"].shape == (None, decoded, decoded, 3)
-    batch = next(iter(task.dataset("train", 4, training=True, epoch_seed=(0, 0))))
+    batch = next(iter(task.dataset("train", Epoch(4))))
     with tf.GradientTape() as tape:
         loss = tf.reduce_sum(task.loss(model, batch, training=True)[0])
     gradients = tape.gradient(loss, [weight.value for weight in model.trainable_weights])
@@ -128,14 +131,13 @@ def test_every_weight_learns_on_each_backbone_and_size(image_dir, backbone, imag
 def test_evaluation_facts_and_pictures(image_dir):
     task = make_task(image_dir, mask="center")
     model = task.build_model(small_alexnet())
-    record = task.evaluate(model)
-    assert (
-        set(record) == {"loss", "mean_color_error"}
-        and task.facts()["chance"] == record["mean_color_error"]
-    )
+    result = task.evaluate(model)
+    assert set(result.metrics) == {"loss", "mean_color_error"}
+    for facts in (task.facts(model, result), make_task(image_dir, mask="center").facts(model)):
+        assert facts["chance"] == result.metrics["mean_color_error"]
     assert task.pictures(model)["inpainting"].dtype == np.uint8
 
 
 def test_an_image_too_small_for_blocks_is_refused(image_dir):
-    with pytest.raises(InputError, match="--image_size=12: too small"):
+    with pytest.raises(FlagError, match="^--image_size=12: too small"):
         make_task(image_dir, 12)

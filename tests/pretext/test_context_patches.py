@@ -5,7 +5,7 @@ from conftest import jpeg_of, smooth_picture
 
 from ccssl_tf.pretext import context_patches as lib
 from ccssl_tf.pretext.context_patches import RELATIONS, ContextGeometry
-from ccssl_tf.runs.errors import InputError
+from ccssl_tf.runs.errors import FlagError
 
 
 def seeds(batch, epoch=0):
@@ -25,7 +25,7 @@ def test_geometry_fits(image_size):
 
 
 def test_too_small_images_are_refused():
-    with pytest.raises(InputError, match="--image_size=16: too small"):
+    with pytest.raises(FlagError, match="^--image_size=16: too small"):
         ContextGeometry.for_image_size(16)
 
 

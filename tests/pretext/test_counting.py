@@ -1,20 +1,20 @@
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from ccssl_tf.data.pipeline import Epoch
 from ccssl_tf.models.alexnet import AlexNet
 from ccssl_tf.models.vgg16 import VGG16
 from ccssl_tf.ops import per_example_random as random
 from ccssl_tf.pretext.counting import Counting
 from ccssl_tf.pretext.halving import STYLES, halve
-from ccssl_tf.runs.errors import InputError
+from ccssl_tf.runs.errors import FlagError
 
 
 def make_task(image_dir, image_size=32, **changes):
-    settings = dict(
-        margin=10.0, gray_probability=0.67, fc_units=16, num_counts=12, eval_batch_size=8
-    )
-    return Counting(**dict(settings, data_dir=image_dir, image_size=image_size) | changes)
+    settings = dict(counting_fc_units=16, counting_units=12, eval_batch_size=8)
+    return Counting(**dict(settings, data_dir=str(image_dir), image_size=image_size) | changes)
 
 
 def small_alexnet():
@@ -27,14 +27,14 @@ def small_alexnet():
 )
 def test_sizes(image_dir, image_size, short_side, crop):
     task = make_task(image_dir, image_size)
-    assert (task.short_side, task.crop) == (short_side, crop)
-    assert next(iter(task.dataset("train", 8, True, (0, 0))))["image"].shape == (8, crop, crop, 3)
+    assert (task.settings.short_side, task.settings.crop) == (short_side, crop)
+    assert next(iter(task.dataset("train", Epoch(8))))["image"].shape == (8, crop, crop, 3)
 
 
 def test_too_small_an_image_is_refused(image_dir):
     with pytest.raises(
-        InputError,
-        match=r"--image_size=18: too small for a 2x2 grid of 8-pixel tiles; use 19 or more",
+        FlagError,
+        match=r"^--image_size=18: too small for a 2x2 grid of 8-pixel tiles; use 19 or more",
     ):
         make_task(image_dir, 18)
 
@@ -51,7 +51,7 @@ def test_too_small_an_image_is_refused(image_dir):
 def test_a_step_on_each_backbone_and_size(image_dir, backbone, image_size):
     task = make_task(image_dir, image_size)
     model = task.build_model(backbone())
-    batch = next(iter(task.dataset("train", 8, True, (0, 0))))
+    batch = next(iter(task.dataset("train", Epoch(8))))
     with tf.GradientTape() as tape:
         losses, metrics = task.loss(model, batch, training=True)
         total = tf.reduce_sum(losses)
@@ -62,17 +62,16 @@ def test_a_step_on_each_backbone_and_size(image_dir, backbone, image_size):
 
 def test_the_published_network_on_tiles(image_dir):
     """Five convolutions, then 3x3x256 -> 4096 -> 4096 -> 1000."""
-    task = make_task(image_dir, 224, fc_units=4096, num_counts=1000)
+    task = make_task(image_dir, 224, counting_fc_units=4096, counting_units=1000)
     model = task.build_model(AlexNet(fc_units=()))
-    kernels = [
-        tuple(layer.kernel.shape) for layer in model.column.layers if hasattr(layer, "units")
-    ]
+    dense = [layer for layer in model.column.layers if isinstance(layer, keras.layers.Dense)]
+    kernels = [tuple(layer.kernel.shape) for layer in dense]
     assert kernels == [(3 * 3 * 256, 4096), (4096, 4096), (4096, 1000)]
 
 
 def test_views_against_loops(image_dir):
     task = make_task(image_dir)
-    batch = next(iter(task.dataset("train", 16, True, (0, 0))))
+    batch = next(iter(task.dataset("train", Epoch(16))))
     views = task.views(batch).numpy()
     assert views.shape == (16, 5, 14, 14, 3)
     styles = random.integers(batch["seed"], 1, 200, 4).numpy()[:, 0]
@@ -110,9 +109,9 @@ def test_grey_and_ways_of_halving_are_drawn_as_often_as_they_should(image_dir):
 
 def test_loss_against_loops(image_dir):
     """Equation 4 of the source, its second term the mean over the other images of the group."""
-    task = make_task(image_dir, margin=0.01)
+    task = make_task(image_dir, counting_margin=0.01)
     model = task.build_model(small_alexnet())
-    batch = next(iter(task.dataset("train", 16, True, (0, 0))))
+    batch = next(iter(task.dataset("train", Epoch(16))))
     losses, metrics = task.loss(model, batch, training=False)
     views = task.views(batch)
     phi = np.array(
@@ -144,7 +143,7 @@ def test_parts_of_a_batch_give_what_the_whole_gives(image_dir):
     model = task.build_model(
         AlexNet(stem="small", normalization="none", width_multiplier=0.1, fc_units=())
     )
-    batch = next(iter(task.dataset("train", 16, True, (0, 0))))
+    batch = next(iter(task.dataset("train", Epoch(16))))
     whole = task.loss(model, batch, training=True)[0]
     parts = [
         task.loss(model, {name: value[part] for name, value in batch.items()}, training=True)[0]
@@ -156,11 +155,9 @@ def test_parts_of_a_batch_give_what_the_whole_gives(image_dir):
 def test_counts_start_at_the_scale_of_the_margin(image_dir):
     """Squared distances far above it would drive every count to zero for good."""
     for num_counts in (8, 512):
-        task = make_task(image_dir, num_counts=num_counts)
+        task = make_task(image_dir, counting_units=num_counts)
         model = task.build_model(small_alexnet())
-        _, metrics = task.loss(
-            model, next(iter(task.dataset("train", 16, True, (0, 0)))), training=True
-        )
+        _, metrics = task.loss(model, next(iter(task.dataset("train", Epoch(16)))), training=True)
         assert 2 < np.mean(metrics["own_distance"]) < 40
 
 
@@ -169,7 +166,7 @@ def test_a_network_that_counts_nothing_is_right_about_nothing(image_dir):
     model = task.build_model(small_alexnet())
     model.column.get_layer("counts_norm").beta.assign(-1e6 * tf.ones(12))
     losses, metrics = task.loss(
-        model, next(iter(task.dataset("val", 8, False, (0, 0)))), training=False
+        model, next(iter(task.dataset("val", Epoch(8, training=False)))), training=False
     )
     np.testing.assert_allclose(losses, 10)
     np.testing.assert_array_equal(metrics["accuracy"], 0)
@@ -179,12 +176,12 @@ def test_held_out_numbers_facts_and_pictures(image_dir):
     task = make_task(image_dir)
     model = task.build_model(small_alexnet())
     first = task.evaluate(model)
-    assert first == task.evaluate(model) and set(first) == {
+    assert first == task.evaluate(model) and set(first.metrics) == {
         "loss",
         "accuracy",
         "own_distance",
         "other_distance",
     }
-    assert task.facts()["chance"] == 1 / 8
+    assert task.facts(model)["chance"] == 1 / 8
     picture = task.pictures(model)["counting"]
     assert picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[2] == 3

@@ -1,34 +1,30 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from absl import flags
-from absl.testing import flagsaver
 
+from ccssl_tf.data.pipeline import Epoch
 from ccssl_tf.models.alexnet import AlexNet
 from ccssl_tf.pretext.jigsaw import Jigsaw
 from ccssl_tf.pretext.jigsaw_pp import JigsawPP
-from ccssl_tf.pretext.permutations import permutation_set
+from ccssl_tf.runs.settings import read
 
 
 def make_task(image_dir, kind=Jigsaw, **changes):
     settings = dict(
+        num_permutations=20,
         permutations_per_image=3,
-        gray_probability=0.3,
-        tile_units=16,
-        head_units=32,
+        tile_fc6_units=16,
+        puzzle_fc7_units=32,
         eval_batch_size=8,
     )
-    return kind(
-        **dict(settings, data_dir=image_dir, image_size=64, permutations=permutation_set(20))
-        | changes
-    )
+    return kind(**dict(settings, data_dir=str(image_dir), image_size=64) | changes)
 
 
 @pytest.mark.parametrize("image_size", [64, 255])
 def test_tiles_are_jigsaw_pps_without_the_foreign_ones(image_dir, image_size):
     settings = dict(image_size=image_size, gray_probability=0.7)
     plain, plus = make_task(image_dir, **settings), make_task(image_dir, JigsawPP, **settings)
-    batch = next(iter(plain.dataset("train", 16, True, (0, 0))))
+    batch = next(iter(plain.dataset("train", Epoch(16))))
     (tiles, occluded), (others, foreign) = plain.puzzles(batch), plus.puzzles(batch)
     size = plain.geometry.tile
     assert tiles.shape == (16, 9, size, size, 3)
@@ -45,25 +41,20 @@ def test_batches_need_no_partners(image_dir):
     model = task.build_model(
         AlexNet(stem="small", normalization="batch_norm", width_multiplier=0.1, fc_units=())
     )
-    losses, metrics = task.loss(
-        model, next(iter(task.dataset("train", 3, True, (0, 0)))), training=True
-    )
+    losses, metrics = task.loss(model, next(iter(task.dataset("train", Epoch(3)))), training=True)
     assert losses.shape == metrics["accuracy"].shape == (3,)
 
 
 @pytest.mark.parametrize("kind, published", [(Jigsaw, 0.3), (JigsawPP, 0.7)])
-def test_gray_is_as_published_unless_the_flag_says_otherwise(image_dir, kind, published):
-    settings = dict(data_dir=str(image_dir), image_size=64, num_permutations=20)
-    with flagsaver.flagsaver(**settings):
-        assert kind.from_flags().gray_probability == published
-        assert flags.FLAGS.gray_probability == published
-    with flagsaver.flagsaver(**settings, gray_probability=0.0):
-        assert kind.from_flags().gray_probability == 0
+def test_gray_is_as_published_unless_said_otherwise(kind, published):
+    for arguments, probability in (([], published), (["--gray_probability=0"], 0)):
+        values = read([kind.Settings], ["--data_dir=images", *arguments])
+        assert values[kind.Settings].gray_probability == probability
 
 
 def test_facts_and_pictures(image_dir):
     task = make_task(image_dir)
-    facts = task.facts()
+    facts = task.facts(model=None)
     assert facts["chance"] == 1 / 20 and facts["min_hamming_distance"] >= 3
     assert (
         "occluding" not in facts["definition"]

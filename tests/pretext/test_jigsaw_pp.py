@@ -3,31 +3,26 @@ import pathlib
 import numpy as np
 import pytest
 import tensorflow as tf
-from absl.testing import flagsaver
 
-from ccssl_tf import training
+from ccssl_tf.data.pipeline import Epoch
 from ccssl_tf.layers.per_example_dropout import per_example_seeds
 from ccssl_tf.models.alexnet import AlexNet
 from ccssl_tf.models.vgg16 import VGG16
 from ccssl_tf.pretext.jigsaw_pp import JigsawPP
-from ccssl_tf.pretext.permutations import permutation_set
-from ccssl_tf.training import optimizers
+from ccssl_tf.training import OptimizerSettings, train
 
 AUTHORS_FILE = pathlib.Path(__file__).parents[2] / "../shared/data/jigsaw/permutations_701.bin"
 
 
 def make_task(image_dir, **changes):
     settings = dict(
+        num_permutations=20,
         permutations_per_image=3,
-        gray_probability=0.7,
-        tile_units=16,
-        head_units=32,
+        tile_fc6_units=16,
+        puzzle_fc7_units=32,
         eval_batch_size=8,
     )
-    return JigsawPP(
-        **dict(settings, data_dir=image_dir, image_size=32, permutations=permutation_set(20))
-        | changes
-    )
+    return JigsawPP(**dict(settings, data_dir=str(image_dir), image_size=32) | changes)
 
 
 def small_alexnet():
@@ -45,7 +40,7 @@ def small_alexnet():
 def test_a_step_on_each_backbone_and_size(image_dir, backbone, image_size):
     task = make_task(image_dir, image_size=image_size)
     model = task.build_model(backbone())
-    batch = next(iter(task.dataset("train", 8, True, (0, 0))))
+    batch = next(iter(task.dataset("train", Epoch(8))))
     with tf.GradientTape() as tape:
         losses, metrics = task.loss(model, batch, training=True)
         total = tf.reduce_sum(losses)
@@ -61,7 +56,7 @@ def test_loss_against_loops(image_dir):
     """
     task = make_task(image_dir)
     model = task.build_model(small_alexnet())
-    batch = next(iter(task.dataset("val", 8, False, (0, 0))))
+    batch = next(iter(task.dataset("val", Epoch(8, training=False))))
     losses, metrics = task.loss(model, batch, training=False)
     tiles, _ = task.puzzles(batch)
     numbers = task.permutation_indices(batch["seed"]).numpy()
@@ -81,21 +76,14 @@ def test_loss_against_loops(image_dir):
     not AUTHORS_FILE.is_file(), reason="the authors' permutation file is not at hand"
 )
 def test_the_authors_permutations_train(image_dir, tmp_path):
-    settings = dict(
-        data_dir=str(image_dir),
-        image_size=32,
-        permutations_file=str(AUTHORS_FILE),
-        tile_fc6_units=8,
-        puzzle_fc7_units=8,
-    )
-    with flagsaver.flagsaver(**settings):
-        task = JigsawPP.from_flags()
-    assert task.facts()["num_permutations"] == 701 and task.facts()["min_hamming_distance"] == 3
-    assert task.inputs() == dict(permutations_file=str(AUTHORS_FILE))
+    path = str(AUTHORS_FILE)
+    task = make_task(image_dir, num_permutations=701, permutations_file=path)
+    assert task.inputs() == dict(permutations_file=path)
     options = dict(workdir=tmp_path, train_steps=2, batch_size=16, log_steps=1)
-    model, metrics, _ = training.train(
-        task, small_alexnet, lambda: optimizers.make_optimizer("sgd", 1e-2), **options
-    )
+    rules = OptimizerSettings(optimizer="sgd", learning_rate=1e-2)
+    model, metrics, _ = train(task, small_alexnet, optimizer=rules, **options)
+    assert metrics["facts"]["num_permutations"] == 701
+    assert metrics["facts"]["min_hamming_distance"] == 3
     assert model.head.output.shape[-1] == 701
     assert abs(metrics["history"]["train"][0]["loss"] - np.log(701)) < 0.5
 
@@ -142,10 +130,10 @@ def test_held_out_puzzles_and_pictures(image_dir):
     task = make_task(image_dir)
     model = task.build_model(small_alexnet())
     first, second = task.evaluate(model), task.evaluate(model)
-    assert first == second and set(first) == {"loss", "accuracy"}
+    assert first == second and set(first.metrics) == {"loss", "accuracy"}
     picture = task.pictures(model)["puzzle"]
     assert picture.dtype == np.uint8 and picture.ndim == 3
-    assert task.facts()["chance"] == 1 / 20
+    assert task.facts(model)["chance"] == 1 / 20
 
 
 def test_the_papers_network_has_the_released_prototxts_parameters(image_dir):
@@ -155,9 +143,9 @@ def test_the_papers_network_has_the_released_prototxts_parameters(image_dir):
     task = make_task(
         image_dir,
         image_size=255,
-        tile_units=1024,
-        head_units=4096,
-        permutations=permutation_set(701),
+        tile_fc6_units=1024,
+        puzzle_fc7_units=4096,
+        num_permutations=701,
     )
     model = task.build_model(AlexNet(conv1_stride=2, fc_units=()))
     convolutions = [(11, 3, 96), (5, 48, 256), (3, 256, 384), (3, 192, 384), (3, 192, 256)]

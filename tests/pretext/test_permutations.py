@@ -8,6 +8,7 @@ import pytest
 
 from ccssl_tf.pretext import permutations as lib
 from ccssl_tf.runs.errors import InputError
+from ccssl_tf.runs.launch import run_command
 
 AUTHORS_FILE = pathlib.Path(__file__).parents[2] / "../shared/data/jigsaw/permutations_701.bin"
 
@@ -46,7 +47,7 @@ def test_shipped_set_is_what_the_command_generates():
     assert 0.85 < distances.mean() / 9 < 0.92
 
 
-def run_command(output, *arguments):
+def started(output, *arguments):
     command = [
         sys.executable,
         "-m",
@@ -58,14 +59,12 @@ def run_command(output, *arguments):
 
 
 def test_the_command_writes_a_set_that_loads(tmp_path):
-    done = run_command(tmp_path / "set.bin", "--num_permutations=12")
+    done = started(tmp_path / "set.bin", "--num_permutations=12")
     assert done.returncode == 0 and "12 permutations, Hamming distance min" in done.stdout
     np.testing.assert_array_equal(
         lib.load_permutations(tmp_path / "set.bin"), lib.load_permutations(lib.SHIPPED)[:12]
     )
-    refused = run_command(
-        tmp_path / "other.bin", "--num_permutations=20", "--min_hamming_distance=9"
-    )
+    refused = started(tmp_path / "other.bin", "--num_permutations=20", "--min_hamming_distance=9")
     assert (
         refused.returncode == 2
         and "only 9 permutations" in refused.stderr
@@ -74,9 +73,34 @@ def test_the_command_writes_a_set_that_loads(tmp_path):
     assert not (tmp_path / "other.bin").exists()
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--num_permutations=1"],
+        ["--min_hamming_distance=1"],
+        ["--min_hamming_distance=10"],
+        ["--output="],
+    ],
+)
+def test_flags_that_can_never_be_right_are_refused(tmp_path, capsys, arguments):
+    words = [f"--output={tmp_path / 'set.bin'}", *arguments]
+    assert run_command(lib.COMMAND, lib.main, words) == 1
+    message = capsys.readouterr().err
+    assert arguments[0].partition("=")[0].removeprefix("--") in message and message.count("\n") == 1
+    assert not any(tmp_path.iterdir())
+
+
+def test_where_to_write_must_be_said_and_a_dry_run_writes_nothing(tmp_path, capsys):
+    assert run_command(lib.COMMAND, lib.main, []) == 1
+    assert capsys.readouterr().err.startswith("error: --output: not given")
+    assert run_command(lib.COMMAND, lib.main, [f"--output={tmp_path / 'a'}", "--dry_run"]) == 0
+    assert "would choose 701 permutations" in capsys.readouterr().out
+    assert not any(tmp_path.iterdir())
+
+
 @pytest.mark.slow
 def test_the_command_regenerates_the_shipped_set_bit_for_bit(tmp_path):
-    assert run_command(tmp_path / "set.bin").returncode == 0
+    assert started(tmp_path / "set.bin").returncode == 0
     assert (tmp_path / "set.bin").read_bytes() == lib.SHIPPED.read_bytes()
 
 

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from ccssl_tf.data.pipeline import Epoch
 from ccssl_tf.layers.per_example_dropout import per_example_seeds
 from ccssl_tf.models.alexnet import AlexNet
 from ccssl_tf.models.vgg16 import VGG16
@@ -9,7 +10,7 @@ from ccssl_tf.pretext.rotation import Rotation, all_rotations
 
 
 def make_task(image_dir, image_size=32):
-    return Rotation(data_dir=image_dir, image_size=image_size, eval_batch_size=8)
+    return Rotation(data_dir=str(image_dir), image_size=image_size, eval_batch_size=8)
 
 
 def small_alexnet():
@@ -43,7 +44,7 @@ def test_rotations_are_numpys(dtype):
 def test_a_step_on_each_backbone_and_size(image_dir, backbone, image_size):
     task = make_task(image_dir, image_size)
     model = task.build_model(backbone())
-    batch = next(iter(task.dataset("train", 2, True, (0, 0))))
+    batch = next(iter(task.dataset("train", Epoch(2))))
     with tf.GradientTape() as tape:
         losses, metrics = task.loss(model, batch, training=True)
         total = tf.reduce_sum(losses)
@@ -55,7 +56,7 @@ def test_a_step_on_each_backbone_and_size(image_dir, backbone, image_size):
 def test_loss_against_loops(image_dir):
     task = make_task(image_dir)
     model = task.build_model(small_alexnet())
-    batch = next(iter(task.dataset("val", 8, False, (0, 0))))
+    batch = next(iter(task.dataset("val", Epoch(8, training=False))))
     losses, metrics = task.loss(model, batch, training=False)
     for number, image in enumerate(batch["image"].numpy()):
         expected, right = [], []
@@ -78,7 +79,7 @@ def test_dropout_of_an_image_does_not_depend_on_its_batch(image_dir):
     model = task.build_model(
         AlexNet(normalization="none", width_multiplier=0.05, fc_units=(64, 64), image_size=128)
     )
-    batch = next(iter(task.dataset("train", 4, True, (0, 0))))
+    batch = next(iter(task.dataset("train", Epoch(4))))
     whole = task.loss(model, batch, training=True)[0].numpy()
     halves = [
         task.loss(model, {name: value[part] for name, value in batch.items()}, training=True)[0]
@@ -96,16 +97,16 @@ def test_held_out_accuracy_facts_and_pictures(image_dir):
     task = make_task(image_dir)
     model = task.build_model(small_alexnet())
     first = task.evaluate(model)
-    assert first == task.evaluate(model) and set(first) == {"loss", "accuracy"}
+    assert first == task.evaluate(model) and set(first.metrics) == {"loss", "accuracy"}
     right = 0
-    for batch in task.dataset("val", 16, False, (0, 0)):
+    for batch in task.dataset("val", Epoch(16, training=False)):
         for turns in range(4):
             turned = np.rot90(batch["image"].numpy(), turns, axes=(1, 2))
             right += (
                 np.argmax(model(model.backbone.normalize(turned), training=False)["logits"], -1)
                 == turns
             ).sum()
-    np.testing.assert_allclose(first["accuracy"], right / 64)
-    assert task.facts()["chance"] == 0.25
+    np.testing.assert_allclose(first.metrics["accuracy"], right / 64)
+    assert task.facts(model)["chance"] == 0.25
     picture = task.pictures(model)["rotation"]
     assert picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[2] == 3

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from ccssl_tf.data.pipeline import Epoch
 from ccssl_tf.models import VGG16, AlexNet, load_backbone, save_backbone
 from ccssl_tf.ops import color
+from ccssl_tf.pretext.colorization import mean_colors
 from ccssl_tf.pretext.split_brain import SplitBrain, lightness_bins, mean_lightness
 from ccssl_tf.runs.errors import InputError
 
@@ -48,12 +50,12 @@ BACKBONES = {
 
 def make_task(image_dir, image_size=32):
     return SplitBrain(
-        data_dir=image_dir, image_size=image_size, rebalancing=0.5, head_units=8, eval_batch_size=8
+        data_dir=str(image_dir), image_size=image_size, pixel_head_units=8, eval_batch_size=8
     )
 
 
 def batch_of(task, size=4):
-    return next(iter(task.dataset("train", size, training=True, epoch_seed=(0, 0))))
+    return next(iter(task.dataset("train", Epoch(size))))
 
 
 @pytest.mark.parametrize("build, size", BACKBONES.values(), ids=BACKBONES)
@@ -117,7 +119,7 @@ def test_lightness_loss_and_metrics(image_dir):
         .numpy()
         .astype(float)
     )
-    lightness = task.mean_colors(batch["image"]).numpy()[..., 0]
+    lightness = mean_colors(batch["image"], model).numpy()[..., 0]
     for i in range(4):
         entropy, right, error = [], [], []
         for place in np.ndindex(lightness.shape[1:]):
@@ -160,7 +162,7 @@ def test_the_heads_gradients_stay_in_their_halves(image_dir):
 def test_facts_pictures_and_a_saved_backbone(image_dir, tmp_path):
     task = make_task(image_dir)
     model = task.build_model(small_alexnet())
-    facts = task.facts()
+    facts = task.facts(model)
     assert {
         "chance",
         "balanced_chance",

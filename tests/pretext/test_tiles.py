@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from ccssl_tf.pretext import tiles as lib
 from ccssl_tf.pretext.tiles import TileGeometry
-from ccssl_tf.runs.errors import InputError
+from ccssl_tf.runs.errors import FlagError
 
 
 def seeds(batch, epoch=0):
@@ -27,7 +27,7 @@ def test_geometry_fits_at_every_size():
 
 
 def test_too_small_images_are_refused():
-    with pytest.raises(InputError, match="--image_size=24"):
+    with pytest.raises(FlagError, match="^--image_size=24"):
         TileGeometry.for_image_size(24)
 
 
