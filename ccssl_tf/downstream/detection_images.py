@@ -58,24 +58,24 @@ def read_detection_images(data_dir, split: str, proposals_dir) -> DetectionImage
         )
     class_names = manifest.info.get("class_names") or []
     count = manifest.num_examples(split)
-    found = DetectionImages(
+    images = DetectionImages(
         [None] * count, np.zeros([count, 2], np.int32), *([None] * count for _ in range(4))
     )
     paths = [data_dir / shard.name for shard in manifest.shards(split)]
     with records.naming_damage(data_dir):
         for parsed in serialized_records(paths).map(_facts).as_numpy_iterator():
             index = int(parsed["index"])
-            found.names[index] = pathlib.PurePosixPath(
+            images.names[index] = pathlib.PurePosixPath(
                 parsed["filename"].decode(errors="replace")
             ).stem
-            found.sizes[index] = parsed["size"]
-            found.truths[index], found.labels[index], found.difficult[index] = (
+            images.sizes[index] = parsed["size"]
+            images.truths[index], images.labels[index], images.difficult[index] = (
                 parsed["boxes"],
                 parsed["labels"],
                 parsed["difficult"],
             )
             _check_boxes(
-                f"{data_dir}: {found.names[index]} of {split}",
+                f"{data_dir}: {images.names[index]} of {split}",
                 "object",
                 parsed["boxes"],
                 parsed["size"],
@@ -84,12 +84,12 @@ def read_detection_images(data_dir, split: str, proposals_dir) -> DetectionImage
                 (parsed["labels"] < 0) | (parsed["labels"] >= len(class_names))
             ]
             if len(unnamed):
-                image = f"{data_dir}: {found.names[index]} of {split}"
+                image = f"{data_dir}: {images.names[index]} of {split}"
                 raise InputError(
                     f"{image}: class {unnamed[0]}, and there are {len(class_names)} names; convert "
                     "it again"
                 )
-    if not sum(map(len, found.truths)):
+    if not sum(map(len, images.truths)):
         raise InputError(
             f"{data_dir}: the images of split {split} have no boxes; convert with data_prep.voc "
             "--task=detection"
@@ -97,14 +97,14 @@ def read_detection_images(data_dir, split: str, proposals_dir) -> DetectionImage
     for index, boxes in enumerate(
         proposal_records.read_proposals(proposals_dir, split, manifest.fingerprint(split))
     ):
-        image = f"{proposals_dir}: {found.names[index]} of {split}"
+        image = f"{proposals_dir}: {images.names[index]} of {split}"
         if not len(boxes):
             raise InputError(
                 f"{image}: no proposals for this image; make them again with data_prep.proposals"
             )
-        found.proposals[index] = boxes - 1
-        _check_boxes(image, "proposal", found.proposals[index], found.sizes[index])
-    return found
+        images.proposals[index] = boxes - 1
+        _check_boxes(image, "proposal", images.proposals[index], images.sizes[index])
+    return images
 
 
 def _facts(serialized):

@@ -12,9 +12,9 @@ from ccssl_tf.ops import boxes as box_ops
 from ccssl_tf.runs.files import write_bytes
 
 SUPPRESSION_OVERLAP = 0.3
-MOST_OF_A_CLASS = 100
+MAX_OF_A_CLASS = 100
 # Detections of a class before suppression, times the number of images: the rest is let go.
-_MOST_PER_IMAGE = 40
+_MAX_PER_IMAGE = 40
 
 
 @dataclasses.dataclass
@@ -68,23 +68,23 @@ def detections_of_image(index: int, scores, boxes) -> tuple[Detections, np.ndarr
     Returns:
       (detections, [C, min(R, 100)] float32, the surest first).
     """
-    order = np.argsort(-scores, axis=0, kind="stable")[:MOST_OF_A_CLASS]
-    found = []
+    order = np.argsort(-scores, axis=0, kind="stable")[:MAX_OF_A_CLASS]
+    parts = []
     for number in range(scores.shape[1]):
         rows = order[:, number]
-        own = np.round(boxes[rows, number], 1)
+        candidates = np.round(boxes[rows, number], 1)
         kept = box_ops.non_maximum_suppression(
-            own, scores[rows, number], MOST_OF_A_CLASS, SUPPRESSION_OVERLAP
+            candidates, scores[rows, number], MAX_OF_A_CLASS, SUPPRESSION_OVERLAP
         ).numpy()
         count = len(kept)
         part = Detections(
             np.full(count, index, np.int32),
             np.full(count, number, np.int32),
             scores[rows, number][kept],
-            own[kept],
+            candidates[kept],
         )
-        found.append(part)
-    return Detections.joined(found), np.take_along_axis(scores, order, 0).T
+        parts.append(part)
+    return Detections.joined(parts), np.take_along_axis(scores, order, 0).T
 
 
 def most_confident(
@@ -98,11 +98,11 @@ def most_confident(
       candidate_scores: [C, n], of all images' candidates.
       num_images: N.
     """
-    most = _MOST_PER_IMAGE * num_images
-    if candidate_scores.shape[1] <= most:
+    count = _MAX_PER_IMAGE * num_images
+    if candidate_scores.shape[1] <= count:
         return detections
-    least = -np.partition(-candidate_scores, most - 1, axis=1)[:, most - 1]
-    return detections.of(detections.scores > least[detections.classes])
+    threshold = -np.partition(-candidate_scores, count - 1, axis=1)[:, count - 1]
+    return detections.of(detections.scores > threshold[detections.classes])
 
 
 def write_devkit_files(
@@ -114,8 +114,8 @@ def write_devkit_files(
     directory = pathlib.Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     for number, name in enumerate(class_names):
-        own = detections.of(detections.classes == number)
-        rows = zip(own.images, own.scores, own.boxes + 1, strict=True)
+        of_class = detections.of(detections.classes == number)
+        rows = zip(of_class.images, of_class.scores, of_class.boxes + 1, strict=True)
         lines = [
             f"{image_names[image]} {score:.9g} {' '.join(f'{side:.1f}' for side in box)}\n"
             for image, score, box in rows
@@ -137,15 +137,15 @@ def average_precisions(
     counts = [len(labels) for labels in images.labels]
     owners, labels = np.repeat(np.arange(len(counts)), counts), np.concatenate(images.labels)
     truths, difficult = np.concatenate(images.truths), np.concatenate(images.difficult)
-    found = {}
+    precisions = {}
     for number in range(num_classes):
-        own, objects = detections.of(detections.classes == number), labels == number
+        of_class, objects = detections.of(detections.classes == number), labels == number
         if not (objects & ~difficult).any():
             continue
         truth = owners[objects], truths[objects], difficult[objects]
         # As a reader of the files finds the boxes.
-        boxes = np.round(own.boxes.astype(np.float64), 1)
-        found[number] = detection_average_precision(
-            own.images, own.scores, boxes, *truth, interpolation=interpolation
+        boxes = np.round(of_class.boxes.astype(np.float64), 1)
+        precisions[number] = detection_average_precision(
+            of_class.images, of_class.scores, boxes, *truth, interpolation=interpolation
         )
-    return found
+    return precisions

@@ -12,7 +12,7 @@ from ccssl_tf.ops import boxes as box_ops
 _BEST_AREA = 224.0**2
 
 
-def scores_and_boxes(model, image, regions, short_side, most):
+def scores_and_boxes(model, image, regions, short_side, max_side):
     """Returns what the network says of regions of one photo, before anything is suppressed.
 
     Args:
@@ -20,16 +20,16 @@ def scores_and_boxes(model, image, regions, short_side, most):
       image: [h, w, 3] RGB in [0, 255], uint8 or float32.
       regions: [R, 4] xmin, ymin, xmax, ymax in pixels from 0, the last included.
       short_side: pixels the photo's shorter side is resized to.
-      most: pixels its longer side has at most, float32.
+      max_side: pixels its longer side has at most, float32.
 
     Returns:
       (scores [R, C] in [0, 1], boxes [R, C, 4] in pixels of the photo, float32).
     """
-    resized, scale = resized_photo(image, short_side, most)
+    resized, scale = resized_photo(image, short_side, max_side)
     rois = tf.pad(tf.cast(regions, tf.float32) * scale, [[0, 0], [1, 0]])
-    found = model([model.backbone.normalize(resized[None]), rois], training=False)
-    scores = tf.nn.softmax(found["logits"])[:, 1:]
-    boxes = box_ops.decode(regions[:, None], tf.reshape(found["codes"], [-1, scores.shape[1], 4]))
+    outputs = model([model.backbone.normalize(resized[None]), rois], training=False)
+    scores = tf.nn.softmax(outputs["logits"])[:, 1:]
+    boxes = box_ops.decode(regions[:, None], tf.reshape(outputs["codes"], [-1, scores.shape[1], 4]))
     return scores, box_ops.clip(boxes, tf.shape(image)[0], tf.shape(image)[1])
 
 
@@ -49,12 +49,12 @@ class Detector:
                 tf.TensorSpec([], tf.float32),
             ],
         )
-        def compiled(image, regions, short_side, most):
-            return scores_and_boxes(model, image, regions, short_side, most)
+        def compiled(image, regions, short_side, max_side):
+            return scores_and_boxes(model, image, regions, short_side, max_side)
 
         self._compiled = compiled
 
-    def __call__(self, image, regions, scales, most: float):
+    def __call__(self, image, regions, scales, max_side: float):
         """Returns scores [R, C] and boxes [R, C, 4], pixels from 0, of the regions of one photo.
 
         Each region is looked at in the scale in which its area is nearest 224 x 224.
@@ -63,24 +63,24 @@ class Detector:
           image: [h, w, 3] uint8.
           regions: [R, 4] int32, pixels from 0.
           scales: shorter sides, pixels.
-          most: pixels of the longer side.
+          max_side: pixels the longer side has at most.
         """
-        sides = np.minimum(np.array(scales) / min(image.shape[:2]), most / max(image.shape[:2]))
+        sides = np.minimum(np.array(scales) / min(image.shape[:2]), max_side / max(image.shape[:2]))
         areas = np.prod(regions[:, 2:] - regions[:, :2] + 1, axis=1, dtype=np.float64)
         chosen = np.argmin(np.abs(areas[:, None] * sides[None] ** 2 - _BEST_AREA), axis=1)
         scores = boxes = None
         for number, scale in enumerate(scales):
             rows = np.flatnonzero(chosen == number)
             if len(rows):
-                found = [
+                parts = [
                     value.numpy()
                     for value in self._compiled(
-                        image, regions[rows], tf.constant(scale), tf.constant(float(most))
+                        image, regions[rows], tf.constant(scale), tf.constant(float(max_side))
                     )
                 ]
                 if scores is None:
                     scores, boxes = (
-                        np.zeros([len(regions), *value.shape[1:]], np.float32) for value in found
+                        np.zeros([len(regions), *value.shape[1:]], np.float32) for value in parts
                     )
-                scores[rows], boxes[rows] = found
+                scores[rows], boxes[rows] = parts
         return scores, boxes

@@ -1,9 +1,7 @@
 """Frozen features computed once, of central crops: in memory where they fit, else in shards on
-disk, one for each image shard.
+disk, one for each image shard (see `feature_rows` for the order they are read in).
 
-On disk ImageNet's 47,232 numbers a photo take 121 GB as float16. Training order is that of the
-images: shards are permuted, rows inside windows of whole shards, both functions of (seed, epoch); a
-resumed run skips whole windows unread.
+On disk ImageNet's 47,232 numbers a photo take 121 GB as float16.
 """
 
 import pathlib
@@ -14,19 +12,19 @@ import tensorflow as tf
 
 from ccssl_tf.data import image_ops, labels
 from ccssl_tf.data.datasets import fixed, serialized_records
-from ccssl_tf.data.feature_directory import DirectorySource
 from ccssl_tf.data.image_facts import read_image_facts
 from ccssl_tf.data.manifest import Manifest
+from ccssl_tf.data.pipeline import Epoch
+from ccssl_tf.downstream.feature_rows import FeatureRows, RowsInMemory, RowsOnDisk
 from ccssl_tf.features import extract_features
 from ccssl_tf.runs import machine, signals
 from ccssl_tf.runs.errors import CorruptArtifactError, InputError, ResourceError
 from ccssl_tf.runs.files import atomic_file
 from ccssl_tf.runs.progress import Progress
+from ccssl_tf.task import Extractor
 
-# A window of shuffled rows; two are in memory at a time.
-WINDOW_BYTES = 256 * 2**20
 # float16 holds what linear classifiers need; larger values are clipped to its range.
-_LARGEST = 65504
+_MAX_STORED = 65504
 
 
 class FeatureCache:
@@ -72,11 +70,9 @@ class FeatureCache:
         self._directory = directory and pathlib.Path(directory)
         self._memory_bytes, self._batch_size, self._strategy = memory_bytes, batch_size, strategy
         self._manifest = Manifest.read(data_dir, "images")
-        self._splits = {}
+        self._splits: dict[str, FeatureRows] = {}
 
-    def batches(
-        self, split: str, batch_size: int, training: bool, epoch_seed, first_batch: int = 0
-    ) -> tf.data.Dataset:
+    def batches(self, split: str, epoch: Epoch) -> tf.data.Dataset:
         """Returns batches as `ccssl_tf.data.pipeline` would of the images: the remainder dropped in
         training, else filled up, weight 0.
 
@@ -84,8 +80,8 @@ class FeatureCache:
           InputError: fewer images than a batch, or more features than fit.
           Interrupted: a signal arrived while they were computed; a later call continues.
         """
-        total = self._manifest.num_examples(split)
-        if training and total < batch_size:
+        total, batch_size = self._manifest.num_examples(split), epoch.batch_size
+        if epoch.training and total < batch_size:
             raise InputError(
                 f"{self._data_dir}: split {split} has {total} images, fewer than one batch; use a "
                 "smaller --batch_size"
@@ -93,11 +89,11 @@ class FeatureCache:
         if split not in self._splits:
             in_memory = total * self.dim * 2 <= self._memory_bytes
             self._splits[split] = (
-                _Memory(self._in_memory(split)) if in_memory else self._on_disk(split, total)
+                RowsInMemory(self._in_memory(split)) if in_memory else self._on_disk(split, total)
             )
-        stored = self._splits[split]
-        count = total // batch_size if training else -(-total // batch_size)
-        rows = stored.rows(batch_size, epoch_seed if training else None, first_batch)
+        count = total // batch_size if epoch.training else -(-total // batch_size)
+        first_batch = epoch.first_batch if epoch.training else 0
+        rows = self._splits[split].batches(epoch)
 
         def filled():
             for number, (index, features, label) in enumerate(rows(), start=first_batch):
@@ -162,7 +158,7 @@ class FeatureCache:
         return index, features, label
 
     def _stored(self, images):
-        return np.clip(self._compute(images).numpy(), -_LARGEST, _LARGEST)
+        return np.clip(self._compute(images).numpy(), -_MAX_STORED, _MAX_STORED)
 
     def _on_disk(self, split, total):
         gigabytes = total * self.dim * 2 / 2**30
@@ -175,12 +171,12 @@ class FeatureCache:
             )
         directory = self._directory / split
         directory.mkdir(parents=True, exist_ok=True)
-        found = (
+        manifest = (
             Manifest.read(directory, "features")
             if (directory / "manifest.json").is_file()
             else None
         )
-        if found is None:
+        if manifest is None:
             here = sum(path.stat().st_size for path in directory.iterdir())
             free = shutil.disk_usage(directory).free / 2**30
             if free < gigabytes - here / 2**30:
@@ -190,7 +186,7 @@ class FeatureCache:
                 )
             print(f"features of {split}: {gigabytes:.1f} GB in shards in {directory}", flush=True)
             with signals.stop_on_signal() as stopping:
-                found = extract_features(
+                manifest = extract_features(
                     _Extractor(self),
                     self._data_dir,
                     split,
@@ -200,12 +196,12 @@ class FeatureCache:
                     strategy=self._strategy,
                 )
         wanted = dict(self._description, images_fingerprint=self._manifest.fingerprint(split))
-        different = [name for name, value in wanted.items() if found.info.get(name) != value]
+        different = [name for name, value in wanted.items() if manifest.info.get(name) != value]
         if different:
             raise InputError(
                 f"{directory}: features made with another {different[0]}; name another --workdir"
             )
-        return _Shards(directory, *self._rows_of(split, directory / "rows.npy", total))
+        return RowsOnDisk(directory, *self._rows_of(split, directory / "rows.npy", total))
 
     def _rows_of(self, split, path, total):
         """Returns index and label of every row of the shards, [N] int64 each; kept in a file, so
@@ -231,8 +227,10 @@ class FeatureCache:
         return rows
 
 
-class _Extractor:
-    """The features as `extract_features` wants them."""
+class _Extractor(Extractor):
+    """The features as `extract_features` wants them; its settings are those of the cache."""
+
+    settings = None
 
     def __init__(self, cache):
         self._cache, self.dim = cache, cache.dim
@@ -240,100 +238,8 @@ class _Extractor:
     def describe(self):
         return self._cache._description
 
-    def inputs(self):
-        return {}
-
-    def batches(self, unused_data_dir, split, shards):
+    def batches(self, data_dir, split, shards):
+        paths = self._cache._shard_paths(split)
         for shard in shards:
-            for batch in self._cache._crops(split, [self._cache._shard_paths(split)[shard]]):
+            for batch in self._cache._crops(split, [paths[shard]]):
                 yield batch["index"].numpy(), self._cache._stored(batch["image"])
-
-
-class _Memory:
-    """Rows in memory: (index [N], features [N, D], label [N])."""
-
-    def __init__(self, arrays):
-        self._arrays = arrays
-
-    def rows(self, batch_size, epoch_seed, first_batch):
-        """Returns a function that yields batches of rows from `first_batch` on, in training order
-        or, without a seed, the file's.
-        """
-        total = len(self._arrays[0])
-        order = (
-            np.arange(total)
-            if epoch_seed is None
-            else np.random.default_rng(list(epoch_seed)).permutation(total)
-        )
-
-        def batches():
-            for start in range(first_batch * batch_size, total, batch_size):
-                rows = order[start : start + batch_size]
-                yield tuple(values[rows] for values in self._arrays)
-
-        return batches
-
-
-class _Shards:
-    """Rows on disk."""
-
-    def __init__(self, directory, indices, labels):
-        """Args: indices, labels: [N], in the order of the rows."""
-        self._source, self._indices, self._labels = DirectorySource(directory), indices, labels
-
-    def rows(self, batch_size, epoch_seed, first_batch):
-        """As that of `_Memory`; in training order inside windows of shards."""
-        if epoch_seed is None:
-            windows = [
-                [range(start, min(start + batch_size, len(self._indices)))]
-                for start in range(0, len(self._indices), batch_size)
-            ]
-            return lambda: (
-                self._block(windows[first_batch + number], features.astype(np.float16))
-                for number, features in enumerate(
-                    self._skipped(self._source.chunks(batch_size), first_batch)
-                )
-            )
-        row_bytes = self._source.dim * self._source.dtype.itemsize
-        windows = self._source.windows(
-            np.random.default_rng(list(epoch_seed)), max(WINDOW_BYTES // row_bytes, 1)
-        )
-        skipped, first = first_batch * batch_size, 0
-        while first < len(windows) and skipped >= (size := sum(map(len, windows[first]))):
-            skipped, first = skipped - size, first + 1
-        return lambda: _rebatched(self._shuffled(windows, first, epoch_seed), batch_size, skipped)
-
-    def _shuffled(self, windows, first, epoch_seed):
-        for number, features in enumerate(self._source.read_windows(windows, first), start=first):
-            order = np.random.default_rng([*epoch_seed, number]).permutation(len(features))
-            index, features, label = self._block(windows[number], features)
-            yield index[order], features[order], label[order]
-
-    def _block(self, parts, features):
-        index, label = (
-            np.concatenate([values[part.start : part.stop] for part in parts])
-            for values in (self._indices, self._labels)
-        )
-        return index, features, label
-
-    @staticmethod
-    def _skipped(chunks, count):
-        for number, chunk in enumerate(chunks):
-            if number >= count:
-                yield chunk
-
-
-def _rebatched(blocks, batch_size, skipped):
-    """Cuts a stream of (index, features, label) into batches, the first `skipped` rows and the
-    remainder left out.
-    """
-    rest = None
-    for block in blocks:
-        block = tuple(values[skipped:] for values in block)
-        skipped = 0
-        if rest is not None:
-            block = tuple(np.concatenate(pair) for pair in zip(rest, block, strict=True))
-        whole = len(block[0]) // batch_size * batch_size
-        for start in range(0, whole, batch_size):
-            yield tuple(values[start : start + batch_size] for values in block)
-        rest = tuple(values[whole:] for values in block)

@@ -2,15 +2,14 @@
 layers at once.
 """
 
+import dataclasses
 import pathlib
 
 import keras
 import numpy as np
 import tensorflow as tf
-from absl import flags
 
-from ccssl_tf import network_flags, stage_flags
-from ccssl_tf.data import labels, pipeline
+from ccssl_tf.data import image_batches, labels
 from ccssl_tf.downstream.feature_cache import FeatureCache
 from ccssl_tf.layers.grid_pooling import grid_pool
 from ccssl_tf.metrics.top_k import in_top_k
@@ -18,161 +17,127 @@ from ccssl_tf.models.backbone import RANDOM_START
 from ccssl_tf.models.backbone_file import backbone_fingerprint
 from ccssl_tf.pictures.confusion import confusion_pictures
 from ccssl_tf.runs.errors import FlagError, InputError
-from ccssl_tf.task import Task
+from ccssl_tf.runs.settings import WorkdirSettings, as_text, setting
+from ccssl_tf.task import Task, TaskSettings
 
-_ENDPOINTS = flags.DEFINE_list(
-    "probe_endpoints",
-    None,
-    "Layers to probe; by default the last convolution of each of the five stages.",
-)
-_GRIDS = flags.DEFINE_list(
-    "probe_grids",
-    ["10", "6", "5", "5", "6"],
-    "Cells a side each layer is max-pooled to (in the paper 9216 or 9600 numbers a layer); one "
-    "number goes for all layers.",
-)
-_CACHE = flags.DEFINE_bool(
-    "cache_features",
-    False,
-    "Compute the frozen features once, of central crops, in memory or on disk under --workdir (no "
-    "augmentation).",
-)
-_CACHE_MEMORY = flags.DEFINE_float(
-    "cache_memory_gb",
-    4.0,
-    "Gigabytes of features a split may take in memory; more are written in shards and read again.",
-    lower_bound=0,
-)
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LinearProbeSettings(TaskSettings, WorkdirSettings):
+    """--task=linear_probe."""
+
+    probe_endpoints: tuple[str, ...] | None = setting(
+        None,
+        "Layers to probe.",
+        automatic="the last convolution of each of the five stages",
+    )
+    probe_grids: tuple[int, ...] = setting(
+        (10, 6, 5, 5, 6),
+        "Cells a side each layer is max-pooled to (9216 or 9600 numbers a layer of AlexNet); one "
+        "number goes for all layers.",
+        minimum=1,
+        paper=(10, 6, 5, 5, 6),
+    )
+    cache_features: bool = setting(
+        False,
+        "Compute the frozen features once, of central crops, in memory or on disk under --workdir "
+        "(no augmentation).",
+    )
+    cache_memory_gb: float = setting(
+        4.0,
+        "What the features of a split may take in memory; more are written in shards and read "
+        "again.",
+        unit="gigabytes",
+        minimum=0,
+    )
+
+    def check(self):
+        """Every layer is named once and has a grid."""
+        super().check()
+        if not self.probe_grids:
+            raise FlagError("--probe_grids=: give one number, or one for each layer")
+        if self.probe_endpoints is not None:
+            _grids_of(self.probe_endpoints, self.probe_grids)
 
 
 class LinearProbe(Task):
     """One linear classifier on each layer of a frozen backbone: batch normalisation without scale
     and shift, then classes.
+
+    Attributes:
+      class_names: of the labels.
     """
+
+    Settings = LinearProbeSettings
 
     trains_backbone = False
     eval_split = "val"
 
-    def __init__(
-        self,
-        *,
-        data_dir,
-        image_size,
-        endpoints,
-        grids,
-        cache_features,
-        cache_memory_gb=4.0,
-        cache_dir=None,
-        eval_batch_size=64,
-    ):
-        """Checks that the images have labels.
+    def __init__(self, settings: LinearProbeSettings | None = None, **fields):
+        """Takes the settings or their fields; splits are train and val.
 
-        Args:
-          data_dir: image shards with labels, splits train and val.
-          image_size: S, pixels.
-          endpoints: layer names; None for the last convolution of each stage.
-          grids: cells a side, one a layer or one for all.
-          cache_features: compute features once, from central crops.
-          cache_memory_gb: gigabytes of a split's features that are kept in memory; more are written
-            to `cache_dir`.
-          cache_dir: None to refuse what does not fit in memory.
-          eval_batch_size: images.
+        Raises:
+          InputError: the images have no labels, or a split is missing.
         """
-        self.data_dir, self.image_size, self.eval_batch_size = data_dir, image_size, eval_batch_size
-        self.endpoints, self.grids, self.cache_features = endpoints, grids, cache_features
-        self.class_names = labels.class_names(data_dir, splits=("train", "val"))
-        self.cache_memory_gb, self.cache_dir = cache_memory_gb, cache_dir
-        if min(grids, default=0) < 1:
-            raise FlagError(
-                f"--probe_grids={','.join(map(str, grids))}: cells a side must be 1 or more"
-            )
-        self._backbone = self._cache = None
-
-    @classmethod
-    def from_flags(cls):
-        """Reads this module's flags and those of data and image size."""
-        try:
-            grids = [int(cells) for cells in _GRIDS.value]
-        except ValueError as error:
-            raise FlagError(
-                f"--probe_grids={','.join(_GRIDS.value)}: expected whole numbers such as 10,6,5,5,6"
-            ) from error
-        return cls(
-            data_dir=stage_flags.DATA_DIR.value,
-            image_size=network_flags.IMAGE_SIZE.value,
-            endpoints=_ENDPOINTS.value,
-            grids=grids,
-            cache_features=_CACHE.value,
-            cache_memory_gb=_CACHE_MEMORY.value,
-            cache_dir=pathlib.Path(stage_flags.WORKDIR.value) / "features"
-            if stage_flags.WORKDIR.value
-            else None,
-        )
+        super().__init__(settings, **fields)
+        self.class_names = labels.class_names(self.settings.data_dir, splits=("train", "val"))
 
     def build_model(self, backbone):
-        """Freezes the backbone and puts a classifier on each endpoint."""
+        """Freezes the backbone and puts a classifier on each endpoint; with --cache_features the
+        model has the cache of the features.
+        """
+        settings, num_classes = self.settings, len(self.class_names)
         backbone.trainable = False
-        self._backbone = backbone
-        endpoints = self.endpoints or last_of_each_stage(backbone.endpoint_names)
+        grids = self._probed(backbone)
+        model = LinearClassifiers(backbone, grids, num_classes, settings.image_size)
+        if settings.cache_features:
+            model.feature_cache = FeatureCache(
+                model.features,
+                dim=sum(model.sizes.values()),
+                describe=dict(
+                    backbone_fingerprint=backbone_fingerprint(backbone),
+                    grids=grids,
+                    image_size=settings.image_size,
+                ),
+                data_dir=settings.data_dir,
+                image_size=settings.image_size,
+                num_classes=num_classes,
+                directory=settings.workdir and pathlib.Path(settings.workdir) / "features",
+                memory_bytes=int(settings.cache_memory_gb * 2**30),
+                batch_size=settings.eval_batch_size,
+                strategy=tf.distribute.get_strategy(),
+            )
+        return model
+
+    def _probed(self, backbone):
+        """Returns endpoint -> cells a side, of every layer that is probed."""
+        settings = self.settings
+        endpoints = settings.probe_endpoints or last_of_each_stage(backbone.endpoint_names)
         unknown = sorted(set(endpoints) - set(backbone.endpoint_names))
         if unknown:
             raise InputError(
                 f"--probe_endpoints: no endpoint {unknown[0]}; there are "
                 f"{', '.join(backbone.endpoint_names)}"
             )
-        if len(set(endpoints)) != len(endpoints):
-            raise FlagError(f"--probe_endpoints={','.join(endpoints)}: names a layer twice")
-        grids = self.grids * len(endpoints) if len(self.grids) == 1 else self.grids
-        if len(grids) != len(endpoints):
-            raise FlagError(
-                f"--probe_grids has {len(grids)} numbers for {len(endpoints)} layers; give one "
-                "each, or one for all"
-            )
-        self.probed = dict(zip(endpoints, grids, strict=True))
-        model = LinearClassifiers(backbone, self.probed, len(self.class_names), self.image_size)
-        if self.cache_features:
-            self._cache = FeatureCache(
-                self._features,
-                dim=sum(model.sizes.values()),
-                describe=dict(
-                    backbone_fingerprint=backbone_fingerprint(backbone),
-                    grids=self.probed,
-                    image_size=self.image_size,
-                ),
-                data_dir=self.data_dir,
-                image_size=self.image_size,
-                num_classes=len(self.class_names),
-                directory=self.cache_dir,
-                memory_bytes=int(self.cache_memory_gb * 2**30),
-                batch_size=self.eval_batch_size,
-                strategy=tf.distribute.get_strategy(),
-            )
-        return model
+        return _grids_of(endpoints, settings.probe_grids)
 
-    def dataset(self, split, batch_size, training, epoch_seed, first_batch=0):
-        """Batches of `image`, or of `features` from the cache."""
-        if self.cache_features:
-            return self._cache.batches(split, batch_size, training, epoch_seed, first_batch)
-        options = dict(
-            batch_size=batch_size, training=training, epoch_seed=epoch_seed, first_batch=first_batch
+    def dataset(self, split, epoch, model=None):
+        """Batches of `features` from the cache of `model`, else of `image`: random mirrored crops
+        in training, the centre otherwise.
+        """
+        settings = self.settings
+        if settings.cache_features and model is not None:
+            return model.feature_cache.batches(split, epoch)
+        parse = labels.parse_labelled(settings.data_dir, split, len(self.class_names))
+        return image_batches.augmented_images(
+            settings.data_dir, split, epoch, image_size=settings.image_size, parse=parse
         )
-        options["parse"] = labels.parse_labelled(self.data_dir, split, len(self.class_names))
-        return pipeline.augmented_images(
-            self.data_dir, split, image_size=self.image_size, **options
-        )
-
-    def _features(self, images):
-        return pooled_features(self._backbone, self.probed, images)
 
     def loss(self, model, batch, training):
         """Sum of the layers' cross-entropies, `accuracy/<layer>` and, of more than five classes,
         `top5/<layer>`.
         """
-        if "features" in batch:
-            features = tf.cast(batch["features"], tf.float32)
-        else:
-            features = tf.stop_gradient(self._features(batch["image"]))
         losses, metrics = 0.0, {}
+        features = _features_of(batch, model)
         for layer, logits in model.classify(features, training=training).items():
             losses += tf.nn.sparse_softmax_cross_entropy_with_logits(batch["label"], logits)
             metrics[f"accuracy/{layer}"] = in_top_k(logits, batch["label"], 1)
@@ -180,41 +145,60 @@ class LinearProbe(Task):
                 metrics[f"top5/{layer}"] = in_top_k(logits, batch["label"], 5)
         return losses, metrics
 
-    def pictures(self, model):
+    def pictures(self, model, result=None):
         """`confusion`: which classes are taken for which by the classifier that is right most
         often, where there are few.
         """
 
         @tf.function(autograph=False)
         def answers(batch):
-            features = (
-                tf.cast(batch["features"], tf.float32)
-                if "features" in batch
-                else self._features(batch["image"])
-            )
-            return {
-                layer: tf.argmax(logits, -1)
-                for layer, logits in model.classify(features, training=False).items()
-            }
+            logits_of_layers = model.classify(_features_of(batch, model), training=False)
+            return {layer: tf.argmax(logits, -1) for layer, logits in logits_of_layers.items()}
 
-        return confusion_pictures(self, self.class_names, answers)
+        return confusion_pictures(self, self.class_names, answers, model)
 
-    def facts(self):
+    def facts(self, model, result=None):
         """What was probed and how the accuracy is computed."""
         crops = (
             "central crops in training (cached features)"
-            if self.cache_features
+            if self.settings.cache_features
             else "random mirrored crops in training"
         )
         return dict(
             chance=1 / len(self.class_names),
             num_classes=len(self.class_names),
-            grids=self.probed,
+            grids=dict(model.grids),
             definition=f"top-1 on the val split, one central crop, after the last step; {crops}; "
             "each layer max-pooled to its grid, batch "
             "normalisation without scale and shift, one linear layer; top5: among five answers; "
             f"{RANDOM_START}",
         )
+
+    def resolved(self, backbone):
+        """The settings with every layer that is probed on this backbone, and the grid of each."""
+        grids = self._probed(backbone)
+        layers = dict(probe_endpoints=tuple(grids), probe_grids=tuple(grids.values()))
+        return (dataclasses.replace(self.settings, **layers),)
+
+
+def _grids_of(endpoints, grids) -> dict[str, int]:
+    """Returns endpoint -> cells a side; raises FlagError where they do not go together."""
+    if len(set(endpoints)) != len(endpoints):
+        raise FlagError(f"--probe_endpoints={as_text(tuple(endpoints))}: names a layer twice")
+    grids = grids * len(endpoints) if len(grids) == 1 else grids
+    if len(grids) != len(endpoints):
+        raise FlagError(
+            f"--probe_grids has {len(grids)} numbers for {len(endpoints)} layers; give one "
+            "each, or one for all"
+        )
+    return dict(zip(endpoints, grids, strict=True))
+
+
+def _features_of(batch, model):
+    """The features of a batch [B, D] float32: the cached ones, else those of its images."""
+    if "features" in batch:
+        return tf.cast(batch["features"], tf.float32)
+    return tf.stop_gradient(model.features(batch["image"]))
 
 
 def last_of_each_stage(endpoint_names) -> list[str]:
@@ -240,12 +224,28 @@ def pooled_features(backbone, grids: dict[str, int], images):
 
 
 class LinearClassifiers(keras.Model):
-    """A linear classifier on each layer's part of the pooled features."""
+    """A linear classifier on each layer's part of the pooled features.
 
-    def __init__(self, backbone, grids, num_classes, image_size):
-        """Args: grids: endpoint -> cells a side."""
+    Attributes:
+      backbone: what the features are of.
+      grids: endpoint -> cells a side that it is pooled to.
+      sizes: endpoint -> numbers of it in the features.
+      feature_cache: the features of all images, where they are kept; None where they are not.
+    """
+
+    def __init__(self, backbone, grids: dict[str, int], num_classes: int, image_size: int):
+        """Builds the classifiers.
+
+        Args:
+          backbone: frozen.
+          grids: endpoint -> cells a side.
+          num_classes: of the labels.
+          image_size: S, pixels.
+        """
         super().__init__()
         self.backbone = backbone
+        self.grids = dict(grids)
+        self.feature_cache = None
         shapes = backbone.compute_output_shape([1, image_size, image_size, 3])
         self.sizes = {
             name: min(grid, shapes[name][1]) * min(grid, shapes[name][2]) * shapes[name][3]
@@ -265,6 +265,10 @@ class LinearClassifiers(keras.Model):
                 [keras.Input([size]), norm, logits], name=f"classifier_{name}"
             )
         self.built = True
+
+    def features(self, images):
+        """Maps images [B, S, S, 3] uint8 to pooled features [B, D] float32."""
+        return pooled_features(self.backbone, self.grids, images)
 
     def classify(self, features, training):
         """Maps pooled features [B, D] to {layer: logits [B, classes]}."""

@@ -8,12 +8,12 @@ weight decay, and their batch normalisation keeps its statistics. Answers are av
 crops: probabilities, as Caffe's classifier averages them.
 """
 
+import dataclasses
+
 import keras
 import numpy as np
 import tensorflow as tf
-from absl import flags
 
-from ccssl_tf import network_flags, stage_flags
 from ccssl_tf.data import image_ops, labels, pipeline
 from ccssl_tf.layers.per_example_dropout import per_example_seeds
 from ccssl_tf.metrics.top_k import in_top_k
@@ -21,92 +21,87 @@ from ccssl_tf.models.backbone import RANDOM_START
 from ccssl_tf.models.heads import build_classifier
 from ccssl_tf.pictures.confusion import confusion_pictures
 from ccssl_tf.runs.errors import FlagError, InputError
-from ccssl_tf.task import Task
+from ccssl_tf.runs.settings import setting
+from ccssl_tf.task import Task, TaskSettings
 
-_FROZEN_UNTIL = flags.DEFINE_string(
-    "frozen_until",
-    "conv5",
-    "Last frozen layer: conv1 to conv5, fc6 or fc7 (which keep those of --init_backbone), or any "
-    "endpoint.",
-)
-NUM_CROPS = flags.DEFINE_enum(
-    "num_crops",
-    "10",
-    ["1", "10"],
-    "Crops an answer is averaged over (10 in the paper): 1 is the centre.",
-)
 _FC_LAYERS = ("fc6", "fc7")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NonlinearProbeSettings(TaskSettings):
+    """--task=nonlinear_probe."""
+
+    frozen_until: str = setting(
+        "conv5",
+        "Last frozen layer: conv1 to conv5 (of networks with several convolutions a stage its "
+        "last), fc6 or fc7 (which keep those of --init_backbone), or any endpoint.",
+    )
+    num_crops: int = setting(
+        10,
+        "Crops an answer is averaged over: 10, or 1, which is the centre.",
+        minimum=1,
+        maximum=10,
+        paper=10,
+    )
+    eval_batch_size: int = setting(
+        32,
+        "Images a batch in evaluation, each in --num_crops crops; fewer take less memory.",
+        minimum=1,
+    )
+
+    def check(self):
+        """Crops are cut at one place or at ten."""
+        super().check()
+        if self.num_crops not in (1, 10):
+            raise FlagError(f"--num_crops={self.num_crops}: must be 1 or 10")
 
 
 class NonlinearProbe(Task):
     """Classification by a network whose first layers are frozen and whose others are trained from
     scratch.
+
+    Attributes:
+      class_names: of the labels.
     """
+
+    Settings = NonlinearProbeSettings
 
     with_fc = True
     trains_backbone = False
     eval_split = "val"
 
-    def __init__(self, *, data_dir, image_size, frozen_until, num_crops, eval_batch_size=32):
-        """Checks that the images have labels.
-
-        Args:
-          data_dir: image shards with labels, splits train and val.
-          image_size: S, pixels.
-          frozen_until: conv1..conv5 (of networks with several convolutions a stage its last), fc6,
-            fc7, or another endpoint.
-          num_crops: 1 or 10.
-          eval_batch_size: images; each comes in `num_crops` crops.
+    def __init__(self, settings: NonlinearProbeSettings | None = None, **fields):
+        """Takes the settings or their fields; splits are train and val.
 
         Raises:
           InputError: the images have no labels, or a split is missing.
         """
-        self.data_dir, self.image_size, self.eval_batch_size = data_dir, image_size, eval_batch_size
-        self.frozen_until, self.num_crops = frozen_until, num_crops
-        self.keep_fc = frozen_until in _FC_LAYERS
-        self.class_names = labels.class_names(data_dir, splits=("train", "val"))
+        super().__init__(settings, **fields)
+        self.keep_fc = self.settings.frozen_until in _FC_LAYERS
+        self.class_names = labels.class_names(self.settings.data_dir, splits=("train", "val"))
 
-    @classmethod
-    def from_flags(cls):
-        """Reads this module's flags and those of data and image size."""
-        return cls(
-            data_dir=stage_flags.DATA_DIR.value,
-            image_size=network_flags.IMAGE_SIZE.value,
-            frozen_until=_FROZEN_UNTIL.value,
-            num_crops=int(NUM_CROPS.value),
-        )
-
-    def dataset(self, split, batch_size, training, epoch_seed, first_batch=0):
+    def dataset(self, split, epoch, model=None):
         """Batches of `image`: [B, S, S, 3] uint8 random mirrored crops in training, else [B, crops,
         S, S, 3].
         """
+        data_dir, size = self.settings.data_dir, self.settings.image_size
 
         def load(parsed):
-            if training:
-                return dict(
-                    image=image_ops.augmented_crop(
-                        parsed["encoded"], self.image_size, parsed["seed"]
-                    )
-                )
-            return dict(
-                image=image_ops.evaluation_crops(parsed["encoded"], self.image_size, self.num_crops)
-            )
+            encoded = parsed["encoded"]
+            if epoch.training:
+                return dict(image=image_ops.augmented_crop(encoded, size, parsed["seed"]))
+            crops = image_ops.evaluation_crops(encoded, size, self.settings.num_crops)
+            return dict(image=crops)
 
-        options = dict(
-            batch_size=batch_size, training=training, epoch_seed=epoch_seed, first_batch=first_batch
-        )
-        parse = labels.parse_labelled(self.data_dir, split, len(self.class_names))
-        return pipeline.batches(self.data_dir, split, load=load, parse=parse, **options)
+        parse = labels.parse_labelled(data_dir, split, len(self.class_names))
+        return pipeline.batches(data_dir, split, epoch, load=load, parse=parse)
 
     def build_model(self, backbone):
         """A classifier over a network that has the frozen layers of `backbone` and is random behind
         them.
         """
-        network = retrained_behind(backbone, endpoint_called(backbone, self.frozen_until))
-        self.frozen = [
-            layer.name for layer in network.layers if layer.weights and not layer.trainable
-        ]
-        return build_classifier(network, len(self.class_names), self.image_size)
+        network = retrained_behind(backbone, endpoint_called(backbone, self.settings.frozen_until))
+        return build_classifier(network, len(self.class_names), self.settings.image_size)
 
     def loss(self, model, batch, training):
         """Cross-entropy, `accuracy/<frozen_until>` and, of more than five classes,
@@ -120,9 +115,10 @@ class NonlinearProbe(Task):
         else:
             likely = tf.math.log(tf.maximum(self._probabilities(model, images), 1e-37))
         losses = -tf.gather(likely, target, axis=1, batch_dims=1)
-        metrics = {f"accuracy/{self.frozen_until}": in_top_k(likely, target, 1)}
+        layer = self.settings.frozen_until
+        metrics = {f"accuracy/{layer}": in_top_k(likely, target, 1)}
         if len(self.class_names) > 5:
-            metrics[f"top5/{self.frozen_until}"] = in_top_k(likely, target, 5)
+            metrics[f"top5/{layer}"] = in_top_k(likely, target, 5)
         return losses, metrics
 
     def _probabilities(self, model, images):
@@ -131,27 +127,32 @@ class NonlinearProbe(Task):
         answers = tf.nn.softmax(model(model.backbone.normalize(crops), training=False)["logits"])
         return tf.reduce_mean(tf.reshape(answers, [-1, images.shape[1], answers.shape[-1]]), axis=1)
 
-    def pictures(self, model):
+    def pictures(self, model, result=None):
         """`confusion`: which classes are taken for which, where there are few."""
+        layer = self.settings.frozen_until
         answer = tf.function(
-            lambda images: {self.frozen_until: tf.argmax(self._probabilities(model, images), -1)},
+            lambda images: {layer: tf.argmax(self._probabilities(model, images), -1)},
             autograph=False,
         )
-        return confusion_pictures(self, self.class_names, lambda batch: answer(batch["image"]))
+        return confusion_pictures(
+            self, self.class_names, lambda batch: answer(batch["image"]), model
+        )
 
-    def facts(self):
+    def facts(self, model, result=None):
         """What was frozen and how the accuracy is computed."""
+        settings = self.settings
         crops = (
             "one central crop"
-            if self.num_crops == 1
+            if settings.num_crops == 1
             else "probabilities averaged over 10 crops (corners and centre, mirrored)"
         )
+        layers = model.backbone.layers
         return dict(
             chance=1 / len(self.class_names),
             num_classes=len(self.class_names),
-            frozen_until=self.frozen_until,
-            frozen_layers=self.frozen,
-            num_crops=self.num_crops,
+            frozen_until=settings.frozen_until,
+            frozen_layers=[layer.name for layer in layers if layer.weights and not layer.trainable],
+            num_crops=settings.num_crops,
             definition=f"top-1 on the val split, {crops}, after the last step; layers up to the "
             "one named frozen, the others trained "
             f"from scratch; {RANDOM_START}",
@@ -164,12 +165,12 @@ def endpoint_called(backbone, name: str) -> str:
     Raises:
       InputError: there is none; the message says which there are.
     """
-    found = [
+    endpoints = [
         endpoint
         for endpoint in backbone.endpoint_names
         if endpoint == name or endpoint.startswith(f"{name}_")
     ]
-    if not found:
+    if not endpoints:
         small = (
             "; networks for small images have no fully connected layers"
             if name in _FC_LAYERS
@@ -179,7 +180,7 @@ def endpoint_called(backbone, name: str) -> str:
             f"--frozen_until={name}: {backbone.name} has "
             f"{', '.join(backbone.endpoint_names)}{small}"
         )
-    return found[-1]
+    return endpoints[-1]
 
 
 def retrained_behind(backbone, endpoint: str):

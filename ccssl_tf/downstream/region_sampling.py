@@ -66,21 +66,21 @@ class RegionTables:
         )
 
 
-def resized_photo(image, short_side, most: int):
-    """Resizes so that the shorter side has `short_side` pixels, or the longer one `most` if it
+def resized_photo(image, short_side, max_side: int):
+    """Resizes so that the shorter side has `short_side` pixels, or the longer one `max_side` if it
     would have more.
 
     Args:
       image: [h, w, 3] uint8.
       short_side: scalar, pixels.
-      most: pixels.
+      max_side: pixels.
 
     Returns:
       (image [H, W, 3] uint8, scale: pixels of it per pixel of the given one, float32).
     """
     size = tf.cast(tf.shape(image)[:2], tf.float32)
     shortest, longest = tf.reduce_min(size), tf.reduce_max(size)
-    scale = tf.minimum(tf.cast(short_side, tf.float32) / shortest, most / longest)
+    scale = tf.minimum(tf.cast(short_side, tf.float32) / shortest, max_side / longest)
     resized = tf.image.resize(
         image, tf.maximum(tf.cast(tf.round(size * scale), tf.int32), 1), antialias=True
     )
@@ -90,7 +90,7 @@ def resized_photo(image, short_side, most: int):
 
 
 def training_example(
-    image, regions, truths, labels, seed, *, scales, most, num_regions: int, mirror: bool
+    image, regions, truths, labels, seed, *, scales, max_side, num_regions: int, mirror: bool
 ) -> dict:
     """Returns one training example; everything random follows from `seed`.
 
@@ -105,7 +105,7 @@ def training_example(
       labels: [G] int32 in [0, C).
       seed: [2] int64.
       scales: shorter sides to choose from, pixels.
-      most: pixels the longer side has at most.
+      max_side: pixels the longer side has at most.
       num_regions: S.
       mirror: whether half the photos are mirrored.
 
@@ -127,7 +127,7 @@ def training_example(
         tf.constant(scales, tf.int32),
         per_example_random.integers(seed, 1, _SCALE, len(scales))[0, 0],
     )
-    image, scale = resized_photo(image, chosen, most)
+    image, scale = resized_photo(image, chosen, max_side)
     # A column of zeros, for images without objects.
     overlaps = tf.pad(box_ops.intersection_over_union(regions, truths), [[0, 0], [0, 1]])
     overlap, best = tf.reduce_max(overlaps, 1), tf.argmax(overlaps, 1)
@@ -159,10 +159,10 @@ def _drawn(overlap, seed, num_regions):
     is_foreground = overlap >= FOREGROUND_OVERLAP
     is_background = (overlap >= BACKGROUND_OVERLAP) & ~is_foreground
 
-    def draw(allowed, stream, most):
+    def draw(allowed, stream, max_count):
         keys = per_example_random.uniform(seed, count, stream)[0]
         order = tf.argsort(tf.where(allowed, keys, 2.0), stable=True)
-        return order[: tf.minimum(most, tf.reduce_sum(tf.cast(allowed, tf.int32)))]
+        return order[: tf.minimum(max_count, tf.reduce_sum(tf.cast(allowed, tf.int32)))]
 
     foreground = draw(is_foreground, _FOREGROUND, round(FOREGROUND_SHARE * num_regions))
     background = draw(is_background, _BACKGROUND, num_regions - tf.shape(foreground)[0])

@@ -47,10 +47,7 @@ def build_fast_rcnn(
     """
     backbone = _without_fc(backbone)
     name = [name for name in backbone.endpoint_names if name.startswith("conv")][-1]
-    _lock(
-        backbone,
-        _LOCKED_STAGES.get(type(backbone).__name__, 1) if locked_stages is None else locked_stages,
-    )
+    _lock(backbone, released_locked_stages(backbone) if locked_stages is None else locked_stages)
     images, rois = keras.Input([None, None, 3], name="images"), keras.Input([5], name="rois")
     pooling = RoIPool(
         POOLED_SIZE, POOLED_SIZE, spatial_scale=1 / endpoint_stride(backbone, name), name="roi_pool"
@@ -75,6 +72,13 @@ def build_fast_rcnn(
     model = keras.Model([images, rois], dict(logits=logits, codes=codes), name="fast_rcnn")
     model.backbone = backbone
     return model
+
+
+def released_locked_stages(backbone: Backbone) -> int:
+    """Returns how many stages of convolutions the released network of this kind does not train; 1
+    where none was released.
+    """
+    return _LOCKED_STAGES.get(type(backbone).__name__, 1)
 
 
 def _output(units, deviation, name):

@@ -13,18 +13,22 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 REPLICAS = """
 import sys
 import tensorflow as tf
-tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 import keras, numpy as np
-from absl import flags
-from absl.testing import flagsaver
 name, data_dir, root = sys.argv[1:]
-from ccssl_tf.training import optimizers
-from ccssl_tf import registry
 from ccssl_tf import training
 from ccssl_tf.distribution import make_strategy
-flags.FLAGS(["test"])
-settings = dict(data_dir=data_dir, image_size=32, width_multiplier=0.05, random_crops=2, frozen_until="conv2", probe_grids=["2"] * 5)
-settings |= dict(normalization="none", cache_features=True, cache_memory_gb=0)
+from ccssl_tf.downstream.linear_probe import LinearProbe
+from ccssl_tf.downstream.nonlinear_probe import NonlinearProbe
+from ccssl_tf.downstream.voc07_classification import Voc07Classification
+from ccssl_tf.models.alexnet import AlexNet, AlexNetSettings
+from ccssl_tf.training import OptimizerSettings
+KINDS = dict(
+    linear_probe=(LinearProbe, dict(probe_grids=(2,), cache_features=True, cache_memory_gb=0.0)),
+    nonlinear_probe=(NonlinearProbe, dict(frozen_until="conv2")),
+    voc07_classification=(Voc07Classification, dict(random_crops=2)),
+)
 # One strategy a process: a second one would number its collective operations as the first did.
 one, two = make_strategy("one"), make_strategy("mirrored")
 assert two.num_replicas_in_sync == 2
@@ -32,21 +36,29 @@ assert two.num_replicas_in_sync == 2
 def run(strategy, parts):
     keras.utils.set_random_seed(0)
     workdir = f"{root}/{strategy.num_replicas_in_sync}-{parts}"
-    with flagsaver.flagsaver(**settings, workdir=workdir):
-        task = registry.TASKS[name].from_flags()
+    kind, settings = KINDS[name]
+    if name == "linear_probe":
+        settings = dict(settings, workdir=workdir)
+    task = kind(data_dir=data_dir, image_size=32, **settings)
 
-        def build():
-            return registry.BACKBONES["alexnet"].from_flags(image_size=32, with_fc=task.with_fc, colors=task.colors)
+    def build():
+        architecture = AlexNetSettings(width_multiplier=0.05, normalization="none")
+        options = dict(image_size=32, with_fc=task.with_fc, colors=task.colors)
+        return AlexNet.from_settings(architecture, **options)
 
-        # Shorter than the gradients are, so that every step is clipped.
-        rules = dict(clip_norm=0.5, decay_biases=True, weight_decay=1e-2, bias_multiplier=2.0)
-        options = dict(train_steps=4, batch_size=16, log_steps=1, accumulate_steps=parts, strategy=strategy, **rules)
-        model, metrics, _ = training.train(task, build, lambda: optimizers.make_optimizer("sgd", 0.1), workdir=workdir, **options)
-    return model, metrics["evaluation"]
+    # Shorter than the gradients are, so that every step is clipped.
+    rules = dict(clip_gradients=0.5, decay_biases=True, weight_decay=1e-2)
+    optimizer = OptimizerSettings(
+        learning_rate=0.1, learning_rate_schedule="constant", **rules
+    )
+    options = dict(train_steps=4, batch_size=16, log_steps=1, accumulate_steps=parts)
+    options |= dict(strategy=strategy, workdir=workdir)
+    trained = training.train(task, build, optimizer=optimizer, **options)
+    return trained.model, trained.metrics["evaluation"]
 
 (plain, expected), (model, metrics) = run(one, 1), run(two, 1 if name == "linear_probe" else 2)
-# Keras takes the variance over replicas as mean of squares less square of mean: of features that hardly vary (here by 1/300 of their
-# mean) 0.5% of it is rounding.
+# Keras takes the variance over replicas as mean of squares less square of mean: of features that
+# hardly vary (here by 1/300 of their mean) 0.5% of it is rounding.
 tolerance = dict(rtol=1e-2, atol=1e-4) if name == "linear_probe" else dict(rtol=1e-4, atol=2e-5)
 for ours, theirs in zip(plain.variables, model.variables, strict=True):
     np.testing.assert_allclose(ours.numpy(), theirs.numpy(), err_msg=ours.path, **tolerance)
@@ -54,7 +66,7 @@ assert expected.keys() == metrics.keys()
 for key, value in expected.items():
     np.testing.assert_allclose(metrics[key], value, rtol=1e-3, atol=1e-5, err_msg=key)
 print("equal")
-"""  # noqa: E501
+"""
 
 
 @pytest.mark.parametrize(

@@ -9,32 +9,34 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from absl.testing import flagsaver
 
-from ccssl_tf import registry, training
+from ccssl_tf import training
 from ccssl_tf.data import proposal_records, records, voc_records
 from ccssl_tf.data.manifest import Manifest, shard_name
-from ccssl_tf.downstream.fast_rcnn import FastRCNN
-from ccssl_tf.models import AlexNet
+from ccssl_tf.data.pipeline import Epoch
+from ccssl_tf.downstream.fast_rcnn import FastRCNN, FastRCNNSettings
+from ccssl_tf.models import VGG16, AlexNet
 from ccssl_tf.runs.errors import FlagError
-from ccssl_tf.training import optimizers
+from ccssl_tf.runs.settings import read
+from ccssl_tf.training import OptimizerSettings
 
+DIRECTORIES = dict(data="images", proposals="proposals")
 PHOTOS = pathlib.Path(__file__).parents[2] / "../shared/data/voc2007"
 
 
 def make_task(objects_dir, **options):
     settings = dict(
-        train_split="trainval",
-        eval_split="test",
-        scales=[48],
-        max_side=100,
-        test_scale=48,
-        test_max_side=100,
+        detection_scales=(48,),
+        detection_max_side=100,
+        detection_test_scale=48,
+        detection_test_max_side=100,
+        fc_units=(160, 160),
+        dropout_rate=0.0,
+        regions_per_image=8,
     )
-    settings |= dict(fc_units=(160, 160), dropout_rate=0.0, regions_per_image=8)
     return FastRCNN(
-        data_dir=objects_dir / "images",
-        proposals_dir=objects_dir / "proposals",
+        data_dir=str(objects_dir / "images"),
+        proposals_dir=str(objects_dir / "proposals"),
         **settings | options,
     )
 
@@ -46,9 +48,9 @@ def alexnet(width=0.05):
 def test_the_loss_is_fast_rcnns(objects_dir):
     task = make_task(objects_dir)
     model = task.build_model(alexnet())
-    batch = next(iter(task.dataset("trainval", 3, True, (0, 0))))
+    batch = next(iter(task.dataset("trainval", Epoch(3))))
     losses, metrics = task.loss(model, batch, training=True)
-    deviations = task._statistics[1]
+    deviations = task._code_deviations
     for row in range(3):
         height, width = batch["size"][row].numpy()
         seen = np.array(model.backbone.normalize(batch["image"][row : row + 1]))
@@ -74,35 +76,64 @@ def test_the_loss_is_fast_rcnns(objects_dir):
 
 
 def test_flags(objects_dir):
-    settings = dict(
-        data_dir=str(objects_dir / "images"), proposals_dir=str(objects_dir / "proposals")
-    )
-    with flagsaver.flagsaver(**settings, detection_scales=["480", "576"]):
-        task = FastRCNN.from_flags()
-        assert task.scales == [480, 576] and (task.train_split, task.eval_split) == (
-            "trainval",
-            "test",
-        )
-        assert "11-point" in task.facts()["definition"] and task.inputs() == dict(
-            proposals_dir=settings["proposals_dir"]
-        )
-    with (
-        flagsaver.flagsaver(data_dir=settings["data_dir"]),
-        pytest.raises(FlagError, match="needs --proposals_dir"),
-    ):
-        FastRCNN.from_flags()
-    with (
-        flagsaver.flagsaver(**settings, detection_scales=["x"]),
-        pytest.raises(FlagError, match="--detection_scales=x: expected whole"),
-    ):
-        FastRCNN.from_flags()
-    assert registry.TASKS["fast_rcnn"] is FastRCNN
+    words = [f"--{name}_dir={objects_dir}/{path}" for name, path in DIRECTORIES.items()]
+    settings = read([FastRCNNSettings], [*words, "--detection_scales=480,576"])[FastRCNNSettings]
+    task = FastRCNN(settings)
+    assert task.settings.detection_scales == (480, 576)
+    assert (task.train_split, task.eval_split) == ("trainval", "test")
+    assert task.inputs() == dict(proposals_dir=f"{objects_dir}/proposals")
+    with pytest.raises(FlagError, match="^--proposals_dir: not given; .* data_prep.proposals"):
+        read([FastRCNNSettings], words[:1])
+
+
+@pytest.mark.parametrize(
+    "word, message",
+    [
+        ("--detection_scales=x", "--detection_scales=x: expected whole numbers"),
+        ("--detection_scales=480,0", "--detection_scales=480,0: must be 1 or more"),
+        ("--locked_stages=-1", "--locked_stages=-1: must be 0 or more"),
+        ("--eval_batch_size=2", "--eval_batch_size=2: must be 1 or less"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(word, message):
+    name, text = word.removeprefix("--").split("=")
+    with pytest.raises(FlagError, match=f"^{message}"):
+        if "," in text or text == "x":
+            read([FastRCNNSettings], ["--data_dir=d", "--proposals_dir=p", word])
+        else:
+            FastRCNNSettings(data_dir="d", proposals_dir="p", **{name: int(text)})
+
+
+def test_locked_stages_are_resolved(objects_dir):
+    for backbone, stages in ((alexnet(), 1), (VGG16(width_multiplier=0.05, fc_units=()), 2)):
+        assert make_task(objects_dir).resolved(backbone)[0].locked_stages == stages
+    assert make_task(objects_dir, locked_stages=0).resolved(alexnet())[0].locked_stages == 0
+
+
+def test_several_scales_are_tested_together_too(objects_dir, tmp_path):
+    task = make_task(objects_dir, detection_scales=(40, 48), workdir=str(tmp_path))
+    model = task.build_model(alexnet())
+    result = task.evaluate(model)
+    names = ["", "_area", "_multi_scale", "_area_multi_scale"]
+    assert set(result.metrics) == {f"mean_average_precision{name}" for name in names}
+    for name in names:
+        of_classes = result.facts[f"average_precision{name}"]
+        mean = result.metrics[f"mean_average_precision{name}"]
+        assert mean == pytest.approx(np.mean(list(of_classes.values())))
+    for directory in ("detections", "detections_multi_scale"):
+        assert len(list((tmp_path / directory).glob("comp3_det_test_*.txt"))) == 3
+    facts = task.facts(model, result)
+    assert "11-point" in facts["definition"] and "shorter sides 40,48" in facts["definition"]
+    assert facts.items() > result.facts.items()
+    # The same photos are drawn from the evaluation's detections and from ones made for them alone.
+    pictures = task.pictures(model, result), task.pictures(model)
+    np.testing.assert_array_equal(*(picture["detections"] for picture in pictures))
 
 
 def test_two_replicas_give_the_losses_of_one(objects_dir):
     task = make_task(objects_dir, dropout_rate=0.5)
     model = task.build_model(alexnet())
-    batch = next(iter(task.dataset("trainval", 4, True, (0, 0))))
+    batch = next(iter(task.dataset("trainval", Epoch(4))))
     whole, _ = task.loss(model, batch, training=True)
     parts = [
         task.loss(model, {name: value[rows] for name, value in batch.items()}, training=True)[0]
@@ -118,20 +149,22 @@ def _learned_by_heart(task, tmp_path, train_steps):
     def build():
         return AlexNet(stem="small", normalization="batch_norm", width_multiplier=0.25, fc_units=())
 
-    def optimizer():
-        return optimizers.make_optimizer("adam", 2e-3, schedule="cosine", train_steps=train_steps)
-
+    optimizer = OptimizerSettings(
+        optimizer="adam",
+        learning_rate=2e-3,
+        learning_rate_schedule="cosine",
+        weight_decay=0.0,
+    )
     options = dict(workdir=tmp_path / "run", train_steps=train_steps, batch_size=8, log_steps=50)
-    return training.train(task, build, optimizer, **options)[1]["evaluation"][
-        "mean_average_precision"
-    ]
+    trained = training.train(task, build, optimizer=optimizer, **options)
+    return trained.metrics["evaluation"]["mean_average_precision"]
 
 
 @pytest.mark.slow
 def test_coloured_rectangles_are_learned_by_heart(objects_dir, tmp_path):
     """Evaluated on the photos it was trained on."""
     task = make_task(
-        objects_dir, eval_split="trainval", regions_per_image=16, output_dir=tmp_path / "detections"
+        objects_dir, eval_split="trainval", regions_per_image=16, workdir=str(tmp_path)
     )
     assert _learned_by_heart(task, tmp_path, 200) > 0.9
     assert len(list((tmp_path / "detections").glob("comp3_det_trainval_*.txt"))) == 3
@@ -209,10 +242,10 @@ def test_eight_photos_are_learned_by_heart(tmp_path):
     _write_eight_photos(tmp_path / "eight", tmp_path)
     task = make_task(
         tmp_path / "eight",
-        scales=[128],
-        max_side=256,
-        test_scale=128,
-        test_max_side=256,
+        detection_scales=(128,),
+        detection_max_side=256,
+        detection_test_scale=128,
+        detection_test_max_side=256,
         regions_per_image=64,
     )
     assert _learned_by_heart(task, tmp_path, 200) > 0.9

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ccssl_tf.data import pipeline
+from ccssl_tf.data import image_batches
+from ccssl_tf.data.pipeline import Epoch
 from ccssl_tf.downstream import feature_cache as lib
+from ccssl_tf.downstream import feature_rows
 from ccssl_tf.runs.errors import CorruptArtifactError, InputError, ResourceError
 
 DIM = 12
@@ -46,46 +48,45 @@ def rows(batches):
 @pytest.mark.parametrize("on_disk", [False, True])
 def test_evaluation_has_every_image_once(image_dir, tmp_path, on_disk):
     cache = make(image_dir, tmp_path, memory_bytes=0 if on_disk else 2**20)
-    found = rows(list(cache.batches("val", 6, False, (0, 0))))
-    assert len(found["index"]) == 18 and found["weight"].tolist() == [1] * 16 + [0] * 2
-    options = dict(image_size=32, batch_size=6, training=False, epoch_seed=(0, 0))
-    images = [batch["image"] for batch in pipeline.augmented_images(image_dir, "val", **options)]
-    np.testing.assert_allclose(
-        found["features"][:16], compute(tf.concat(images, 0))[:16], rtol=1e-3
-    )
-    np.testing.assert_array_equal(found["index"][:16], np.arange(16))
-    np.testing.assert_array_equal(found["label"][:16], np.arange(16) % 3)
+    held = rows(list(cache.batches("val", Epoch(6, training=False))))
+    assert len(held["index"]) == 18 and held["weight"].tolist() == [1] * 16 + [0] * 2
+    epoch = Epoch(6, training=False)
+    batches = image_batches.augmented_images(image_dir, "val", epoch, image_size=32)
+    images = [batch["image"] for batch in batches]
+    np.testing.assert_allclose(held["features"][:16], compute(tf.concat(images, 0))[:16], rtol=1e-3)
+    np.testing.assert_array_equal(held["index"][:16], np.arange(16))
+    np.testing.assert_array_equal(held["label"][:16], np.arange(16) % 3)
     assert (tmp_path / "val" / "manifest.json").is_file() == on_disk
 
 
 @pytest.mark.parametrize("window_bytes", [1, 24 * 20, 2**20])
 def test_training_orders_on_disk(image_dir, tmp_path, monkeypatch, window_bytes):
-    monkeypatch.setattr(lib, "WINDOW_BYTES", window_bytes)
+    monkeypatch.setattr(feature_rows, "WINDOW_BYTES", window_bytes)
     cache = make(image_dir, tmp_path, memory_bytes=0)
-    whole = list(cache.batches("train", 10, True, (1, 2)))
+    whole = list(cache.batches("train", Epoch(10, seed=1, number=2)))
     assert len(whole) == 4
-    found, by_index = rows(whole), rows(list(cache.batches("train", 16, False, (0, 0))))
-    assert len(set(found["index"].tolist())) == 40
-    np.testing.assert_array_equal(found["features"], by_index["features"][found["index"]])
-    np.testing.assert_array_equal(found["label"], by_index["label"][found["index"]])
+    held, by_index = rows(whole), rows(list(cache.batches("train", Epoch(16, training=False))))
+    assert len(set(held["index"].tolist())) == 40
+    np.testing.assert_array_equal(held["features"], by_index["features"][held["index"]])
+    np.testing.assert_array_equal(held["label"], by_index["label"][held["index"]])
     for first in range(5):
-        rest = list(cache.batches("train", 10, True, (1, 2), first_batch=first))
+        rest = list(cache.batches("train", Epoch(10, seed=1, number=2, first_batch=first)))
         assert len(rest) == 4 - first
         for ours, theirs in zip(rest, whole[first:], strict=True):
             np.testing.assert_array_equal(ours["index"], theirs["index"])
             np.testing.assert_array_equal(ours["features"], theirs["features"])
-    other = rows(list(cache.batches("train", 10, True, (1, 3))))
-    assert (other["index"] != found["index"]).any()
+    other = rows(list(cache.batches("train", Epoch(10, seed=1, number=3))))
+    assert (other["index"] != held["index"]).any()
 
 
 def test_shards_of_other_features_are_refused_and_own_ones_are_kept(image_dir, tmp_path):
-    list(make(image_dir, tmp_path, memory_bytes=0).batches("val", 8, False, (0, 0)))
+    list(make(image_dir, tmp_path, memory_bytes=0).batches("val", Epoch(8, training=False)))
     before = (tmp_path / "val" / "manifest.json").stat().st_mtime_ns
-    list(make(image_dir, tmp_path, memory_bytes=0).batches("val", 8, False, (0, 0)))
+    list(make(image_dir, tmp_path, memory_bytes=0).batches("val", Epoch(8, training=False)))
     assert (tmp_path / "val" / "manifest.json").stat().st_mtime_ns == before
     with pytest.raises(InputError, match="made with another backbone_fingerprint"):
         make(image_dir, tmp_path, memory_bytes=0, describe=dict(backbone_fingerprint="y")).batches(
-            "val", 8, False, (0, 0)
+            "val", Epoch(8, training=False)
         )
 
 
@@ -93,20 +94,20 @@ def test_what_does_not_fit_is_refused(image_dir, tmp_path, monkeypatch):
     with pytest.raises(
         InputError, match="48 images x 12 numbers need 0.0 GB, more than --cache_memory_gb=0"
     ):
-        make(image_dir, memory_bytes=0).batches("train", 8, True, (0, 0))
+        make(image_dir, memory_bytes=0).batches("train", Epoch(8))
     with pytest.raises(InputError, match="48 images, fewer than one batch"):
-        make(image_dir).batches("train", 64, True, (0, 0))
+        make(image_dir).batches("train", Epoch(64))
     monkeypatch.setattr(lib.shutil, "disk_usage", lambda path: type("Usage", (), dict(free=10)))
     with pytest.raises(ResourceError, match="the features of split train need"):
-        make(image_dir, tmp_path, memory_bytes=0).batches("train", 8, True, (0, 0))
+        make(image_dir, tmp_path, memory_bytes=0).batches("train", Epoch(8))
 
 
 def test_a_damaged_file_of_rows_is_refused(image_dir, tmp_path):
-    list(make(image_dir, tmp_path, memory_bytes=0).batches("val", 8, False, (0, 0)))
+    list(make(image_dir, tmp_path, memory_bytes=0).batches("val", Epoch(8, training=False)))
     path = tmp_path / "val" / "rows.npy"
     np.save(path, np.zeros([2, 3], np.int64))
     with pytest.raises(CorruptArtifactError, match="of 3 rows instead of 16"):
-        make(image_dir, tmp_path, memory_bytes=0).batches("val", 8, False, (0, 0))
+        make(image_dir, tmp_path, memory_bytes=0).batches("val", Epoch(8, training=False))
     path.write_bytes(b"no array")
     with pytest.raises(CorruptArtifactError, match="rows.npy: cannot be read"):
-        make(image_dir, tmp_path, memory_bytes=0).batches("val", 8, False, (0, 0))
+        make(image_dir, tmp_path, memory_bytes=0).batches("val", Epoch(8, training=False))

@@ -6,11 +6,12 @@ import pytest
 import tensorflow as tf
 
 from ccssl_tf import training
+from ccssl_tf.data.pipeline import Epoch
 from ccssl_tf.downstream import nonlinear_probe as lib
 from ccssl_tf.models.alexnet import AlexNet
 from ccssl_tf.models.vgg16 import VGG16
-from ccssl_tf.runs.errors import InputError
-from ccssl_tf.training import optimizers
+from ccssl_tf.runs.errors import FlagError, InputError
+from ccssl_tf.training import OptimizerSettings
 
 
 def backbone():
@@ -19,7 +20,7 @@ def backbone():
 
 def make_task(image_dir, **changes):
     settings = dict(image_size=32, frozen_until="conv2", num_crops=10, eval_batch_size=8)
-    return lib.NonlinearProbe(data_dir=image_dir, **settings | changes)
+    return lib.NonlinearProbe(data_dir=str(image_dir), **settings | changes)
 
 
 def weights_of(network):
@@ -34,9 +35,11 @@ def test_frozen_layers_stay_and_the_others_start_anew_and_learn(image_dir, tmp_p
             layer.moving_mean.assign(layer.moving_mean + 3.0)
     task, before = make_task(image_dir), weights_of(start)
     fresh = weights_of(task.build_model(start).backbone)
-    optimizer = lambda: optimizers.make_optimizer("sgd", 1e-2)  # noqa: E731
-    options = dict(workdir=tmp_path, train_steps=3, batch_size=16, weight_decay=0.1)
-    model, metrics, _ = training.train(task, lambda: start, optimizer, **options)
+    optimizer = OptimizerSettings(
+        learning_rate=1e-2, weight_decay=0.1, bias_learning_rate_multiplier=1.0
+    )
+    options = dict(workdir=tmp_path, train_steps=3, batch_size=16)
+    model, metrics, _ = training.train(task, lambda: start, optimizer=optimizer, **options)
     after = weights_of(model.backbone)
     assert before.keys() == after.keys()
     for name, value in before.items():
@@ -63,7 +66,7 @@ def test_frozen_layers_stay_and_the_others_start_anew_and_learn(image_dir, tmp_p
 def test_ten_crops_are_averaged_as_probabilities(image_dir):
     task = make_task(image_dir)
     model = task.build_model(backbone())
-    batch = next(iter(task.dataset("val", 8, False, (0, 0))))
+    batch = next(iter(task.dataset("val", Epoch(8, training=False))))
     assert batch["image"].shape == (8, 10, 32, 32, 3)
     losses, metrics = task.loss(model, batch, training=False)
     for number in range(8):
@@ -78,7 +81,7 @@ def test_ten_crops_are_averaged_as_probabilities(image_dir):
         label = int(batch["label"][number])
         np.testing.assert_allclose(losses[number], -np.log(total[label]), rtol=1e-4, atol=1e-6)
         assert metrics["accuracy/conv2"][number] == (np.argmax(total) == label)
-    assert next(iter(make_task(image_dir, num_crops=1).dataset("val", 8, False, (0, 0))))[
+    assert next(iter(make_task(image_dir, num_crops=1).dataset("val", Epoch(8, training=False))))[
         "image"
     ].shape == (8, 1, 32, 32, 3)
 
@@ -117,3 +120,8 @@ def test_the_input_network_is_left_as_it_is():
     mean = norm.moving_mean.numpy()
     network(np.full([2, 32, 32, 3], 50, np.float32), training=True)
     np.testing.assert_array_equal(norm.moving_mean, mean)
+
+
+def test_crops_that_cannot_be_are_refused():
+    with pytest.raises(FlagError, match="^--num_crops=3: must be 1 or 10"):
+        lib.NonlinearProbeSettings(data_dir="images", num_crops=3)

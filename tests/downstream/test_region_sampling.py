@@ -17,7 +17,7 @@ def example(images, index, seed, *, num_regions=16, mirror=False, scales=(48,)):
     height, width = images.sizes[index]
     photo = np.random.default_rng(index).integers(0, 256, [height, width, 3], np.uint8)
     of_image = RegionTables.of(images).of_image(index)
-    settings = dict(scales=list(scales), most=200, num_regions=num_regions, mirror=mirror)
+    settings = dict(scales=list(scales), max_side=200, num_regions=num_regions, mirror=mirror)
     made = training_example(
         tf.constant(photo), *of_image, tf.constant([0, seed], tf.int64), **settings
     )
@@ -104,7 +104,7 @@ def test_mirrored_photos_have_mirrored_regions(images):
 
 def test_an_image_without_objects_has_no_regions(images):
     nothing = tf.zeros([0, 4], tf.int32), tf.zeros([0], tf.int32)
-    settings = dict(scales=[20], most=100, num_regions=5, mirror=True)
+    settings = dict(scales=[20], max_side=100, num_regions=5, mirror=True)
     made = training_example(
         tf.zeros([30, 20, 3], tf.uint8),
         tf.constant([[1, 2, 9, 9]]),

@@ -1,6 +1,4 @@
-"""Losses against loops and torch, images of many sizes in one batch, evaluation against the files
-it writes, refusals.
-"""
+"""Images of many sizes in one batch, evaluation against the files it writes, refusals."""
 
 import itertools
 import pathlib
@@ -11,7 +9,6 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from absl.testing import flagsaver
 from conftest import write_masked_images
 from PIL import Image
 
@@ -19,11 +16,12 @@ from ccssl_tf import training
 from ccssl_tf.data import records
 from ccssl_tf.data.manifest import Manifest, shard_name
 from ccssl_tf.data.masks import VOID
+from ccssl_tf.data.pipeline import Epoch
 from ccssl_tf.downstream import fcn as lib
 from ccssl_tf.metrics.segmentation import ConfusionMatrix
 from ccssl_tf.models.alexnet import AlexNet
 from ccssl_tf.runs.errors import FlagError, InputError
-from ccssl_tf.training import optimizers
+from ccssl_tf.training import OptimizerSettings
 
 PHOTOS = pathlib.Path(__file__).parents[2] / "../shared/data/voc2012seg"
 
@@ -33,7 +31,7 @@ def backbone(normalization="none"):
 
 
 def make_task(mask_dir, **changes):
-    return lib.FCN(data_dir=mask_dir, **dict(fc_units=(16, 16), dropout_rate=0.5) | changes)
+    return lib.FCN(data_dir=str(mask_dir), **dict(fc_units=(16, 16)) | changes)
 
 
 def model_of(task, normalization="none"):
@@ -47,53 +45,8 @@ def model_of(task, normalization="none"):
     return model
 
 
-def _scores_and_mask(seed):
-    random = np.random.default_rng(seed)
-    logits = random.normal(0, 2, [3, 6, 5, 4]).astype(np.float32)
-    mask = random.integers(0, 4, [3, 6, 5]).astype(np.uint8)
-    mask[random.random(mask.shape) < 0.3] = VOID
-    mask[2] = VOID
-    return logits, mask
-
-
-def test_losses_against_loops():
-    logits, mask = _scores_and_mask(0)
-    losses, metrics = lib.pixel_losses(logits, mask)
-    for number in range(3):
-        terms, right = [], []
-        for y, x in zip(*np.nonzero(mask[number] != VOID), strict=True):
-            scores = logits[number, y, x].astype(np.float64)
-            terms.append(np.log(np.exp(scores).sum()) - scores[mask[number, y, x]])
-            right.append(scores.argmax() == mask[number, y, x])
-        assert float(losses[number]) == pytest.approx(np.mean(terms) if terms else 0, rel=1e-5)
-        assert float(metrics["pixel_accuracy"][number]) == pytest.approx(
-            np.mean(right) if right else 0
-        )
-
-
-def test_losses_and_gradients_against_torch():
-    torch = pytest.importorskip("torch")
-    logits, mask = _scores_and_mask(1)
-    with tf.GradientTape() as tape:
-        variable = tf.constant(logits)
-        tape.watch(variable)
-        losses = lib.pixel_losses(variable, mask)[0]
-    gradient = tape.gradient(losses, variable).numpy()
-    for number in range(2):
-        scores = torch.tensor(logits[number].transpose(2, 0, 1)[None], requires_grad=True)
-        theirs = torch.nn.functional.cross_entropy(
-            scores, torch.tensor(mask[number][None].astype(np.int64)), ignore_index=VOID
-        )
-        theirs.backward()
-        assert float(losses[number]) == pytest.approx(float(theirs), rel=1e-5)
-        np.testing.assert_allclose(
-            gradient[number], scores.grad[0].numpy().transpose(1, 2, 0), rtol=1e-4, atol=1e-7
-        )
-    assert np.abs(gradient[2]).max() == 0
-
-
 def test_a_batch_is_continued_by_void_to_its_largest_image(mask_dir):
-    batch = next(iter(make_task(mask_dir).dataset("train", 8, True, (0, 0))))
+    batch = next(iter(make_task(mask_dir).dataset("train", Epoch(8))))
     heights, widths = batch["size"].numpy().T
     assert (
         batch["image"].shape == (8, heights.max(), widths.max(), 3)
@@ -121,7 +74,7 @@ def test_an_image_does_not_depend_on_the_others_in_its_batch(mask_dir, training)
     """
     task = make_task(mask_dir)
     model = model_of(task)
-    batch = next(iter(task.dataset("train", 4, True, (0, 0))))
+    batch = next(iter(task.dataset("train", Epoch(4))))
     losses = task.loss(model, batch, training)[0].numpy()
     assert losses.std() > 1e-3
     for number, (height, width) in enumerate(batch["size"].numpy()):
@@ -137,7 +90,7 @@ def test_an_image_does_not_depend_on_the_others_in_its_batch(mask_dir, training)
 def test_with_batch_normalisation_images_see_zeros_beyond_their_edges(mask_dir):
     task = make_task(mask_dir, dropout_rate=0.0)
     model = model_of(task, "batch_norm")
-    batch = next(iter(task.dataset("train", 4, True, (0, 0))))
+    batch = next(iter(task.dataset("train", Epoch(4))))
     other = dict(
         batch,
         image=tf.where(batch["mask"][..., None] == VOID, tf.constant(99, tf.uint8), batch["image"]),
@@ -153,9 +106,11 @@ def test_with_batch_normalisation_images_see_zeros_beyond_their_edges(mask_dir):
 
 
 def test_mirroring_and_resizing_keep_photo_and_mask_together(mask_dir):
-    plain, task = make_task(mask_dir), make_task(mask_dir, mirror=True, long_side=32)
-    batch, again = (next(iter(task.dataset("train", 32, True, (5, 1)))) for _ in range(2))
-    whole = next(iter(plain.dataset("train", 32, True, (5, 1))))
+    plain, task = make_task(mask_dir), make_task(mask_dir, fcn_mirror=True, fcn_long_side=32)
+    batch, again = (
+        next(iter(task.dataset("train", Epoch(32, seed=5, number=1)))) for _ in range(2)
+    )
+    whole = next(iter(plain.dataset("train", Epoch(32, seed=5, number=1))))
     np.testing.assert_array_equal(batch["image"], again["image"])
     assert (batch["size"].numpy().max(1) == 32).all()
     mirrored = 0
@@ -178,11 +133,12 @@ def test_mirroring_and_resizing_keep_photo_and_mask_together(mask_dir):
 
 
 def test_evaluation_is_that_of_the_files_it_writes(mask_dir, tmp_path):
-    task = make_task(mask_dir, long_side=40, predictions_dir=tmp_path / "predictions")
+    task = make_task(mask_dir, fcn_long_side=40, workdir=str(tmp_path))
     model = model_of(task)
-    results = task.evaluate(model)
+    result = task.evaluate(model)
+    metrics = result.metrics
     matrix, losses = ConfusionMatrix(4), []
-    for batch in task.dataset("val", 1, training=False, epoch_seed=(0, 0)):
+    for batch in task.dataset("val", Epoch(1, training=False)):
         truth = batch["mask"][0].numpy()
         predicted = np.asarray(
             Image.open(tmp_path / "predictions" / f"val_{int(batch['index'][0]):03d}.png")
@@ -190,31 +146,31 @@ def test_evaluation_is_that_of_the_files_it_writes(mask_dir, tmp_path):
         assert predicted.shape == truth.shape != tuple(batch["size"][0].numpy())
         matrix.update(truth, predicted)
         losses.append(float(task.loss(model, batch, training=False)[0][0]))
-    assert {name: results[name] for name in matrix.results()} == matrix.results()
-    assert results["loss"] == pytest.approx(np.mean(losses), rel=1e-5) and len(losses) == 5
+    assert {name: metrics[name] for name in matrix.results()} == matrix.results()
+    assert metrics["loss"] == pytest.approx(np.mean(losses), rel=1e-5) and len(losses) == 5
     truth = matrix.counts.sum(1)
-    chance = task.facts()["chance"]
+    chance = task.facts(model, result)["chance"]
     assert chance["pixel_accuracy"] == truth[0] / truth.sum() and chance[
         "mean_iou"
     ] == pytest.approx(truth[0] / truth.sum() / 4)
-    assert set(task.facts()["iou"]) == {"background", "red", "green", "blue"}
+    assert set(task.facts(model, result)["iou"]) == {"background", "red", "green", "blue"}
     picture = task.pictures(model)["segmentation"]
     assert picture.dtype == np.uint8 and picture.shape[0] >= 5 * 160
 
 
 def test_only_listed_images_are_evaluated(mask_dir, tmp_path):
     (tmp_path / "list.txt").write_text("val_004\nval_001\n")
-    task = make_task(
-        mask_dir, eval_list=tmp_path / "list.txt", predictions_dir=tmp_path / "predictions"
-    )
+    listed = str(tmp_path / "list.txt")
+    task = make_task(mask_dir, eval_list=listed, workdir=str(tmp_path))
     model = model_of(task)
-    listed, everything = task.evaluate(model), make_task(mask_dir).evaluate(model)
+    some, everything = task.evaluate(model), make_task(mask_dir).evaluate(model)
     assert sorted(path.name for path in (tmp_path / "predictions").iterdir()) == [
         "val_001.png",
         "val_004.png",
     ]
-    assert listed != everything and "the 2 images of list.txt" in task.facts()["definition"]
-    assert task.inputs() == dict(init_segmenter=None, eval_list=tmp_path / "list.txt")
+    assert some.metrics != everything.metrics
+    assert "the 2 images of list.txt" in task.facts(model)["definition"]
+    assert task.inputs() == dict(init_segmenter=None, eval_list=listed)
     task.pictures(model)
 
 
@@ -223,12 +179,11 @@ def test_accumulation_changes_nothing(mask_dir, tmp_path):
         keras.utils.set_random_seed(0)
         options = dict(train_steps=2, batch_size=4, accumulate_steps=accumulate_steps, log_steps=1)
         workdir = tmp_path / str(accumulate_steps)
+        optimizer = OptimizerSettings(
+            learning_rate=1e-2, weight_decay=0.0, bias_learning_rate_multiplier=1.0
+        )
         return training.train(
-            make_task(mask_dir),
-            backbone,
-            lambda: optimizers.make_optimizer("sgd", 1e-2),
-            workdir=workdir,
-            **options,
+            make_task(mask_dir), backbone, optimizer=optimizer, workdir=workdir, **options
         )
 
     (one, metrics, _), (four, *_) = run(1), run(4)
@@ -245,16 +200,22 @@ def test_refusals(mask_dir, image_dir, tmp_path):
     write_masked_images(tmp_path, dict(train=3))
     with pytest.raises(InputError, match="no split val, but train"):
         make_task(tmp_path)
-    with (
-        flagsaver.flagsaver(data_dir=str(mask_dir), fcn_stride=4),
-        pytest.raises(FlagError, match="must be 32, 16 or 8"),
-    ):
-        lib.FCN.from_flags()
-    with (
-        flagsaver.flagsaver(data_dir=str(mask_dir), fcn_stride=16),
-        pytest.raises(InputError, match="scores of stride 8 only"),
-    ):
-        lib.FCN.from_flags().build_model(backbone())
+    with pytest.raises(InputError, match="scores of stride 8 only"):
+        make_task(mask_dir, fcn_stride=16).build_model(backbone())
+
+
+@pytest.mark.parametrize(
+    "fields, message",
+    [
+        (dict(fcn_stride=4), "--fcn_stride=4: must be 32, 16 or 8"),
+        (dict(fcn_long_side=-1), "--fcn_long_side=-1: must be 0 or more"),
+        (dict(fc_units=(16,)), "--fc_units=16: expected two whole numbers"),
+        (dict(eval_batch_size=2), "--eval_batch_size=2: must be 1 or less"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(fields, message):
+    with pytest.raises(FlagError, match=f"^{message}"):
+        lib.FCNSettings(data_dir="images", **fields)
 
 
 def _learned_by_heart(directory, workdir, train_steps):
@@ -266,19 +227,22 @@ def _learned_by_heart(directory, workdir, train_steps):
     def build():
         return AlexNet(width_multiplier=0.25, fc_units=(), normalization="batch_norm")
 
-    def optimizer():
-        return optimizers.make_optimizer("adam", 1e-3, schedule="cosine", train_steps=train_steps)
-
+    optimizer = OptimizerSettings(
+        optimizer="adam",
+        learning_rate=1e-3,
+        learning_rate_schedule="cosine",
+        weight_decay=0.0,
+    )
     options = dict(workdir=workdir, train_steps=train_steps, batch_size=8, log_steps=20)
-    return training.train(task, build, optimizer, **options)[1]["evaluation"]
+    return training.train(task, build, optimizer=optimizer, **options).metrics["evaluation"]
 
 
 @pytest.mark.slow
 def test_eight_drawings_are_learned_by_heart(tmp_path):
     """Stride 32 smooths corners away: more than this it cannot have."""
     write_masked_images(tmp_path / "data", dict(train=8, val=8), side=160)
-    found = _learned_by_heart(tmp_path / "data", tmp_path / "run", 150)
-    assert found["mean_iou"] > 0.6 and found["pixel_accuracy"] > 0.93
+    evaluation = _learned_by_heart(tmp_path / "data", tmp_path / "run", 150)
+    assert evaluation["mean_iou"] > 0.6 and evaluation["pixel_accuracy"] > 0.93
 
 
 @pytest.mark.slow
@@ -303,5 +267,5 @@ def test_eight_photos_are_learned_by_heart(tmp_path):
         for split in ("train", "val")
     }
     Manifest("images", shards, whole.info).write(tmp_path / "eight")
-    found = _learned_by_heart(tmp_path / "eight", tmp_path / "run", 100)
-    assert found["mean_iou"] > 0.6 and found["pixel_accuracy"] > 0.93
+    evaluation = _learned_by_heart(tmp_path / "eight", tmp_path / "run", 100)
+    assert evaluation["mean_iou"] > 0.6 and evaluation["pixel_accuracy"] > 0.93
