@@ -20,38 +20,25 @@ kernel).
 """
 
 import pathlib
-import re
-import zipfile
-import zlib
 
-import numpy as np
+import keras
 
+from ccssl_tf.models.alexnet import AlexNet
 from ccssl_tf.models.backbone import Backbone
-from ccssl_tf.runs.errors import CorruptArtifactError, InputError
+from ccssl_tf.models.caffe_arrays import CaffeArrays
+from ccssl_tf.models.keras_vgg16 import KerasVgg16
+from ccssl_tf.models.vgg16 import VGG16
+from ccssl_tf.runs.errors import InputError
 from ccssl_tf.runs.files import file_sha256
 
 SUFFIXES = (".npz", ".h5")
 
 # BGR means as published: Caffe's users of ILSVRC2012; the VGG team and
 # keras.applications.vgg16.preprocess_input.
-_MEANS = {"AlexNet": (104.0, 117.0, 123.0), "VGG16": (103.939, 116.779, 123.68)}
-_BLOB = re.compile(r"(?P<layer>.+)(?:[/.](?P<number>[01])|[/._](?P<name>w|weights?|b|bias(?:es)?))")
-_KERAS_NAMES = {
-    f"block{b}_conv{n}": f"conv{b}_{n}"
-    for b, depth in enumerate((2, 2, 3, 3, 3), 1)
-    for n in range(1, depth + 1)
+_MEANS: dict[type[Backbone], tuple[float, float, float]] = {
+    AlexNet: (104.0, 117.0, 123.0),
+    VGG16: (103.939, 116.779, 123.68),
 }
-_KERAS_NAMES |= dict(fc1="fc6", fc2="fc7")
-_READING_ERRORS = (
-    zipfile.BadZipFile,
-    zlib.error,
-    EOFError,
-    OSError,
-    KeyError,
-    ValueError,
-    RuntimeError,
-    NotImplementedError,
-)
 
 
 def import_backbone(path, kind: type[Backbone], **arguments) -> Backbone:
@@ -86,15 +73,16 @@ def import_backbone(path, kind: type[Backbone], **arguments) -> Backbone:
             f"{path}: published weights have no batch normalisation; leave "
             "--normalization=batch_norm out"
         )
-    if path.suffix == ".h5" and kind.__name__ != "VGG16":
+    if path.suffix == ".h5" and kind is not VGG16:
         raise InputError(
             f"{path}: an .h5 file holds weights of keras.applications; name the network, e.g. "
             "--backbone=vgg16 or ResNet50"
         )
-    with (_CaffeArrays if path.suffix == ".npz" else _KerasVgg16)(path) as source:
-        convention = source.convention(_MEANS[kind.__name__])
+    with (CaffeArrays if path.suffix == ".npz" else KerasVgg16)(path) as source:
+        convention = source.convention(_MEANS[kind])
         backbone = kind(**{**arguments, "input_mean": convention["mean"]})
-        layers = [layer for layer in backbone.layers if hasattr(layer, "kernel")]
+        kinds = (keras.layers.Conv2D, keras.layers.Dense)
+        layers = [layer for layer in backbone.layers if isinstance(layer, kinds)]
         for layer in layers:
             kernel, bias = source.weights(layer)
             if layer is layers[0]:
@@ -106,215 +94,3 @@ def import_backbone(path, kind: type[Backbone], **arguments) -> Backbone:
         file=str(path), sha256=file_sha256(path), importer=source.name, first_layer_was=convention
     )
     return backbone
-
-
-class _CaffeArrays:
-    """An `.npz` of Caffe's blobs: convolutions [out, in / groups, h, w], fully connected layers
-    [out, C * h * w] flattened as CHW.
-    """
-
-    name = "caffe"
-
-    def __init__(self, path):
-        self._path = path
-
-    def __enter__(self):
-        try:
-            self._archive = zipfile.ZipFile(self._path)
-        except _READING_ERRORS as error:
-            raise CorruptArtifactError(
-                f"{self._path}: damaged, or not an .npz ({error}); make it again with numpy.savez"
-            ) from error
-        self._blobs, self._facts = {}, {}
-        for member in self._archive.namelist():
-            key = member.removesuffix(".npy")
-            match = _BLOB.fullmatch(key)
-            if key.startswith("input_"):
-                self._facts[key] = member
-            elif match:
-                number = int(match["number"] or (match["name"] or "").startswith("b"))
-                self._blobs[match["layer"], number] = member
-        return self
-
-    def __exit__(self, *unused):
-        self._archive.close()
-
-    def convention(self, mean_bgr) -> dict:
-        """Returns `channels`, `mean` (RGB in [0, 255]) and `scale` of the input conv1 was trained
-        on.
-        """
-        channels = (
-            str(self._array("input_channels", ())) if "input_channels" in self._facts else "BGR"
-        )
-        if channels not in ("BGR", "RGB"):
-            raise InputError(f"{self._path}: input_channels is {channels}; it must be BGR or RGB")
-        mean = mean_bgr if channels == "BGR" else mean_bgr[::-1]
-        mean = (
-            self._array("input_mean", (3,)).astype(float).tolist()
-            if "input_mean" in self._facts
-            else list(mean)
-        )
-        scale = float(self._array("input_scale", ())) if "input_scale" in self._facts else 1.0
-        if not (np.isfinite([*mean, scale]).all() and scale > 0):
-            raise InputError(
-                f"{self._path}: input_mean {mean} and input_scale {scale} must be finite and the "
-                "scale positive"
-            )
-        return dict(channels=channels, mean=mean[::-1] if channels == "BGR" else mean, scale=scale)
-
-    def weights(self, layer):
-        """Returns (kernel, bias) of `layer` in Keras's layout."""
-        shape = tuple(layer.kernel.shape)
-        if len(shape) == 4:
-            blob = self._blob(layer.name, 0, (shape[3], shape[2], *shape[:2]))
-            kernel = blob.transpose(2, 3, 1, 0)
-        else:
-            blob = self._blob(layer.name, 0, shape[::-1])
-            # What a Flatten layer was given: [h, w, C], where Caffe's blob counts C, h, w.
-            flattened = _flattened_map(layer)
-            if flattened:
-                height, width, channels = flattened
-                blob = (
-                    blob.reshape(-1, channels, height, width)
-                    .transpose(0, 2, 3, 1)
-                    .reshape(blob.shape)
-                )
-            kernel = blob.T
-        return kernel, self._blob(layer.name, 1, (shape[-1],))
-
-    def _blob(self, layer, number, shape):
-        if (layer, number) not in self._blobs:
-            there, what = sorted({name for name, _ in self._blobs}), ("weights", "biases")[number]
-            raise InputError(
-                f"{self._path}: no {layer}/{number} ({what} of {layer}); its layers are "
-                f"{', '.join(there) or 'none'}"
-            )
-        return self._array(self._blobs[layer, number], shape)
-
-    def _array(self, key, shape):
-        """Reads one array after its header has been found right, so that a wrong one is neither
-        allocated nor unpickled.
-        """
-        member = self._facts.get(key, key)
-        label = f"{self._path}: {member.removesuffix('.npy')}"
-        try:
-            with self._archive.open(member) as file:
-                version = np.lib.format.read_magic(file)
-                read_header = (
-                    np.lib.format.read_array_header_1_0
-                    if version == (1, 0)
-                    else np.lib.format.read_array_header_2_0
-                )
-                found, _, dtype = read_header(file)
-            if dtype.kind not in ("fiu" if shape or key == "input_scale" else "U"):
-                raise InputError(
-                    f"{label} is not a plain array of numbers ({dtype}); save it with numpy.savez "
-                    "from float arrays"
-                )
-            # Old models keep four dimensions for everything, ones first.
-            if tuple(found)[max(0, len(found) - len(shape)) :] != shape or np.prod(
-                found
-            ) != np.prod(shape):
-                raise InputError(
-                    f"{label} has shape {list(found)}, the network being built has {list(shape)}"
-                )
-            with self._archive.open(member) as file:
-                return np.lib.format.read_array(file, allow_pickle=False).reshape(shape)
-        except InputError:
-            raise
-        except _READING_ERRORS as error:
-            raise CorruptArtifactError(
-                f"{label} is damaged ({error}); make the file again"
-            ) from error
-
-
-class _KerasVgg16:
-    """VGG16 as keras.applications publishes it, or as Keras saves that model: kernels [h, w, in,
-    out], conv1 for BGR.
-    """
-
-    name = "keras.applications.VGG16"
-
-    def __init__(self, path):
-        self._path = path
-
-    def __enter__(self):
-        import h5py
-
-        try:
-            self._file = h5py.File(self._path, "r")
-            self._datasets = {}
-            self._file.visititems(
-                lambda name, item: (
-                    self._note(name, item) if isinstance(item, h5py.Dataset) else None
-                )
-            )
-        except _READING_ERRORS as error:
-            raise CorruptArtifactError(
-                f"{self._path}: damaged, or not an HDF5 file ({error}); download it again"
-            ) from error
-        return self
-
-    def __exit__(self, *unused):
-        self._file.close()
-
-    def _note(self, name, dataset):
-        """Files a data set under (our layer name, 0 for the kernel or 1 for the bias)."""
-        for part in name.split("/"):
-            if part in _KERAS_NAMES:
-                self._datasets[_KERAS_NAMES[part], int(len(dataset.shape) == 1)] = dataset
-                return
-        # Keras 3's own `.weights.h5` numbers the layers of each class: layers/conv2d_3/vars/0.
-        match = re.fullmatch(r"layers/(conv2d|dense)(?:_(\d+))?/vars/([01])", name)
-        if match:
-            names = list(_KERAS_NAMES.values())[:13] if match[1] == "conv2d" else ["fc6", "fc7"]
-            place = int(match[2] or 0)
-            if place < len(names):
-                self._datasets[names[place], int(match[3])] = dataset
-
-    def convention(self, mean_bgr) -> dict:
-        """Returns what keras.applications.vgg16.preprocess_input makes of RGB images."""
-        return dict(channels="BGR", mean=list(mean_bgr[::-1]), scale=1.0)
-
-    def weights(self, layer):
-        """Returns (kernel, bias) of `layer`."""
-        return self._read(layer.name, 0, tuple(layer.kernel.shape)), self._read(
-            layer.name, 1, tuple(layer.bias.shape)
-        )
-
-    def _read(self, layer, number, shape):
-        dataset = self._datasets.get((layer, number))
-        if dataset is None:
-            missing = {ours: theirs for theirs, ours in _KERAS_NAMES.items()}[layer]
-            there = (
-                "it has no top"
-                if layer in ("fc6", "fc7") and self._datasets
-                else "is it keras.applications' VGG16?"
-            )
-            raise InputError(
-                f"{self._path}: no {('kernel', 'bias')[number]} of {missing} (our {layer}); {there}"
-            )
-        if tuple(dataset.shape) != shape:
-            raise InputError(
-                f"{self._path}: {dataset.name} has shape {list(dataset.shape)}, the network being "
-                f"built has {list(shape)}"
-            )
-        if dataset.is_virtual or dataset.external or dataset.dtype.kind != "f":
-            raise InputError(
-                f"{self._path}: {dataset.name} does not hold its own numbers; name the published "
-                "file"
-            )
-        try:
-            return dataset[()]
-        except _READING_ERRORS as error:
-            raise CorruptArtifactError(
-                f"{self._path}: {dataset.name} is damaged ({error}); download it again"
-            ) from error
-
-
-def _flattened_map(layer):
-    """Returns [h, w, C] of the map a dense layer reads through a Flatten, None when it reads a
-    vector.
-    """
-    flatten = layer.input._keras_history.operation
-    return tuple(flatten.input.shape[1:]) if type(flatten).__name__ == "Flatten" else None

@@ -128,7 +128,8 @@ def adopt(model: keras.Model, path, convention: InputConvention | None) -> Keras
       InputError: the convention is missing, or the model is not like that; the message says what it
         is.
     """
-    if any(isinstance(part, lib.Backbone) for part in getattr(model, "layers", ())):
+    layers = model.layers if isinstance(model, keras.Model) else ()
+    if any(isinstance(part, lib.Backbone) for part in layers):
         raise InputError(
             f"{path}: holds a classifier of this project; name the backbone.keras beside it"
         )
@@ -175,7 +176,7 @@ def _dissolved(model, side) -> keras.Model:
             for inner in layer.layers:
                 arguments = [call(inner, *arguments)]
             return arguments[0]
-        if isinstance(layer, keras.Model) and hasattr(layer, "operations"):
+        if isinstance(layer, keras.Model) and isinstance(layer, keras.Function):
             return layer._run_through_graph(
                 arguments[0], operation_fn=lambda operation: operation, call_fn=call
             )

@@ -1,15 +1,13 @@
-"""AlexNet's sizes are those of BVLC's published prototxts, its values those of the same network
-written down in NumPy.
-"""
+"""AlexNet's sizes are those of BVLC's published prototxts, its values those of a NumPy network."""
 
 import math
 
 import keras
 import numpy as np
 import pytest
-from absl.testing import flagsaver
 
 from ccssl_tf.models import VGG16, AlexNet
+from ccssl_tf.models.alexnet import AlexNetSettings
 from ccssl_tf.models.heads import build_classifier
 from ccssl_tf.runs.errors import FlagError, InputError
 
@@ -54,31 +52,24 @@ def test_parameters_per_layer_follow_from_the_prototxt(bare):
     assert sum(PARAMETERS.values()) + CLASSES == TOTAL
 
 
-def test_flags_choose_order_sizes_and_dropout():
-    with flagsaver.flagsaver(
-        alexnet_order="bvlc",
-        fc_units=["24", "16"],
-        dropout_rate=0.1,
-        width_multiplier=0.1,
-        conv1_stride=2,
-    ):
-        network = AlexNet.from_flags(image_size=131, with_fc=True)
-        vgg16 = VGG16.from_flags(image_size=128, with_fc=True)
+def test_settings_choose_order_sizes_and_dropout():
+    sizes = dict(fc_units=(24, 16), dropout_rate=0.1, width_multiplier=0.1)
+    settings = AlexNetSettings(alexnet_order="bvlc", conv1_stride=2, **sizes)
+    network = AlexNet.from_settings(settings, image_size=131, with_fc=True)
+    vgg16 = VGG16.from_settings(VGG16.Settings(**sizes), image_size=128, with_fc=True)
     config = network.get_config()
     assert (config["order"], config["conv1_stride"], config["normalization"]) == ("bvlc", 2, "lrn")
     for each in (network, vgg16):
         assert each.get_layer("fc6").units == 24 and each.get_layer("fc7").units == 16
         assert each.get_layer("fc6_dropout").rate == each.get_layer("fc7_dropout").rate == 0.1
-    assert AlexNet.from_flags(image_size=131).get_config()["order"] == "caffenet"
+    config = AlexNet.from_settings(AlexNetSettings(), image_size=131).get_config()
+    assert config["order"] == "caffenet"
 
 
-@pytest.mark.parametrize("units", [["24"], ["24", "x"], ["24", "0"], ["1", "2", "3"]])
+@pytest.mark.parametrize("units", [(24,), (24, "x"), (24, 0), (1, 2, 3)])
 def test_sizes_that_are_no_two_numbers_are_refused(units):
-    with (
-        flagsaver.flagsaver(fc_units=units),
-        pytest.raises(FlagError, match=f"--fc_units={','.join(units)}"),
-    ):
-        AlexNet.from_flags(image_size=131, with_fc=True)
+    with pytest.raises(FlagError, match=f"^--fc_units={','.join(map(str, units))}: "):
+        AlexNetSettings(fc_units=units)
 
 
 @pytest.mark.parametrize("argument", ["order", "stem", "normalization"])

@@ -3,9 +3,12 @@
 import keras
 import numpy as np
 import pytest
-from absl.testing import flagsaver
 
-from ccssl_tf.models.input_convention import InputConvention, image_side
+from ccssl_tf.models.input_convention import (
+    InputConvention,
+    InputConventionSettings,
+    image_side,
+)
 from ccssl_tf.runs.errors import FlagError, InputError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, [2, 8, 8, 3]).astype(np.uint8)
@@ -31,27 +34,25 @@ def test_input_conventions():
 @pytest.mark.parametrize(
     "values, message",
     [
-        (dict(input_range=["0"]), "--input_range=0: expected 2 numbers"),
-        (dict(input_range=["a", "b"]), "--input_range=a,b: expected 2 numbers"),
-        (dict(input_range=["0", "inf"]), "--input_range=0,inf: expected 2 numbers"),
-        (dict(input_range=["1", "0"]), "black must be less than white"),
-        (dict(input_range=["0", "1"], input_std=["1", "0", "1"]), "every --input_std above 0"),
-        (dict(input_mean=["1", "2", "3"]), "go with --input_range"),
+        (dict(input_range=(0.0,)), "^--input_range=0.0: expected 2 numbers"),
+        (dict(input_range=("a", "b")), "^--input_range=a,b: expected float"),
+        (dict(input_range=(0, np.inf)), "^--input_range=0,inf: expected 2 numbers"),
+        (dict(input_range=(1, 0)), "^--input_range: black must be less than white"),
+        (dict(input_range=(0, 1), input_std=(1, 0, 1)), "every --input_std above 0"),
+        (dict(input_mean=(1, 2, 3)), "^--input_mean, .* go with --input_range"),
     ],
 )
-def test_flags_that_cannot_be_right(values, message):
-    with flagsaver.flagsaver(**values), pytest.raises(FlagError, match=message):
-        InputConvention.from_flags()
+def test_settings_that_cannot_be_right(values, message):
+    with pytest.raises(FlagError, match=message):
+        InputConventionSettings(**values)
 
 
-def test_what_the_flags_say():
-    assert InputConvention.from_flags() is None
-    with flagsaver.flagsaver(
-        input_range=["-1", "1"], input_std=["1", "2", "3"], input_channels="BGR"
-    ):
-        assert InputConvention.from_flags() == InputConvention(
-            (-1, 1), std=(1, 2, 3), channels="BGR"
-        )
+def test_what_the_settings_say():
+    assert InputConventionSettings().convention() is None
+    settings = InputConventionSettings(
+        input_range=(-1, 1), input_std=(1, 2, 3), input_channels="BGR"
+    )
+    assert settings.convention() == InputConvention((-1, 1), std=(1, 2, 3), channels="BGR")
 
 
 def test_square_colour_images_are_taken():

@@ -153,13 +153,17 @@ def test_images_of_other_sizes(tmp_path):
 
 def test_a_classifier_and_grey_images(tmp_path):
     config = saved(plain(), tmp_path).get_config()
-    backbone = KerasNetwork.from_flags(config=config, image_size=32, with_fc=True, colors="gray")
+    backbone = KerasNetwork.from_settings(
+        KerasNetwork.Settings(), config=config, image_size=32, with_fc=True, colors="gray"
+    )
     assert backbone.endpoint_names[-1] == "avg_pool"
     assert build_classifier(backbone, 5, 32)(backbone.normalize(pixels()))["logits"].shape == (2, 5)
     white = backbone.normalize(np.full([1, 2, 2, 3], 255, np.uint8))
     np.testing.assert_allclose(white, CONVENTION(np.full([1, 2, 2, 3], 255)), atol=1e-2)
     with pytest.raises(InputError, match="cannot be split"):
-        KerasNetwork.from_flags(config=config, image_size=32, colors="lab_halves")
+        KerasNetwork.from_settings(
+            KerasNetwork.Settings(), config=config, image_size=32, colors="lab_halves"
+        )
 
 
 def test_weights_are_copied_between_equal_networks_only(tmp_path):

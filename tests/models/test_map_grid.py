@@ -13,9 +13,7 @@ from ccssl_tf.runs.errors import InputError
 
 
 def _positive(backbone):
-    """Every window passes on whatever lies in it: an impulse reaches exactly the cells
-    that see it.
-    """
+    """Lets every window pass on what lies in it, so that impulses reach the cells that see them."""
     for layer in backbone.convolutions():
         layer.set_weights(
             [
@@ -72,3 +70,27 @@ def test_a_network_that_resizes_is_refused():
     )
     with pytest.raises(InputError, match="where the cells of conv1 lie cannot be told"):
         endpoint_grids(Backbone(inputs=images, outputs=dict(conv1=maps), name="odd"))
+
+
+def test_a_network_that_makes_its_map_larger_again_is_refused():
+    images = keras.Input([32, 32, 3])
+    maps = keras.layers.Conv2DTranspose(4, 3, strides=2, padding="same", name="up")(images)
+    with pytest.raises(InputError, match="^odd: up makes its map larger"):
+        endpoint_grids(Backbone(inputs=images, outputs=dict(conv1=maps), name="odd"))
+
+
+def test_windows_of_every_kind_of_layer():
+    images = x = keras.Input([64, 64, 3])
+    layers = keras.layers
+    for layer in (
+        layers.Conv2D(4, 3, strides=2),
+        layers.DepthwiseConv2D(3, dilation_rate=2),
+        layers.SeparableConv2D(4, 5, strides=2),
+        layers.MaxPooling2D(2),
+        layers.AveragePooling2D(3, strides=1),
+        layers.ReLU(),
+    ):
+        x = layer(x)
+    (grid,) = endpoint_grids(Backbone(inputs=images, outputs=dict(a=x), name="a")).values()
+    # Windows of 3, 5 (3 with holes), 5, 2 and 3 cells, 1, 2, 2, 4 and 8 pixels apart.
+    assert grid == Grid(8, 1 + 2 * 2 + 2 * 2 + 4 * 0.5 + 8 * 1)

@@ -1,0 +1,156 @@
+"""Reads a Caffe network from an `.npz` of plain arrays (see `ccssl_tf.models.importers`)."""
+
+import re
+import zipfile
+import zlib
+
+import keras
+import numpy as np
+
+from ccssl_tf.runs.errors import CorruptArtifactError, InputError
+
+_BLOB = re.compile(r"(?P<layer>.+)(?:[/.](?P<number>[01])|[/._](?P<name>w|weights?|b|bias(?:es)?))")
+_READING_ERRORS = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    OSError,
+    KeyError,
+    ValueError,
+    RuntimeError,
+    NotImplementedError,
+)
+
+
+class CaffeArrays:
+    """An open `.npz` of Caffe's blobs.
+
+    Convolutions are [out, in / groups, h, w], fully connected layers [out, C * h * w], flattened as
+    CHW.
+
+    Attributes:
+      name: of the format.
+    """
+
+    name = "caffe"
+
+    def __init__(self, path):
+        self._path = path
+
+    def __enter__(self):
+        try:
+            self._archive = zipfile.ZipFile(self._path)
+        except _READING_ERRORS as error:
+            raise CorruptArtifactError(
+                f"{self._path}: damaged, or not an .npz ({error}); make it again with numpy.savez"
+            ) from error
+        self._blobs, self._facts = {}, {}
+        for member in self._archive.namelist():
+            key = member.removesuffix(".npy")
+            match = _BLOB.fullmatch(key)
+            if key.startswith("input_"):
+                self._facts[key] = member
+            elif match:
+                number = int(match["number"] or (match["name"] or "").startswith("b"))
+                self._blobs[match["layer"], number] = member
+        return self
+
+    def __exit__(self, *unused):
+        self._archive.close()
+
+    def convention(self, mean_bgr) -> dict:
+        """Returns `channels`, `mean` (RGB in [0, 255]) and `scale` of what conv1 was trained on.
+
+        Args:
+          mean_bgr: the mean where the file says none.
+
+        Raises:
+          InputError: the file says something that cannot be.
+        """
+        channels = (
+            str(self._array("input_channels", ())) if "input_channels" in self._facts else "BGR"
+        )
+        if channels not in ("BGR", "RGB"):
+            raise InputError(f"{self._path}: input_channels is {channels}; it must be BGR or RGB")
+        mean = mean_bgr if channels == "BGR" else mean_bgr[::-1]
+        mean = (
+            self._array("input_mean", (3,)).astype(float).tolist()
+            if "input_mean" in self._facts
+            else list(mean)
+        )
+        scale = float(self._array("input_scale", ())) if "input_scale" in self._facts else 1.0
+        if not (np.isfinite([*mean, scale]).all() and scale > 0):
+            raise InputError(
+                f"{self._path}: input_mean {mean} and input_scale {scale} must be finite and the "
+                "scale positive"
+            )
+        return dict(channels=channels, mean=mean[::-1] if channels == "BGR" else mean, scale=scale)
+
+    def weights(self, layer):
+        """Returns (kernel, bias) of `layer` in Keras's layout."""
+        shape = tuple(layer.kernel.shape)
+        if len(shape) == 4:
+            blob = self._blob(layer.name, 0, (shape[3], shape[2], *shape[:2]))
+            kernel = blob.transpose(2, 3, 1, 0)
+        else:
+            blob = self._blob(layer.name, 0, shape[::-1])
+            # What a Flatten layer was given: [h, w, C], where Caffe's blob counts C, h, w.
+            flattened = _flattened_map(layer)
+            if flattened:
+                height, width, channels = flattened
+                blob = (
+                    blob.reshape(-1, channels, height, width)
+                    .transpose(0, 2, 3, 1)
+                    .reshape(blob.shape)
+                )
+            kernel = blob.T
+        return kernel, self._blob(layer.name, 1, (shape[-1],))
+
+    def _blob(self, layer, number, shape):
+        if (layer, number) not in self._blobs:
+            there, what = sorted({name for name, _ in self._blobs}), ("weights", "biases")[number]
+            raise InputError(
+                f"{self._path}: no {layer}/{number} ({what} of {layer}); its layers are "
+                f"{', '.join(there) or 'none'}"
+            )
+        return self._array(self._blobs[layer, number], shape)
+
+    def _array(self, key, shape):
+        """Reads an array after its header: a wrong one is neither allocated nor unpickled."""
+        member = self._facts.get(key, key)
+        label = f"{self._path}: {member.removesuffix('.npy')}"
+        try:
+            with self._archive.open(member) as file:
+                version = np.lib.format.read_magic(file)
+                read_header = (
+                    np.lib.format.read_array_header_1_0
+                    if version == (1, 0)
+                    else np.lib.format.read_array_header_2_0
+                )
+                saved, _, dtype = read_header(file)
+            if dtype.kind not in ("fiu" if shape or key == "input_scale" else "U"):
+                raise InputError(
+                    f"{label} is not a plain array of numbers ({dtype}); save it with numpy.savez "
+                    "from float arrays"
+                )
+            # Old models keep four dimensions for everything, ones first.
+            if tuple(saved)[max(0, len(saved) - len(shape)) :] != shape or np.prod(
+                saved
+            ) != np.prod(shape):
+                raise InputError(
+                    f"{label} has shape {list(saved)}, the network being built has {list(shape)}"
+                )
+            with self._archive.open(member) as file:
+                return np.lib.format.read_array(file, allow_pickle=False).reshape(shape)
+        except InputError:
+            raise
+        except _READING_ERRORS as error:
+            raise CorruptArtifactError(
+                f"{label} is damaged ({error}); make the file again"
+            ) from error
+
+
+def _flattened_map(layer):
+    """Returns [h, w, C] of the map a dense layer reads through a Flatten; None for a vector."""
+    flatten = layer.input._keras_history.operation
+    return tuple(flatten.input.shape[1:]) if isinstance(flatten, keras.layers.Flatten) else None
