@@ -1,6 +1,4 @@
-"""The pipeline runs its commands in order, skips what is done, keeps what is replaced, and stops
-where one fails.
-"""
+"""The pipeline runs its stages in order, skips what is done, keeps what is replaced."""
 
 import json
 import os
@@ -13,10 +11,11 @@ import time
 import pytest
 
 from ccssl_tf import pipeline
-from ccssl_tf.runs import workdir as workdir_lib
-from ccssl_tf.runs.command_lines import Command
+from ccssl_tf.runs import stages as stages_lib
+from ccssl_tf.runs.command_lines import Stage
 from ccssl_tf.runs.errors import CcsslError, InputError, Interrupted, ResourceError
-from ccssl_tf.runs.workdir import input_fingerprint
+from ccssl_tf.runs.lock import locked
+from ccssl_tf.runs.run_record import input_fingerprint
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TEMPLATES = [
@@ -28,11 +27,15 @@ TEMPLATES = [
 ]
 
 
-def make_plan(workdir, templates=TEMPLATES, **arguments):
-    return pipeline.plan(
-        templates,
-        **dict(dict(workdir=str(workdir), seed=0, seeds=[], images=None, settings=[]), **arguments),
+def make_plan(workdir, templates=TEMPLATES, settings=(), seeds=(), **fields):
+    settings = pipeline.PipelineSettings(
+        command=tuple(templates),
+        workdir=str(workdir),
+        set=tuple(settings),
+        seeds=tuple(seeds),
+        **fields,
     )
+    return pipeline.plan(settings)
 
 
 class FakeStages:
@@ -40,7 +43,7 @@ class FakeStages:
 
     def __init__(self, monkeypatch):
         self.ran, self.codes, self.class_names = [], {}, ["cat"]
-        monkeypatch.setattr(pipeline.Runner, "run", lambda runner, command: self.run(command))
+        monkeypatch.setattr(stages_lib.Runner, "run", lambda runner, command: self.run(command))
 
     def run(self, command):
         name = command.directory.name
@@ -122,7 +125,7 @@ def test_another_command_line_keeps_the_old_stage_aside_and_redoes_what_depends_
 
 def test_a_refused_command_leaves_the_old_stage_where_it_was(tmp_path, stages, monkeypatch):
     pipeline.run_all(make_plan(tmp_path))
-    monkeypatch.setattr(pipeline.Runner, "run", lambda runner, command: 2)
+    monkeypatch.setattr(stages_lib.Runner, "run", lambda runner, command: 2)
     with pytest.raises(CcsslError):
         pipeline.run_all(make_plan(tmp_path, seed=1))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "data"]
@@ -192,14 +195,14 @@ def test_seeds_run_the_list_each_in_its_directory_and_report_over_all():
 
 def test_a_sweep_runs_shared_stages_once_also_for_each_of_several_seeds(tmp_path, stages):
     templates = [*TEMPLATES, "ccssl_tf.report --runs={workdir} --output_dir={workdir}/report"]
-    commands = make_plan("w", templates, seeds=[0, 5], sweep="task=context,rotation")
+    commands = make_plan("w", templates, seeds=[0, 5], sweep="a:task=context,rotation")
     own = ("task_context/a", "task_context/b", "task_rotation/a", "task_rotation/b")
     assert [str(command.directory) for command in commands] == [
         *(f"w/seed{seed}/{name}" for seed in (0, 5) for name in ("data", *own, "report")),
         "w/report",
     ]
-    pipeline.run_all(make_plan(tmp_path, sweep="image_size=64,32"))
-    pipeline.run_all(make_plan(tmp_path, sweep="image_size=64,32,16"))
+    pipeline.run_all(make_plan(tmp_path, sweep="a:image_size=64,32"))
+    pipeline.run_all(make_plan(tmp_path, sweep="a:image_size=64,32,16"))
     assert stages.ran == ["data", "a", "b", "a", "b", "a", "b"], (
         "a longer list adds to what is there"
     )
@@ -216,8 +219,8 @@ def test_plans_that_cannot_be_right_are_refused():
 
 def test_a_stage_in_use_is_waited_for_and_not_moved(tmp_path, stages, monkeypatch):
     pipeline.run_all(make_plan(tmp_path))
-    monkeypatch.setattr(pipeline, "_LOCK_PATIENCE", 0.1)
-    with workdir_lib.locked(tmp_path / "a"), pytest.raises(InputError, match="in use by process"):
+    monkeypatch.setattr(stages_lib, "_LOCK_PATIENCE", 0.1)
+    with locked(tmp_path / "a"), pytest.raises(InputError, match="in use by process"):
         pipeline.run_all(make_plan(tmp_path, seed=1))
     assert not (tmp_path / "a.old-1").exists()
 
@@ -261,11 +264,13 @@ def test_the_real_thing_draws_pictures_skips_them_and_names_a_failure(tmp_path):
     assert sorted(path.name for path in (tmp_path / "w").iterdir()) == before
 
 
-def test_dry_run_refuses_a_misspelt_flag(tmp_path):
+@pytest.mark.parametrize("extra", [[], ["--dry_run"]])
+def test_a_misspelt_flag_is_refused_before_anything_runs(tmp_path, extra):
     found = run_pipeline(
-        "--dry_run",
+        *extra,
         f"--workdir={tmp_path}/w",
-        "--command=data_prep.shapes --output_dir={workdir} --num_trian=3",
+        "--command=data_prep.shapes --output_dir={workdir}/data",
+        "--command=ccssl_tf.report --runs={workdir} --output_dir={workdir}/r --num_trian=3",
     )
     assert found.returncode == 2 and "num_trian" in found.stderr and found.stderr.count("\n") == 1
     assert not (tmp_path / "w").exists()
@@ -307,7 +312,7 @@ def test_signals_reach_the_child_and_end_with_75(tmp_path, number):
     output, errors = process.communicate(timeout=60)
     assert process.returncode == Interrupted.exit_code, errors
     assert errors.splitlines()[-1].startswith("error: interrupted in python -m data_prep.shapes")
-    with workdir_lib.locked(tmp_path / "w/data"):
+    with locked(tmp_path / "w/data"):
         pass  # The child has ended and let go.
 
 
@@ -330,7 +335,7 @@ def test_a_killed_pipeline_takes_its_child_along(tmp_path):
         time.sleep(0.1)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    pipeline._wait_until_free(tmp_path / "w/data")
+    stages_lib._wait_until_free(tmp_path / "w/data")
 
 
 def test_help_does_not_import_tensorflow():
@@ -342,4 +347,4 @@ def test_help_does_not_import_tensorflow():
 
 
 def test_a_command_is_a_value():
-    assert Command("a.b", ("--x=1",)).with_flag("x", "2") == Command("a.b", ("--x=2",))
+    assert Stage("a.b", ("--x=1",)).with_flag("x", "2") == Stage("a.b", ("--x=2",))

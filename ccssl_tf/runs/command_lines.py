@@ -46,7 +46,7 @@ class Stage:
     arguments: tuple[str, ...]
     needs_labels: bool = False
     root: str = ""
-    changed: frozenset[str] = frozenset()
+    changed: frozenset[str] = dataclasses.field(default=frozenset(), compare=False)
 
     @property
     def line(self) -> list[str]:
