@@ -96,7 +96,7 @@ class Command:
             raise FlagError(str(error)) from error
         if rest:
             raise FlagError(f"unexpected argument {rest[0]!r}; flags are written --name=value")
-        for word in words:
+        for word in [*arguments, *words]:
             if word.startswith("-") and word.partition("=")[1:] == ("=", ""):
                 raise FlagError(
                     f"{word}: the value is empty; leave the flag out or give it a value"

@@ -1,0 +1,60 @@
+"""The process a command runs in: TensorFlow starts silently, everything random is seeded."""
+
+import os
+import pathlib
+import random
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ccssl_tf.runs import machine
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+QUIET = """
+import sys
+from ccssl_tf.runs import machine
+tf = machine.quiet_tensorflow()
+import keras
+assert float(tf.reduce_sum(tf.ones([3, 3]))) == 9
+print("tensorflow" in sys.modules, flush=True)
+print("an error", file=sys.stderr)
+"""
+
+
+def test_tensorflow_starts_silently_and_errors_still_print():
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TF_")}
+    finished = subprocess.run(
+        [sys.executable, "-c", QUIET], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert (finished.returncode, finished.stdout) == (0, "True\n"), finished.stderr
+    assert finished.stderr == "an error\n"
+
+
+def test_cores_are_those_this_process_may_use(monkeypatch):
+    assert 1 <= machine.num_cores() <= os.cpu_count()
+    if hasattr(os, "sched_getaffinity"):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 3, 5})
+        assert machine.num_cores() == 3
+        monkeypatch.delattr(os, "sched_getaffinity")
+    for count, cores in ((7, 7), (None, 1)):
+        monkeypatch.setattr(os, "cpu_count", lambda count=count: count)
+        assert machine.num_cores() == cores
+
+
+def test_seed_everything_repeats():
+    def draws(seed):
+        machine.seed_everything(seed)
+        return [
+            random.random(),
+            np.random.rand(),
+            float(tf.random.uniform([])),
+            float(keras.random.uniform([])),
+        ]
+
+    assert draws(3) == draws(3)
+    assert not set(draws(3)) & set(draws(4))
+    draws(2**31 - 1)
