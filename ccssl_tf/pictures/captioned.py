@@ -1,5 +1,6 @@
-"""Draws examples side by side with lines of text below the pictures: what was asked and what the
-model answered.
+"""Draws examples side by side with lines of text below the pictures.
+
+The lines say what was asked and what the model answered.
 """
 
 import numpy as np

@@ -1,5 +1,6 @@
-"""The confusion matrix of an evaluation as a picture: a row for each class, a column for each
-answer.
+"""The confusion matrix of an evaluation as a picture.
+
+There is a row for each class, a column for each answer.
 """
 
 import numpy as np
@@ -14,8 +15,9 @@ _FULL = np.array([16, 78, 139])
 
 
 def confusion_pictures(task, class_names: list[str], answer, model=None) -> dict[str, np.ndarray]:
-    """Returns the picture `confusion` over the held-out images (the first 20,000); {} where there
-    are more than 60 classes.
+    """Returns the picture `confusion` over the held-out images (the first 20,000).
+
+    There is none, {}, where there are more than 60 classes.
 
     Args:
       task: one with a held-out split, whose batches have `label` and `weight`.

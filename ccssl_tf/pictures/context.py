@@ -9,12 +9,12 @@ _EMPTY = 225
 
 
 def draw_context(images, pairs, corners, relation, answer) -> np.ndarray:
-    """Draws one column a pair: the image, the two patches as the network sees them, the model's
-    answer.
+    """Draws one column a pair: the image, its two patches and the model's answer.
 
-    In the image and in the pair the first patch has a blue frame, the second an orange one. The
-    answer is a 3x3 board with the first patch in the middle and the second where the model puts it,
-    framed green if that is right, red if not; then its right place is framed orange.
+    The patches are as the network sees them. In the image and in the pair the first patch has a
+    blue frame, the second an orange one. The answer is a 3x3 board with the first patch in the
+    middle and the second where the model puts it, framed green if that is right, red if not; then
+    its right place is framed orange.
 
     Args:
       images: [B, crop, crop, 3] uint8.

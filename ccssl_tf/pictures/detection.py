@@ -12,10 +12,10 @@ _MIN_SCORE, _MAX_DETECTIONS = 0.3, 5
 
 
 def draw_detections(photos: list, class_names: list[str]) -> np.ndarray:
-    """Draws the objects of each photo in thin white, and its surest detections in colour, with
-    class and score.
+    """Draws the objects of each photo in thin white, and its surest detections in colour.
 
-    Those of a score of at least 0.3 are drawn, at most five, and the surest in any case.
+    Class and score are written beside a detection. Those of a score of at least 0.3 are drawn, at
+    most five, and the surest in any case.
 
     Args:
       photos: (image [h, w, 3] uint8, objects [G, 4] in pixels from 0, their classes [G], its

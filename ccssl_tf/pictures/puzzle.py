@@ -4,8 +4,9 @@ import numpy as np
 
 
 def lay_out(tiles, columns, gap):
-    """Lays tiles of t pixels [t, t, 3] uint8 out row by row, white lines of `gap` pixels around
-    them.
+    """Lays tiles of t pixels [t, t, 3] uint8 out row by row.
+
+    White lines of `gap` pixels are around them.
     """
     size, rows = tiles[0].shape[0], -(-len(tiles) // columns)
     canvas = np.full([rows * (size + gap) + gap, columns * (size + gap) + gap, 3], 255, np.uint8)

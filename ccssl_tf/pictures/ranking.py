@@ -19,8 +19,9 @@ def draw_rankings(
     presence: np.ndarray,
     num_images: int = 8,
 ) -> np.ndarray:
-    """Draws a row for each class: the first photos of its ranking, framed green where the class is
-    there, red where not, grey if ignored.
+    """Draws a row for each class: the first photos of its ranking.
+
+    They are framed green where the class is there, red where not, grey if ignored.
 
     Args:
       data_dir: image shards.

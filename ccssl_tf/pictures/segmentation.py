@@ -1,5 +1,6 @@
-"""Segmentations as pictures: VOC's colours, palette PNGs as the devkit reads them, classes drawn
-over photos.
+"""Segmentations as pictures.
+
+VOC's colours, palette PNGs as the devkit reads them, classes drawn over photos.
 """
 
 import io
@@ -13,8 +14,9 @@ _HEIGHT, _GAP, _LINE_HEIGHT, _FONT_SIZE, _OPACITY = 160, 4, 15, 11, 0.65
 
 
 def voc_colors(num_colors: int = 256) -> np.ndarray:
-    """Returns the devkit's colours (VOClabelcolormap), [num_colors, 3] uint8: the bits of a class,
-    spread from the top over R, G, B.
+    """Returns the devkit's colours (VOClabelcolormap), [num_colors, 3] uint8.
+
+    They are the bits of a class, spread from the top over R, G, B.
     """
     numbers = np.arange(num_colors)
     channels = [
@@ -25,8 +27,9 @@ def voc_colors(num_colors: int = 256) -> np.ndarray:
 
 
 def encode_class_map(classes: np.ndarray) -> bytes:
-    """Returns the PNG of a class map [H, W] uint8: one byte a pixel, and VOC's colours as its
-    palette.
+    """Returns the PNG of a class map [H, W] uint8, one byte a pixel.
+
+    Its palette holds VOC's colours.
     """
     picture = Image.fromarray(classes).convert("P")
     picture.putdata(classes.ravel())
@@ -37,8 +40,9 @@ def encode_class_map(classes: np.ndarray) -> bytes:
 
 
 def draw_over(photo: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Returns the photo [H, W, 3] uint8 with its classes [H, W] in their colours over it;
-    background shows it dimmed, void is white.
+    """Returns the photo [H, W, 3] uint8 with its classes [H, W] in their colours over it.
+
+    Background shows the photo dimmed, void is white.
     """
     colors = voc_colors()[classes].astype(np.float32)
     colors[classes == VOID] = 255
@@ -47,8 +51,9 @@ def draw_over(photo: np.ndarray, classes: np.ndarray) -> np.ndarray:
 
 
 def draw_rows(rows, class_names: list[str]) -> np.ndarray:
-    """Draws one row an image: photo, truth, prediction, and below them the classes of either in
-    their colours.
+    """Draws one row an image: photo, truth and prediction.
+
+    Below them are the classes of either in their colours.
 
     Args:
       rows: of (photo [H, W, 3] uint8, truth [H, W], prediction [H, W]).

@@ -1,5 +1,6 @@
-"""Colours as classes: the quantised ab plane, soft encoding, class rebalancing and decoding (Zhang
-et al. 2016, section 2).
+"""Colours as classes (Zhang et al. 2016, section 2).
+
+The quantised ab plane, soft encoding, class rebalancing and decoding.
 """
 
 import functools
@@ -26,9 +27,9 @@ MAX_COUNTED_IMAGES = 4096
 
 @functools.cache
 def bin_centers() -> np.ndarray:
-    """Returns the 313 bins, [313, 2] float32: the points (a, b) of a grid of 10 that are nearest to
-    the colours a screen shows.
+    """Returns the 313 bins, [313, 2] float32.
 
+    They are the points (a, b) of a grid of 10 that are nearest to the colours a screen shows.
     Nearest in the larger of the distances along a and b. The first 309 are the corners of all the
     10 x 10 cells that sRGB reaches (every one of them is in the published table `pts_in_hull`); the
     last four are just outside, as are the published table's, one of them the same. The extreme
@@ -56,15 +57,17 @@ def _squared_distances(ab):
 
 
 def nearest_bins(ab):
-    """Maps colours [..., 2] float32 to the index of the nearest bin, [...] int32; the first of
-    equally near ones.
+    """Maps colours [..., 2] float32 to the index of the nearest bin, [...] int32.
+
+    Of equally near ones it is the first.
     """
     return tf.argmin(_squared_distances(ab), -1, tf.int32)
 
 
 def soft_encode(ab):
-    """Maps colours [..., 2] float32 to [..., 313] float32, a distribution over the 5 nearest bins:
-    Gaussian weights, sigma 5.
+    """Maps colours [..., 2] float32 to distributions over the bins, [..., 313] float32.
+
+    Each is over the 5 nearest bins: Gaussian weights, sigma 5.
     """
     negative, index = tf.math.top_k(-_squared_distances(ab), NUM_NEIGHBOURS)
     weights = tf.nn.softmax(negative / (2 * NEIGHBOUR_SIGMA**2))
@@ -76,8 +79,9 @@ def soft_encode(ab):
 
 
 def decode(logits):
-    """Maps logits [..., 313] to colours [..., 2]: the mean of the distribution sharpened by the
-    temperature 0.38 (annealed mean).
+    """Maps logits [..., 313] to colours [..., 2] by the annealed mean.
+
+    That is the mean of the distribution sharpened by the temperature 0.38.
     """
     return tf.matmul(
         tf.nn.softmax(tf.cast(logits, tf.float32) / TEMPERATURE), tf.constant(bin_centers())
@@ -85,8 +89,9 @@ def decode(logits):
 
 
 def class_weights(shares, rebalancing: float) -> np.ndarray:
-    """Returns the weight of each colour in the loss (section 2.2, equation 4): 1 / ((1 - lambda) p
-    + lambda / Q), p the smoothed shares.
+    """Returns the weight of each colour in the loss (section 2.2, equation 4).
+
+    It is 1 / ((1 - lambda) p + lambda / Q), p the smoothed shares.
 
     Args:
       shares: [313], of the colours in images, summing to 1; their mean weight is 1.
@@ -100,8 +105,9 @@ def class_weights(shares, rebalancing: float) -> np.ndarray:
 
 
 def smooth(distribution) -> np.ndarray:
-    """Blurs a distribution [313] over the ab plane with a Gaussian of sigma 5 cut to the bins; sums
-    to 1 again.
+    """Blurs a distribution [313] over the ab plane; it sums to 1 again.
+
+    The kernel is a Gaussian of sigma 5 cut to the bins.
     """
     centers = bin_centers().astype(np.float64)
     kernel = np.exp(-np.square(centers[:, None] - centers).sum(-1) / (2 * NEIGHBOUR_SIGMA**2))
@@ -109,11 +115,10 @@ def smooth(distribution) -> np.ndarray:
 
 
 def empirical_distribution(data_dir, image_size: int, classes, num_classes: int) -> np.ndarray:
-    """Returns the share of each class in training images, [num_classes] float64, from up to 4096
-    images of the first shards.
+    """Returns the share of each class in training images, [num_classes] float64.
 
-    Shards are random samples of the set, so these images are; a set of millions needs no more (a
-    million cells of the maps).
+    It is measured on up to 4096 images of the first shards. Shards are random samples of the set,
+    so these images are; a set of millions needs no more (a million cells of the maps).
 
     Args:
       data_dir: image shards.

@@ -34,17 +34,17 @@ class ColorizationSettings(TaskSettings):
 
 
 class Colorization(Task):
-    """Classifies the colour of every place of the last convolution's map into 313 bins of the ab
-    plane, from lightness alone.
+    """Classifies the colours of a grey picture's places into 313 bins of the ab plane.
 
-    The backbone is built to see grey (`colors`): any later stage hands it RGB images as ever, and
-    it looks at their lightness in three equal channels. As in the paper: soft targets over the 5
-    nearest bins (sigma 5), the loss of a place weighted by its colour's rarity (lambda 0.5, the
-    distribution of colours measured on the training images and smoothed), pictures from the
-    annealed mean (T = 0.38); pictures without colour are left out, as in the released code.
-    Simplified: the target of a place is the mean colour of its cell of the map (8 x 8 at 64 pixels,
-    13 x 13 at 227), where the released network samples every eighth pixel and enlarges its logits
-    to that grid; conv5 is not pooled before the head.
+    It sees lightness alone and answers at every place of the last convolution's map. The backbone
+    is built to see grey (`colors`): any later stage hands it RGB images as ever, and it looks at
+    their lightness in three equal channels. As in the paper: soft targets over the 5 nearest bins
+    (sigma 5), the loss of a place weighted by its colour's rarity (lambda 0.5, the distribution of
+    colours measured on the training images and smoothed), pictures from the annealed mean (T =
+    0.38); pictures without colour are left out, as in the released code. Simplified: the target of
+    a place is the mean colour of its cell of the map (8 x 8 at 64 pixels, 13 x 13 at 227), where
+    the released network samples every eighth pixel and enlarges its logits to that grid; conv5 is
+    not pooled before the head.
     """
 
     colors = "gray"
@@ -58,8 +58,9 @@ class Colorization(Task):
         self._shares: dict[tuple[str, int, int], np.ndarray] = {}
 
     def dataset(self, split, epoch, model=None):
-        """Batches of `image` [B, S, S, 3] uint8: random mirrored crops in training, the centre
-        otherwise.
+        """Batches of `image` [B, S, S, 3] uint8.
+
+        Random mirrored crops in training, the centre otherwise.
         """
         settings = self.settings
         return image_batches.augmented_images(
@@ -67,8 +68,9 @@ class Colorization(Task):
         )
 
     def build_model(self, backbone):
-        """Logits [B, h, w, 313] over the last convolution; also measures how common the colours are
-        at this map's size.
+        """Logits [B, h, w, 313] over the last convolution.
+
+        Also measures how common the colours are at this map's size.
         """
         size, units = self.settings.image_size, self.settings.pixel_head_units
         images = keras.Input([size, size, 3], name="images")
@@ -80,8 +82,9 @@ class Colorization(Task):
         return model
 
     def _measured(self, name, model, classes, num_classes) -> np.ndarray:
-        """Returns the share of each class of cells of this model's map, [num_classes], measured
-        once a task: it follows from the settings and the map's size.
+        """Returns the share of each class of cells of this model's map, [num_classes].
+
+        It is measured once a task: it follows from the settings and the map's size.
 
         Args:
           name: of the classes.
@@ -101,8 +104,9 @@ class Colorization(Task):
         return self._shares[key]
 
     def shares(self, model) -> np.ndarray:
-        """Returns the share of each of the 313 colours in training images, at the size of this
-        model's map.
+        """Returns the share of each of the 313 colours in training images.
+
+        It is that at the size of this model's map.
         """
         return self._measured(
             "ab", model, lambda lab: ab_bins.nearest_bins(lab[..., 1:]), ab_bins.NUM_BINS
@@ -113,8 +117,7 @@ class Colorization(Task):
         return ab_bins.class_weights(self.shares(model), self.settings.color_rebalancing)
 
     def loss(self, model, batch, training):
-        """Rebalanced cross-entropy with the soft-encoded colours; `accuracy`, `balanced_accuracy`,
-        `color_error`, `gray_error`.
+        """Rebalanced cross-entropy with the soft-encoded colours, and metrics.
 
         Returns:
           losses [B] float32: means over places, and per-example metrics: `accuracy` the share of
@@ -143,8 +146,9 @@ class Colorization(Task):
         )
 
     def pictures(self, model, result=None):
-        """`colorization`: what the network sees, the true colours at the map's size, its answer,
-        and the true picture.
+        """`colorization`: what goes in, what is asked, what is answered, and the true picture.
+
+        The true colours that are asked for are those at the map's size.
         """
         images = self.pictured_batch(8, model)["image"]
         logits = model(model.backbone.normalize(images), training=False)["ab"]
@@ -164,15 +168,20 @@ def map_size(model) -> tuple[int, int]:
 
 
 def mean_colors(images, model):
-    """Maps images [B, S, S, 3] to the mean Lab of every cell of the model's map: [B, h, w, 3]
-    float32.
+    """Maps images [B, S, S, 3] to the mean Lab of every cell of the model's map.
+
+    Returns [B, h, w, 3] float32.
     """
     return area_average(color.rgb_to_lab(images), *map_size(model))
 
 
 def ab_losses(logits, ab, weights):
-    """Returns the losses and metrics of `Colorization.loss` from logits [B, h, w, 313], colours [B,
-    h, w, 2] and class weights [313].
+    """Returns the losses and metrics of `Colorization.loss`.
+
+    Args:
+      logits: [B, h, w, 313].
+      ab: colours [B, h, w, 2].
+      weights: of the classes, [313].
     """
     logits = tf.cast(logits, tf.float32)
     target, nearest = ab_bins.soft_encode(ab), ab_bins.nearest_bins(ab)

@@ -1,12 +1,11 @@
-"""Context (Doersch, Gupta and Efros 2015): where does one patch lie, seen from another? Eight
-answers.
+"""Context (Doersch, Gupta and Efros 2015): where does one patch lie, seen from another?
 
-As the released code: patches of 96 pixels, gaps of 48, each patch jittered by up to 7, a third of
-them downsampled and back, colours dropped; fc6 on each patch, fc7, fc8 and the classes on both.
-Simplified: an image gives one square of four patches, from which all eight relations are asked
-(there: four grids of as many patches as fit); AlexNet has batch normalisation in every convolution
-where the released one has LRN in the first two, keeps its groups, and does not pad conv1; He
-initialisation.
+There are eight answers. As the released code: patches of 96 pixels, gaps of 48, each patch jittered
+by up to 7, a third of them downsampled and back, colours dropped; fc6 on each patch, fc7, fc8 and
+the classes on both. Simplified: an image gives one square of four patches, from which all eight
+relations are asked (there: four grids of as many patches as fit); AlexNet has batch normalisation
+in every convolution where the released one has LRN in the first two, keeps its groups, and does not
+pad conv1; He initialisation.
 """
 
 import dataclasses
@@ -57,8 +56,9 @@ class ContextSettings(TaskSettings):
 
 
 class Context(Task):
-    """Predicts the relation of pairs of patches. Patch features are computed once and paired
-    several times.
+    """Predicts the relation of pairs of patches.
+
+    Patch features are computed once and paired several times.
     """
 
     Settings = ContextSettings
@@ -70,8 +70,9 @@ class Context(Task):
         self.eval_split = image_batches.held_out_split(self.settings.data_dir)
 
     def dataset(self, split, epoch, model=None):
-        """Batches of `image` [B, crop, crop, 3] uint8: random areas and crops in training, the
-        middle otherwise.
+        """Batches of `image` [B, crop, crop, 3] uint8.
+
+        Random areas and crops in training, the middle otherwise.
         """
 
         def load(parsed):
@@ -81,8 +82,9 @@ class Context(Task):
         return pipeline.batches(self.settings.data_dir, split, epoch, load=load)
 
     def build_model(self, backbone):
-        """The shared column over patches: backbone and fc6; then fc7, fc8 and the eight relations
-        over two concatenated features.
+        """The shared column over patches, backbone and fc6, and the head over pairs.
+
+        The head is fc7, fc8 and the eight relations over two concatenated features.
         """
         return siamese.SiameseModel(
             backbone,
@@ -95,8 +97,9 @@ class Context(Task):
         )
 
     def patches(self, batch):
-        """Returns the four patches of each image as the network sees them: [B, 4, p, p, 3] float32,
-        root mean square 50.
+        """Returns the four patches of each image as the network sees them.
+
+        They are [B, 4, p, p, 3] float32, of root mean square 50.
         """
         seed, color = batch["seed"], self.settings.color
         patches = patches_lib.cut_patches(tf.cast(batch["image"], tf.float32), seed, self.geometry)
@@ -108,8 +111,9 @@ class Context(Task):
         )
 
     def loss(self, model, batch, training):
-        """Cross-entropy and `accuracy` (share of relations recognised), each averaged over the
-        image's pairs.
+        """Cross-entropy and `accuracy`, each averaged over the image's pairs.
+
+        Accuracy is the share of relations recognised.
         """
         order, relation = patches_lib.draw_pairs(batch["seed"], self.settings.pairs_per_image)
         return siamese.classification_loss(
@@ -129,8 +133,9 @@ class Context(Task):
         )
 
     def pictures(self, model, result=None):
-        """`context`: rows of the crop, the pair as the network sees it, and where the model puts
-        the second patch, for each relation.
+        """`context`: for each relation the crop, the pair of patches and the model's answer.
+
+        The pair is as the network sees it; the answer is where it puts the second patch.
         """
         batch = self.pictured_batch(_NUM_PICTURES, model)
         patches = self.patches(batch)

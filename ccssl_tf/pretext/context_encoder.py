@@ -45,17 +45,17 @@ class ContextEncoderSettings(TaskSettings):
 
 
 class ContextEncoder(Task):
-    """Encodes a picture with holes (of the mean colour) and decodes all of it; the loss is the
-    squared error in the holes.
+    """Encodes a picture with holes and decodes all of it.
 
-    As in the paper's feature learning: AlexNet's pool5 (small networks: their last map), a
-    channel-wise fully connected layer with dropout 0.5, a 1x1 convolution that mixes channels, and
-    up-convolutions (4x4, stride 2) to about the picture's size; L2 on the holes alone. For small
-    images the decoder has batch normalisation, and no dropout. The adversarial term is left out, as
-    the paper leaves it out here: it could not make it converge with AlexNet (section 5.2).
-    Simplified: no arbitrary shapes for holes ("random region" cuts them out with the masks of
-    PASCAL VOC; the paper found random blocks to give features as general), the central hole is
-    predicted without the overlap of 7 pixels, the decoder's widths are our own.
+    Holes are of the mean colour; the loss is the squared error in them. As in the paper's feature
+    learning: AlexNet's pool5 (small networks: their last map), a channel-wise fully connected layer
+    with dropout 0.5, a 1x1 convolution that mixes channels, and up-convolutions (4x4, stride 2) to
+    about the picture's size; L2 on the holes alone. For small images the decoder has batch
+    normalisation, and no dropout. The adversarial term is left out, as the paper leaves it out
+    here: it could not make it converge with AlexNet (section 5.2). Simplified: no arbitrary shapes
+    for holes ("random region" cuts them out with the masks of PASCAL VOC; the paper found random
+    blocks to give features as general), the central hole is predicted without the overlap of 7
+    pixels, the decoder's widths are our own.
     """
 
     Settings = ContextEncoderSettings
@@ -66,8 +66,9 @@ class ContextEncoder(Task):
         self.eval_split = image_batches.held_out_split(self.settings.data_dir)
 
     def dataset(self, split, epoch, model=None):
-        """Batches of `image` [B, S, S, 3] uint8: random mirrored crops in training, the centre
-        otherwise.
+        """Batches of `image` [B, S, S, 3] uint8.
+
+        Random mirrored crops in training, the centre otherwise.
         """
         settings = self.settings
         return image_batches.augmented_images(
@@ -75,8 +76,9 @@ class ContextEncoder(Task):
         )
 
     def build_model(self, backbone):
-        """Pictures [B, D, D, 3] in [-1, 1] over the last map; D is the map's size times a power of
-        two, at most S.
+        """Pictures [B, D, D, 3] in [-1, 1] over the last map.
+
+        D is the map's size times a power of two, at most S.
         """
         size = self.settings.image_size
         small = size < SMALL_IMAGE_SIZE
@@ -130,8 +132,9 @@ class ContextEncoder(Task):
         )[..., None]
 
     def loss(self, model, batch, training):
-        """Mean squared error in the holes, pixels in [-1, 1], and `mean_color_error`, that of the
-        mean colour of what is visible.
+        """Mean squared error in the holes, pixels in [-1, 1], and `mean_color_error`.
+
+        The latter is the error of the mean colour of what is visible.
         """
         holes = self.holes(batch["seed"])
         with per_example_seeds(batch["seed"]):
@@ -164,8 +167,9 @@ class ContextEncoder(Task):
         return Result(metrics, dict(chance=metrics.get("mean_color_error")))
 
     def facts(self, model, result=None):
-        """The error of the mean colour, measured where there was no evaluation, and how errors are
-        computed.
+        """The error of the mean colour, and how errors are computed.
+
+        Where there was no evaluation, that error is measured.
         """
         return dict(
             (result or self.evaluate(model)).facts,
@@ -176,9 +180,7 @@ class ContextEncoder(Task):
         )
 
     def pictures(self, model, result=None):
-        """`inpainting`: the picture with holes, the model's answer in its place, and the true
-        picture.
-        """
+        """`inpainting`: the picture with holes, the answer in its place, and the true picture."""
         batch = self.pictured_batch(8, model)
         images, holes = tf.cast(batch["image"], tf.float32), self.holes(batch["seed"])
         answer = model(self.shown(model.backbone, images, holes), training=False)["picture"]
@@ -194,8 +196,9 @@ class ContextEncoder(Task):
 
 @keras.saving.register_keras_serializable(package="ccssl_tf")
 class ChannelwiseDense(keras.layers.Layer):
-    """A fully connected layer within each channel: every place of a map sees every other of its
-    channel (Pathak et al. section 3.1).
+    """A fully connected layer within each channel (Pathak et al. section 3.1).
+
+    Every place of a map sees every other of its channel.
     """
 
     def build(self, input_shape):

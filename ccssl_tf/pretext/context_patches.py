@@ -1,5 +1,6 @@
-"""From images to pairs of patches, for the context task: four patches in a square, from which all
-eight relations can be asked.
+"""From images to pairs of patches, for the context task.
+
+Four patches lie in a square, from which all eight relations can be asked.
 """
 
 import dataclasses
@@ -29,8 +30,9 @@ _JITTER, _IS_DOWNSAMPLED, _DOWNSAMPLED_SIZE, _KEPT_CHANNEL, _NOISE, _RELATION, _
 
 
 def _pairs_by_relation():
-    """[8, 2, 2]: two pairs (first, second) of the four patches in each relation; a diagonal has but
-    one, listed twice.
+    """[8, 2, 2]: two pairs (first, second) of the four patches in each relation.
+
+    A diagonal has but one, listed twice.
     """
     cells = [(row, column) for row in (0, 1) for column in (0, 1)]
     table = []
@@ -49,8 +51,14 @@ _PAIRS = _pairs_by_relation()
 
 @dataclasses.dataclass(frozen=True)
 class ContextGeometry:
-    """Sizes in pixels: of the square crop, a patch, the gap between patches, the largest jitter to
-    either side; areas to resize to.
+    """Sizes in pixels.
+
+    Attributes:
+      crop: side of the square crop.
+      patch: side of a patch.
+      gap: between patches.
+      jitter: the largest one, to either side.
+      min_area, max_area: of images as resized.
     """
 
     crop: int
@@ -62,11 +70,11 @@ class ContextGeometry:
 
     @classmethod
     def for_image_size(cls, image_size: int) -> "ContextGeometry":
-        """Scales the source's patches of 96, gaps of 48 and jitter of 7, which fill 254 pixels, to
-        `image_size`.
+        """Scales the source's sizes, which fill 254 pixels, to `image_size`.
 
-        Images of 128 pixels and more are resized to 150,000 to 450,000 pixels, in proportion;
-        smaller ones have none to spare: their short side is `image_size`.
+        They are patches of 96, gaps of 48 and a jitter of 7. Images of 128 pixels and more are
+        resized to 150,000 to 450,000 pixels, in proportion; smaller ones have none to spare: their
+        short side is `image_size`.
 
         Raises:
           FlagError: patches would be smaller than 8 pixels.
@@ -85,8 +93,9 @@ class ContextGeometry:
 
 
 def crop_image(encoded, geometry: ContextGeometry, seed=None):
-    """Resizes an image to a random area and crops it: [crop, crop, 3] uint8; without a seed to the
-    middle area and the centre.
+    """Resizes an image to a random area and crops it: [crop, crop, 3] uint8.
+
+    Without a seed it is the middle area and the centre.
     """
     if geometry.min_area == geometry.max_area:
         short_side = round(geometry.min_area**0.5)
@@ -108,8 +117,9 @@ def crop_image(encoded, geometry: ContextGeometry, seed=None):
 
 
 def patch_corners(seed, geometry: ContextGeometry):
-    """Returns the upper left corners [B, 4, 2] int32 of the patches, row by row, each jittered on
-    its own.
+    """Returns the upper left corners [B, 4, 2] int32 of the patches, row by row.
+
+    Each is jittered on its own.
     """
     offset = tf.reshape(
         random.integers(seed, 2 * NUM_PATCHES, _JITTER, 2 * geometry.jitter + 1),
@@ -125,10 +135,10 @@ def cut_patches(images, seed, geometry: ContextGeometry):
 
 
 def downsampling_matrices(patch: int) -> np.ndarray:
-    """Returns [1 + n, p, p] float32: row 0 changes nothing, row i resizes a line of p pixels to
-    fewer and back, bilinearly.
+    """Returns [1 + n, p, p] float32, matrices that resize a line of p pixels and back.
 
-    The sizes in between are ceil(10 / 96 p) to p - 2: in the released code 10 to 94 of 96.
+    Row 0 changes nothing, row i resizes to fewer pixels, bilinearly. The sizes in between are
+    ceil(10 / 96 p) to p - 2: in the released code 10 to 94 of 96.
     """
 
     def bilinear(source, target):
@@ -142,8 +152,9 @@ def downsampling_matrices(patch: int) -> np.ndarray:
 
 
 def downsample(patches, seed, probability: float):
-    """Resizes some patches to fewer pixels and back, so that pixelation tells nothing (released
-    code: one in three).
+    """Resizes some patches to fewer pixels and back, so that pixelation tells nothing.
+
+    In the released code it is one in three.
 
     Args:
       patches: [B, 4, p, p, C] float32.
@@ -163,15 +174,17 @@ def downsample(patches, seed, probability: float):
 
 
 def project_colors(patches):
-    """Takes green against magenta, which chromatic aberration shifts, out of the colours [..., 3]
-    (ColorProjection).
+    """Takes green against magenta out of the colours [..., 3] (ColorProjection).
+
+    Chromatic aberration shifts these.
     """
     return tf.tensordot(patches, tf.constant(PROJECTION, tf.float32), 1)
 
 
 def drop_colors(patches, seed):
-    """Keeps one colour channel of each patch, minus its mean; noise in the others; root mean square
-    50 (ColorDropping).
+    """Keeps one colour channel of each patch, minus its mean (ColorDropping).
+
+    The others are noise; the root mean square is 50.
 
     Args:
       patches: [B, 4, p, p, 3] float32.
@@ -192,8 +205,9 @@ def drop_colors(patches, seed):
 
 
 def draw_pairs(seed, count: int):
-    """Draws `count` different relations an image, each equally likely, and for each a pair of
-    patches in it.
+    """Draws `count` different relations an image, and for each a pair of patches in it.
+
+    Each relation is equally likely.
 
     Args:
       seed: [B, 2] int64.

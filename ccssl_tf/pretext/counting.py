@@ -1,8 +1,8 @@
-"""Counting (Noroozi, Pirsiavash and Favaro 2017): what the four quarters of an image show adds up
-to what the halved image shows.
+"""Counting (Noroozi, Pirsiavash and Favaro 2017): the counts of quarters add up.
 
-A network phi with ReLU at its end counts visual primitives. Its loss (their equation 4), with tiles
-T_j x of a 2x2 grid and the halved image D x, is
+What the four quarters of an image show adds up to what the halved image shows. A network phi with
+ReLU at its end counts visual primitives. Its loss (their equation 4), with tiles T_j x of a 2x2
+grid and the halved image D x, is
 
     |phi(D x) - sum_j phi(T_j x)|^2 + max(0, M - |phi(D y) - sum_j phi(T_j x)|^2)
 
@@ -88,8 +88,9 @@ class Counting(Task):
         self.eval_split = image_batches.held_out_split(self.settings.data_dir)
 
     def dataset(self, split, epoch, model=None):
-        """Batches of `image` [B, crop, crop, 3] uint8: random crops in training, the centre
-        otherwise.
+        """Batches of `image` [B, crop, crop, 3] uint8.
+
+        Random crops in training, the centre otherwise.
         """
         sizes = dict(crop_size=self.settings.crop, short_side=self.settings.short_side)
         return image_batches.cropped_images(self.settings.data_dir, split, epoch, **sizes)
@@ -106,8 +107,9 @@ class Counting(Task):
         )
 
     def views(self, batch):
-        """Returns [B, 5, t, t, 3] float32 as the network sees them: the halved image, then its
-        quarters, row by row.
+        """Returns [B, 5, t, t, 3] float32 as the network sees them.
+
+        The first is the halved image, then come its quarters, row by row.
         """
         images, seed = tf.cast(batch["image"], tf.float32), batch["seed"]
         first_of_group = tf.repeat(seed[::GROUP], GROUP, axis=0)
@@ -118,8 +120,9 @@ class Counting(Task):
         return tf.stack([halved, *tf.split(top, 2, axis=2), *tf.split(bottom, 2, axis=2)], axis=1)
 
     def distances(self, model, batch, training):
-        """Returns [B / 8, 8, 8] float32 of each group: |phi(D x_j) - sum phi(T x_i)|^2 for tiles of
-        image i and the halved image j.
+        """Returns the squared distances of counts within each group, [B / 8, 8, 8] float32.
+
+        They are |phi(D x_j) - sum phi(T x_i)|^2 for tiles of image i and the halved image j.
         """
         counts = model.counts(self.views(batch), training)
         by_group = [-1, GROUP, self.settings.counting_units]
@@ -166,8 +169,9 @@ class Counting(Task):
         )
 
     def pictures(self, model, result=None):
-        """`counting`: the tiles of eight images and the halved image that the model finds to add up
-        to them.
+        """`counting`: the tiles of eight images, and the halved image the model finds for them.
+
+        It is the one whose counts are nearest to the sum of the tiles' counts.
         """
         batch = self.pictured_batch(GROUP, model)
         views = self.views(batch).numpy()
@@ -229,8 +233,9 @@ class CountingModel(keras.Model):
         self.built = True
 
     def counts(self, views, training):
-        """Maps views [B, V, t, t, 3] to counting vectors [B, V, K] float32; the column runs once
-        over all B * V views.
+        """Maps views [B, V, t, t, 3] to counting vectors [B, V, K] float32.
+
+        The column runs once over all B * V views.
         """
         flat = self.column(tf.reshape(views, [-1, *views.shape[2:]]), training=training)
         return tf.reshape(flat, [-1, views.shape[1], flat.shape[-1]])

@@ -1,9 +1,9 @@
-"""Halving images in one of four ways, so that a network cannot tell by the resampling which images
-were halved.
+"""Halving images in one of four ways.
 
-The filters are OpenCV's at a factor of two, without its rounding to whole grey levels (Noroozi et
-al. 2017, section 5.3: "either the bicubic, bilinear, lanczos, or the area method as defined in
-OpenCV"). At this factor its bilinear method is its area method.
+So a network cannot tell by the resampling which images were halved. The filters are OpenCV's at a
+factor of two, without its rounding to whole grey levels (Noroozi et al. 2017, section 5.3: "either
+the bicubic, bilinear, lanczos, or the area method as defined in OpenCV"). At this factor its
+bilinear method is its area method.
 """
 
 import numpy as np
@@ -31,8 +31,9 @@ STYLES = tuple(_FILTERS)
 
 
 def halving_matrices(size: int) -> np.ndarray:
-    """Returns [4, size / 2, size] float32: for each of `STYLES` the weights of a row's pixels;
-    beyond its ends the last one counts on.
+    """Returns [4, size / 2, size] float32: for each of `STYLES` the weights of a row's pixels.
+
+    Beyond the ends of a row its last pixel counts on.
     """
     matrices = np.zeros([len(STYLES), size // 2, size])
     for matrix, taps in zip(matrices, _FILTERS.values(), strict=True):
@@ -43,8 +44,9 @@ def halving_matrices(size: int) -> np.ndarray:
 
 
 def halve(images, style):
-    """Halves images [B, S, S, C] float32, S even, by the filters `style` [B] int32 (an index of
-    `STYLES`): [B, S / 2, S / 2, C].
+    """Halves images [B, S, S, C] float32, S even, to [B, S / 2, S / 2, C].
+
+    The filters are those of `style` [B] int32, an index of `STYLES`.
     """
     matrices = tf.constant(halving_matrices(images.shape[1]))
     chosen = tf.einsum("bs,sij->bij", tf.one_hot(style, len(STYLES)), matrices)

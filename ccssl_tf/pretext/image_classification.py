@@ -1,5 +1,6 @@
-"""Classification of whole images, wherever the classes come from: labels (`supervised`) or clusters
-(`cluster_classification`).
+"""Classification of whole images, wherever the classes come from.
+
+They may be labels (`supervised`) or clusters (`cluster_classification`).
 """
 
 import abc
@@ -35,14 +36,16 @@ class ImageClassification(Task):
         """Returns what a class is called in pictures."""
 
     def copies(self, split: str, epoch: Epoch):
-        """Returns how often each image of `split` comes in a training epoch, [N] int32 by index;
+        """Returns how often each image of `split` comes in a training epoch, [N] int32 by index.
+
         None: once each.
         """
         return None
 
     def dataset(self, split, epoch, model=None):
-        """Batches of `target` [B] int32 and `image` [B, S, S, 3] uint8: random mirrored crops in
-        training, the centre otherwise.
+        """Batches of `target` [B] int32 and `image` [B, S, S, 3] uint8.
+
+        Random mirrored crops in training, the centre otherwise.
         """
         size = self.settings.image_size
 

@@ -69,15 +69,17 @@ class Jigsaw(Task):
         self.eval_split = image_batches.held_out_split(settings.data_dir)
 
     def dataset(self, split, epoch, model=None):
-        """Batches of `image` [B, crop, crop, 3] uint8: random crops in training, the centre
-        otherwise.
+        """Batches of `image` [B, crop, crop, 3] uint8.
+
+        Random crops in training, the centre otherwise.
         """
         sizes = dict(crop_size=self.geometry.crop, short_side=self.geometry.short_side)
         return image_batches.cropped_images(self.settings.data_dir, split, epoch, **sizes)
 
     def build_model(self, backbone):
-        """The shared column over tiles: backbone, fc6 on each tile; then fc7 and the classes over
-        nine concatenated features.
+        """The shared column over tiles, backbone and fc6, and the head over puzzles.
+
+        The head is fc7 and the classes over nine concatenated features.
         """
         return siamese.SiameseModel(
             backbone,
@@ -90,14 +92,16 @@ class Jigsaw(Task):
         )
 
     def occlude(self, tiles, seed):
-        """Returns the tiles [B, 9, t, t, 3] and which of them are foreign [B, 9] bool:
-        none here.
+        """Returns the tiles [B, 9, t, t, 3] and which of them are foreign [B, 9] bool.
+
+        Here none are.
         """
         return tiles, tf.zeros(tf.shape(tiles)[:2], tf.bool)
 
     def puzzles(self, batch):
-        """Returns unpermuted tiles [B, 9, t, t, 3] float32 as the network sees them, and which are
-        occluded [B, 9] bool.
+        """Returns unpermuted tiles [B, 9, t, t, 3] float32 and which are occluded [B, 9] bool.
+
+        Tiles are as the network sees them.
         """
         # As floats from the start: TensorFlow gathers uint8 on the CPU only.
         tiles = tiles_lib.cut_tiles(
@@ -118,8 +122,9 @@ class Jigsaw(Task):
         return tf.gather(tf.constant(self.permutations, tf.int32), permutation_index)
 
     def loss(self, model, batch, training):
-        """Cross-entropy and `accuracy` (share of permutations recognised), each averaged over the
-        image's permutations.
+        """Cross-entropy and `accuracy`, each averaged over the image's permutations.
+
+        Accuracy is the share of permutations recognised.
         """
         tiles, _ = self.puzzles(batch)
         index = self.permutation_indices(batch["seed"])
@@ -144,9 +149,7 @@ class Jigsaw(Task):
         )
 
     def pictures(self, model, result=None):
-        """`puzzle`: rows of the crop, the puzzle as shown, and the model's solution, for eight
-        images.
-        """
+        """`puzzle`: the crop, the puzzle as shown, and the model's solution, for eight images."""
         batch = self.pictured_batch(_NUM_PICTURES, model)
         tiles, occluded = self.puzzles(batch)
         index = self.permutation_indices(batch["seed"])[:, :1]

@@ -1,5 +1,6 @@
-"""Jigsaw++ (paper section 4.1): solve a 3x3 puzzle in which up to two tiles come from another
-image.
+"""Jigsaw++ (paper section 4.1): solve a 3x3 puzzle with tiles of another image.
+
+Up to two of the nine tiles come from there.
 """
 
 import dataclasses
@@ -19,8 +20,9 @@ class JigsawPPSettings(JigsawSettings):
 
 
 class JigsawPP(Jigsaw):
-    """Predicts which permutation the tiles were shown in, some of them hidden behind foreign ones;
-    mostly grey.
+    """Predicts in which permutation tiles were shown, some hidden behind foreign ones.
+
+    Most puzzles are grey.
     """
 
     Settings = JigsawPPSettings
@@ -28,7 +30,8 @@ class JigsawPP(Jigsaw):
     drawn = f"tile offsets, 0 to {tiles_lib.MAX_OCCLUSIONS} occluding tiles"
 
     def occlude(self, tiles, seed):
-        """Returns the tiles [B, 9, t, t, 3], up to two of them replaced by another image's, and
-        which those are [B, 9] bool.
+        """Returns the tiles [B, 9, t, t, 3] and which of them are foreign [B, 9] bool.
+
+        Up to two are replaced by another image's.
         """
         return tiles_lib.occlude(tiles, seed)

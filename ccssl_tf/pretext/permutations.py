@@ -1,8 +1,9 @@
-"""Sets of tile permutations: the classes of the jigsaw tasks (Noroozi and Favaro 2016, section
-3.1).
+"""Sets of tile permutations: the classes of the jigsaw tasks.
 
-`permutations_701.bin` is the set in use. `python -m ccssl_tf.pretext.permutations --output=FILE`
-regenerates it bit for bit.
+They follow Noroozi and Favaro 2016, section 3.1. `permutations_701.bin` is the set in use, which
+this regenerates bit for bit:
+
+    python -m ccssl_tf.pretext.permutations --output=FILE
 """
 
 import dataclasses
@@ -87,8 +88,10 @@ def generate_permutations(
 
 
 def check_permutations(permutations: np.ndarray, source: str) -> np.ndarray:
-    """Returns [P, 9] int64 values 0..8; raises InputError naming `source` when rows are no
-    permutations or repeat.
+    """Returns the permutations as [P, 9] int64 of values 0 to 8.
+
+    Raises:
+      InputError: rows are no permutations or repeat; the message names `source`.
     """
     if permutations.ndim != 2 or permutations.shape[1] != NUM_TILES or len(permutations) < 2:
         raise InputError(
@@ -103,8 +106,9 @@ def check_permutations(permutations: np.ndarray, source: str) -> np.ndarray:
 
 
 def hamming_distances(permutations: np.ndarray) -> np.ndarray:
-    """Returns [P * (P - 1) / 2] int64: in how many slots each two of the permutations [P, 9]
-    differ.
+    """Returns in how many slots each two of the permutations [P, 9] differ.
+
+    They are [P * (P - 1) / 2] int64.
     """
     return np.concatenate(
         [
@@ -115,8 +119,9 @@ def hamming_distances(permutations: np.ndarray) -> np.ndarray:
 
 
 def load_permutations(path) -> np.ndarray:
-    """Reads the authors' binary format: little-endian int32 header (P, 9), then P rows of nine
-    values 1 to 9.
+    """Reads a permutation set in the authors' binary format.
+
+    It is a little-endian int32 header (P, 9), then P rows of nine values 1 to 9.
 
     Returns:
       [P, 9] int64, values 0 to 8.
@@ -151,11 +156,11 @@ def save_permutations(permutations: np.ndarray, path):
 
 
 def permutation_set(num_permutations: int, path: str | None = None) -> np.ndarray:
-    """Returns the set a task trains on: the first rows of the file, by default of our own 701 at
-    distance 3.
+    """Returns the set a task trains on: the first rows of a file.
 
-    The choice of permutations is greedy, so the first P of the 701 are the set that generating P
-    gives. More than 701 are generated, at distance 2.
+    By default the file is our own 701 at distance 3. The choice of permutations is greedy, so the
+    first P of the 701 are the set that generating P gives. More than 701 are generated, at distance
+    2.
 
     Raises:
       InputError: the file has fewer permutations than asked.

@@ -1,5 +1,6 @@
-"""Predicting something at every place of a map: targets brought to the map's size, and a
-convolutional head.
+"""Predicting something at every place of a map.
+
+Targets are brought to the map's size, and a convolutional head answers.
 """
 
 import functools
@@ -13,8 +14,9 @@ from ccssl_tf.models.backbone import batch_normalization
 
 @functools.cache
 def averaging_matrix(size: int, cells: int) -> np.ndarray:
-    """Returns [cells, size] float32: row i averages the pixels of the i-th of `cells` equal parts
-    of a line, shared pixels in part.
+    """Returns [cells, size] float32, whose row i averages the i-th part of a line.
+
+    The parts are equal; pixels they share count in part.
     """
     edges = np.linspace(0, size, cells + 1)
     pixel = np.arange(size)
@@ -23,8 +25,9 @@ def averaging_matrix(size: int, cells: int) -> np.ndarray:
 
 
 def area_average(images, height: int, width: int):
-    """Averages [B, H, W, C] float32 over the cells of a `height` x `width` grid: [B, height, width,
-    C], the same on every device.
+    """Averages [B, H, W, C] float32 over the cells of a grid: [B, height, width, C].
+
+    The result is the same on every device.
     """
     rows, columns = (
         averaging_matrix(images.shape[1], height),

@@ -1,10 +1,9 @@
-"""Rotation (Gidaris, Singh and Komodakis 2018): by which multiple of 90 degrees is the image
-turned?
+"""Rotation (Gidaris, Singh and Komodakis 2018): how far is the image turned?
 
-As published all four rotations of an image are in the same step, so a batch of B images is 4 B
-network inputs, and the network has batch normalisation and no LRN (`--normalization=batch_norm`).
-Other than there, the convolutions keep AlexNet's two groups, and fc6 and fc7 have its dropout in
-place of batch normalisation.
+The answer is a multiple of 90 degrees. As published all four rotations of an image are in the same
+step, so a batch of B images is 4 B network inputs, and the network has batch normalisation and no
+LRN (`--normalization=batch_norm`). Other than there, the convolutions keep AlexNet's two groups,
+and fc6 and fc7 have its dropout in place of batch normalisation.
 """
 
 import dataclasses
@@ -39,8 +38,9 @@ class Rotation(Task):
         self.eval_split = image_batches.held_out_split(self.settings.data_dir)
 
     def dataset(self, split, epoch, model=None):
-        """Batches of upright `image` [B, S, S, 3] uint8: random mirrored crops in training, the
-        centre otherwise.
+        """Batches of upright `image` [B, S, S, 3] uint8.
+
+        Random mirrored crops in training, the centre otherwise.
         """
         settings = self.settings
         return image_batches.augmented_images(
@@ -52,8 +52,9 @@ class Rotation(Task):
         return build_classifier(backbone, NUM_ROTATIONS, self.settings.image_size)
 
     def loss(self, model, batch, training):
-        """Cross-entropy and `accuracy` (share of rotations recognised), each averaged over the
-        image's four rotations.
+        """Cross-entropy and `accuracy`, each averaged over the image's four rotations.
+
+        Accuracy is the share of rotations recognised.
         """
         images = all_rotations(batch["image"])
         with per_example_seeds(batch["seed"]):
@@ -98,8 +99,9 @@ class Rotation(Task):
 
 
 def all_rotations(images):
-    """Returns [B, 4, S, S, C]: square images [B, S, S, C] of any dtype turned counter-clockwise by
-    0, 90, 180 and 270 degrees.
+    """Returns images turned counter-clockwise by 0, 90, 180 and 270 degrees.
+
+    Square images [B, S, S, C] of any dtype become [B, 4, S, S, C].
     """
     turned = tf.reverse(tf.transpose(images, [0, 2, 1, 3]), [1])
     return tf.stack(

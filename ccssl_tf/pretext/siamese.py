@@ -1,5 +1,6 @@
-"""Networks over several tiles of an image: one shared column on each tile, a head on the features
-of those shown, in their order.
+"""Networks over several tiles of an image.
+
+One shared column sees each tile, a head the features of those shown, in their order.
 """
 
 import keras
@@ -16,8 +17,9 @@ def is_normalized(backbone) -> bool:
 
 
 class SiameseModel(keras.Model):
-    """Two parts: `column` (one tile to fc6 features) and `head` (features of several tiles to
-    logits).
+    """A network in two parts, `column` and `head`.
+
+    The column maps one tile to fc6 features, the head features of several tiles to logits.
     """
 
     def __init__(
@@ -87,8 +89,9 @@ class SiameseModel(keras.Model):
         self.built = True
 
     def tile_features(self, tiles, training):
-        """Maps tiles [B, T, t, t, 3] to features [B, T, F]; the column runs once over all B * T
-        tiles.
+        """Maps tiles [B, T, t, t, 3] to features [B, T, F].
+
+        The column runs once over all B * T tiles.
         """
         flat = tf.reshape(tiles, [-1, *tiles.shape[2:]])
         return tf.reshape(
@@ -104,8 +107,9 @@ class SiameseModel(keras.Model):
 
 
 def shown_features(features, order):
-    """Maps tile features [B, T, F] and orders [B, M, S] to [B * M, S * F]: slot s of an order shows
-    tile order[s].
+    """Maps tile features [B, T, F] and orders [B, M, S] to [B * M, S * F].
+
+    Slot s of an order shows tile order[s].
     """
     # A product with a 0/1 matrix, not a gather: its gradient is the same on every run and device.
     shown = tf.einsum(
@@ -115,8 +119,9 @@ def shown_features(features, order):
 
 
 def classification_loss(model, tiles, order, labels, seed, training):
-    """Shows each image's tiles in M orders and asks for their classes. Tile features are computed
-    once.
+    """Shows each image's tiles in M orders and asks for their classes.
+
+    Tile features are computed once.
 
     Args:
       model: a SiameseModel.
@@ -141,8 +146,9 @@ def classification_loss(model, tiles, order, labels, seed, training):
 
 
 def answers(model, tiles, order):
-    """Returns the classes [B, M] int the model takes the orders [B, M, S] of tiles [B, T, t, t, 3]
-    for.
+    """Returns the classes [B, M] int that the model takes orders of tiles for.
+
+    The orders are [B, M, S], the tiles [B, T, t, t, 3].
     """
     logits = model.head(shown_features(model.tile_features(tiles, False), order), training=False)
     return tf.reshape(tf.argmax(logits, -1), tf.shape(order)[:2])

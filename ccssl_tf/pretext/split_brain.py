@@ -1,5 +1,6 @@
-"""Split-brain autoencoder (Zhang, Isola, Efros 2017): one half of the network guesses colour from
-lightness, the other the reverse.
+"""Split-brain autoencoder (Zhang, Isola, Efros 2017): colour from lightness and the reverse.
+
+Each half of the network guesses what the other sees.
 """
 
 import dataclasses
@@ -31,22 +32,23 @@ class SplitBrainSettings(ColorizationSettings):
 
 
 class SplitBrain(Colorization):
-    """Predicts ab (313 bins) from L and L (100 bins of 1) from ab, at every place of the last
-    convolution's map (both classification).
+    """Predicts colour from lightness and lightness from colour, each by half a network.
 
-    The two half networks are one backbone (`colors="lab_halves"`) of which every layer is in two
-    groups, conv1 over L and over ab; its endpoints are the halves side by side, and any later stage
-    hands it RGB images as ever. Each half has its own head. The loss is the sum of both
-    cross-entropies; L is a one-hot class. Simplified: as in `Colorization`; soft encoding and
-    rebalancing of ab are those of colorization.
+    At every place of the last convolution's map: ab (313 bins) from L, and L (100 bins of 1) from
+    ab, both classification. The two half networks are one backbone (`colors="lab_halves"`) of which
+    every layer is in two groups, conv1 over L and over ab; its endpoints are the halves side by
+    side, and any later stage hands it RGB images as ever. Each half has its own head. The loss is
+    the sum of both cross-entropies; L is a one-hot class. Simplified: as in `Colorization`; soft
+    encoding and rebalancing of ab are those of colorization.
     """
 
     Settings = SplitBrainSettings
     colors = "lab_halves"
 
     def build_model(self, backbone):
-        """Logits `ab` [B, h, w, 313] over the half that sees L, `lightness` [B, h, w, 100] over the
-        half that sees ab.
+        """Logits of both halves: `ab` [B, h, w, 313] and `lightness` [B, h, w, 100].
+
+        Those of `ab` are over the half that sees L, the others over the half that sees ab.
         """
         size, units = self.settings.image_size, max(1, self.settings.pixel_head_units // 2)
         images = keras.Input([size, size, 3], name="images")
@@ -63,16 +65,18 @@ class SplitBrain(Colorization):
         return model
 
     def lightness_shares(self, model) -> np.ndarray:
-        """Returns the share of each of the 100 bins of lightness in training images, at the size of
-        this model's map.
+        """Returns the share of each of the 100 bins of lightness in training images.
+
+        It is that at the size of this model's map.
         """
         return self._measured(
             "lightness", model, lambda lab: lightness_bins(lab[..., 0]), NUM_LIGHTNESS_BINS
         )
 
     def loss(self, model, batch, training):
-        """Sum of both cross-entropies; the metrics of colorization, and `lightness_accuracy`,
-        `lightness_error` (mean |L - answer|).
+        """Sum of both cross-entropies; the metrics of colorization, and those of lightness.
+
+        These are `lightness_accuracy` and `lightness_error` (mean |L - answer|).
         """
         lab = mean_colors(batch["image"], model)
         with per_example_seeds(batch["seed"]):

@@ -1,5 +1,6 @@
-"""Supervised: the labels are the task. No pretext task, but the paper's upper line (row Supervised
-of its tables).
+"""Supervised: the labels are the task.
+
+No pretext task, but the paper's upper line (row Supervised of its tables).
 """
 
 import dataclasses

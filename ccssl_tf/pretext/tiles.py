@@ -24,8 +24,15 @@ _TILE_OFFSET, _CHANNEL_OFFSET, _PARTNER, _OCCLUSIONS, _TARGETS, _SOURCES, _GRAY 
 
 @dataclasses.dataclass(frozen=True)
 class TileGeometry:
-    """Sizes in pixels: of an image's short side, its crop, a cell, a tile; largest offsets of a
-    tile and of its channels.
+    """Sizes in pixels.
+
+    Attributes:
+      short_side: of an image as resized.
+      crop: side of its crop.
+      cell: side of a cell.
+      tile: side of a tile.
+      tile_jitter: largest offset of a tile.
+      channel_jitter: largest offset of its channels.
     """
 
     short_side: int
@@ -37,11 +44,11 @@ class TileGeometry:
 
     @classmethod
     def for_image_size(cls, image_size: int) -> "TileGeometry":
-        """Scales the paper's 255 (256 short side, 85 cells, 64 tiles, offsets 0..18 plus 0..2) to
-        `image_size`.
+        """Scales the paper's sizes for 255 pixels to `image_size`.
 
-        Below 128 pixels the cell is 5/4 of the tile (64 pixels: crop 60, cells 20, tiles 16), which
-        leaves a margin to crop from, or a third of the image where that is less.
+        They are a short side of 256, cells of 85, tiles of 64, offsets 0..18 plus 0..2. Below 128
+        pixels the cell is 5/4 of the tile (64 pixels: crop 60, cells 20, tiles 16), which leaves a
+        margin to crop from, or a third of the image where that is less.
 
         Raises:
           FlagError: tiles would be smaller than 8 pixels.
@@ -109,8 +116,9 @@ def cut_tiles(images, seed, geometry: TileGeometry):
 
 
 def occlude(tiles, seed):
-    """Replaces 0, 1 or 2 tiles of each puzzle, equally likely, by tiles of another image (paper
-    section 4.1, Jigsaw++).
+    """Replaces 0, 1 or 2 tiles of each puzzle, equally likely, by another image's.
+
+    This is what Jigsaw++ adds (paper section 4.1).
 
     Args:
       tiles: [B, 9, t, t, C]; B a multiple of 8, or smaller than 8. The examples of a group of 8
@@ -140,8 +148,9 @@ def occlude(tiles, seed):
 
 
 def gray(tiles, seed, probability: float):
-    """Makes whole puzzles grey, occluding tiles included (a mismatch would give them away): the
-    mean of RGB in every channel.
+    """Makes whole puzzles grey: the mean of RGB in every channel.
+
+    Occluding tiles are included, for a mismatch would give them away.
 
     Args:
       tiles: [B, 9, t, t, 3] float32.
@@ -155,8 +164,9 @@ def gray(tiles, seed, probability: float):
 
 
 def normalize_tiles(tiles):
-    """Shifts and scales each tile to mean 0 and standard deviation 50 over all its pixels and
-    channels (as released).
+    """Shifts and scales each tile to mean 0 and standard deviation 50, as released.
+
+    Both are over all its pixels and channels.
 
     Args:
       tiles: [..., t, t, C] float32.

@@ -1,6 +1,4 @@
-"""Context encoder: holes, the masked loss, its baseline and the channel-wise layer
-against loops.
-"""
+"""Context encoder against loops: holes, the masked loss, its baseline, the channel-wise layer."""
 
 import numpy as np
 import pytest

@@ -6,9 +6,7 @@ from ccssl_tf.pretext.halving import STYLES, halve, halving_matrices
 
 
 def loops(image, style):
-    """Two one-dimensional passes over [S, S, C], edge pixels repeated, weights as OpenCV's
-    documents and sources give them.
-    """
+    """Two one-dimensional passes over [S, S, C], edge pixels repeated, OpenCV's weights."""
     half = 0.5
     weight = {
         "area": lambda d: 1.0 if d < 1 else 0.0,

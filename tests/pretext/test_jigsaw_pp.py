@@ -51,9 +51,7 @@ def test_a_step_on_each_backbone_and_size(image_dir, backbone, image_size):
 
 
 def test_loss_against_loops(image_dir):
-    """Each of an image's permutations: tiles in the shown order through the model, cross-entropy
-    with the permutation's number.
-    """
+    """For each permutation, tiles go through the model in its order; its number is the class."""
     task = make_task(image_dir)
     model = task.build_model(small_alexnet())
     batch = next(iter(task.dataset("val", Epoch(8, training=False))))
@@ -137,9 +135,7 @@ def test_held_out_puzzles_and_pictures(image_dir):
 
 
 def test_the_papers_network_has_the_released_prototxts_parameters(image_dir):
-    """64-pixel tiles through conv1 of stride 2 end in a 3x3x256 map; two groups in conv2, conv4 and
-    conv5.
-    """
+    """64-pixel tiles end in a 3x3x256 map; conv2, conv4 and conv5 have two groups."""
     task = make_task(
         image_dir,
         image_size=255,

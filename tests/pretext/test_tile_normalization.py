@@ -1,6 +1,4 @@
-"""Caffe's mean-variance normalisation of a tile (across channels, then times 50) against loops,
-forward and gradient.
-"""
+"""Caffe's mean-variance normalisation of a tile against loops, forward and gradient."""
 
 import numpy as np
 import pytest
@@ -38,8 +36,9 @@ def test_one_mean_and_deviation_over_all_channels():
 
 
 def test_gradient_is_that_of_the_loops():
-    """d loss / d x_i = 50 / s * (g_i - mean(g) - z_i * mean(g z)), z the normalised tile over 50,
-    and by finite differences.
+    """Also by finite differences.
+
+    d loss / d x_i = 50 / s * (g_i - mean(g) - z_i * mean(g z)), z the normalised tile over 50.
     """
     x, direction = tf.constant(tiles()), np.random.default_rng(1).normal(size=[2, 9, 4, 4, 3])
     with tf.GradientTape() as tape:

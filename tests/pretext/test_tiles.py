@@ -32,9 +32,7 @@ def test_too_small_images_are_refused():
 
 
 def coordinate_images(batch, crop):
-    """Images whose three channels are row, column and image number, so that a tile tells where it
-    came from.
-    """
+    """Images of row, column and image number, so that a tile tells where it came from."""
     rows, columns = np.meshgrid(np.arange(crop), np.arange(crop), indexing="ij")
     return np.stack(
         [np.stack([rows, columns, np.full_like(rows, number)], -1) for number in range(batch)]
