@@ -83,7 +83,7 @@ def recorded_inputs(record: dict, path) -> dict[str, str]:
 def flag_lines(directory) -> list[str]:
     """Returns the lines of the flags.txt in `directory`; none where there is no such file."""
     path = pathlib.Path(directory) / FLAGS_NAME
-    return path.read_text().splitlines() if path.is_file() else []
+    return path.read_text(errors="replace").splitlines() if path.is_file() else []
 
 
 def read_flags(directory) -> dict[str, str]:

@@ -207,6 +207,7 @@ def refused(command, *arguments):
         (tf.errors.ResourceExhaustedError(None, None, "OOM when allocating\n more"), 4),
         (tf.errors.ResourceExhaustedError(None, None, ""), 4),
         (tf.errors.DataLossError(None, None, "corrupted record at 12"), 3),
+        (tf.errors.OutOfRangeError(None, None, "train-0; File too large"), 4),
         (tf.errors.UnavailableError(None, None, "Socket closed"), 75),
     ],
     ids=lambda value: (

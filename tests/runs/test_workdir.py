@@ -1,82 +1,46 @@
-"""Work directories: tied to flags and inputs, held by one process, finished by DONE alone."""
+"""Work directories: tied to settings and inputs, held by one process, finished by DONE alone."""
 
+import dataclasses
 import json
 import os
-import pathlib
-import signal
-import socket
-import subprocess
-import sys
 
 import pytest
-from absl import flags
 
-from ccssl_tf.runs import launch
-from ccssl_tf.runs import workdir as workdir_lib
 from ccssl_tf.runs.errors import CorruptArtifactError, FlagError, InputError
 from ccssl_tf.runs.files import write_json
-from ccssl_tf.runs.workdir import (
-    Workdir,
-    command_has_started,
-    command_is_done,
-    input_fingerprint,
-    read_flags,
-)
-
-ROOT = pathlib.Path(__file__).parents[2]
-
-# Holds or takes a work directory; the flags of the real module are enough.
-HOLDER = """
-import sys, time
+from ccssl_tf.runs.lock import locked
+from ccssl_tf.runs.run_record import input_fingerprint, read_flags
+from ccssl_tf.runs.settings import CommandSettings, Values, WorkdirSettings, read, setting
 from ccssl_tf.runs.workdir import Workdir
 
-def main():
-    with Workdir(DIRECTORY, inputs={}) as workdir:
-        print("holding", flush=True)
-        if WAIT:
-            time.sleep(60)
 
-DIRECTORY, WAIT = sys.argv[1], len(sys.argv) > 2
-sys.argv = sys.argv[:1]
-launch.launch(main, "Holds a directory.")
-"""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sample(CommandSettings, WorkdirSettings):
+    """A sample."""
 
-
-class SampleFlags:
-    """Flags of an imaginary command, parsed from a list of arguments."""
-
-    def __init__(self, monkeypatch):
-        self._monkeypatch = monkeypatch
-
-    def parse(self, *arguments):
-        values = flags.FlagValues()
-        flags.DEFINE_bool("flip", True, "", flag_values=values)
-        flags.DEFINE_bool("normal", False, "", flag_values=values)
-        flags.DEFINE_list("names", ["a", "b"], "", flag_values=values)
-        flags.DEFINE_multi_string("also", None, "", flag_values=values)
-        flags.DEFINE_integer("size", 3, "", flag_values=values)
-        flags.DEFINE_float("rate", 0.1, "", flag_values=values)
-        flags.DEFINE_string("title", "two words # no comment", "", flag_values=values)
-        flags.DEFINE_string("teacher", None, "", flag_values=values)
-        flags.DEFINE_string("workdir", None, "", flag_values=values)
-        flags.DEFINE_integer("num_workers", 1, "", flag_values=values)
-        flags.DEFINE_bool("dry_run", False, "", flag_values=values)
-        defined = [values[name] for name in values]
-        values(["program", *arguments])
-        self._monkeypatch.setattr(launch, "command_flags", lambda: {"this command": defined})
-        return values.flag_values_dict()
+    flip: bool = setting(True, "Mirror.")
+    normal: bool = setting(False, "Normalise.")
+    names: tuple[str, ...] = setting(("a", "b"), "Of classes.")
+    also: tuple[str, ...] = setting((), "What else.", repeated=True)
+    size: int = setting(3, "Of cells.")
+    rate: float = setting(0.1, "Of learning.")
+    title: str = setting("two words # no comment", "Of the page.")
+    teacher: str | None = setting(None, "Whom to ask.")
+    data_dir: str | None = setting(None, "Images.")
+    num_workers: int = setting(1, "Processes.")
+    normalization: str = setting("auto", "Of layers.", automatic="that of the network")
+    stride: int | None = setting(None, "Of conv1.", automatic="that of the network", formerly=["4"])
 
 
-@pytest.fixture
-def sample_flags(monkeypatch):
-    sample = SampleFlags(monkeypatch)
-    sample.parse()
-    return sample
+def settings(*arguments, **resolved):
+    """Values of the command line; `resolved` is what the program chose where it was left open."""
+    values = read([Sample], arguments, "ccssl_tf.sample")
+    return values.resolved(dataclasses.replace(values[Sample], **resolved)) if resolved else values
 
 
-def run(path, **inputs):
+def run(path, values=None, **inputs):
     """A run that has written something."""
-    with Workdir(path, inputs=inputs) as workdir:
+    with Workdir(path, inputs=inputs, settings=values or settings()) as workdir:
         (workdir.path / "output").touch()
         return workdir
 
@@ -89,26 +53,40 @@ ARGUMENTS = [
     "--also=r=s",
     "--size=-4",
     "--rate=1e-07",
-    '--title= "quoted" = # ',
+    '--title= "quoted" = #',
     "--num_workers=7",
 ]
 
 
 @pytest.mark.parametrize("arguments", [[], ARGUMENTS], ids=["defaults", "all set"])
-def test_flags_txt_is_a_flagfile_of_the_same_flags(tmp_path, sample_flags, arguments):
-    before = sample_flags.parse(*arguments)
-    run(tmp_path / "out")
+def test_flags_txt_is_a_flagfile_of_the_same_settings(tmp_path, arguments):
+    before = settings(*arguments, "--dry_run")
+    run(tmp_path / "out", before)
     text = (tmp_path / "out" / "flags.txt").read_text()
     assert "teacher" not in text and "dry_run" not in text
-    after = sample_flags.parse(f"--flagfile={tmp_path / 'out' / 'flags.txt'}")
-    before["title"] = before["title"].rstrip()
-    assert after == before
+    after = settings(f"--flagfile={tmp_path / 'out' / 'flags.txt'}")
+    assert after[Sample] == dataclasses.replace(before[Sample], dry_run=False)
+    run(tmp_path / "out", after)
 
 
-def test_the_same_flags_continue(tmp_path, sample_flags):
+def test_the_same_settings_continue(tmp_path):
     for _ in range(3):
-        sample_flags.parse(*ARGUMENTS)
-        run(tmp_path / "out")
+        run(tmp_path / "out", settings(*ARGUMENTS))
+
+
+def test_run_json_says_what_tells_the_run_apart(tmp_path):
+    source = make_input(tmp_path / "source")
+    values = settings("--size=4", f"--data_dir={source}", normalization="none")
+    run(tmp_path / "out", values, data_dir=source)
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert record["command"] == ["ccssl_tf.sample", "--size=4", f"--data_dir={source}"]
+    assert record["settings"] == dict(size="4", data_dir=str(source), normalization="none")
+    fingerprint = input_fingerprint(source)
+    assert record["inputs"] == dict(data_dir=dict(path=str(source), fingerprint=fingerprint))
+    # A program's call is recorded as the command line that would do the same.
+    run(tmp_path / "called", Values("ccssl_tf.sample", [Sample(size=4, flip=False)]))
+    record = json.loads((tmp_path / "called" / "run.json").read_text())
+    assert record["command"] == ["ccssl_tf.sample", "--noflip", "--size=4"]
 
 
 @pytest.mark.parametrize(
@@ -118,65 +96,122 @@ def test_the_same_flags_continue(tmp_path, sample_flags):
         (["--flip"], ["--noflip"], "--flip, not --noflip"),
         (["--normal"], [], "--normal, not --nonormal"),
         ([], ["--names=b,a"], "--names=a,b, not --names=b,a"),
-        (["--also=a"], ["--also=a", "--also=b"], "--also=a"),
-        (["--also=a", "--also=b"], ["--also=b"], "--also=a"),
-        ([], ["--teacher=x"], "--teacher=x"),
-        (["--teacher=x"], [], "--teacher=x"),
-        (["--also=a", "--also=b"], [], "--also=a"),
+        (["--also=a"], ["--also=a", "--also=b"], "--also=a, not --also=a --also=b"),
+        (["--also=a", "--also=b"], ["--also=b"], "--also=a --also=b, not --also=b"),
+        ([], ["--teacher=x"], "no --teacher, not --teacher=x"),
+        (["--teacher=x"], [], "--teacher=x, not no --teacher"),
+        (["--also=a", "--also=b"], [], "--also=a --also=b, not no --also"),
     ],
 )
-def test_another_flag_value_is_refused(tmp_path, sample_flags, first, second, named):
-    sample_flags.parse(*first)
-    run(tmp_path / "out")
+def test_another_value_is_refused(tmp_path, first, second, named):
+    run(tmp_path / "out", settings(*first))
     before = (tmp_path / "out" / "flags.txt").read_text()
-    sample_flags.parse(*second)
     with pytest.raises(InputError) as caught:
-        run(tmp_path / "out")
+        run(tmp_path / "out", settings(*second))
     assert named in str(caught.value) and str(tmp_path / "out") in str(caught.value)
     assert "\n" not in str(caught.value)
     assert (tmp_path / "out" / "flags.txt").read_text() == before
-    sample_flags.parse(*first)
-    run(tmp_path / "out")
+    run(tmp_path / "out", settings(*first))
 
 
-def test_a_dry_run_refuses_what_a_run_would_and_writes_nothing(tmp_path, sample_flags):
-    Workdir(tmp_path / "out", inputs={}).check()
+def test_a_dry_run_refuses_what_a_run_would_and_writes_nothing(tmp_path):
+    Workdir(tmp_path / "out", inputs={}, settings=settings()).check()
     assert not (tmp_path / "out").exists()
-    sample_flags.parse("--size=3")
-    run(tmp_path / "out")
+    run(tmp_path / "out", settings("--size=3"))
     held = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
-    Workdir(tmp_path / "out", inputs={}).check()
-    sample_flags.parse("--size=4")
+    Workdir(tmp_path / "out", inputs={}, settings=settings("--dry_run")).check()
     with pytest.raises(InputError, match="--size=3, not --size=4"):
-        Workdir(tmp_path / "out", inputs={}).check()
+        Workdir(tmp_path / "out", inputs={}, settings=settings("--size=4", "--dry_run")).check()
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == held
 
 
-def test_flags_of_place_and_speed_are_free(tmp_path, sample_flags):
-    sample_flags.parse("--num_workers=1")
-    run(tmp_path / "out")
-    sample_flags.parse("--num_workers=4", f"--workdir={tmp_path / 'out'}")
-    run(tmp_path / "out")
+def test_settings_of_place_and_speed_are_free(tmp_path):
+    run(tmp_path / "out", settings("--num_workers=1"))
+    run(tmp_path / "out", settings("--num_workers=4", f"--workdir={tmp_path / 'out'}"))
     assert read_flags(tmp_path / "out")["num_workers"] == "4"
 
 
-def test_flags_that_a_newer_program_adds_are_free(tmp_path, sample_flags):
+def test_settings_that_a_newer_program_adds_are_free(tmp_path):
     run(tmp_path / "out")
     path = tmp_path / "out" / "flags.txt"
-    path.write_text(
-        "".join(line for line in path.read_text().splitlines(True) if "rate" not in line)
-        + "--gone=4\n"
-    )
+    lines = [line for line in path.read_text().splitlines(True) if "rate" not in line]
+    path.write_text("".join(lines) + "--gone=4\n")
     run(tmp_path / "out")
+    path.write_text("".join(lines))
+    with pytest.raises(InputError, match="no --rate, not --rate=0.5"):
+        run(tmp_path / "out", settings("--rate=0.5"))
 
 
-def test_read_flags(tmp_path, sample_flags):
-    sample_flags.parse("--noflip", "--size=9", "--teacher=x=y")
-    run(tmp_path / "out")
-    found = read_flags(tmp_path / "out")
-    assert found["flip"] == "false" and found["normal"] == "false"
-    assert found["size"] == "9" and found["teacher"] == "x=y" and found["names"] == "a,b"
-    assert read_flags(tmp_path) == {}
+# What version 0.1 wrote: every flag of every task and network, automatic ones as they were typed.
+OLDER_FLAGS = """--flip
+--nonormal
+--names=a,b
+--size=4
+--rate=0.1
+--title=two words # no comment
+--num_workers=1
+--normalization=auto
+--stride=4
+--task=puzzle
+--base_task=jigsaw_pp
+--num_permutations=701
+--nodecay_biases
+--context_grid=3,3
+--jit
+"""
+
+
+@pytest.fixture
+def older_run(tmp_path):
+    directory, source = tmp_path / "out", make_input(tmp_path / "source")
+    directory.mkdir()
+    inputs = dict(data_dir=dict(path=str(source), fingerprint=input_fingerprint(source)))
+    command = ["ccssl_tf.sample", f"--data_dir={source}", "--size=4"]
+    write_json(directory / "run.json", dict(command=command, inputs=inputs, python="3.11.7"))
+    (directory / "flags.txt").write_text(OLDER_FLAGS + f"--data_dir={source}\n")
+    (directory / "output").touch()
+    return directory
+
+
+def test_a_run_of_an_older_version_continues_and_is_recorded_anew(tmp_path, older_run):
+    source = tmp_path / "source"
+    arguments = ["--size=4", f"--data_dir={source}"]
+    ran = settings(*arguments, normalization="batch_norm", stride=2)
+    run(older_run, ran, data_dir=source)
+    flags = read_flags(older_run)
+    assert (flags["normalization"], flags["stride"]) == ("batch_norm", "2")
+    assert "num_permutations" not in flags and "task" not in flags
+    told = json.loads((older_run / "run.json").read_text())["settings"]
+    assert told["normalization"] == "batch_norm" and told["size"] == "4"
+    run(older_run, ran, data_dir=source)
+    # From now on what was chosen automatically counts.
+    with pytest.raises(InputError, match="--normalization=batch_norm, not --normalization=none"):
+        run(older_run, settings(*arguments, normalization="none", stride=2), data_dir=source)
+
+
+@pytest.mark.parametrize(
+    "arguments, resolved, named",
+    [
+        (["--size=5"], dict(normalization="none", stride=2), "--size=4, not --size=5"),
+        (
+            ["--size=4", "--normalization=none"],
+            dict(stride=2),
+            "--normalization=auto, not --normalization=none",
+        ),
+        (["--size=4", "--stride=2"], dict(normalization="none"), "--stride=4, not --stride=2"),
+        (["--size=4", "--noflip"], dict(normalization="none", stride=2), "--flip, not --noflip"),
+    ],
+)
+def test_a_run_of_an_older_version_with_another_value_is_refused(
+    tmp_path, older_run, arguments, resolved, named
+):
+    source, before = tmp_path / "source", (older_run / "flags.txt").read_text()
+    with pytest.raises(InputError, match=named):
+        run(older_run, settings(*arguments, **resolved), data_dir=source)
+    make_input(source, "longer")
+    with pytest.raises(InputError, match="another --data_dir"):
+        run(older_run, settings("--size=4", normalization="none", stride=2), data_dir=source)
+    assert (older_run / "flags.txt").read_text() == before
 
 
 def make_input(path, text="one"):
@@ -185,15 +220,14 @@ def make_input(path, text="one"):
     return path
 
 
-def test_a_run_that_has_written_nothing_may_start_again_with_other_flags(tmp_path, sample_flags):
-    with Workdir(tmp_path / "out", inputs={}):
+def test_a_run_that_has_written_nothing_may_start_again_with_other_settings(tmp_path):
+    with Workdir(tmp_path / "out", inputs={}, settings=settings()):
         pass
-    sample_flags.parse("--size=4")
-    with Workdir(tmp_path / "out", inputs={}) as workdir:
+    with Workdir(tmp_path / "out", inputs={}, settings=settings("--size=4")) as workdir:
         assert "--size=4" in (workdir.path / "flags.txt").read_text()
 
 
-def test_changed_inputs_are_refused_with_both_fingerprints(tmp_path, sample_flags):
+def test_changed_inputs_are_refused_with_both_fingerprints(tmp_path):
     source = make_input(tmp_path / "source")
     run(tmp_path / "out", data_dir=source)
     before = input_fingerprint(source)
@@ -208,39 +242,20 @@ def test_changed_inputs_are_refused_with_both_fingerprints(tmp_path, sample_flag
         run(tmp_path / "out")
 
 
-def test_input_fingerprints(tmp_path):
-    directory = make_input(tmp_path / "a")
-    (directory / "below").mkdir()
-    (directory / "below" / os.fsdecode(b"\xff\xfe.jpg")).write_bytes(b"x")
-    plain = input_fingerprint(directory)
-    assert plain == input_fingerprint(str(directory))
-    (directory / "file.txt").rename(directory / "renamed.txt")
-    renamed = input_fingerprint(directory)
-    os.utime(directory / "renamed.txt", (1, 1))
-    touched = input_fingerprint(directory)
-    assert len({plain, renamed, touched}) == 3
-    file = input_fingerprint(directory / "renamed.txt")
-    (directory / "renamed.txt").write_text("other text")
-    assert input_fingerprint(directory / "renamed.txt") != file
-    for name in ("backbone.json", "manifest.json"):
-        write_json(directory / name, dict(fingerprint=f"of {name}"))
-        assert input_fingerprint(directory) == f"of {name}"
-    assert input_fingerprint(directory / "backbone.keras") == "of backbone.json"
-    for junk in ("[]", "{", '{"other": 1}', "\udcff"):
-        (directory / "manifest.json").write_bytes(os.fsencode(junk))
-        # A user's folder may hold a manifest.json of its own.
-        assert input_fingerprint(directory) == "of backbone.json"
-    with pytest.raises(InputError, match="no such file"):
-        input_fingerprint(tmp_path / "none")
+def test_an_input_may_be_written_otherwise(tmp_path):
+    source = make_input(tmp_path / "source")
+    run(tmp_path / "out", settings(f"--data_dir={source}"), data_dir=source)
+    other = f"{tmp_path}/out/../source"
+    run(tmp_path / "out", settings(f"--data_dir={other}"), data_dir=other)
 
 
-def test_missing_input_makes_no_directory(tmp_path, sample_flags):
+def test_missing_input_makes_no_directory(tmp_path):
     with pytest.raises(InputError, match="none: no such"):
         run(tmp_path / "out", data_dir=tmp_path / "none")
     assert not (tmp_path / "out").exists()
 
 
-def test_a_foreign_directory_is_refused_and_left_alone(tmp_path, sample_flags):
+def test_a_foreign_directory_is_refused_and_left_alone(tmp_path):
     directory = make_input(tmp_path / "photos")
     with pytest.raises(InputError, match="already holds something else .file.txt"):
         run(directory)
@@ -248,7 +263,7 @@ def test_a_foreign_directory_is_refused_and_left_alone(tmp_path, sample_flags):
 
 
 @pytest.mark.parametrize("below", ["", "below", "below/deeper"])
-def test_a_file_is_no_directory(tmp_path, sample_flags, below):
+def test_a_file_is_no_directory(tmp_path, below):
     (tmp_path / "file").write_text("text")
     # The second is a one-line error with code 2 of its own.
     with pytest.raises((InputError, NotADirectoryError), match="file"):
@@ -257,114 +272,96 @@ def test_a_file_is_no_directory(tmp_path, sample_flags, below):
 
 def test_no_directory_is_refused():
     with pytest.raises(FlagError, match="--workdir"):
-        Workdir(None, inputs={})
+        Workdir(None, inputs={}, settings=settings())
 
 
 @pytest.mark.parametrize("junk", ["", "{", "[]", '{"inputs": 3}'])
-def test_a_damaged_record_is_refused(tmp_path, sample_flags, junk):
+def test_a_damaged_record_is_refused(tmp_path, junk):
     run(tmp_path / "out")
     (tmp_path / "out" / "run.json").write_text(junk)
     with pytest.raises(CorruptArtifactError, match="run.json"):
         run(tmp_path / "out")
 
 
-def test_leftovers_of_killed_writers_are_swept(tmp_path, sample_flags):
+def test_damaged_flags_are_another_run(tmp_path):
+    run(tmp_path / "out", settings("--title=x"))
+    path = tmp_path / "out" / "flags.txt"
+    path.write_bytes(path.read_bytes().replace(b"=x", b"=\xff"))
+    with pytest.raises(InputError, match="--title="):
+        run(tmp_path / "out", settings("--title=x"))
+
+
+def test_leftovers_of_killed_writers_are_swept(tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "flags.txt.tmp-1-abc.txt").write_text("half")
     (tmp_path / "out" / "saved_model.tmp-1-abc").mkdir()
     run(tmp_path / "out")
-    assert sorted(os.listdir(tmp_path / "out")) == [".lock", "flags.txt", "output", "run.json"]
+    names = set(os.listdir(tmp_path / "out")) - {".lock", ".holder"}
+    assert names == {"flags.txt", "output", "run.json"}
 
 
-def test_done_is_last_and_says_what_was_read(tmp_path, sample_flags, monkeypatch):
+def test_done_is_last_and_says_what_was_read(tmp_path, monkeypatch):
     source = make_input(tmp_path / "source")
     written = []
     replace = os.replace
     monkeypatch.setattr(
         os, "replace", lambda old, new: (replace(old, new), written.append(os.path.basename(new)))
     )
-    with Workdir(tmp_path / "out", inputs=dict(data_dir=source, teacher=None)) as workdir:
+    inputs = dict(data_dir=source, teacher=None)
+    with Workdir(tmp_path / "out", inputs=inputs, settings=settings()) as workdir:
         assert not workdir.is_done
         workdir.finish(metrics=dict(accuracy=0.5), timing=dict(images_per_second=3.0))
         assert workdir.is_done
     assert written == ["flags.txt", "run.json", "metrics.json", "timing.json", "DONE"]
     assert json.loads((tmp_path / "out" / "metrics.json").read_text()) == dict(accuracy=0.5)
     timing = json.loads((tmp_path / "out" / "timing.json").read_text())
-    assert timing["images_per_second"] == 3.0 and 0 <= timing["seconds"] < 10
+    assert timing["images_per_second"] == 3.0 and timing["seconds"] >= 0
     done = json.loads((tmp_path / "out" / "DONE").read_text())
     assert done["inputs"] == dict(
         data_dir=dict(path=str(source), fingerprint=input_fingerprint(source))
     )
+    assert done == json.loads((tmp_path / "out" / "run.json").read_text())
 
 
-def test_a_run_that_fails_in_its_metrics_is_not_done(tmp_path, sample_flags):
-    with Workdir(tmp_path / "out", inputs={}) as workdir:
+def test_a_run_that_fails_in_its_metrics_is_not_done(tmp_path):
+    with Workdir(tmp_path / "out", inputs={}, settings=settings()) as workdir:
         with pytest.raises(TypeError):
             workdir.finish(metrics=dict(accuracy=object()))
         assert not workdir.is_done
 
 
-def test_commands_are_done_until_their_inputs_change(tmp_path, sample_flags, monkeypatch):
-    source = make_input(tmp_path / "source")
-    command = ["ccssl_tf.extract", f"--data_dir={source}"]
-    monkeypatch.setattr(workdir_lib, "_module_name", lambda: command[0])
-    monkeypatch.setattr(sys, "argv", ["program", *command[1:]])
-    out = tmp_path / "out"
-    assert not command_is_done(out, command) and not command_has_started(out, command)
-    with Workdir(out, inputs=dict(data_dir=source)) as workdir:
-        assert command_has_started(out, command) and not command_is_done(out, command)
+def test_two_never_share_a_directory(tmp_path):
+    with Workdir(tmp_path / "out", inputs={}, settings=settings()) as first:
+        (first.path / "output").touch()
+        flags = (first.path / "flags.txt").read_text()
+        second = Workdir(tmp_path / "out", inputs={}, settings=settings("--num_workers=4"))
+        with pytest.raises(InputError, match=f"in use by process {os.getpid()} on "), second:
+            pass
+        assert (first.path / "flags.txt").read_text() == flags
+    with second:
+        assert "--num_workers=4" in (second.path / "flags.txt").read_text()
+
+
+def test_the_lock_is_free_after_a_refusal_and_after_an_error(tmp_path):
+    run(tmp_path / "out", settings("--size=3"))
+    with pytest.raises(InputError):
+        run(tmp_path / "out", settings("--size=4"))
+    with locked(tmp_path / "out"):
+        pass
+    workdir = Workdir(tmp_path / "out", inputs={}, settings=settings("--size=3"))
+    with pytest.raises(ZeroDivisionError), workdir:
+        raise ZeroDivisionError
+    with locked(tmp_path / "out"):
+        pass
+
+
+def test_a_process_that_leaves_writing_to_another_writes_nothing(tmp_path):
+    run(tmp_path / "out")
+    held = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    other = Workdir(tmp_path / "out", inputs={}, settings=settings("--size=4"), writes=False)
+    with other as workdir:
         workdir.finish(metrics={})
-    assert command_is_done(out, command)
-    assert not command_is_done(out, [*command, "--seed=1"])
-    assert command_is_done(out, [*command, "--num_workers=3", "--checkpoint_steps=9"]), (
-        "place and speed are free"
-    )
-    assert not command_is_done(out, [*command, "--flagfile=other.flags"])
-    make_input(source, "changed")
-    assert not command_is_done(out, command) and not command_has_started(out, command)
-    (source / "file.txt").unlink()
-    source.rmdir()
-    assert not command_is_done(out, command)
-    (out / "DONE").write_text("[1]")
-    assert not command_is_done(out, command)
-
-
-def test_set_aside_keeps_what_was_there(tmp_path, sample_flags):
-    for number in (1, 2):
-        run(tmp_path / "out")
-        assert workdir_lib.set_aside(tmp_path / "out") == tmp_path / f"out.old-{number}"
-        assert not (tmp_path / "out").exists()
-        assert (tmp_path / f"out.old-{number}" / "run.json").is_file()
-
-
-def test_commands_are_printed_as_typed():
-    assert (
-        workdir_lib.format_command(["ccssl_tf.train", "--title=a b"])
-        == "python -m ccssl_tf.train '--title=a b'"
-    )
-
-
-def start_holder(directory, *more):
-    command = [sys.executable, "-c", HOLDER, str(directory), *more]
-    return subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-
-
-def test_two_processes_never_share_a_directory_and_a_killed_one_frees_it(tmp_path):
-    first = start_holder(tmp_path / "out", "wait")
-    try:
-        assert first.stdout.readline() == "holding\n"
-        second = start_holder(tmp_path / "out")
-        out, err = second.communicate(timeout=60)
-        assert (second.returncode, out) == (2, "")
-        assert err.count("\n") == 1
-        assert (
-            f"process {first.pid} on {socket.gethostname()}" in err and str(tmp_path / "out") in err
-        )
-    finally:
-        first.send_signal(signal.SIGKILL)
-        first.communicate(timeout=60)
-    third = start_holder(tmp_path / "out")
-    out, err = third.communicate(timeout=60)
-    assert (third.returncode, out, err) == (0, "holding\n", "")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == held
+    with Workdir(tmp_path / "none", inputs={}, settings=settings(), writes=False):
+        pass
+    assert not (tmp_path / "none").exists()

@@ -276,7 +276,7 @@ def test_two_logical_devices_end_with_the_weights_of_one(image_dir, tmp_path):
         [sys.executable, "-c", REPLICAS, here, str(image_dir), str(tmp_path)],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=1200,
     )
     assert done.stdout.splitlines()[-1:] == ["equal"], done.stdout + done.stderr
 

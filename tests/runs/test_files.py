@@ -1,0 +1,114 @@
+"""Files are written wholly or not at all; digests follow what they hold."""
+
+import errno
+import hashlib
+import os
+import subprocess
+import sys
+
+import pytest
+
+from ccssl_tf.runs.files import (
+    atomic_directory,
+    atomic_file,
+    file_sha256,
+    fingerprint_of,
+    sweep_temporary_files,
+    write_bytes,
+    write_json,
+)
+
+
+def test_atomic_file_replaces_only_on_success(tmp_path):
+    path = tmp_path / "a.txt"
+    with atomic_file(path) as temporary:
+        assert (
+            temporary.parent == path.parent
+            and temporary.suffix == ".txt"
+            and ".tmp-" in temporary.name
+        )
+        temporary.write_text("one")
+        assert not path.exists()
+    assert path.read_text() == "one"
+    for error in (RuntimeError, KeyboardInterrupt, SystemExit):
+        with pytest.raises(error), atomic_file(path) as temporary:
+            temporary.write_text("half")
+            raise error
+        assert path.read_text() == "one" and os.listdir(tmp_path) == ["a.txt"]
+    with pytest.raises(FileNotFoundError), atomic_file(path):
+        pass
+    assert path.read_text() == "one"
+
+
+def test_a_full_disk_leaves_what_was_there(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("one")
+    with pytest.raises(OSError) as caught, atomic_file(path) as temporary:
+        temporary.symlink_to("/dev/full")
+        temporary.write_text("two")
+    assert caught.value.errno == errno.ENOSPC and caught.value.filename == str(path)
+    assert path.read_text() == "one" and os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_a_file_size_limit_leaves_what_was_there(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text("one")
+    script = (
+        "import resource, sys; from ccssl_tf.runs import files; "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "try: files.write_json(sys.argv[1], list(range(10000)))\n"
+        "except OSError as error: sys.exit(error.errno)"
+    )
+    finished = subprocess.run([sys.executable, "-c", script, str(path)], check=False)
+    assert finished.returncode == errno.EFBIG
+    assert path.read_text() == "one" and os.listdir(tmp_path) == ["a.json"]
+
+
+def test_atomic_directory(tmp_path):
+    path = tmp_path / "model"
+    for text in ("one", "two"):
+        with atomic_directory(path) as temporary:
+            (temporary / "variables").mkdir(parents=True)
+            (temporary / "variables" / "data").write_text(text)
+        assert (path / "variables" / "data").read_text() == text
+    with pytest.raises(RuntimeError), atomic_directory(path) as temporary:
+        temporary.mkdir()
+        (temporary / "half").write_text("half")
+        raise RuntimeError
+    assert os.listdir(tmp_path) == ["model"] and os.listdir(path) == ["variables"]
+
+
+def test_sweeping_takes_temporary_names_only(tmp_path):
+    for name in ("a.txt", "tmp", "b.tmp"):
+        (tmp_path / name).write_text("kept")
+    (tmp_path / "a.txt.tmp-12-ab.txt").write_text("x")
+    (tmp_path / "d.tmp-12-ab").mkdir()
+    (tmp_path / "d.tmp-12-ab" / "x").write_text("x")
+    (tmp_path / "l.tmp-1-a").symlink_to(tmp_path / "a.txt")
+    sweep_temporary_files(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == ["a.txt", "b.tmp", "tmp"]
+
+
+def test_what_is_written_is_text_for_people_and_the_same_in_any_order(tmp_path):
+    write_json(tmp_path / "a.json", dict(b=[1, None], a="x"))
+    write_json(tmp_path / "b.json", dict(a="x", b=[1, None]))
+    text = (tmp_path / "a.json").read_text()
+    assert text == (tmp_path / "b.json").read_text()
+    assert text == '{\n "a": "x",\n "b": [\n  1,\n  null\n ]\n}\n'
+    with pytest.raises(TypeError):
+        write_json(tmp_path / "a.json", object())
+    assert (tmp_path / "a.json").read_text() == text
+    write_bytes(tmp_path / "c", b"\0\xff")
+    assert (tmp_path / "c").read_bytes() == b"\0\xff"
+    assert sorted(os.listdir(tmp_path)) == ["a.json", "b.json", "c"]
+
+
+def test_fingerprints():
+    assert fingerprint_of({"a": 1, "b": [2, None]}) == fingerprint_of({"b": [2, None], "a": 1})
+    assert fingerprint_of({"a": 1}) == hashlib.sha256(b'{"a":1}').hexdigest()
+    assert fingerprint_of([1, 2]) != fingerprint_of([2, 1])
+
+
+def test_file_sha256(tmp_path):
+    (tmp_path / "a").write_bytes(bytes(range(256)) * 1000)
+    assert file_sha256(tmp_path / "a") == hashlib.sha256(bytes(range(256)) * 1000).hexdigest()
