@@ -9,6 +9,7 @@ import dataclasses
 import io
 import os
 import warnings
+from collections.abc import Callable
 
 import numpy as np
 from PIL import Image, ImageChops, ImageOps
@@ -73,7 +74,12 @@ class ConvertedImage:
     reasons: tuple[str, ...]
 
 
-def convert_image(data: bytes, options: DecodeOptions, *, check_jpeg=jpeg.check) -> ConvertedImage:
+def convert_image(
+    data: bytes,
+    options: DecodeOptions,
+    *,
+    check_jpeg: Callable[[bytes, jpeg.Header], None] = jpeg.check,
+) -> ConvertedImage:
     """Turns the bytes of one image file into an upright RGB JPEG.
 
     Grey, CMYK (also Adobe's inverted kind), palette and 16-bit pictures become 8-bit RGB;

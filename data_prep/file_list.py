@@ -14,7 +14,7 @@ _LISTED_MISSING = 20
 _MOST_CLASSES = 1_000_000
 
 
-def read_list(path, names: Collection[bytes]) -> dict[bytes, str | None]:
+def read_list(path: str | pathlib.Path, names: Collection[bytes]) -> dict[bytes, str | None]:
     """Reads a list of images.
 
     In text the label follows a tab or the last blank; a line that is a file's name as it stands has

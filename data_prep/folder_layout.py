@@ -29,13 +29,13 @@ class _Image:
 
 
 def list_images(
-    source,
+    source: str | pathlib.Path,
     *,
     labels: str,
     val_fraction: float,
     classes: list[str] | None,
     seed: int,
-    list_path=None,
+    list_path: str | pathlib.Path | None = None,
 ) -> ImageSet:
     """Lists the images of a folder or of an uncompressed tar.
 
@@ -194,7 +194,7 @@ def _with_val(source, items, val_fraction, seed):
     return {**split, **{name: rest for name, rest in items.items() if name != "train"}}
 
 
-def read_classes(path) -> list[str]:
+def read_classes(path: str | pathlib.Path) -> list[str]:
     """Reads class names, one a line; raises InputError where there are none or one comes twice."""
     try:
         names = [

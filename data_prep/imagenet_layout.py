@@ -15,7 +15,7 @@ from data_prep.image_set import ImageSet, Item
 TRAIN_TAR, VAL_TAR = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"
 
 
-def list_images(source, ground_truth_ids: str = "devkit") -> ImageSet:
+def list_images(source: str | pathlib.Path, ground_truth_ids: str = "devkit") -> ImageSet:
     """Lists ImageNet.
 
     Args:

@@ -68,7 +68,7 @@ def _open(path):
     return open(path, "rb")
 
 
-def walk_tree(root) -> Iterator[SourceFile]:
+def walk_tree(root: str | pathlib.Path) -> Iterator[SourceFile]:
     """Yields the regular files below `root`, sorted, following links; a directory reached again (a
     loop) is passed over.
 
@@ -104,7 +104,9 @@ def walk_tree(root) -> Iterator[SourceFile]:
     yield from walk(os.fsencode(root), b"")
 
 
-def tar_members(path, start: int = 0, end: int | None = None) -> Iterator[SourceFile]:
+def tar_members(
+    path: str | pathlib.Path, start: int = 0, end: int | None = None
+) -> Iterator[SourceFile]:
     """Yields the files of an uncompressed tar, or of one lying at bytes [start, end) of another
     file.
 

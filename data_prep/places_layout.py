@@ -77,7 +77,9 @@ class _Listed(NamedTuple):
     label: int
 
 
-def list_images(source, *, layout: str = "auto", skip_unlisted: bool = False) -> ImageSet:
+def list_images(
+    source: str | pathlib.Path, *, layout: str = "auto", skip_unlisted: bool = False
+) -> ImageSet:
     """Lists Places205 or Places365.
 
     Args:

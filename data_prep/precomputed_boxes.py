@@ -11,7 +11,7 @@ from ccssl_tf.runs.errors import InputError
 from data_prep.decoding import printable
 
 
-def read_boxes(path) -> dict[str, np.ndarray]:
+def read_boxes(path: str | pathlib.Path) -> dict[str, np.ndarray]:
     """Returns the boxes by image name, as far as the file's format is concerned; `.npz` reads each
     when it is asked for.
 

@@ -24,7 +24,13 @@ _SHOWN = 5
 
 
 def list_images(
-    source, *, year: int, task: str, splits: Sequence[str] | None = None, sbd=None, val_list=None
+    source: str | pathlib.Path,
+    *,
+    year: int,
+    task: str,
+    splits: Sequence[str] | None = None,
+    sbd: str | pathlib.Path | None = None,
+    val_list: str | pathlib.Path | None = None,
 ) -> ImageSet:
     """Lists one task's images of one year.
 

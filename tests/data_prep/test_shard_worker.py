@@ -116,7 +116,7 @@ def test_a_full_disk_is_a_resource_error(tmp_path, monkeypatch):
     def full_disk(path):
         yield pathlib.Path("/dev/full")
 
-    monkeypatch.setattr(records.manifest_lib, "atomic_file", full_disk)
+    monkeypatch.setattr(records, "atomic_file", full_disk)
     with pytest.raises(ResourceError, match="train-00000"):
         shard_worker.convert_shard(
             _task(
