@@ -9,9 +9,11 @@ each image: an image that is left out costs its reading, one that comes several 
 
 import numpy as np
 
+from ccssl_tf.data.pipeline import Epoch
 
-def balanced_copies(labels: np.ndarray, epoch_seed) -> np.ndarray:
-    """Draws the copies of each image in one epoch: a pure function of the labels and the seed.
+
+def balanced_copies(labels: np.ndarray, epoch: Epoch) -> np.ndarray:
+    """Draws the copies of each image in one epoch: a pure function of labels, seed and epoch.
 
     Of the N draws every non-empty cluster gets floor(N / clusters) or, chosen at random, one more;
     they go round its images, in random order, until they are used up. So clusters differ by at most
@@ -20,14 +22,14 @@ def balanced_copies(labels: np.ndarray, epoch_seed) -> np.ndarray:
 
     Args:
       labels: [N] int, non-negative, by image index.
-      epoch_seed: (seed, epoch), non-negative integers.
+      epoch: which one; only its seed and number matter.
 
     Returns:
       [N] int32, of sum N.
     """
     # The third word keeps these draws apart from the permutation of the shards, which starts from
     # (seed, epoch) too.
-    random = np.random.default_rng([*epoch_seed, 1])
+    random = np.random.default_rng([epoch.seed, epoch.number, 1])
     total, sizes = len(labels), np.bincount(labels)
     clusters = np.flatnonzero(sizes)
     draws = np.zeros(len(sizes), np.int64)

@@ -17,63 +17,71 @@ student's batch statistics remain those of its base task, and what is compared i
 see.
 """
 
+import dataclasses
+
 import tensorflow as tf
-from absl import flags
 
 from ccssl_tf.knowledge_transfer import paired_maps, teacher
-from ccssl_tf.runs.errors import InputError
-from ccssl_tf.task import Task
+from ccssl_tf.knowledge_transfer.paired_maps import PairedMapsSettings, PairedMapsTask
+from ccssl_tf.runs.errors import FlagError, InputError
+from ccssl_tf.runs.settings import as_text, fields_of, setting
+from ccssl_tf.task import Epoch, Result, Task, TaskSettings
 
-_BASE_TASK = flags.DEFINE_string(
-    "base_task", "jigsaw_pp", "Task that attention_transfer is added to; jigsaw_pp in the paper."
-)
-_WEIGHT = flags.DEFINE_float(
-    "attention_weight",
-    1000.0,
-    "beta, weight of the attention loss (1000 in its paper).",
-    lower_bound=0,
-)
-
-_ENDPOINTS = ["conv3", "conv4", "conv5"]
-# What the training loop asks of a task besides its methods.
+# What the training loop asks of a task besides its methods and settings.
 _ATTRIBUTES = (
     "with_fc",
     "colors",
+    "keep_fc",
     "saves_classifier",
+    "model_file",
     "train_split",
     "eval_split",
-    "eval_batch_size",
     "batch_multiple",
 )
 
 
-class AttentionTransfer(Task):
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AttentionTransferSettings(TaskSettings, PairedMapsSettings):
+    """--task=attention_transfer."""
+
+    student_endpoints: tuple[str, ...] = setting(
+        ("conv3", "conv4", "conv5"), paired_maps.STUDENT_ENDPOINTS_HELP
+    )
+    base_task: str = setting(
+        "jigsaw_pp", "Task that attention_transfer is added to.", paper="jigsaw_pp"
+    )
+    attention_weight: float = setting(
+        1000.0, "beta, weight of the attention loss.", minimum=0, paper=1000.0
+    )
+
+
+class AttentionTransfer(PairedMapsTask):
     """A base task whose student is also to look where a frozen teacher looks.
 
     Attributes:
-      base_tasks: name -> class of the tasks to choose from; the registry says which.
+      base: the task that attention is added to.
     """
 
-    base_tasks: dict = {}
+    Settings = AttentionTransferSettings
 
-    def __init__(self, *, base, teacher_path, student_endpoints, teacher_endpoints, weight):
+    def __init__(self, base: Task, settings: AttentionTransferSettings | None = None, **fields):
         """Takes over everything from the base task.
 
         Args:
-          base: a Task with `image` [B, S, S, 3] uint8 in its batches.
-          teacher_path: workdir or backbone.keras.
-          student_endpoints, teacher_endpoints: see `paired_maps.pair`.
-          weight: beta.
+          base: one with `image` [B, S, S, 3] uint8 in its batches.
+          settings: of this task; where the base task has one of the same name, as there.
+          **fields: the same by name, instead.
 
         Raises:
           InputError: the base task does not train a backbone on images.
+          FlagError: the base task was made with another value of a setting that both have.
         """
+        super().__init__(settings, **fields)
         for name in _ATTRIBUTES:
             setattr(self, name, getattr(base, name))
-        self.base, self.teacher_path, self.weight = base, teacher_path, weight
-        self.student_endpoints, self.teacher_endpoints = student_endpoints, teacher_endpoints
+        self.base = base
         image = (
-            base.dataset("train", 1, training=False, epoch_seed=(0, 0)).element_spec.get("image")
+            base.dataset("train", Epoch(1, training=False)).element_spec.get("image")
             if base.trains_backbone
             else None
         )
@@ -81,43 +89,32 @@ class AttentionTransfer(Task):
             raise InputError(
                 f"--base_task: {type(base).__name__} trains no backbone on images; use another"
             )
-        self.image_size = image.shape[1]
+        self.compared_size = image.shape[1]
+        self._refuse_other_values()
 
-    @classmethod
-    def from_flags(cls):
-        """Reads this module's flags, --teacher_backbone, those of endpoints and those of the base
-        task.
-        """
-        choices = {
-            name: task
-            for name, task in cls.base_tasks.items()
-            if task.trains_backbone and task is not cls
-        }
-        if _BASE_TASK.value not in choices:
-            raise InputError(
-                f"--base_task={_BASE_TASK.value}: unknown; there are {', '.join(sorted(choices))}"
-            )
-        teacher_path = teacher.path_from_flags("attention_transfer")
-        student_endpoints, teacher_endpoints = paired_maps.endpoints_from_flags(_ENDPOINTS)
-        return cls(
-            base=choices[_BASE_TASK.value].from_flags(),
-            teacher_path=teacher_path,
-            student_endpoints=student_endpoints,
-            teacher_endpoints=teacher_endpoints,
-            weight=_WEIGHT.value,
-        )
+    def _refuse_other_values(self):
+        """One flag sets both tasks, and one value is recorded."""
+        shared = {field.name for field in fields_of(type(self.base.settings))}
+        for field in fields_of(type(self.settings)):
+            if field.name not in shared:
+                continue
+            here, there = (getattr(task.settings, field.name) for task in (self, self.base))
+            if here != there:
+                raise FlagError(
+                    f"--{field.name}={as_text(here)}: the base task {type(self.base).__name__} "
+                    f"has {as_text(there)}; give both the same"
+                )
 
-    def dataset(self, split, batch_size, training, epoch_seed, first_batch=0):
+    def dataset(self, split, epoch, model=None):
         """The base task's batches."""
-        return self.base.dataset(split, batch_size, training, epoch_seed, first_batch)
+        return self.base.dataset(split, epoch, model)
 
     def build_model(self, backbone):
         """The base task's model; loads the teacher."""
         model = self.base.build_model(backbone)
-        self._teacher = teacher.load_convolutions(self.teacher_path)
-        self.pairs = paired_maps.pair(
-            backbone, self._teacher, self.student_endpoints, self.teacher_endpoints, self.image_size
-        )
+        network = self.load_teacher()
+        self.pairs(backbone, network)
+        self.keep_teacher(model, network)
         return model
 
     def loss(self, model, batch, training):
@@ -127,15 +124,16 @@ class AttentionTransfer(Task):
         A similarity is the cosine of the angle between two maps of attention.
         """
         base_losses, metrics = self.base.loss(model, batch, training)
-        student = model.backbone
+        student, network = model.backbone, self.teacher(model)
         ours, theirs = (
             student(student.normalize(batch["image"]), training=False),
-            teacher.ask(self._teacher, batch["image"]),
+            teacher.ask(network, batch["image"]),
         )
         attention_losses, similarities = 0.0, {}
-        for own, other in self.pairs.items():
+        weight = self.settings.attention_weight
+        for own, other in self.pairs(student, network).items():
             maps = attention_maps(ours[own], theirs[other])
-            attention_losses += self.weight * tf.reduce_mean(tf.math.squared_difference(*maps), 1)
+            attention_losses += weight * tf.reduce_mean(tf.math.squared_difference(*maps), 1)
             similarities[f"similarity/{own}"] = tf.reduce_sum(maps[0] * maps[1], 1)
         losses = base_losses + attention_losses
         return losses, dict(
@@ -146,30 +144,36 @@ class AttentionTransfer(Task):
         """Means over the base task's held-out split."""
         # A base task with an evaluation of its own is to see it, too: context_encoder finds its
         # chance level there.
-        own = {} if type(self.base).evaluate is Task.evaluate else self.base.evaluate(model)
-        return {**own, **super().evaluate(model)}
+        is_plain = type(self.base).evaluate is Task.evaluate
+        of_base = Result() if is_plain else self.base.evaluate(model)
+        metrics = super().evaluate(model).metrics
+        return dataclasses.replace(of_base, metrics={**of_base.metrics, **metrics})
 
-    def pictures(self, model):
+    def pictures(self, model, result=None):
         """The base task's."""
-        return self.base.pictures(model)
+        return self.base.pictures(model, result)
 
     def inputs(self):
         """The base task's, and the teacher."""
-        return dict(self.base.inputs(), teacher_backbone=self.teacher_path)
+        return dict(self.base.inputs(), **super().inputs())
 
-    def facts(self):
+    def resolved(self, backbone):
+        """This task's settings and the base task's."""
+        return (*super().resolved(backbone), *self.base.resolved(backbone))
+
+    def facts(self, model, result=None):
         """The base task's, the teacher and the pairs of layers."""
-        facts = self.base.facts()
-        return dict(
-            facts,
-            **teacher.facts(self._teacher),
-            base_task=type(self.base).__name__,
-            attention_weight=self.weight,
-            pairs=self.pairs,
-            definition=facts["definition"]
+        facts, network = self.base.facts(model, result), self.teacher(model)
+        return {
+            **facts,
+            **teacher.facts(network),
+            "base_task": type(self.base).__name__,
+            "attention_weight": self.settings.attention_weight,
+            "pairs": self.pairs(model.backbone, network),
+            "definition": facts["definition"]
             + "; similarity: cosine between the student's and the teacher's attention, whole "
             "images",
-        )
+        }
 
 
 def attention_maps(ours, theirs):

@@ -15,93 +15,85 @@ free to lie as they like, and a channel that the teacher hardly ever uses, so th
 small, does not rule what the student's may be.
 """
 
+import dataclasses
+
 import keras
 import numpy as np
 import tensorflow as tf
 
-from ccssl_tf import network_flags, stage_flags
-from ccssl_tf.data import pipeline
+from ccssl_tf.data import image_batches
 from ccssl_tf.knowledge_transfer import paired_maps, teacher
+from ccssl_tf.knowledge_transfer.paired_maps import PairedMapsSettings, PairedMapsTask
 from ccssl_tf.runs.errors import InputError
-from ccssl_tf.task import Task
+from ccssl_tf.runs.settings import setting
+from ccssl_tf.task import Epoch, TaskSettings
 
-_ENDPOINTS = ["conv4", "conv5"]
 _MEASURED_IMAGES, _MEASURING_BATCH = 512, 64
 # A channel's deviation counts as at least this share of the typical one: a channel that hardly ever
 # fires is not blown up.
 _SMALLEST_DEVIATION = 0.01
 
 
-class FeatureRegression(Task):
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FeatureRegressionSettings(TaskSettings, PairedMapsSettings):
+    """--task=feature_regression."""
+
+    student_endpoints: tuple[str, ...] = setting(
+        ("conv4", "conv5"), paired_maps.STUDENT_ENDPOINTS_HELP, paper=("conv4", "conv5")
+    )
+
+
+class FeatureRegression(PairedMapsTask):
     """Regresses layers of a frozen teacher from those of the student, by default conv4
     and conv5.
     """
 
-    def __init__(
-        self,
-        *,
-        data_dir,
-        image_size,
-        teacher_path,
-        student_endpoints,
-        teacher_endpoints,
-        eval_batch_size=64,
-    ):
-        """Args are those of the flags; raises nothing: the teacher is loaded by `build_model`."""
-        self.data_dir, self.image_size, self.eval_batch_size = data_dir, image_size, eval_batch_size
-        self.teacher_path, self.student_endpoints, self.teacher_endpoints = (
-            teacher_path,
-            student_endpoints,
-            teacher_endpoints,
-        )
-        self.eval_split = pipeline.held_out_split(data_dir)
-        self._statistics = None
+    Settings = FeatureRegressionSettings
 
-    @classmethod
-    def from_flags(cls):
-        """Reads --teacher_backbone, the flags of endpoints and those of data and image size."""
-        student_endpoints, teacher_endpoints = paired_maps.endpoints_from_flags(_ENDPOINTS)
-        return cls(
-            data_dir=stage_flags.DATA_DIR.value,
-            image_size=network_flags.IMAGE_SIZE.value,
-            teacher_path=teacher.path_from_flags("feature_regression"),
-            student_endpoints=student_endpoints,
-            teacher_endpoints=teacher_endpoints,
-        )
+    def __init__(self, settings: FeatureRegressionSettings | None = None, **fields):
+        """Takes the settings or their fields."""
+        super().__init__(settings, **fields)
+        self.eval_split = image_batches.held_out_split(self.settings.data_dir)
+        self._statistics: dict[str, tuple[np.ndarray, np.ndarray]] = {}
 
-    def dataset(self, split, batch_size, training, epoch_seed, first_batch=0):
+    def dataset(self, split, epoch, model=None):
         """Batches of `image` [B, S, S, 3] uint8: random mirrored crops in training, the centre
         otherwise.
         """
-        options = dict(
-            batch_size=batch_size, training=training, epoch_seed=epoch_seed, first_batch=first_batch
-        )
-        return pipeline.augmented_images(
-            self.data_dir, split, image_size=self.image_size, **options
+        settings = self.settings
+        return image_batches.augmented_images(
+            settings.data_dir, split, epoch, image_size=settings.image_size
         )
 
     def build_model(self, backbone):
         """The student's maps {endpoint: [B, h, w, C']}, as many channels as the teacher's; loads
         the teacher and measures it, once.
         """
-        self._teacher = teacher.load_convolutions(self.teacher_path)
-        self.pairs = paired_maps.pair(
-            backbone, self._teacher, self.student_endpoints, self.teacher_endpoints, self.image_size
-        )
-        if self._statistics is None:
-            self._statistics = {ours: self._measure(theirs) for ours, theirs in self.pairs.items()}
-        images = keras.Input([self.image_size, self.image_size, 3], name="images")
+        network = self.load_teacher()
+        size = self.settings.image_size
+        images = keras.Input([size, size, 3], name="images")
+        channels = {
+            ours: len(self._statistics_of(network, theirs)[0])
+            for ours, theirs in self.pairs(backbone, network).items()
+        }
         endpoints, outputs = backbone(images), {}
-        for ours in self.pairs:
-            channels = len(self._statistics[ours][0])
+        for ours, count in channels.items():
             outputs[ours] = keras.layers.Conv2D(
-                channels, 1, dtype="float32", name=f"{ours}_to_teacher"
+                count, 1, dtype="float32", name=f"{ours}_to_teacher"
             )(endpoints[ours])
         model = keras.Model(images, outputs, name="feature_regression")
         model.backbone = backbone
+        self.keep_teacher(model, network)
         return model
 
-    def _measure(self, endpoint):
+    def _statistics_of(self, network, endpoint):
+        """Returns `_measure`'s numbers, measured once: they follow from the settings."""
+        if endpoint not in self._statistics:
+            with tf.init_scope():
+                self._statistics[endpoint] = self._measure(network, endpoint)
+        return self._statistics[endpoint]
+
+    def _measure(self, network, endpoint):
         """Returns mean and deviation, [C'] float32 each, of the teacher's channels over central
         crops of 512 training images.
 
@@ -110,7 +102,7 @@ class FeatureRegression(Task):
 
         @tf.function(autograph=False)
         def sums(batch):
-            maps = tf.cast(teacher.ask(self._teacher, batch["image"])[endpoint], tf.float64)
+            maps = tf.cast(teacher.ask(network, batch["image"])[endpoint], tf.float64)
             weight = tf.cast(batch["weight"], tf.float64)[:, None, None, None] * tf.ones_like(
                 maps[..., :1]
             )
@@ -118,7 +110,7 @@ class FeatureRegression(Task):
                 tf.reduce_sum(weight * maps**power, [0, 1, 2]) for power in (1, 2)
             )
 
-        batches = self.dataset("train", _MEASURING_BATCH, training=False, epoch_seed=(0, 0)).take(
+        batches = self.dataset("train", Epoch(_MEASURING_BATCH, training=False)).take(
             _MEASURED_IMAGES // _MEASURING_BATCH
         )
         count, total, squares = (
@@ -130,8 +122,8 @@ class FeatureRegression(Task):
         typical = np.sqrt(np.mean(deviation**2))
         if not typical > 0:
             raise InputError(
-                f"--teacher_backbone={self.teacher_path}: its {endpoint} answers every image "
-                "alike; name a trained network"
+                f"--teacher_backbone={self.settings.teacher_backbone}: its {endpoint} answers "
+                "every image alike; name a trained network"
             )
         return mean.astype(np.float32), np.maximum(deviation, _SMALLEST_DEVIATION * typical).astype(
             np.float32
@@ -142,27 +134,25 @@ class FeatureRegression(Task):
         pair.
         """
         answers = model(model.backbone.normalize(batch["image"]), training=training)
-        targets = teacher.ask(self._teacher, batch["image"])
+        network = self.teacher(model)
+        targets = teacher.ask(network, batch["image"])
         errors = {}
-        for ours, theirs in self.pairs.items():
-            mean, deviation = self._statistics[ours]
+        for ours, theirs in self.pairs(model.backbone, network).items():
+            mean, deviation = self._statistics_of(network, theirs)
             answer, target = paired_maps.to_one_size(answers[ours], targets[theirs])
             errors[f"error/{ours}"] = tf.reduce_mean(
                 tf.square(answer - (target - mean) / deviation), [1, 2, 3]
             )
         return tf.add_n(list(errors.values())) / len(errors), errors
 
-    def inputs(self):
-        """The teacher."""
-        return dict(teacher_backbone=self.teacher_path)
-
-    def facts(self):
+    def facts(self, model, result=None):
         """The teacher, the pairs of layers, and how errors are computed."""
+        network = self.teacher(model)
         return dict(
-            teacher.facts(self._teacher),
+            teacher.facts(network),
             chance=1.0,
-            pairs=self.pairs,
+            pairs=self.pairs(model.backbone, network),
             definition="mean squared error of the teacher's channels, each in units of its "
-            "standard deviation over training images, "
-            "central crops; chance: answering every channel's mean; batch statistics not used",
+            "standard deviation over training images, central crops; chance: answering every "
+            "channel's mean; batch statistics not used",
         )

@@ -9,100 +9,106 @@ Without labels the loss is its first term, alpha 1. The teacher, a classifier th
 sees the student's crop.
 """
 
-import tensorflow as tf
-from absl import flags
+import dataclasses
 
-from ccssl_tf import network_flags, stage_flags
-from ccssl_tf.data import pipeline
+import tensorflow as tf
+
+from ccssl_tf.data import image_batches
 from ccssl_tf.data.manifest import Manifest
 from ccssl_tf.knowledge_transfer import teacher
-from ccssl_tf.knowledge_transfer.cluster_classification import ClusterClassification
+from ccssl_tf.knowledge_transfer.cluster_classification import (
+    ClusterClassification,
+    PseudoLabelSettings,
+)
+from ccssl_tf.knowledge_transfer.teacher import TaughtTask, TeacherSettings
 from ccssl_tf.layers.per_example_dropout import per_example_seeds
 from ccssl_tf.pretext.image_classification import ImageClassification
 from ccssl_tf.pretext.supervised import Supervised
-from ccssl_tf.runs.errors import InputError
-
-_TEMPERATURE = flags.DEFINE_float(
-    "distillation_temperature",
-    4.0,
-    "T that divides the logits (4 in attention transfer's code).",
-    1e-3,
-)
-_WEIGHT = flags.DEFINE_float(
-    "distillation_weight",
-    0.9,
-    "alpha, share of the softened answers in the loss; the labels have the rest (0.9).",
-    0,
-    1,
-)
-_HARD_LABELS = flags.DEFINE_bool(
-    "hard_labels",
-    True,
-    "In logits_distillation learn labels besides the teacher's answers: --pseudo_labels where "
-    "given, else the images' own, if any.",
-)
+from ccssl_tf.runs.errors import FlagError, InputError
+from ccssl_tf.runs.settings import fields_of, setting
+from ccssl_tf.task import TaskSettings
 
 
-class LogitsDistillation(ImageClassification):
-    """Trains a classifier on the softened answers of a frozen one."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LogitsDistillationSettings(TaskSettings, TeacherSettings, PseudoLabelSettings):
+    """--task=logits_distillation."""
 
-    def __init__(
-        self, *, data_dir, image_size, teacher_path, labels, temperature, weight, eval_batch_size=64
-    ):
-        """Looks up how many classes the teacher knows.
+    distillation_temperature: float = setting(
+        4.0,
+        "T that divides the logits; by default that of attention transfer's code.",
+        minimum=1e-3,
+    )
+    distillation_weight: float = setting(
+        0.9,
+        "alpha, share of the softened answers in the loss; the labels have the rest. By default "
+        "that of attention transfer's code.",
+        minimum=0,
+        maximum=1,
+    )
+    hard_labels: bool = setting(
+        True,
+        "In logits_distillation learn labels besides the teacher's answers: --pseudo_labels where "
+        "given, else the images' own, if any.",
+    )
 
-        Args:
-          data_dir: image shards.
-          image_size: S, pixels; the teacher's.
-          teacher_path: workdir with a classifier.keras.
-          labels: an ImageClassification task that says which label an image has; None: there are
-            none.
-          temperature: T.
-          weight: alpha; not used without labels.
-          eval_batch_size: images.
+    def check(self):
+        """What is said of pseudo-labels needs some that are learned."""
+        super().check()
+        if self.pseudo_labels and self.hard_labels:
+            return
+        for name in ("balanced_sampling", "shuffle_labels"):
+            if getattr(self, name):
+                raise FlagError(
+                    f"--{name}: says nothing where no pseudo-labels are learned; give "
+                    "--pseudo_labels and --hard_labels, or leave it out"
+                )
+
+
+class LogitsDistillation(TaughtTask, ImageClassification):
+    """Trains a classifier on the softened answers of a frozen one.
+
+    Attributes:
+      labels: the task whose labels are learned too; None: there are none.
+      weight: alpha; 1 without labels.
+    """
+
+    Settings = LogitsDistillationSettings
+
+    def __init__(self, settings: LogitsDistillationSettings | None = None, **fields):
+        """Takes the settings or their fields; looks up how many classes the teacher knows.
 
         Raises:
           InputError: the teacher has no logits, is for another size, or there are labels of more or
             fewer classes than it knows.
         """
-        self.teacher_path, self.labels, self.temperature = teacher_path, labels, temperature
-        self.weight = weight if labels else 1.0
-        num_classes = teacher.load_classifier(teacher_path, image_size).get_layer("logits").units
-        if labels and labels.num_classes != num_classes:
+        super().__init__(settings, **fields)
+        settings = self.settings
+        self.labels = _labels_of(settings)
+        self.weight = settings.distillation_weight if self.labels else 1.0
+        self.num_classes = self.load_teacher().get_layer("logits").units
+        if self.labels and self.labels.num_classes != self.num_classes:
             raise InputError(
-                f"--teacher_backbone={teacher_path}: answers {num_classes} classes, and the labels "
-                f"have {labels.num_classes}; "
-                "name the teacher's --pseudo_labels, or learn its answers alone (--nohard_labels)"
+                f"--teacher_backbone={settings.teacher_backbone}: answers {self.num_classes} "
+                f"classes, and the labels have {self.labels.num_classes}; name the teacher's "
+                "--pseudo_labels, or learn its answers alone (--nohard_labels)"
             )
-        super().__init__(
-            data_dir=data_dir,
-            image_size=image_size,
-            num_classes=num_classes,
-            eval_split=labels.eval_split if labels else pipeline.held_out_split(data_dir),
-            eval_batch_size=eval_batch_size,
+        self.eval_split = (
+            self.labels.eval_split
+            if self.labels
+            else image_batches.held_out_split(settings.data_dir)
         )
 
-    @classmethod
-    def from_flags(cls):
-        """Reads this module's flags, --teacher_backbone, --pseudo_labels and those of data and
-        image size.
-        """
-        return cls(
-            data_dir=stage_flags.DATA_DIR.value,
-            image_size=network_flags.IMAGE_SIZE.value,
-            teacher_path=teacher.path_from_flags("logits_distillation"),
-            labels=_labels_from_flags() if _HARD_LABELS.value else None,
-            temperature=_TEMPERATURE.value,
-            weight=_WEIGHT.value,
-        )
+    def load_teacher(self):
+        """The classifier beside --teacher_backbone."""
+        return teacher.load_classifier(self.settings.teacher_backbone, self.settings.image_size)
 
     def target(self, split, parsed):
         """The label; -1 where there are none."""
         return self.labels.target(split, parsed) if self.labels else tf.constant(-1)
 
-    def copies(self, split, epoch_seed):
+    def copies(self, split, epoch):
         """As training on the labels alone would have it."""
-        return self.labels.copies(split, epoch_seed) if self.labels else None
+        return self.labels.copies(split, epoch) if self.labels else None
 
     def class_name(self, number):
         """The label's name, or the number of the teacher's answer."""
@@ -111,7 +117,7 @@ class LogitsDistillation(ImageClassification):
     def build_model(self, backbone):
         """A classifier of the teacher's classes; loads the teacher."""
         model = super().build_model(backbone)
-        self._teacher = teacher.load_classifier(self.teacher_path, self.image_size)
+        self.keep_teacher(model, self.load_teacher())
         return model
 
     def loss(self, model, batch, training):
@@ -120,8 +126,8 @@ class LogitsDistillation(ImageClassification):
         """
         with per_example_seeds(batch["seed"]):
             logits = model(model.backbone.normalize(batch["image"]), training=training)["logits"]
-        taught = tf.cast(teacher.ask(self._teacher, batch["image"])["logits"], tf.float32)
-        soft_losses = softened_divergence(logits, taught, self.temperature)
+        taught = tf.cast(self._taught(model, batch), tf.float32)
+        soft_losses = softened_divergence(logits, taught, self.settings.distillation_temperature)
         answers = tf.argmax(logits, -1, tf.int32)
         metrics = dict(
             soft_loss=soft_losses,
@@ -133,27 +139,34 @@ class LogitsDistillation(ImageClassification):
         metrics["accuracy"] = tf.cast(tf.equal(answers, batch["target"]), tf.float32)
         return self.weight * soft_losses + (1 - self.weight) * hard_losses, metrics
 
-    def asked(self, batch):
-        """The teacher's first answers."""
-        return tf.argmax(teacher.ask(self._teacher, batch["image"])["logits"], -1)
+    def _taught(self, model, batch):
+        """Returns the teacher's logits [B, K]."""
+        return teacher.ask(self.teacher(model), batch["image"])["logits"]
+
+    def pictured_batch(self, count, model=None):
+        """With a model, `target` is what pictures say is asked for: the teacher's first answers."""
+        batch = super().pictured_batch(count, model)
+        if model is None:
+            return batch
+        return dict(batch, target=tf.argmax(self._taught(model, batch), -1))
 
     def inputs(self):
         """The teacher, and the pseudo-labels where there are any."""
-        return dict(self.labels.inputs() if self.labels else {}, teacher_backbone=self.teacher_path)
+        return dict(self.labels.inputs() if self.labels else {}, **super().inputs())
 
-    def facts(self):
+    def facts(self, model, result=None):
         """The teacher, T and alpha, the chance level of the labels, and how the numbers are
         computed.
         """
         of_labels = (
-            self.labels.facts()
+            self.labels.facts(model, result)
             if self.labels
             else dict(chance=1 / self.num_classes, definition="no labels")
         )
         return dict(
             of_labels,
-            **teacher.facts(self._teacher),
-            temperature=self.temperature,
+            **teacher.facts(self.teacher(model)),
+            temperature=self.settings.distillation_temperature,
             distillation_weight=self.weight,
             definition=of_labels["definition"]
             + "; agreement: share of images answered as the teacher does, one central crop",
@@ -168,12 +181,17 @@ def softened_divergence(logits, taught, temperature: float):
     return temperature**2 * tf.reduce_sum(tf.exp(log_taught) * (log_taught - log_answer), -1)
 
 
-def _labels_from_flags():
-    """The task whose labels are learnt too: that of --pseudo_labels, else that of the images' own
+def _labels_of(settings):
+    """The task whose labels are learned too: that of --pseudo_labels, else that of the images' own
     labels, else None.
     """
-    if flags.FLAGS.pseudo_labels:
-        return ClusterClassification.from_flags()
-    if Manifest.read(stage_flags.DATA_DIR.value, "images").info.get("class_names"):
-        return Supervised.from_flags()
-    return None
+    if not settings.hard_labels:
+        return None
+    if settings.pseudo_labels:
+        kind = ClusterClassification
+    elif Manifest.read(settings.data_dir, "images").info.get("class_names"):
+        kind = Supervised
+    else:
+        return None
+    fields = {field.name: getattr(settings, field.name) for field in fields_of(kind.Settings)}
+    return kind(**fields)

@@ -2,50 +2,79 @@
 one size.
 """
 
+import dataclasses
 import functools
 
 import numpy as np
 import tensorflow as tf
-from absl import flags
 
+from ccssl_tf.knowledge_transfer import teacher
+from ccssl_tf.knowledge_transfer.teacher import TaughtTask, TeacherSettings
 from ccssl_tf.runs.errors import FlagError, InputError
+from ccssl_tf.runs.settings import setting
 
-_STUDENT = flags.DEFINE_list(
-    "student_endpoints",
-    None,
+STUDENT_ENDPOINTS_HELP = (
     "Layers of the student compared with the teacher's: endpoints, or stages, which stand for "
-    "their last convolution (conv4: conv4_3 in "
-    "VGG16). None: conv4,conv5 for feature_regression (the paper's), conv3,conv4,conv5 for "
-    "attention_transfer.",
-)
-_TEACHER = flags.DEFINE_list(
-    "teacher_endpoints",
-    None,
-    "Layers of the teacher, in the same order; none: those of --student_endpoints.",
+    "their last convolution (conv4: conv4_3 in VGG16)."
 )
 
 
-def endpoints_from_flags(default: list[str]) -> tuple[list[str], list[str]]:
-    """Returns the layers of student and teacher; `default` where none are given. They are recorded
-    with the run.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PairedMapsSettings(TeacherSettings):
+    """Which layers are compared; a subclass gives --student_endpoints its task's default."""
+
+    student_endpoints: tuple[str, ...] = setting(help=STUDENT_ENDPOINTS_HELP)
+    teacher_endpoints: tuple[str, ...] | None = setting(
+        None,
+        "Layers of the teacher, in the same order.",
+        automatic="those of --student_endpoints",
+    )
+
+    def check(self):
+        """As many layers of one as of the other."""
+        super().check()
+        if not self.student_endpoints:
+            raise FlagError("--student_endpoints: names no layer")
+        if self.teacher_endpoints and len(self.student_endpoints) != len(self.teacher_endpoints):
+            raise FlagError(
+                f"--student_endpoints has {len(self.student_endpoints)} layers, "
+                f"--teacher_endpoints {len(self.teacher_endpoints)}; give as many"
+            )
+
+
+class PairedMapsTask(TaughtTask):
+    """A task that compares maps of the student with those of a teacher; settings include
+    `PairedMapsSettings`.
+
+    Attributes:
+      compared_size: pixels a side of the images that both networks are shown.
     """
-    if not _STUDENT.value:
-        flags.FLAGS.student_endpoints = default
-    if not _TEACHER.value:
-        flags.FLAGS.teacher_endpoints = list(_STUDENT.value)
-    if len(_STUDENT.value) != len(_TEACHER.value):
-        raise FlagError(
-            f"--student_endpoints has {len(_STUDENT.value)} layers, --teacher_endpoints "
-            f"{len(_TEACHER.value)}; give as many"
-        )
-    return list(_STUDENT.value), list(_TEACHER.value)
+
+    def __init__(self, settings=None, **fields):
+        """Takes the settings or their fields."""
+        super().__init__(settings, **fields)
+        if not self.settings.teacher_endpoints:
+            same = self.settings.student_endpoints
+            self.settings = dataclasses.replace(self.settings, teacher_endpoints=same)
+        self.compared_size = self.settings.image_size
+
+    def load_teacher(self):
+        """The convolutions of the network in --teacher_backbone."""
+        return teacher.load_convolutions(self.settings.teacher_backbone)
+
+    def pairs(self, student, network) -> dict[str, str]:
+        """Returns {endpoint of the student: endpoint of its teacher `network`}; see `pair`."""
+        settings = self.settings
+        endpoints = settings.student_endpoints, settings.teacher_endpoints
+        return pair(student, network, *endpoints, self.compared_size)
 
 
-def pair(student, teacher, student_endpoints, teacher_endpoints, image_size: int) -> dict[str, str]:
+def pair(student, network, student_endpoints, teacher_endpoints, image_size: int) -> dict[str, str]:
     """Returns {endpoint of the student: endpoint of the teacher}.
 
     Args:
-      student, teacher: backbones.
+      student: a backbone.
+      network: the teacher, a backbone.
       student_endpoints, teacher_endpoints: endpoints or stages, as many of one as of the other.
       image_size: S, pixels, of the images both are shown.
 
@@ -54,14 +83,14 @@ def pair(student, teacher, student_endpoints, teacher_endpoints, image_size: int
         it, or a layer is named twice.
     """
     ours = _maps(student, student_endpoints, image_size, "student")
-    theirs = _maps(teacher, teacher_endpoints, image_size, "teacher")
+    theirs = _maps(network, teacher_endpoints, image_size, "teacher")
     if len(set(ours)) != len(ours):
         raise InputError(f"--student_endpoints={','.join(student_endpoints)}: names a layer twice")
     return dict(zip(ours, theirs, strict=True))
 
 
 def _maps(network, names, image_size, who):
-    flag, found = f"--{who}_endpoints={','.join(names)}", []
+    flag, endpoints = f"--{who}_endpoints={','.join(names)}", []
     for name in names:
         of_stage = [
             endpoint for endpoint in network.endpoint_names if endpoint.split("_")[0] == name
@@ -70,14 +99,14 @@ def _maps(network, names, image_size, who):
             raise InputError(
                 f"{flag}: the {who} has no {name}; there are {', '.join(network.endpoint_names)}"
             )
-        found.append(name if name in network.endpoint_names else of_stage[-1])
+        endpoints.append(name if name in network.endpoint_names else of_stage[-1])
     try:
         shapes = network.compute_output_shape([1, image_size, image_size, 3])
     except ValueError as error:
         raise InputError(
             f"--image_size={image_size}: too small for the {who}, {network.name}; use larger images"
         ) from error
-    for name in found:
+    for name in endpoints:
         if len(shapes[name]) != 4:
             raise InputError(f"{flag}: {name} of the {who} is a vector; only maps are compared")
         if min(shapes[name][1:3]) < 1:
@@ -85,7 +114,7 @@ def _maps(network, names, image_size, who):
                 f"--image_size={image_size}: leaves nothing of {name} of the {who}, "
                 f"{network.name}; use larger images"
             )
-    return found
+    return endpoints
 
 
 @functools.cache

@@ -2,51 +2,92 @@
 student's own training step.
 
 A teacher belongs to the task and never to the model that is trained: so it is in no list of
-trainable variables, in no checkpoint and in no saved backbone. Tasks load it in `build_model`, in
-the strategy's scope, so that every replica has its copy. A resumed run reads it from its file
-again; that this holds the same teacher is what the fingerprint among the run's inputs is for.
+trainable variables, in no checkpoint and in no saved backbone. `build_model` loads it, in the
+strategy's scope, so that every replica has its copy. A resumed run reads it from its file again;
+that this holds the same teacher is what the fingerprint among the run's inputs is for.
 """
 
+import abc
+import dataclasses
 import pathlib
+import weakref
 
 import keras
 import tensorflow as tf
-from absl import flags
 
 from ccssl_tf.models import backbone_file
 from ccssl_tf.models.backbone import Backbone, copy_convolutions
 from ccssl_tf.runs.errors import FlagError, InputError
-
-_TEACHER = flags.DEFINE_string(
-    "teacher_backbone",
-    None,
-    "Network to learn from in feature_regression, attention_transfer and logits_distillation: a "
-    "training workdir or its backbone.keras; "
-    "for logits_distillation a workdir with a classifier.keras.",
-)
+from ccssl_tf.runs.settings import Settings, setting
+from ccssl_tf.task import Task
 
 # Whole images are shown to a full-size AlexNet at stride 4, whatever stride its tiles had
 # (experiments/PROTOCOLS.md, "Extraction").
 _WHOLE_IMAGE_STRIDE = 4
 
 
-def path_from_flags(task: str) -> str:
-    """Returns --teacher_backbone.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TeacherSettings(Settings):
+    """Whom a student learns from."""
 
-    Raises:
-      FlagError: it is not given; the message names `task`.
-      InputError: there is no such file or directory.
-    """
-    if not _TEACHER.value:
-        raise FlagError(
-            f"--task={task} needs --teacher_backbone, a training workdir or its backbone.keras"
-        )
-    if not pathlib.Path(_TEACHER.value).exists():
-        raise InputError(
-            f"--teacher_backbone={_TEACHER.value}: no such file or directory; name a finished "
-            "training workdir"
-        )
-    return _TEACHER.value
+    teacher_backbone: str = setting(
+        help="Network to learn from in feature_regression, attention_transfer and "
+        "logits_distillation: a training workdir or its backbone.keras; for logits_distillation "
+        "a workdir with a classifier.keras.",
+    )
+
+    def check(self):
+        """The empty path would be the current directory."""
+        super().check()
+        if not self.teacher_backbone:
+            raise FlagError(
+                "--teacher_backbone: not given; name a training workdir or its backbone.keras"
+            )
+
+
+class TaughtTask(Task):
+    """A task whose student learns from a frozen teacher; settings include `TeacherSettings`."""
+
+    def __init__(self, settings=None, **fields):
+        """Takes the settings or their fields.
+
+        Raises:
+          InputError: there is no such file or directory.
+        """
+        super().__init__(settings, **fields)
+        path = self.settings.teacher_backbone
+        if not pathlib.Path(path).exists():
+            raise InputError(
+                f"--teacher_backbone={path}: no such file or directory; name a finished training "
+                "workdir"
+            )
+        # One teacher for each model lives as long as the model: under another strategy it has
+        # variables of another kind, and what was traced with it still needs them.
+        self._teachers = weakref.WeakKeyDictionary()
+
+    @abc.abstractmethod
+    def load_teacher(self):
+        """Returns the teacher, loaded anew from its file."""
+
+    def keep_teacher(self, model, network):
+        """Lets `network`, made by `load_teacher` in the scope that `model` was built in, be the
+        model's teacher.
+        """
+        self._teachers[model] = network
+
+    def teacher(self, model):
+        """Returns the teacher of `model`; loads it where another task of these settings built the
+        model.
+        """
+        if model not in self._teachers:
+            # A loss being traced must not have the loading in its graph.
+            with tf.init_scope():
+                self._teachers[model] = self.load_teacher()
+        return self._teachers[model]
+
+    def inputs(self):
+        """The teacher."""
+        return dict(super().inputs(), teacher_backbone=self.settings.teacher_backbone)
 
 
 def load_convolutions(path) -> Backbone:
@@ -84,8 +125,7 @@ def load_classifier(path, image_size: int) -> keras.Model:
     if not file.is_file():
         raise InputError(
             f"--teacher_backbone={path}: a network without logits (no {file.name} there); name a "
-            "workdir of "
-            "--task=cluster_classification or supervised"
+            "workdir of --task=cluster_classification or supervised"
         )
     model = backbone_file.load_model(file)
     networks = [layer for layer in model.layers if isinstance(layer, Backbone)]

@@ -1,13 +1,14 @@
 import numpy as np
 import pytest
 
-from ccssl_tf import training
 from ccssl_tf.clustering.pseudo_labels import PseudoLabels, write_pseudo_labels
 from ccssl_tf.data.manifest import Manifest
 from ccssl_tf.knowledge_transfer.cluster_classification import ClusterClassification
 from ccssl_tf.models.alexnet import AlexNet
-from ccssl_tf.runs.errors import InputError
-from ccssl_tf.training import optimizers
+from ccssl_tf.runs.errors import FlagError, InputError
+from ccssl_tf.task import Epoch
+from ccssl_tf.training import train
+from ccssl_tf.training.optimizers import OptimizerSettings
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +20,11 @@ def labelled(image_dir, tmp_path_factory):
 
 def make_task(image_dir, directory, **options):
     return ClusterClassification(
-        data_dir=image_dir, pseudo_labels_dir=directory, image_size=32, eval_batch_size=8, **options
+        data_dir=str(image_dir),
+        pseudo_labels=str(directory),
+        image_size=32,
+        eval_batch_size=8,
+        **options,
     )
 
 
@@ -47,7 +52,7 @@ def test_labels_are_gathered_by_image_index(image_dir, labelled):
         AlexNet(stem="small", normalization="batch_norm", width_multiplier=0.1, fc_units=())
     )
     seen = []
-    for batch in task.dataset("train", 16, True, (3, 1)):
+    for batch in task.dataset("train", Epoch(16, 3, 1)):
         losses, metrics = task.loss(model, batch, training=True)
         logits = (
             model(model.backbone.normalize(batch["image"]), training=True)["logits"]
@@ -72,7 +77,7 @@ def test_held_out_accuracy_counts_every_image_once(image_dir, labelled):
         AlexNet(stem="small", normalization="batch_norm", width_multiplier=0.1, fc_units=())
     )
     right = count = 0
-    for batch in task.dataset("val", 5, False, (0, 0)):
+    for batch in task.dataset("val", Epoch(5, training=False)):
         answers = np.argmax(
             model(model.backbone.normalize(batch["image"]), training=False)["logits"], -1
         )
@@ -81,9 +86,9 @@ def test_held_out_accuracy_counts_every_image_once(image_dir, labelled):
         ).sum()
         count += batch["weight"].numpy().sum()
     assert count == 16
-    np.testing.assert_allclose(task.evaluate(model)["accuracy"], right / 16)
-    assert task.facts()["num_clusters"] == 5
-    np.testing.assert_allclose(task.facts()["chance"]["val"], 4 / 16)
+    np.testing.assert_allclose(task.evaluate(model).metrics["accuracy"], right / 16)
+    assert task.facts(model)["num_clusters"] == 5
+    np.testing.assert_allclose(task.facts(model)["chance"]["val"], 4 / 16)
 
 
 def test_pseudo_labels_of_other_images_are_refused(image_dir, labelled, tmp_path):
@@ -109,7 +114,7 @@ def test_balanced_sampling_shows_every_cluster_equally_often(image_dir, tmp_path
     )
     task = make_task(image_dir, directory, balanced_sampling=True)
     for epoch in range(3):
-        found = list(task.dataset("train", 16, True, (3, epoch)))
+        found = list(task.dataset("train", Epoch(16, 3, epoch)))
         targets = np.concatenate([batch["target"] for batch in found])
         np.testing.assert_array_equal(np.bincount(targets, minlength=5), [12, 12, 12, 0, 12])
         indices = np.concatenate([batch["index"] for batch in found])
@@ -118,13 +123,15 @@ def test_balanced_sampling_shows_every_cluster_equally_often(image_dir, tmp_path
         # The image that comes twelve times comes in twelve crops.
         only = np.concatenate([batch["image"] for batch in found])[targets == 4]
         assert len({image.tobytes() for image in only}) > 6
-    tail = list(task.dataset("train", 16, True, (3, epoch), first_batch=2))
+    tail = list(task.dataset("train", Epoch(16, 3, epoch, first_batch=2)))
     np.testing.assert_array_equal(tail[0]["image"], found[2]["image"])
     held_out = [
-        index for batch in task.dataset("val", 4, False, (0, 0)) for index in batch["index"].numpy()
+        index
+        for batch in task.dataset("val", Epoch(4, training=False))
+        for index in batch["index"].numpy()
     ]
     assert sorted(held_out) == list(range(16)), "evaluation is not balanced"
-    facts = task.facts()
+    facts = task.facts(model=None)
     assert (
         facts["balanced_sampling"]
         and facts["empty_clusters"] == 1
@@ -143,12 +150,15 @@ def test_shuffled_labels_are_dealt_out_by_the_seed_and_those_of_val_stay(image_d
         np.testing.assert_array_equal(task.labels["val"], labels["val"])
         np.testing.assert_array_equal(np.sort(task.labels["train"]), np.sort(labels["train"]))
         assert np.mean(task.labels["train"].numpy() == labels["train"]) < 0.5
-        assert task.facts()["shuffled_labels"] and "control" in task.facts()["definition"]
-        assert task.facts()["chance"] == true.facts()["chance"]
+        assert (
+            task.facts(model=None)["shuffled_labels"]
+            and "control" in task.facts(model=None)["definition"]
+        )
+        assert task.facts(model=None)["chance"] == true.facts(model=None)["chance"]
     np.testing.assert_array_equal(first.labels["train"], again.labels["train"])
     assert (first.labels["train"].numpy() != other.labels["train"].numpy()).any()
-    assert not true.facts()["shuffled_labels"]
-    batch = next(iter(first.dataset("train", 16, True, (0, 0))))
+    assert not true.facts(model=None)["shuffled_labels"]
+    batch = next(iter(first.dataset("train", Epoch(16))))
     np.testing.assert_array_equal(
         batch["target"], first.labels["train"].numpy()[batch["index"].numpy()]
     )
@@ -160,15 +170,17 @@ def test_training_and_held_out_accuracy_are_both_in_the_metrics(image_dir, label
     def build():
         return AlexNet(stem="small", normalization="batch_norm", width_multiplier=0.1, fc_units=())
 
-    _, metrics, _ = training.train(
+    optimizer = OptimizerSettings(optimizer="sgd", learning_rate=1e-3)
+    trained = train(
         task,
         build,
-        lambda: optimizers.make_optimizer("sgd", 1e-3),
+        optimizer=optimizer,
         workdir=tmp_path,
         train_steps=4,
         batch_size=16,
         log_steps=2,
     )
+    metrics = trained.metrics
     assert 0 <= metrics["training"]["accuracy"] <= 1 and 0 <= metrics["evaluation"]["accuracy"] <= 1
     assert (
         metrics["facts"]["balanced_sampling"] is True
@@ -178,11 +190,11 @@ def test_training_and_held_out_accuracy_are_both_in_the_metrics(image_dir, label
 
 
 def test_labels_that_cannot_be_learned_from_are_refused(image_dir, tmp_path):
-    for name, train, message in (
+    for name, clusters, message in (
         ("fewer", np.arange(40) % 5, "split train has 40 pseudo-labels for the 48 images"),
         ("one", np.full(48, 3), "all training images are in one cluster"),
     ):
-        directory = write_labels(tmp_path / name, image_dir, {"train": train}, 5)
+        directory = write_labels(tmp_path / name, image_dir, {"train": clusters}, 5)
         with pytest.raises(InputError, match=message):
             make_task(image_dir, directory)
 
@@ -193,3 +205,33 @@ def test_labels_of_more_clusters_than_there_are_are_refused(image_dir, labelled)
     """
     with pytest.raises(InputError, match="image 4 has label 4, outside of 4 clusters"):
         write_labels(labelled[0], image_dir, {"val": np.arange(16) % 5}, 4)
+
+
+def small_model(task):
+    return task.build_model(
+        AlexNet(stem="small", normalization="batch_norm", width_multiplier=0.1, fc_units=())
+    )
+
+
+def test_any_method_of_a_new_task_may_be_the_first(image_dir, labelled):
+    model = small_model(make_task(image_dir, labelled[0]))
+    calls_of = dict(
+        facts=lambda task: task.facts(model)["num_clusters"] == 5,
+        pictures=lambda task: task.pictures(model)["classification"].dtype == np.uint8,
+        evaluate=lambda task: task.evaluate(model).metrics["loss"] > 0,
+        dataset=lambda task: next(iter(task.dataset("train", Epoch(16))))["target"].shape == 16,
+        resolved=lambda task: task.resolved(model.backbone) == (task.settings,),
+        inputs=lambda task: task.inputs() == dict(pseudo_labels=str(labelled[0])),
+    )
+    for first in calls_of:
+        task = make_task(image_dir, labelled[0])
+        assert calls_of[first](task), first
+    assert all(call(task) for call in calls_of.values())
+
+
+def test_it_needs_pseudo_labels(image_dir):
+    for fields in ({}, dict(pseudo_labels="")):
+        with pytest.raises(
+            FlagError, match="^--task=cluster_classification needs --pseudo_labels=DIR"
+        ):
+            ClusterClassification(data_dir=str(image_dir), image_size=32, **fields)

@@ -15,17 +15,18 @@ import sys
 import tensorflow as tf
 tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
 import keras, numpy as np
-from absl import flags
-from absl.testing import flagsaver
 name, image_dir, teacher, workdir = sys.argv[1:]
-from ccssl_tf.training import optimizers
 from ccssl_tf import registry
 from ccssl_tf import training
 from ccssl_tf.distribution import make_strategy
+from ccssl_tf.knowledge_transfer.attention_transfer import AttentionTransfer
+from ccssl_tf.models.alexnet import AlexNet, AlexNetSettings
 from ccssl_tf.models.backbone_file import load_backbone
-flags.FLAGS(["test"])
-settings = dict(data_dir=image_dir, teacher_backbone=teacher, image_size=32, width_multiplier=0.05, num_permutations=6)
-settings |= dict(permutations_per_image=2, tile_fc6_units=8, puzzle_fc7_units=8)
+from ccssl_tf.training.optimizers import OptimizerSettings
+images = dict(data_dir=image_dir, image_size=32)
+taught = dict(images, teacher_backbone=teacher)
+puzzles = dict(num_permutations=6, permutations_per_image=2, tile_fc6_units=8, puzzle_fc7_units=8)
+optimizer = OptimizerSettings(optimizer="sgd", learning_rate=1e-3, weight_decay=0.0, bias_learning_rate_multiplier=1.0)
 # One strategy a process: a second one would number its collective operations as the first did.
 one, two = make_strategy("one"), make_strategy("mirrored")
 assert two.num_replicas_in_sync == 2
@@ -33,18 +34,22 @@ before = {variable.numpy().tobytes() for variable in load_backbone(teacher).vari
 
 def run(strategy, parts, normalization):
     keras.utils.set_random_seed(0)
-    with flagsaver.flagsaver(**settings, normalization=normalization):
-        task = registry.TASKS[name].from_flags()
+    kind = registry.TASKS[name]
+    if kind is AttentionTransfer:
+        task = kind(registry.TASKS["jigsaw_pp"](**images, **puzzles), **taught)
+    else:
+        task = kind(**taught)
+    architecture = AlexNetSettings(width_multiplier=0.05, normalization=normalization)
 
-        def build():
-            return registry.BACKBONES["alexnet"].from_flags(image_size=32, with_fc=task.with_fc, colors=task.colors)
+    def build():
+        return AlexNet.from_settings(architecture, image_size=32, with_fc=task.with_fc, colors=task.colors)
 
-        options = dict(train_steps=3, batch_size=32, log_steps=1, accumulate_steps=parts, strategy=strategy)
-        directory = f"{workdir}/{strategy.num_replicas_in_sync}-{parts}-{normalization}"
-        model, metrics, _ = training.train(task, build, lambda: optimizers.make_optimizer("sgd", 1e-3), workdir=directory, **options)
+    options = dict(train_steps=3, batch_size=32, log_steps=1, accumulate_steps=parts, strategy=strategy)
+    directory = f"{workdir}/{strategy.num_replicas_in_sync}-{parts}-{normalization}"
+    model, metrics, _ = training.train(task, build, optimizer=optimizer, workdir=directory, **options)
     saved = tf.train.list_variables(tf.train.latest_checkpoint(f"{directory}/checkpoints"))
     assert sum(entry.startswith("variables/") for entry, _ in saved) == len(model.variables)
-    assert before <= {variable.numpy().tobytes() for variable in task._teacher.variables}
+    assert before <= {variable.numpy().tobytes() for variable in task.teacher(model).variables}
     return model, metrics["evaluation"]
 
 # Parts of a batch are normalised on their own.

@@ -6,18 +6,23 @@ from ccssl_tf.knowledge_transfer.feature_regression import FeatureRegression
 from ccssl_tf.models import backbone_file
 from ccssl_tf.models.alexnet import AlexNet
 from ccssl_tf.models.vgg16 import VGG16
-from ccssl_tf.runs.errors import InputError
+from ccssl_tf.runs.errors import FlagError, InputError
+from ccssl_tf.task import Epoch
 
 
 def make_task(image_dir, teacher, ours=("conv4", "conv5"), theirs=None):
-    endpoints = dict(student_endpoints=list(ours), teacher_endpoints=list(theirs or ours))
     return FeatureRegression(
-        data_dir=image_dir, image_size=32, teacher_path=teacher, eval_batch_size=8, **endpoints
+        data_dir=str(image_dir),
+        image_size=32,
+        teacher_backbone=str(teacher),
+        eval_batch_size=8,
+        student_endpoints=ours,
+        teacher_endpoints=theirs,
     )
 
 
 def first_batch(task):
-    return next(iter(task.dataset("train", 16, True, (0, 0))))
+    return next(iter(task.dataset("train", Epoch(16))))
 
 
 def maps_of(network, images):
@@ -32,7 +37,7 @@ def statistics(task, network, endpoint):
     definition.
     """
     values = []
-    for batch in task.dataset("train", 16, False, (0, 0)):
+    for batch in task.dataset("train", Epoch(16, training=False)):
         maps = maps_of(network, batch["image"])[endpoint]
         values.append(maps[batch["weight"].numpy() > 0].reshape(-1, maps.shape[-1]))
     values = np.concatenate(values)
@@ -79,7 +84,7 @@ def test_equal_shapes_are_compared_channel_by_channel(image_dir, alexnet_teacher
         expected[name] /= ours[name].shape[1] * ours[name].shape[2]
         np.testing.assert_allclose(metrics[f"error/{name}"], expected[name], rtol=1e-3)
     np.testing.assert_allclose(losses, (expected["conv4"] + expected["conv5"]) / 2, rtol=1e-3)
-    assert task.facts()["pairs"] == dict(conv4="conv4", conv5="conv5")
+    assert task.facts(model)["pairs"] == dict(conv4="conv4", conv5="conv5")
     assert len(model.trainable_variables) == len(student.trainable_variables) + 4
 
 
@@ -101,11 +106,11 @@ def test_unequal_shapes_go_through_the_learnt_map(
             VGG16(normalization="batch_norm", width_multiplier=0.05, fc_units=()),
             alexnet_teacher,
         )
-        task = make_task(image_dir, path, ["conv3"], ["conv4"])
+        task = make_task(image_dir, path, ("conv3",), ("conv4",))
         own, other = "conv3_3", "conv4"
     else:
         student, path = small_alexnet(), vgg16_teacher
-        task = make_task(image_dir, path, ["conv4"], ["conv3_2"])
+        task = make_task(image_dir, path, ("conv4",), ("conv3_2",))
         own, other = "conv4", "conv3_2"
     model = task.build_model(student)
     batch = first_batch(task)
@@ -136,9 +141,9 @@ def test_only_the_student_and_its_maps_are_trained_and_known_to_the_model(
     assert None not in tape.gradient(
         loss, [variable.value for variable in model.trainable_variables]
     )
-    assert set(tape.gradient(loss, [variable.value for variable in task._teacher.variables])) == {
-        None
-    }
+    assert set(
+        tape.gradient(loss, [variable.value for variable in task.teacher(model).variables])
+    ) == {None}
 
 
 def test_statistics_are_measured_once_and_answering_the_mean_costs_one(
@@ -152,7 +157,7 @@ def test_statistics_are_measured_once_and_answering_the_mean_costs_one(
         if layer.name.endswith("_to_teacher"):
             layer.set_weights([np.zeros_like(weight) for weight in layer.get_weights()])
     total = weight = 0.0
-    for batch in task.dataset("train", 16, False, (0, 0)):
+    for batch in task.dataset("train", Epoch(16, training=False)):
         losses, _ = task.loss(model, batch, training=False)
         total, weight = (
             total + float(tf.reduce_sum(losses * batch["weight"])),
@@ -160,7 +165,7 @@ def test_statistics_are_measured_once_and_answering_the_mean_costs_one(
         )
     # Less by the channels that hardly fire, whose deviation counts as larger than it is.
     assert 0.7 < total / weight < 1.0001
-    assert task.facts()["chance"] == 1
+    assert task.facts(model)["chance"] == 1
 
 
 def test_a_teacher_that_sees_nothing_is_refused(image_dir, tmp_path, small_alexnet):
@@ -169,3 +174,28 @@ def test_a_teacher_that_sees_nothing_is_refused(image_dir, tmp_path, small_alexn
     backbone_file.save_backbone(dead, tmp_path)
     with pytest.raises(InputError, match="its conv4 answers every image alike"):
         make_task(image_dir, tmp_path).build_model(small_alexnet())
+
+
+def test_any_method_of_a_new_task_may_be_the_first(image_dir, vgg16_teacher, small_alexnet):
+    model = make_task(image_dir, vgg16_teacher).build_model(small_alexnet())
+    pairs = dict(conv4="conv4_3", conv5="conv5_3")
+    calls_of = dict(
+        facts=lambda task: task.facts(model)["pairs"] == pairs,
+        pictures=lambda task: task.pictures(model) == {},
+        loss=lambda task: task.loss(model, first_batch(task), training=False)[0].shape == 16,
+        evaluate=lambda task: task.evaluate(model).metrics["loss"] > 0,
+        resolved=lambda task: task.resolved(model.backbone) == (task.settings,),
+        inputs=lambda task: task.inputs() == dict(teacher_backbone=str(vgg16_teacher)),
+    )
+    for first in calls_of:
+        task = make_task(image_dir, vgg16_teacher)
+        assert calls_of[first](task), first
+    assert all(call(task) for call in calls_of.values())
+
+
+def test_layers_are_conv4_and_conv5_unless_given(image_dir, alexnet_teacher):
+    given = dict(data_dir=str(image_dir), image_size=32, teacher_backbone=str(alexnet_teacher))
+    settings = FeatureRegression(**given).settings
+    assert settings.student_endpoints == settings.teacher_endpoints == ("conv4", "conv5")
+    with pytest.raises(FlagError, match="^--student_endpoints has 2 layers, --teacher_endpoints 1"):
+        FeatureRegression(**given, teacher_endpoints=("conv4",))

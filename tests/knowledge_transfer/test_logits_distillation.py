@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from absl.testing import flagsaver
 
 from ccssl_tf.clustering.pseudo_labels import PseudoLabels, write_pseudo_labels
 from ccssl_tf.data.manifest import Manifest
@@ -9,15 +8,17 @@ from ccssl_tf.knowledge_transfer import teacher as teacher_lib
 from ccssl_tf.knowledge_transfer.cluster_classification import ClusterClassification
 from ccssl_tf.knowledge_transfer.logits_distillation import LogitsDistillation, softened_divergence
 from ccssl_tf.pretext.supervised import Supervised
-from ccssl_tf.runs.errors import InputError
+from ccssl_tf.runs.errors import FlagError, InputError
+from ccssl_tf.task import Epoch
 
 
-def make_task(image_dir, teacher, labels="own"):
-    if labels == "own":
-        labels = Supervised(data_dir=image_dir, image_size=32)
-    options = dict(temperature=4.0, weight=0.9, eval_batch_size=6)
+def make_task(image_dir, teacher, **options):
     return LogitsDistillation(
-        data_dir=image_dir, image_size=32, teacher_path=teacher, labels=labels, **options
+        data_dir=str(image_dir),
+        image_size=32,
+        teacher_backbone=str(teacher),
+        eval_batch_size=6,
+        **options,
     )
 
 
@@ -49,13 +50,13 @@ def test_softened_divergence(temperature):
     )
 
 
-@pytest.mark.parametrize("labels", ["own", None])
+@pytest.mark.parametrize("hard_labels", [True, False])
 def test_the_loss_is_of_softened_answers_and_labels(
-    image_dir, alexnet_teacher, small_alexnet, labels
+    image_dir, alexnet_teacher, small_alexnet, hard_labels
 ):
-    task = make_task(image_dir, alexnet_teacher, labels)
+    task = make_task(image_dir, alexnet_teacher, hard_labels=hard_labels)
     model = task.build_model(small_alexnet())
-    batch = next(iter(task.dataset("train", 16, True, (0, 0))))
+    batch = next(iter(task.dataset("train", Epoch(16))))
     losses, metrics = task.loss(model, batch, training=False)
     classifier = teacher_lib.load_classifier(alexnet_teacher, 32)
     logits, taught = (
@@ -67,9 +68,9 @@ def test_the_loss_is_of_softened_answers_and_labels(
     soft = divergence(taught, logits, 4)
     np.testing.assert_allclose(metrics["soft_loss"], soft, rtol=1e-3, atol=1e-6)
     np.testing.assert_array_equal(metrics["agreement"], logits.argmax(1) == taught.argmax(1))
-    if labels is None:
+    if not hard_labels:
         np.testing.assert_allclose(losses, soft, rtol=1e-3, atol=1e-6)
-        assert "accuracy" not in metrics and task.facts()["distillation_weight"] == 1
+        assert "accuracy" not in metrics and task.facts(model)["distillation_weight"] == 1
         return
     target = batch["label"].numpy()
     hard = -np.log(softmax(logits)[np.arange(16), target])
@@ -89,25 +90,26 @@ def test_the_teacher_is_no_part_of_the_model_and_not_trained(
     }
     assert {id(variable) for variable in model.variables} == own
     with tf.GradientTape() as tape:
-        losses, _ = task.loss(
-            model, next(iter(task.dataset("train", 16, True, (0, 0)))), training=True
-        )
-    assert set(tape.gradient(losses, [variable.value for variable in task._teacher.variables])) == {
-        None
-    }
-    assert task.inputs() == dict(teacher_backbone=alexnet_teacher)
-    assert task.facts()["teacher"]["network"] == "AlexNet" and task.facts()["chance"] == 1 / 3
+        losses, _ = task.loss(model, next(iter(task.dataset("train", Epoch(16)))), training=True)
+    assert set(
+        tape.gradient(losses, [variable.value for variable in task.teacher(model).variables])
+    ) == {None}
+    assert task.inputs() == dict(teacher_backbone=str(alexnet_teacher))
+    assert (
+        task.facts(model)["teacher"]["network"] == "AlexNet"
+        and task.facts(model)["chance"] == 1 / 3
+    )
 
 
-@pytest.mark.parametrize("labels", ["own", None])
+@pytest.mark.parametrize("hard_labels", [True, False])
 def test_held_out_agreement_counts_every_image_once_and_pictures_show_it(
-    image_dir, alexnet_teacher, small_alexnet, labels
+    image_dir, alexnet_teacher, small_alexnet, hard_labels
 ):
-    task = make_task(image_dir, alexnet_teacher, labels)
+    task = make_task(image_dir, alexnet_teacher, hard_labels=hard_labels)
     model = task.build_model(small_alexnet())
     classifier = teacher_lib.load_classifier(alexnet_teacher, 32)
     agreed = count = 0
-    for batch in task.dataset("val", 5, False, (0, 0)):
+    for batch in task.dataset("val", Epoch(5, training=False)):
         ours, theirs = (
             np.argmax(net(net.backbone.normalize(batch["image"]), training=False)["logits"], -1)
             for net in (model, classifier)
@@ -116,8 +118,8 @@ def test_held_out_agreement_counts_every_image_once_and_pictures_show_it(
             agreed + ((ours == theirs) * batch["weight"].numpy()).sum(),
             count + batch["weight"].numpy().sum(),
         )
-    record = task.evaluate(model)
-    assert count == 16 and ("accuracy" in record) == (labels is not None)
+    record = task.evaluate(model).metrics
+    assert count == 16 and ("accuracy" in record) == hard_labels
     np.testing.assert_allclose(record["agreement"], agreed / 16)
     assert task.pictures(model)["classification"].dtype == np.uint8
 
@@ -139,33 +141,19 @@ def pseudo_labels(image_dir, tmp_path_factory):
     return {clusters: str(directory) for clusters, directory in directories.items()}
 
 
-def from_flags(image_dir, teacher, **more):
-    settings = (
-        dict(
-            data_dir=str(image_dir),
-            image_size=32,
-            teacher_backbone=str(teacher),
-            pseudo_labels=None,
-        )
-        | more
-    )
-    with flagsaver.flagsaver(**settings):
-        return LogitsDistillation.from_flags()
-
-
 def test_labels_are_the_pseudo_labels_the_images_own_or_none(
     image_dir, alexnet_teacher, pseudo_labels
 ):
-    own = from_flags(image_dir, alexnet_teacher)
-    assert isinstance(own.labels, Supervised) and (own.temperature, own.weight) == (4, 0.9)
-    pseudo = from_flags(image_dir, alexnet_teacher, pseudo_labels=pseudo_labels[3])
+    own = make_task(image_dir, alexnet_teacher)
+    assert isinstance(own.labels, Supervised) and own.weight == 0.9
+    pseudo = make_task(image_dir, alexnet_teacher, pseudo_labels=pseudo_labels[3])
     assert isinstance(pseudo.labels, ClusterClassification)
     assert pseudo.inputs() == dict(
         pseudo_labels=pseudo_labels[3], teacher_backbone=str(alexnet_teacher)
     )
-    batch = next(iter(pseudo.dataset("train", 16, True, (0, 0))))
+    batch = next(iter(pseudo.dataset("train", Epoch(16))))
     np.testing.assert_array_equal(batch["target"], batch["index"].numpy() * 7 % 3)
-    assert from_flags(image_dir, alexnet_teacher, hard_labels=False).labels is None
+    assert make_task(image_dir, alexnet_teacher, hard_labels=False).labels is None
 
 
 def test_labels_of_other_classes_than_the_teacher_knows_are_refused(
@@ -174,10 +162,62 @@ def test_labels_of_other_classes_than_the_teacher_knows_are_refused(
     with pytest.raises(
         InputError, match="answers 3 classes, and the labels have 5; .*--nohard_labels"
     ):
-        from_flags(image_dir, alexnet_teacher, pseudo_labels=pseudo_labels[5])
+        make_task(image_dir, alexnet_teacher, pseudo_labels=pseudo_labels[5])
     assert (
-        from_flags(
+        make_task(
             image_dir, alexnet_teacher, pseudo_labels=pseudo_labels[5], hard_labels=False
         ).num_classes
         == 3
     )
+
+
+def test_any_method_of_a_new_task_may_be_the_first(
+    image_dir, alexnet_teacher, pseudo_labels, small_alexnet
+):
+    options = dict(pseudo_labels=pseudo_labels[3], balanced_sampling=True)
+    model = make_task(image_dir, alexnet_teacher, **options).build_model(small_alexnet())
+
+    def losses(task):
+        return task.loss(model, next(iter(task.dataset("train", Epoch(16)))), training=False)[0]
+
+    calls_of = dict(
+        facts=lambda task: task.facts(model)["teacher"]["network"] == "AlexNet",
+        pictures=lambda task: task.pictures(model)["classification"].dtype == np.uint8,
+        loss=lambda task: losses(task).shape == 16,
+        evaluate=lambda task: task.evaluate(model).metrics["loss"] > 0,
+        resolved=lambda task: task.resolved(model.backbone) == (task.settings,),
+        inputs=lambda task: set(task.inputs()) == {"pseudo_labels", "teacher_backbone"},
+    )
+    for first in calls_of:
+        task = make_task(image_dir, alexnet_teacher, **options)
+        assert calls_of[first](task), first
+    assert all(call(task) for call in calls_of.values())
+
+
+def test_pictures_ask_for_the_teachers_answers(image_dir, alexnet_teacher, small_alexnet):
+    task = make_task(image_dir, alexnet_teacher)
+    model = task.build_model(small_alexnet())
+    batch = task.pictured_batch(8, model)
+    taught = teacher_lib.ask(task.teacher(model), batch["image"])["logits"]
+    np.testing.assert_array_equal(batch["target"], np.argmax(taught, -1))
+    np.testing.assert_array_equal(task.pictured_batch(8)["target"], batch["label"])
+
+
+@pytest.mark.parametrize("name", ["balanced_sampling", "shuffle_labels"])
+@pytest.mark.parametrize("other", [{}, dict(pseudo_labels="labels", hard_labels=False)])
+def test_what_is_said_of_pseudo_labels_needs_them(image_dir, alexnet_teacher, name, other):
+    with pytest.raises(FlagError, match=f"^--{name}: says nothing where no pseudo-labels"):
+        make_task(image_dir, alexnet_teacher, **{name: True}, **other)
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("distillation_temperature", 0.0),
+        ("distillation_weight", 1.5),
+        ("distillation_weight", -0.1),
+    ],
+)
+def test_settings_that_can_never_be_right_are_refused(image_dir, alexnet_teacher, name, value):
+    with pytest.raises(FlagError, match=f"^--{name}={value}: must be"):
+        make_task(image_dir, alexnet_teacher, **{name: value})

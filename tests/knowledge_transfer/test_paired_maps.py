@@ -1,13 +1,14 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
-from absl import flags
-from absl.testing import flagsaver
 
 from ccssl_tf.knowledge_transfer import paired_maps
 from ccssl_tf.models.alexnet import AlexNet
 from ccssl_tf.models.vgg16 import VGG16
 from ccssl_tf.runs.errors import FlagError, InputError
+from ccssl_tf.task import TaskSettings
 
 
 def small_vgg16():
@@ -107,17 +108,39 @@ def test_vectors_and_images_too_small_are_refused(small_alexnet):
             paired_maps.pair(small_alexnet(), full_size, ["conv5"], ["conv5"], size)
 
 
-def test_flags_have_the_tasks_default_and_are_recorded():
-    with flagsaver.flagsaver(student_endpoints=None, teacher_endpoints=None):
-        assert paired_maps.endpoints_from_flags(["conv4", "conv5"]) == (
-            ["conv4", "conv5"],
-            ["conv4", "conv5"],
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ComparisonSettings(TaskSettings, paired_maps.PairedMapsSettings):
+    """--task=comparison."""
+
+
+class Comparison(paired_maps.PairedMapsTask):
+    """Only compares."""
+
+    Settings = ComparisonSettings
+    dataset = build_model = loss = None
+
+
+def test_the_teachers_layers_are_the_students_unless_given_and_are_recorded(
+    image_dir, alexnet_teacher, small_alexnet
+):
+    given = dict(data_dir=str(image_dir), image_size=32, teacher_backbone=str(alexnet_teacher))
+    task = Comparison(**given, student_endpoints=("conv4", "conv5"))
+    assert task.settings.teacher_endpoints == ("conv4", "conv5")
+    assert task.resolved(small_alexnet()) == (task.settings,)
+    assert task.pairs(small_alexnet(), task.load_teacher()) == dict(conv4="conv4", conv5="conv5")
+    other = Comparison(**given, student_endpoints=("conv3",), teacher_endpoints=("conv5",))
+    assert other.settings.teacher_endpoints == ("conv5",)
+
+
+@pytest.mark.parametrize(
+    "ours, theirs, message",
+    [
+        (("conv4", "conv5"), ("conv5_1",), "^--student_endpoints has 2 layers, .* 1; give as many"),
+        ((), None, "^--student_endpoints: names no layer"),
+    ],
+)
+def test_endpoints_that_can_never_be_paired_are_refused(ours, theirs, message):
+    with pytest.raises(FlagError, match=message):
+        paired_maps.PairedMapsSettings(
+            teacher_backbone="teacher", student_endpoints=ours, teacher_endpoints=theirs
         )
-        assert flags.FLAGS.student_endpoints == flags.FLAGS.teacher_endpoints == ["conv4", "conv5"]
-    with flagsaver.flagsaver(student_endpoints=["conv3"], teacher_endpoints=["conv5_1"]):
-        assert paired_maps.endpoints_from_flags(["conv4"]) == (["conv3"], ["conv5_1"])
-    with (
-        flagsaver.flagsaver(student_endpoints=None, teacher_endpoints=["conv5_1"]),
-        pytest.raises(FlagError, match="give as many"),
-    ):
-        paired_maps.endpoints_from_flags(["conv4", "conv5"])

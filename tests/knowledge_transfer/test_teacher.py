@@ -1,14 +1,17 @@
+import gc
 import shutil
+import weakref
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from absl.testing import flagsaver
 
 from ccssl_tf.knowledge_transfer import teacher
+from ccssl_tf.knowledge_transfer.feature_regression import FeatureRegression
 from ccssl_tf.models import backbone_file
 from ccssl_tf.models.alexnet import AlexNet
 from ccssl_tf.runs.errors import CorruptArtifactError, FlagError, InputError
+from ccssl_tf.task import Epoch
 
 IMAGES = np.random.default_rng(0).integers(0, 256, [2, 32, 32, 3], np.uint8)
 
@@ -64,20 +67,38 @@ def test_a_full_size_network_is_asked_about_images_of_any_size_at_stride_4(tmp_p
     )
 
 
-def test_a_teacher_that_is_not_there_is_refused(tmp_path):
-    with (
-        flagsaver.flagsaver(teacher_backbone=None),
-        pytest.raises(FlagError, match="--task=some_task needs --teacher_backbone"),
-    ):
-        teacher.path_from_flags("some_task")
+def test_a_teacher_that_is_not_there_is_refused(image_dir, tmp_path):
+    with pytest.raises(FlagError, match="^--teacher_backbone: not given"):
+        teacher.TeacherSettings(teacher_backbone="")
     missing = str(tmp_path / "nowhere")
-    with (
-        flagsaver.flagsaver(teacher_backbone=missing),
-        pytest.raises(InputError, match=f"--teacher_backbone={missing}: no such file"),
-    ):
-        teacher.path_from_flags("some_task")
+    with pytest.raises(InputError, match=f"^--teacher_backbone={missing}: no such file"):
+        FeatureRegression(data_dir=str(image_dir), image_size=32, teacher_backbone=missing)
     with pytest.raises(InputError, match=r"backbone\.keras: no such file"):
         teacher.load_convolutions(tmp_path)
+
+
+def test_every_model_has_one_teacher_as_long_as_it_lives(image_dir, alexnet_teacher, small_alexnet):
+    task, other = (
+        FeatureRegression(
+            data_dir=str(image_dir), image_size=32, teacher_backbone=str(alexnet_teacher)
+        )
+        for _ in range(2)
+    )
+    assert task.inputs() == dict(teacher_backbone=str(alexnet_teacher))
+    models = [task.build_model(small_alexnet()) for _ in range(2)]
+    first, second = (task.teacher(model) for model in models)
+    assert id(first) != id(second) and task.teacher(models[0]) is first
+    # Asked while a step is being traced, the teacher's variables are made outside of the graph.
+    batch = next(iter(task.dataset("train", Epoch(16))))
+    traced = tf.function(lambda: other.loss(models[0], batch, training=False)[0], autograph=False)
+    np.testing.assert_allclose(traced(), task.loss(models[0], batch, training=False)[0], rtol=1e-5)
+    assert other.teacher(models[0]) is other.teacher(models[0])
+    gone = weakref.ref(second)
+    del models[1], second
+    # The model lets go of its teacher when it is collected itself.
+    gc.collect()
+    gc.collect()
+    assert gone() is None
 
 
 def test_a_classifier_is_loaded_or_refused(alexnet_teacher, tmp_path):
