@@ -18,6 +18,18 @@ machine.quiet_tensorflow()
 CLASS_NAMES = ["circle", "square", "triangle"]
 
 
+def flag_words(**values) -> list[str]:
+    """Returns flags as typed: True and False as --x and --nox, a list as several flags."""
+    words = []
+    for name, value in values.items():
+        if isinstance(value, bool):
+            words.append(f"--{name}" if value else f"--no{name}")
+        else:
+            items = value if isinstance(value, list) else [value]
+            words += [f"--{name}={item}" for item in items]
+    return words
+
+
 def jpeg_of(pixels, **options) -> bytes:
     """Encodes [h, w, 3] or [h, w] uint8 as JPEG, nearly without loss."""
     buffer = io.BytesIO()

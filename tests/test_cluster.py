@@ -3,21 +3,21 @@ import shutil
 
 import numpy as np
 import pytest
-from absl.testing import flagsaver
-from conftest import write_images
+from conftest import flag_words, write_images
 from PIL import Image
 
 from ccssl_tf import cluster
 from ccssl_tf.clustering import read_pseudo_labels
 from ccssl_tf.clustering.preprocessing import Preprocessing
+from ccssl_tf.data import image_batches, records
 from ccssl_tf.data import manifest as manifest_lib
-from ccssl_tf.data import pipeline, records
 from ccssl_tf.features import extract_features
 from ccssl_tf.runs.errors import FlagError, InputError
 from ccssl_tf.runs.files import file_sha256
+from ccssl_tf.task import Extractor
 
 
-class Thumbnails:
+class Thumbnails(Extractor):
     """The pixels of 4 x 4 pictures as features."""
 
     dim = 48
@@ -29,7 +29,7 @@ class Thumbnails:
         return dict(extractor=dict(name=self.name))
 
     def batches(self, data_dir, split, shards):
-        for batch in pipeline.evaluation_images(
+        for batch in image_batches.evaluation_images(
             data_dir, split, image_size=4, batch_size=16, shards=shards
         ).as_numpy_iterator():
             yield batch["index"], batch["image"].reshape([-1, 48]).astype(np.float32)
@@ -48,17 +48,7 @@ def features(tmp_path_factory, image_dir):
 
 
 def command(**values):
-    def text(value):
-        return (
-            [str(item) for item in value]
-            if isinstance(value, list)
-            else value
-            if isinstance(value, int | bool)
-            else str(value)
-        )
-
-    with flagsaver.flagsaver(**{name: text(value) for name, value in values.items()}):
-        cluster.main()
+    cluster.main(cluster.COMMAND.parse(flag_words(**values)))
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +70,7 @@ def test_every_image_gets_the_nearest_centroid(clustered, image_dir, split):
     centroids = np.load(clustered / "centroids.npy", allow_pickle=False)
     thumbnails = np.empty([images.num_examples(split), 48])
     names = {}
-    for batch in pipeline.evaluation_images(
+    for batch in image_batches.evaluation_images(
         image_dir, split, image_size=4, batch_size=16
     ).as_numpy_iterator():
         thumbnails[batch["index"]] = batch["image"].reshape([-1, 48])
@@ -172,7 +162,7 @@ def test_features_are_preprocessed_alike_for_every_split(features, tmp_path, ima
         and preprocessing.l2_normalize
     )
     thumbnails = np.empty([16, 48])
-    for batch in pipeline.evaluation_images(
+    for batch in image_batches.evaluation_images(
         image_dir, "val", image_size=4, batch_size=16
     ).as_numpy_iterator():
         thumbnails[batch["index"]] = batch["image"].reshape([-1, 48])

@@ -2,6 +2,7 @@
 test_exported.
 """
 
+import importlib
 import json
 import subprocess
 import sys
@@ -10,15 +11,17 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from absl.testing import flagsaver
+from conftest import flag_words
 from PIL import Image
 
-from ccssl_tf import export as export_cli
 from ccssl_tf.data import image_ops, records
+from ccssl_tf.downstream.exporting import export
 from ccssl_tf.models.alexnet import AlexNet
 from ccssl_tf.models.backbone_file import load_backbone, load_model, save_backbone, save_model
 from ccssl_tf.models.heads import build_classifier
 from ccssl_tf.runs.errors import FlagError, InputError
+
+export_command = importlib.import_module("ccssl_tf.export")
 
 
 @pytest.fixture
@@ -42,39 +45,45 @@ def run(tmp_path):
     return path
 
 
+def command(**values):
+    export_command.main(export_command.COMMAND.parse(flag_words(**values)))
+
+
 def test_both_directories_are_needed(run):
-    with (
-        flagsaver.flagsaver(run=str(run)),
-        pytest.raises(FlagError, match="set --run and --output_dir"),
-    ):
-        export_cli.main()
+    with pytest.raises(FlagError, match="set --run and --output_dir"):
+        command()
+    with pytest.raises(FlagError, match="--output_dir: not given"):
+        command(run=run)
 
 
 def test_a_dry_run_tells_and_writes_nothing(run, tmp_path, capsys):
-    with flagsaver.flagsaver(run=str(run), output_dir=str(tmp_path / "out"), dry_run=True):
-        export_cli.main()
+    command(run=run, output_dir=tmp_path / "out", dry_run=True)
     assert "would export conv1, conv2, conv3, conv4, conv5 of" in capsys.readouterr().out
     assert not (tmp_path / "out").exists()
     (tmp_path / "mine.txt").write_text("x")
-    with (
-        flagsaver.flagsaver(run=str(run), output_dir=str(tmp_path), dry_run=True),
-        pytest.raises(InputError, match="something else"),
-    ):
-        export_cli.main()
+    with pytest.raises(InputError, match="something else"):
+        command(run=run, output_dir=tmp_path, dry_run=True)
 
 
 def test_a_finished_export_is_left_alone_and_other_directories_are_refused(run, tmp_path, capsys):
-    with flagsaver.flagsaver(run=str(run), output_dir=str(tmp_path / "out")):
-        export_cli.main()
-        written = (tmp_path / "out" / "export.json").stat().st_mtime_ns
-        assert "saved" in capsys.readouterr().out
-        export_cli.main()
+    command(run=run, output_dir=tmp_path / "out")
+    written = (tmp_path / "out" / "export.json").stat().st_mtime_ns
+    assert "saved" in capsys.readouterr().out
+    command(run=run, output_dir=tmp_path / "out")
     assert "already complete" in capsys.readouterr().out
     assert (tmp_path / "out" / "export.json").stat().st_mtime_ns == written
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "mine.txt").write_text("")
     with pytest.raises(InputError, match="already holds something else"):
-        export_cli.export(run, tmp_path / "other")
+        export(run, tmp_path / "other")
+
+
+def test_a_call_records_what_it_did(run, tmp_path):
+    export(run, tmp_path / "out", fold=False)
+    assert "--nofold_batch_norm" in (tmp_path / "out" / "flags.txt").read_text().splitlines()
+    with pytest.raises(InputError, match="--nofold_batch_norm, not --fold_batch_norm"):
+        export(run, tmp_path / "out", fold=True)
+    command(run=run, output_dir=tmp_path / "out", fold_batch_norm=False)
 
 
 def test_another_classifier_on_the_same_backbone_is_not_taken_for_the_exported_one(run, tmp_path):
@@ -83,10 +92,10 @@ def test_another_classifier_on_the_same_backbone_is_not_taken_for_the_exported_o
         keras.utils.set_random_seed(seed)
         save_model(build_classifier(load_backbone(run), 3, 32), run / "classifier.keras")
         if not seed:
-            export_cli.export(run, tmp_path / "out")
-            export_cli.export(run, tmp_path / "out")
+            export(run, tmp_path / "out")
+            export(run, tmp_path / "out")
     with pytest.raises(InputError, match="was made from another --classifier"):
-        export_cli.export(run, tmp_path / "out")
+        export(run, tmp_path / "out")
 
 
 def _trained(task, *arguments, workdir):
@@ -117,7 +126,7 @@ def test_an_exported_run_of_fcn_has_the_classes_its_evaluation_wrote(mask_dir, t
     _trained(
         "fcn", f"--data_dir={mask_dir}", f"--fcn_long_side={long_side}", workdir=tmp_path / "run"
     )
-    export_cli.export(tmp_path / "run", tmp_path / "out")
+    export(tmp_path / "run", tmp_path / "out")
     loaded, differ = tf.saved_model.load(str(tmp_path / "out" / "saved_model")), 0
     for one in records.read_shard(mask_dir / "val-00000-of-00001.tfrecord"):
         parsed = records.parse_image(one)
@@ -139,7 +148,7 @@ def test_an_exported_run_of_classification_has_the_logits_of_its_network(voc_dir
         "--random_crops=1",
         workdir=tmp_path / "run",
     )
-    export_cli.export(tmp_path / "run", tmp_path / "out")
+    export(tmp_path / "run", tmp_path / "out")
     loaded, trained = (
         tf.saved_model.load(str(tmp_path / "out" / "saved_model")),
         load_model(tmp_path / "run" / "classifier.keras"),

@@ -11,15 +11,15 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from ccssl_tf import export as export_cli
 from ccssl_tf.downstream import exported as exported_lib
 from ccssl_tf.downstream.detector import Detector
+from ccssl_tf.downstream.exporting import export, load_run
 from ccssl_tf.models import fast_rcnn, fcn
 from ccssl_tf.models.alexnet import AlexNet
 from ccssl_tf.models.backbone_file import save_backbone, save_model
 from ccssl_tf.models.heads import build_classifier
-from ccssl_tf.runs import workdir as workdir_lib
 from ccssl_tf.runs.errors import CorruptArtifactError, InputError
+from ccssl_tf.runs.run_record import read_flags
 
 SIZE = 32
 
@@ -60,7 +60,7 @@ def make_run(path, *, classes=None, **arguments):
 def exported(tmp_path_factory):
     root = tmp_path_factory.mktemp("export")
     backbone, classifier = make_run(root / "run", classes=7)
-    export_cli.export(root / "run", root / "out")
+    export(root / "run", root / "out")
     return backbone, classifier, root / "out"
 
 
@@ -162,7 +162,7 @@ def test_export_json_says_what_goes_in_and_comes_out(exported):
 
 def test_a_backbone_alone_takes_images_of_any_size(tmp_path):
     backbone, _ = make_run(tmp_path / "run")
-    export_cli.export(tmp_path / "run", tmp_path / "out")
+    export(tmp_path / "run", tmp_path / "out")
     loaded = tf.saved_model.load(str(tmp_path / "out" / "saved_model"))
     assert set(loaded.signatures) == {"serve", "serve_jpeg", "serving_default"}
     images = images_of(2, 48)
@@ -200,7 +200,7 @@ def test_a_model_that_differs_is_not_published(tmp_path, monkeypatch):
 
     monkeypatch.setattr(exported_lib.Exported, "save", save_another)
     with pytest.raises(CorruptArtifactError, match="differs"):
-        export_cli.export(tmp_path / "run", tmp_path / "out")
+        export(tmp_path / "run", tmp_path / "out")
     assert not (tmp_path / "out" / "saved_model").exists()
     assert not (tmp_path / "out" / "DONE").exists()
     assert not list((tmp_path / "out").glob("saved_model.tmp-*"))
@@ -210,7 +210,7 @@ def test_paper_size_networks_keep_their_size(tmp_path):
     path = tmp_path / "run"
     make_run(path, stem="standard", normalization="lrn", fc_units=(16, 16), image_size=99)
     (path / "flags.txt").write_text("--image_size=99\n")
-    assert workdir_lib.read_flags(path) == {"image_size": "99"}
+    assert read_flags(path) == {"image_size": "99"}
     facts = exported_lib.Exported(path).describe()
     assert facts["input"]["shape"] == [None, 99, 99, 3]
     assert {"pool5", "fc6", "fc7"} <= set(facts["outputs"])
@@ -224,7 +224,7 @@ def test_a_segmenter_gives_the_class_of_every_pixel(tmp_path, long_side):
         weight.assign(np.random.default_rng(0).normal(size=weight.shape))
     save_model(segmenter, tmp_path / "run" / fcn.FILE_NAME)
     (tmp_path / "run" / "flags.txt").write_text(f"--image_size=64\n--fcn_long_side={long_side}\n")
-    export_cli.export(tmp_path / "run", tmp_path / "out")
+    export(tmp_path / "run", tmp_path / "out")
     loaded = tf.saved_model.load(str(tmp_path / "out" / "saved_model"))
     images = np.random.default_rng(1).integers(0, 256, [2, 41, 59, 3], np.uint8)
     logits = segmenter(backbone.normalize(images), training=False)["logits"].numpy()
@@ -261,7 +261,7 @@ def test_a_detector_gives_scores_and_boxes_of_regions(tmp_path):
     (tmp_path / "run" / "metrics.json").write_text(
         json.dumps(dict(facts=dict(class_names=["a", "b", "c"])))
     )
-    export_cli.export(tmp_path / "run", tmp_path / "out")
+    export(tmp_path / "run", tmp_path / "out")
     loaded, random = (
         tf.saved_model.load(str(tmp_path / "out" / "saved_model")),
         np.random.default_rng(1),
@@ -300,4 +300,4 @@ def test_a_detector_gives_scores_and_boxes_of_regions(tmp_path):
     assert (told["input"]["short_side"], told["input"]["max_side"]) == (64, 90)
     (tmp_path / "run" / "metrics.json").write_text("{}")
     with pytest.raises(CorruptArtifactError, match="metrics.json: does not name the classes"):
-        exported_lib.load_run(tmp_path / "run")
+        load_run(tmp_path / "run")
