@@ -1,64 +1,134 @@
 r"""(b) Turns the images of a split into feature rows for clustering.
 
-  python -m ccssl_tf.extract --extractor=endpoint --init_backbone=DIR --data_dir=DIR \
-      --split=train --workdir=DIR --endpoint=conv4
+    python -m ccssl_tf.extract --extractor=endpoint --init_backbone=DIR --data_dir=DIR \
+        --split=train --workdir=DIR --endpoint=conv4
 
 Writes one feature shard for each image shard; a killed run keeps the finished ones and writes the
 same bytes.
 """
 
-from absl import flags
+import dataclasses
 
-from ccssl_tf.runs import launch, machine, signals
+from ccssl_tf.runs import machine, signals
 
 tf = machine.quiet_tensorflow()
 
-from ccssl_tf import distribution, network_flags, registry, stage_flags
+from ccssl_tf import distribution, registry
 from ccssl_tf.data import records
 from ccssl_tf.data.manifest import Manifest
+from ccssl_tf.distribution import StrategySettings
 from ccssl_tf.features import extract_features
+from ccssl_tf.models import start
+from ccssl_tf.models.start import NetworkSettings
 from ccssl_tf.runs.errors import FlagError
+from ccssl_tf.runs.launch import Command, launch
+from ccssl_tf.runs.settings import (
+    CommandSettings,
+    SeedSettings,
+    WorkdirSettings,
+    lookup,
+    setting,
+)
 from ccssl_tf.runs.workdir import Workdir
+from ccssl_tf.training import LoopSettings, OptimizerSettings
 
-_EXTRACTOR = flags.DEFINE_string(
-    "extractor", "endpoint", f"What makes the features: {', '.join(registry.EXTRACTORS)}."
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExtractSettings(CommandSettings, WorkdirSettings, StrategySettings, SeedSettings):
+    """This command."""
+
+    extractor: str = setting("endpoint", "What makes the features; `--help` alone lists them.")
+    split: str = setting("train", "Split of the images: train, val, test or trainval.")
+    data_dir: str = setting(help="Directory of image shards written by a data_prep command.")
+    feature_dtype: str = setting(
+        "float16", "Number format of the stored features.", choices=["float16", "float32"]
+    )
+
+
+def chosen(selected):
+    """Returns the settings classes of the extractor, and of its network if it needs one."""
+    kind = _kind(selected["extractor"] or ExtractSettings.extractor)
+    networks = start.settings_classes(registry.BACKBONES, selected) if kind.needs_backbone else []
+    return [kind.Settings, *networks]
+
+
+def _kind(name):
+    return lookup(registry.EXTRACTORS, name, "extractor")
+
+
+def owners():
+    """Returns label -> settings classes of every extractor, network and task there is."""
+    unnamed = dict(backbone=None, init_backbone=None)
+    extractors = {
+        f"--extractor={name}": chosen(dict(unnamed, extractor=name)) for name in registry.EXTRACTORS
+    }
+    networks = {f"--backbone={name}": [kind.Settings] for name, kind in registry.BACKBONES.items()}
+    tasks = {
+        f"ccssl_tf.train --task={name}": [kind.Settings] for name, kind in registry.TASKS.items()
+    }
+    return extractors | networks | tasks | {"ccssl_tf.train": [LoopSettings, OptimizerSettings]}
+
+
+def overview():
+    """Returns the extractors, one line each."""
+    width = max(map(len, registry.EXTRACTORS))
+    lines = ["Extractors (--extractor=NAME --help lists its flags):"]
+    for name, kind in registry.EXTRACTORS.items():
+        lines.append(f"  {name:{width}}  {kind.__doc__.splitlines()[0]}")
+    return "\n".join(lines)
+
+
+COMMAND = Command(
+    "ccssl_tf.extract",
+    __doc__,
+    (ExtractSettings,),
+    selectors=("extractor", "backbone", "init_backbone"),
+    chosen=chosen,
+    owners=owners,
+    overview=overview,
 )
-_SPLIT = flags.DEFINE_string("split", "train", "Split of the images: train, val, test or trainval.")
-_FEATURE_DTYPE = flags.DEFINE_enum(
-    "feature_dtype", "float16", ["float16", "float32"], "Number format of the stored features."
-)
 
 
-def main():
-    """Runs the stage."""
-    if not stage_flags.DATA_DIR.value:
-        raise FlagError("--data_dir: not given; name a directory written by a data_prep command")
-    strategy = distribution.make_strategy(distribution.STRATEGY.value)
-    machine.seed_everything(launch.SEED.value)
-    images = Manifest.read(stage_flags.DATA_DIR.value, "images")
-    rows = images.num_examples(_SPLIT.value)
+def build_extractor(values):
+    """Builds the extractor that the settings of the command name.
+
+    Returns:
+      The extractor, and the settings with what was left open as it is in it.
+    """
+    kind = _kind(values[ExtractSettings].extractor)
+    settings = values[kind.Settings]
+    if not kind.needs_backbone:
+        extractor = kind(settings)
+        return extractor, values.resolved(extractor.settings)
+    network = start.Start.from_values(registry.BACKBONES, values, image_size=settings.image_size)
+    backbone = network.build()
+    extractor = kind(backbone, settings)
+    return extractor, network.resolved(values, backbone).resolved(extractor.settings)
+
+
+def main(values):
+    """Writes the features into the work directory."""
+    command = values[ExtractSettings]
+    if not command.workdir:
+        raise FlagError("--workdir: not given; name the directory this run writes into")
+    strategy = distribution.make_strategy(command.strategy)
+    machine.seed_everything(command.seed)
+    images = Manifest.read(command.data_dir, "images")
+    rows, shards = images.num_examples(command.split), images.shards(command.split)
     with strategy.scope():
-        extractor = registry.lookup(registry.EXTRACTORS, _EXTRACTOR.value, "extractor").from_flags(
-            registry.build_backbone
-        )
-    size = rows * extractor.dim * tf.as_dtype(_FEATURE_DTYPE.value).size
+        extractor, values = build_extractor(values)
+    size = rows * extractor.dim * tf.as_dtype(command.feature_dtype).size
     print(
-        f"extract  {rows} images, split {_SPLIT.value}, to rows of {extractor.dim} "
-        f"{_FEATURE_DTYPE.value}: {size / 1e9:.3g} GB in "
-        f"{len(images.shards(_SPLIT.value))} shards",
+        f"extract  {rows} images, split {command.split}, to rows of {extractor.dim} "
+        f"{command.feature_dtype}: {size / 1e9:.3g} GB in {len(shards)} shards",
         flush=True,
     )
-    if hasattr(extractor, "check"):
-        extractor.check(stage_flags.DATA_DIR.value, _SPLIT.value)
-    inputs = dict(
-        data_dir=stage_flags.DATA_DIR.value,
-        init_backbone=network_flags.init_backbone(),
-        **extractor.inputs(),
-    )
-    workdir = Workdir(
-        stage_flags.WORKDIR.value, inputs=inputs, writes=distribution.is_chief(strategy)
-    )
-    if launch.DRY_RUN.value:
+    extractor.check(command.data_dir, command.split)
+    network = values[NetworkSettings].path if NetworkSettings in values else None
+    inputs = dict(data_dir=command.data_dir, init_backbone=network, **extractor.inputs())
+    chief = distribution.is_chief(strategy)
+    workdir = Workdir(command.workdir, inputs=inputs, settings=values, writes=chief)
+    if command.dry_run:
         workdir.check()
         print(f"would write them into {workdir.path}")
         return
@@ -68,29 +138,21 @@ def main():
         if workdir.is_done:
             print(f"{workdir.path}: already complete")
             return
-        with (
-            signals.stop_on_signal() as should_stop,
-            records.naming_damage(stage_flags.DATA_DIR.value),
-        ):
+        with signals.stop_on_signal() as should_stop, records.naming_damage(command.data_dir):
             manifest = extract_features(
                 extractor,
-                stage_flags.DATA_DIR.value,
-                _SPLIT.value,
+                command.data_dir,
+                command.split,
                 workdir.path,
-                dtype=_FEATURE_DTYPE.value,
+                dtype=command.feature_dtype,
                 should_stop=should_stop,
                 strategy=strategy,
             )
-        workdir.finish(
-            metrics=dict(
-                num_examples=rows,
-                dim=extractor.dim,
-                num_bytes=sum(s.num_bytes for s in manifest.shards(_SPLIT.value)),
-            )
-        )
+        num_bytes = sum(shard.num_bytes for shard in manifest.shards(command.split))
+        workdir.finish(metrics=dict(num_examples=rows, dim=extractor.dim, num_bytes=num_bytes))
         # A worker that left earlier would look like one that died.
         distribution.wait_for_workers(strategy)
 
 
 if __name__ == "__main__":
-    launch.launch(main, __doc__)
+    launch(COMMAND, main)

@@ -1,143 +1,61 @@
-"""Features made elsewhere: an array with one row for each image, so that any network or program may
-be the teacher.
-"""
+"""Features made elsewhere, so that any network or program may be the teacher."""
 
-import pathlib
+from collections.abc import Iterator
 
 import numpy as np
-from absl import flags
 
-from ccssl_tf.data import manifest as manifest_lib
-from ccssl_tf.data import records
-from ccssl_tf.data.datasets import serialized_records
-from ccssl_tf.features.external_model import MODEL, ExternalModelExtractor
-from ccssl_tf.runs.errors import CorruptArtifactError, FlagError, InputError
-from ccssl_tf.runs.files import file_sha256
-
-_FEATURES_FILE = flags.DEFINE_string(
-    "features_file",
-    None,
-    "For --extractor=external: .npy with an array [N, D], row i of the image whose image/index is "
-    "i; or .npz with it as `features` and, if "
-    "the order is to be checked, the images' file names as `filenames`.",
-)
-
-_ROWS = 256
+from ccssl_tf.features.external_file import FileExtractor
+from ccssl_tf.features.external_model import ExternalModelExtractor
+from ccssl_tf.features.external_settings import ExternalSettings
+from ccssl_tf.features.model_files import open_model
+from ccssl_tf.runs.settings import whole_or_fields
+from ccssl_tf.task import Extractor
 
 
-class ExternalExtractor:
-    """Rows of an array, by image index. An `.npy` is mapped, not loaded, so it may be larger than
-    the memory.
-    """
+class ExternalExtractor(Extractor):
+    """Features made elsewhere: the rows of an array, or an output of somebody else's network."""
 
-    @classmethod
-    def from_flags(cls, make_backbone):
-        """Reads --features_file, or builds the extractor of --model in its place; our own backbones
-        have no part in it.
-        """
-        del make_backbone
-        if bool(_FEATURES_FILE.value) == bool(MODEL.value):
-            raise FlagError(
-                "--extractor=external needs either --features_file=FILE, an .npy or .npz array "
-                "with one row for each image, or "
-                "--model=PATH_OR_NAME, a network"
-            )
-        return ExternalModelExtractor.from_flags() if MODEL.value else cls(_FEATURES_FILE.value)
+    Settings = ExternalSettings
 
-    def __init__(self, path):
-        """Opens the array.
+    def __init__(self, settings: ExternalSettings | None = None, **fields):
+        """Opens the array or the network.
 
         Args:
-          path: `.npy` or `.npz`, plain arrays of numbers (nothing is unpickled).
+          settings: or its fields by name.
 
         Raises:
-          InputError: no such file, or not an array [N, D] of numbers.
-          CorruptArtifactError: not a readable array file.
+          InputError: see `FileExtractor`, `open_model` and `ExternalModelExtractor`.
+          CorruptArtifactError: the file is damaged.
         """
-        self.path = pathlib.Path(path)
-        if not self.path.is_file():
-            raise InputError(f"--features_file={path}: no such file")
-        self._features, self._filenames = _read(self.path)
-        if (
-            self._features.ndim != 2
-            or self._features.dtype.kind not in "fiu"
-            or not self._features.size
-        ):
-            raise InputError(
-                f"{path}: expected an array of numbers [N, D], found {self._features.dtype} "
-                f"{list(self._features.shape)}"
+        settings = whole_or_fields(ExternalSettings, settings, fields)
+        self._extractor: Extractor
+        if settings.features_file:
+            self._extractor = FileExtractor(settings)
+        else:
+            opened = open_model(
+                settings.model,
+                output=settings.output,
+                weights=settings.weights,
+                trust=settings.trust_model,
+                width_multiplier=settings.width_multiplier,
             )
-        if self._filenames is not None and self._filenames.shape != self._features.shape[:1]:
-            raise InputError(
-                f"{path}: {list(self._filenames.shape)} filenames for {len(self._features)} rows "
-                "of features"
-            )
-        self.dim = self._features.shape[1]
+            self._extractor = ExternalModelExtractor(opened, settings)
+        self.settings, self.dim = self._extractor.settings, self._extractor.dim
 
     def describe(self) -> dict:
-        """Returns what the manifest says of the features; the file apart from the extractor, as
-        each split has an array of its own.
-        """
-        return dict(
-            extractor=dict(name="external"),
-            features_file=dict(name=self.path.name, sha256=file_sha256(self.path)),
-        )
+        """Returns what the manifest says of the features."""
+        return self._extractor.describe()
 
     def inputs(self) -> dict[str, str]:
-        """Returns flag name -> path of what is read besides the images: the array."""
-        return dict(features_file=str(self.path))
+        """Returns flag -> path of what is read besides the images."""
+        return self._extractor.inputs()
 
-    def check(self, data_dir, split: str):
-        """Raises InputError where the array has more or fewer rows than the split images."""
-        images = manifest_lib.Manifest.read(data_dir, "images")
-        if len(self._features) != images.num_examples(split):
-            raise InputError(
-                f"{self.path}: {len(self._features)} rows for the {images.num_examples(split)} "
-                f"images of split {split} in {data_dir}; "
-                "one row for each image, in the order of image/index, is needed"
-            )
+    def check(self, data_dir, split: str) -> None:
+        """Raises InputError where an array has more or fewer rows than the split images."""
+        self._extractor.check(data_dir, split)
 
-    def batches(self, data_dir, split: str, shards: list[int]):
-        """Yields (index [n] int64, features [n, D] float32) for the images of the shards, in order.
-
-        Raises:
-          InputError: the array has more or fewer rows than the split images, or `filenames` says
-            another order.
-        """
-        self.check(data_dir, split)
-        images = manifest_lib.Manifest.read(data_dir, "images")
-        for shard in shards:
-            path = pathlib.Path(data_dir) / images.shards(split)[shard].name
-            parsed = serialized_records(path).map(records.parse_image)
-            for batch in parsed.map(lambda one: (one["index"], one["filename"])).batch(_ROWS):
-                index, names = (part.numpy() for part in batch)
-                self._check_order(index, names, path)
-                yield index, np.asarray(self._features[index], np.float32)
-
-    def _check_order(self, index, names, path):
-        if self._filenames is None:
-            return
-        for row, name in zip(index, names, strict=True):
-            if _as_bytes(self._filenames[row]) != name:
-                raise InputError(
-                    f"{self.path}: row {row} is of {self._filenames[row]!r}, image {row} of {path} "
-                    f"is {name!r}; sort the rows"
-                )
-
-
-def _read(path):
-    try:
-        if path.suffix == ".npy":
-            return np.load(path, mmap_mode="r", allow_pickle=False), None
-        with np.load(path, allow_pickle=False) as arrays:
-            if not hasattr(arrays, "files") or "features" not in arrays.files:
-                raise InputError(f"{path}: holds no array `features`; an .npz needs one, [N, D]")
-            return arrays["features"], arrays["filenames"] if "filenames" in arrays.files else None
-    except InputError:
-        raise
-    except Exception as error:  # NumPy and zipfile raise anything on hostile bytes.
-        raise CorruptArtifactError(f"{path}: not a file of plain NumPy arrays ({error})") from error
-
-
-def _as_bytes(name):
-    return name if isinstance(name, bytes) else str(name).encode()
+    def batches(
+        self, data_dir, split: str, shards: list[int]
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yields the rows of the images of the shards, in order."""
+        return self._extractor.batches(data_dir, split, shards)

@@ -1,8 +1,7 @@
-"""Writes feature shards, one for each image shard; finished ones are kept when a killed run is
-started again.
+"""Writes feature shards, one for each image shard.
 
-Of several workers each writes every n-th shard and notes it in a file of its own; the chief then
-writes the manifest.
+Finished ones are kept when a killed run is started again. Of several workers each writes every n-th
+shard and notes it in a file of its own; the chief then writes the manifest.
 """
 
 import contextlib
@@ -19,6 +18,7 @@ from ccssl_tf.data import records
 from ccssl_tf.runs.errors import CorruptArtifactError, InputError, Interrupted
 from ccssl_tf.runs.files import file_sha256, write_json
 from ccssl_tf.runs.progress import Progress
+from ccssl_tf.task import Extractor
 
 ROWS_PER_RECORD = 128
 _FINISHED = "finished_shards{}.json"
@@ -27,7 +27,7 @@ _AHEAD = 4
 
 
 def extract_features(
-    extractor,
+    extractor: Extractor,
     data_dir,
     split: str,
     directory,
@@ -41,10 +41,7 @@ def extract_features(
     Decoding and the network work ahead in threads, up to four batches, while this thread writes.
 
     Args:
-      extractor: an entry of `registry.EXTRACTORS`: `dim`, `describe()`, `inputs()`,
-        `batches(data_dir, split, shards)`, no batch of which is of two shards; and, where it first
-        learns something that it keeps in the directory, `prepare(data_dir, split, directory,
-        should_stop)`.
+      extractor: what makes the rows.
       data_dir: image shards.
       split: split name.
       directory: an existing directory; feature shards already finished there are kept after their
@@ -71,21 +68,21 @@ def extract_features(
     names = [manifest_lib.shard_name(split, number, len(shards)) for number in range(len(shards))]
     worker, workers = distribution.worker(strategy)
     _prepare(extractor, data_dir, split, directory, should_stop, strategy)
-    own, notes = (
-        range(worker, len(names), workers),
-        directory / _FINISHED.format(f"-{worker}" if worker else ""),
-    )
+    of_worker = range(worker, len(names), workers)
+    notes = directory / _FINISHED.format(f"-{worker}" if worker else "")
     noted = _noted_shards(directory)
-    whole = {names[number] for number in own if _is_whole(directory, noted.get(names[number]))}
-    missing = [number for number in own if names[number] not in whole]
+    whole = {
+        names[number] for number in of_worker if _is_whole(directory, noted.get(names[number]))
+    }
+    missing = [number for number in of_worker if names[number] not in whole]
     finished = {
         name: shard
         for name, shard in noted.items()
-        if name in whole or name not in {names[number] for number in own}
+        if name in whole or name not in {names[number] for number in of_worker}
     }
     done = sum(finished[name].num_examples for name in whole)
     progress = Progress(
-        "extract", sum(shards[number].num_examples for number in own), "images", done=done
+        "extract", sum(shards[number].num_examples for number in of_worker), "images", done=done
     )
     with contextlib.closing(ReadAhead(extractor.batches(data_dir, split, missing))) as ahead:
         batches = iter(ahead)
@@ -142,11 +139,7 @@ def extract_features(
 
 
 def _prepare(extractor, data_dir, split, directory, should_stop, strategy):
-    """Lets the chief's extractor learn what it needs, then the others', which find it in the
-    directory.
-    """
-    if not hasattr(extractor, "prepare"):
-        return
+    """Lets the chief's extractor learn what it needs; the others' then find it in the directory."""
     for turn in (True, False):
         if distribution.is_chief(strategy) == turn:
             extractor.prepare(data_dir, split, directory, should_stop)
@@ -195,8 +188,10 @@ class ReadAhead:
 
 
 def _stored(features, dtype, path, index, first_record):
-    """Returns the rows in the number format of the shard; refuses what is not finite, naming the
-    first image's record in its shard.
+    """Returns the rows in the number format of the shard.
+
+    Raises:
+      CorruptArtifactError: some are not finite; the message names the first one's record.
     """
     limit = np.finfo(dtype).max
     # Largest and smallest, which are NaN where there is one, tell sooner than looking at every

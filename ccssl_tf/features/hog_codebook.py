@@ -1,6 +1,4 @@
-"""The visual words of a bag of words: centroids of descriptors, learnt on a sample of images and
-kept in one file.
-"""
+"""The visual words of a bag of words: centroids of descriptors of a sample, in one file."""
 
 import dataclasses
 import hashlib
@@ -14,6 +12,7 @@ import tensorflow as tf
 from ccssl_tf.clustering import KMeans
 from ccssl_tf.data import image_ops, pipeline
 from ccssl_tf.data.manifest import Manifest
+from ccssl_tf.data.pipeline import Epoch
 from ccssl_tf.runs.errors import CorruptArtifactError, InputError, Interrupted
 from ccssl_tf.runs.files import atomic_file, fingerprint_of
 from ccssl_tf.runs.progress import Progress
@@ -68,12 +67,12 @@ class Codebook:
         try:
             with np.load(path, allow_pickle=False) as saved:
                 words, facts = saved["words"], json.loads(str(saved["facts"]))
-            found = cls(words, facts["settings"], facts["source"])
+            codebook = cls(words, facts["settings"], facts["source"])
             whole = (
                 words.dtype == np.float32
                 and words.ndim == 2
                 and np.isfinite(words).all()
-                and isinstance(found.settings, dict)
+                and isinstance(codebook.settings, dict)
             )
         except (OSError, KeyError, TypeError, ValueError, EOFError, zipfile.BadZipFile) as error:
             raise CorruptArtifactError(
@@ -84,15 +83,15 @@ class Codebook:
                 f"{path}: not a codebook (words of {words.dtype} {list(words.shape)}); extract "
                 "again without it"
             )
-        other = [name for name in settings if found.settings.get(name) != settings[name]]
+        other = [name for name in settings if codebook.settings.get(name) != settings[name]]
         if other:
+            theirs = ", ".join(f"--{name}={codebook.settings.get(name)}" for name in other)
+            ours = ", ".join(f"--{name}={settings[name]}" for name in other)
             raise InputError(
-                f"{path}: a codebook of other settings, "
-                f"{', '.join(f'--{name}={found.settings.get(name)}' for name in other)} instead of "
-                f"{', '.join(f'--{name}={settings[name]}' for name in other)}; give the same or "
-                "learn another"
+                f"{path}: a codebook of other settings, {theirs} instead of {ours}; give the same "
+                "or learn another"
             )
-        return found
+        return codebook
 
 
 def learn(
@@ -173,13 +172,11 @@ def _sample(describe, data_dir, split, count, image_size, seed, should_stop):
         )
         return dict(descriptors=tf.gather(descriptors, order[:POSITIONS_PER_IMAGE]))
 
-    batches = pipeline.training_batches(
-        data_dir, split, batch_size=batch_size, epoch_seed=(seed, 0), load=load
-    )
-    found, progress = [], Progress("hog codebook", count, "images")
+    batches = pipeline.training_batches(data_dir, split, Epoch(batch_size, seed=seed), load=load)
+    descriptors, progress = [], Progress("hog codebook", count, "images")
     for batch in batches.take(count // batch_size):
         if should_stop and should_stop():
             raise Interrupted("interrupted; the same command starts with the codebook again")
-        found.append(batch["descriptors"].numpy())
-        progress.update(len(found) * batch_size)
-    return np.concatenate(found).reshape(-1, found[0].shape[-1])
+        descriptors.append(batch["descriptors"].numpy())
+        progress.update(len(descriptors) * batch_size)
+    return np.concatenate(descriptors).reshape(-1, descriptors[0].shape[-1])

@@ -2,10 +2,10 @@ import keras
 import numpy as np
 import pytest
 
-from ccssl_tf.data import pipeline
+from ccssl_tf.data import image_batches
 from ccssl_tf.features.endpoint import EndpointExtractor
 from ccssl_tf.models.alexnet import AlexNet
-from ccssl_tf.runs.errors import InputError
+from ccssl_tf.runs.errors import FlagError, InputError
 
 SIZE = 32
 
@@ -27,7 +27,7 @@ def test_endpoint_features_are_pooled_activations(image_dir, pooling):
         backbone, endpoint="conv2", pool_grid=3, pooling=pooling, image_size=SIZE, batch_size=6
     )
     images = next(
-        iter(pipeline.evaluation_images(image_dir, "val", image_size=SIZE, batch_size=16))
+        iter(image_batches.evaluation_images(image_dir, "val", image_size=SIZE, batch_size=16))
     )["image"].numpy()
     maps = backbone(
         images.astype(np.float32) - np.array([123, 117, 104], np.float32), training=False
@@ -66,3 +66,38 @@ def test_any_layer_is_an_endpoint_and_unknown_ones_are_refused_with_the_choices(
         ".*, conv5_relu",
     ):
         EndpointExtractor(backbone, endpoint="conv9", **options)
+
+
+def test_the_paper_s_settings_are_the_defaults():
+    settings = EndpointExtractor.Settings()
+    assert (settings.endpoint, settings.pool_grid, settings.pooling) == ("conv4", 5, "max")
+    assert (settings.image_size, settings.batch_size) == (227, 256)
+
+
+@pytest.mark.parametrize(
+    ("values", "flag"),
+    [
+        (dict(pool_grid=0), "--pool_grid=0: must be 1 or more"),
+        (dict(pooling="sum"), "--pooling=sum: must be one of max, average"),
+        (dict(image_size=7), "--image_size=7: "),
+        (dict(batch_size=0), "--batch_size=0: "),
+    ],
+)
+def test_settings_that_cannot_be_right(values, flag):
+    with pytest.raises(FlagError, match=f"^{flag}"):
+        EndpointExtractor.Settings(**values)
+
+
+def test_methods_work_in_any_order(image_dir):
+    options = dict(endpoint="conv3", image_size=SIZE, batch_size=6)
+    first, second = (EndpointExtractor(tiny_backbone(), **options) for _ in range(2))
+    described = first.describe()
+    first.check(image_dir, "val")
+    first.prepare(image_dir, "val", None)
+    assert first.inputs() == {}
+    for (index, rows), (other_index, other_rows) in zip(
+        first.batches(image_dir, "val", [0]), second.batches(image_dir, "val", [0]), strict=True
+    ):
+        np.testing.assert_array_equal(index, other_index)
+        np.testing.assert_array_equal(rows, other_rows)
+    assert second.describe() == first.describe() == described

@@ -1,12 +1,14 @@
+"""Features made elsewhere: rows or a network, behind one extractor."""
+
+import keras
 import numpy as np
 import pytest
-from absl.testing import flagsaver
 
 from ccssl_tf import cluster
 from ccssl_tf.data.manifest import Manifest
 from ccssl_tf.features import extract_features
 from ccssl_tf.features.external import ExternalExtractor
-from ccssl_tf.runs.errors import CorruptArtifactError, InputError
+from ccssl_tf.runs.errors import InputError
 from ccssl_tf.runs.files import file_sha256
 
 
@@ -15,24 +17,35 @@ def count(image_dir):
     return Manifest.read(image_dir, "images").num_examples("train")
 
 
-def _rows(directory):
-    from ccssl_tf.clustering.sources import DirectorySource
-
-    source = DirectorySource(directory)
-    return np.concatenate([source.indices()]), np.concatenate(list(source.chunks(64)))
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64", "uint8"])
-def test_row_i_goes_to_image_i(image_dir, tmp_path, count, dtype):
-    array = np.random.default_rng(0).integers(0, 200, (count, 7)).astype(dtype)
-    np.save(tmp_path / "teacher.npy", array)
-    (tmp_path / "out").mkdir()
-    extractor = ExternalExtractor(tmp_path / "teacher.npy")
-    assert extractor.dim == 7
-    extract_features(extractor, image_dir, "train", tmp_path / "out", dtype="float32")
-    index, rows = _rows(tmp_path / "out")
-    assert sorted(index) == list(range(count))
+def test_a_file_of_rows(image_dir, tmp_path, count):
+    array = np.random.default_rng(0).normal(size=(count, 3))
+    np.save(tmp_path / "rows.npy", array)
+    extractor = ExternalExtractor(features_file=str(tmp_path / "rows.npy"))
+    assert extractor.dim == 3 and extractor.settings.model is None
+    assert extractor.inputs() == dict(features_file=str(tmp_path / "rows.npy"))
+    ((index, rows),) = extractor.batches(image_dir, "train", [1])
     np.testing.assert_array_equal(rows, array[index].astype(np.float32))
+    with pytest.raises(InputError, match="rows for the 16 images of split val"):
+        extractor.check(image_dir, "val")
+
+
+def test_a_network(image_dir, tmp_path):
+    keras.utils.set_random_seed(0)
+    images = keras.Input([None, None, 3])
+    path = tmp_path / "net.keras"
+    keras.Model(images, keras.layers.Conv2D(5, 3, name="maps")(images)).save(path)
+    extractor = ExternalExtractor(model=str(path), input_range=(0, 1), pool_grid=2, image_size=16)
+    assert extractor.dim == 4 * 5 and extractor.inputs() == dict(model=str(path))
+    ran = extractor.settings
+    assert (ran.output, ran.pooling, ran.batch_size) == ("maps", "max", 256)
+    described = extractor.describe()
+    assert described["backbone_fingerprint"] == file_sha256(path)
+    extractor.check(image_dir, "val")
+    (rows,) = (rows for _, rows in extractor.batches(image_dir, "val", [0]))
+    # Made from the settings that ran it is the same extractor.
+    again = ExternalExtractor(ran)
+    assert again.settings == ran and again.describe() == described
+    np.testing.assert_array_equal(next(iter(again.batches(image_dir, "val", [0])))[1], rows)
 
 
 def test_rows_of_one_split_are_clustered_and_label_another(image_dir, tmp_path, count):
@@ -40,61 +53,19 @@ def test_rows_of_one_split_are_clustered_and_label_another(image_dir, tmp_path, 
         np.save(tmp_path / f"{split}.npy", np.random.default_rng(size).normal(size=(size, 3)))
         (tmp_path / split).mkdir()
         manifest = extract_features(
-            ExternalExtractor(tmp_path / f"{split}.npy"), image_dir, split, tmp_path / split
+            ExternalExtractor(features_file=str(tmp_path / f"{split}.npy")),
+            image_dir,
+            split,
+            tmp_path / split,
         )
         assert manifest.info["features_file"] == dict(
             name=f"{split}.npy", sha256=file_sha256(tmp_path / f"{split}.npy")
         )
-    settings = dict(
-        features_dir=str(tmp_path / "train"),
-        assign_dir=[str(tmp_path / split) for split in ("train", "val")],
-        num_clusters=3,
-    )
-    with flagsaver.flagsaver(**settings, workdir=str(tmp_path / "clusters")):
-        cluster.main()
+    words = [
+        f"--features_dir={tmp_path / 'train'}",
+        *(f"--assign_dir={tmp_path / split}" for split in ("train", "val")),
+        "--num_clusters=3",
+        f"--workdir={tmp_path / 'clusters'}",
+    ]
+    cluster.main(cluster.COMMAND.parse(words))
     assert Manifest.read(tmp_path / "clusters", "pseudo_labels").num_examples("val") == 16
-
-
-def test_file_names_hold_the_order(image_dir, tmp_path, count):
-    from ccssl_tf.data import records
-
-    names = np.empty(count, object)
-    for shard in Manifest.read(image_dir, "images").shards("train"):
-        for one in records.read_shard(image_dir / shard.name):
-            parsed = records.parse_image(one)
-            names[int(parsed["index"])] = parsed["filename"].numpy()
-    features = np.zeros((count, 2), np.float32)
-    np.savez(tmp_path / "right.npz", features=features, filenames=names.astype("S"))
-    np.savez(tmp_path / "wrong.npz", features=features, filenames=names[::-1].astype("S"))
-    assert len(list(ExternalExtractor(tmp_path / "right.npz").batches(image_dir, "train", [0])))
-    with pytest.raises(InputError, match="sort the rows"):
-        list(ExternalExtractor(tmp_path / "wrong.npz").batches(image_dir, "train", [0]))
-
-
-def test_refusals_name_the_file(image_dir, tmp_path, count):
-    def saved(name, array):
-        np.save(tmp_path / name, array, allow_pickle=True)
-        return tmp_path / name
-
-    with pytest.raises(InputError, match="no such file"):
-        ExternalExtractor(tmp_path / "none.npy")
-    with pytest.raises(InputError, match="one row for each image"):
-        list(
-            ExternalExtractor(saved("few.npy", np.zeros((count - 1, 2)))).batches(
-                image_dir, "train", [0]
-            )
-        )
-    with pytest.raises(InputError, match=r"expected an array of numbers \[N, D\]"):
-        ExternalExtractor(saved("flat.npy", np.zeros(count)))
-    with pytest.raises(CorruptArtifactError, match="plain NumPy arrays"):
-        ExternalExtractor(saved("objects.npy", np.array([[{}], [None]], object)))
-    np.savez(tmp_path / "other.npz", other=np.zeros((2, 2)))
-    with pytest.raises(InputError, match="no array `features`"):
-        ExternalExtractor(tmp_path / "other.npz")
-    (tmp_path / "noise.npz").write_bytes(b"PK\x03\x04 nothing")
-    with pytest.raises(CorruptArtifactError, match="plain NumPy arrays"):
-        ExternalExtractor(tmp_path / "noise.npz")
-    broken = saved("nan.npy", np.full((count, 2), np.nan))
-    (tmp_path / "out").mkdir()
-    with pytest.raises(CorruptArtifactError, match="NaN"):
-        extract_features(ExternalExtractor(broken), image_dir, "train", tmp_path / "out")

@@ -1,6 +1,4 @@
-"""Someone else's network as the teacher: its pixels, its pooling, what is recorded of it, and the
-whole command.
-"""
+"""Someone else's network as the teacher: its pixels, its pooling, and what was left open."""
 
 import subprocess
 import sys
@@ -9,19 +7,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from absl import flags
-from absl.testing import flagsaver
 
-from ccssl_tf import extract
-from ccssl_tf.data import pipeline
-from ccssl_tf.data.manifest import Manifest
-from ccssl_tf.features.external import ExternalExtractor
 from ccssl_tf.features.external_model import ExternalModelExtractor
 from ccssl_tf.features.extraction import extract_features
-from ccssl_tf.features.model_files import OpenedModel
-from ccssl_tf.models.input_convention import InputConvention
-from ccssl_tf.runs.errors import FlagError, InputError
-from ccssl_tf.runs.files import file_sha256
+from ccssl_tf.features.opened_model import OpenedModel
+from ccssl_tf.runs.errors import InputError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, [2, 8, 8, 3]).astype(np.uint8)
 
@@ -34,16 +24,11 @@ def identity(**options):
     )
 
 
-def extractor(opened, **options):
+def extractor(opened, **fields):
     settings = dict(
-        name="net.keras",
-        convention=InputConvention((0, 255)),
-        pool_grid=1,
-        pooling="average",
-        image_size=8,
-        batch_size=6,
+        model="net.keras", input_range=(0, 255), pool_grid=1, pooling="average", image_size=8
     )
-    return ExternalModelExtractor(opened, **dict(settings, **options))
+    return ExternalModelExtractor(opened, **dict(settings, **dict(dict(batch_size=6), **fields)))
 
 
 def test_maps_vectors_and_tokens_become_rows():
@@ -67,7 +52,7 @@ def test_how_pixels_are_taken_must_be_said_once():
     with pytest.raises(
         InputError, match="--model=net.keras: say what it takes pixels for: --input_range="
     ):
-        extractor(identity(), convention=None)
+        extractor(identity(), input_range=None)
     with pytest.raises(InputError, match="--input_range: net.keras brings its own preprocessing"):
         extractor(identity(normalize=lambda images: images))
 
@@ -78,11 +63,11 @@ def test_sizes():
     for options, image_size in (
         (dict(image_size=16), None),
         (dict(usual_size=24), None),
-        (dict(usual_size=24), 8),
+        (dict(usual_size=24), 9),
         ({}, None),
     ):
         extractor(identity(**watched, **options), image_size=image_size)
-    assert list(dict.fromkeys(asked)) == [16, 24, 8, 227]
+    assert list(dict.fromkeys(asked)) == [16, 24, 9, 227]
     with pytest.raises(InputError, match="--image_size=8: net.keras takes images of 16 pixels"):
         extractor(identity(image_size=16), image_size=8)
 
@@ -95,17 +80,6 @@ def test_sizes():
         extractor(identity(call=broken))
 
 
-def test_either_rows_or_a_network():
-    for values in (dict(), dict(features_file="a.npy", model="ResNet50")):
-        with (
-            flagsaver.flagsaver(**values),
-            pytest.raises(
-                FlagError, match="either --features_file=FILE, .* or --model=PATH_OR_NAME"
-            ),
-        ):
-            ExternalExtractor.from_flags(None)
-
-
 @pytest.fixture
 def network(tmp_path):
     keras.utils.set_random_seed(0)
@@ -115,57 +89,34 @@ def network(tmp_path):
     return model
 
 
-def command(image_dir, workdir, *words):
-    """Runs the command with the flags given as typed."""
-    with flagsaver.flagsaver():
-        flags.FLAGS(
-            [
-                "extract",
-                "--extractor=external",
-                f"--data_dir={image_dir}",
-                f"--workdir={workdir}",
-                *words,
-            ]
-        )
-        extract.main()
-        for name in ("image_size", "pool_grid", "pooling"):
-            flags.FLAGS[name].present = 0
+def test_settings_that_were_left_open(tmp_path):
+    def ran(opened=None, **fields):
+        fields = dict(dict(input_range=(0, 255), pool_grid=None, pooling=None), **fields)
+        return extractor(opened or identity(), **fields).settings
+
+    for given, resolved in (
+        (dict(), (1, "average")),
+        (dict(pool_grid=2), (2, "max")),
+        (dict(pooling="max"), (1, "max")),
+        (dict(pool_grid=3, pooling="average"), (3, "average")),
+    ):
+        settings = ran(**given)
+        assert (settings.pool_grid, settings.pooling) == resolved, given
+    settings = ran(image_size=None, batch_size=None)
+    assert (settings.image_size, settings.batch_size, settings.output) == (227, 256, "pixels")
+    assert ran(identity(usual_size=24), image_size=None).image_size == 24
 
 
-def test_the_command(image_dir, tmp_path, network, capsys):
-    words = [
-        "--image_size=32",
-        f"--model={tmp_path / 'net.keras'}",
-        "--input_range=-1,1",
-        "--split=val",
-        "--feature_dtype=float32",
-    ]
-    command(image_dir, tmp_path / "rows", *words)
-    manifest = Manifest.read(tmp_path / "rows", "features")
-    assert manifest.info["backbone_fingerprint"] == file_sha256(tmp_path / "net.keras")
-    assert manifest.info["extractor"] == dict(
-        name="external",
-        model="net.keras",
-        kind="keras",
-        output="maps",
-        image_size=32,
-        input=dict(range=[-1, 1], mean=[0, 0, 0], std=[1, 1, 1], channels="RGB"),
-        pool_grid=1,
-        pooling="average",
-    )
-    assert '"model"' in (tmp_path / "rows" / "run.json").read_text()
-    command(image_dir, tmp_path / "rows", *words)
-    assert "already complete" in capsys.readouterr().out
-    from ccssl_tf.clustering.sources import DirectorySource
-
-    images = next(iter(pipeline.evaluation_images(image_dir, "val", image_size=32, batch_size=16)))[
-        "image"
-    ]
-    expected = np.mean(network(tf.cast(images, tf.float32) / 127.5 - 1), (1, 2))
-    found = np.concatenate(list(DirectorySource(tmp_path / "rows").chunks(64)))
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
-    with pytest.raises(InputError, match="--input_range=-1,1, not .*; name another directory"):
-        command(image_dir, tmp_path / "rows", *[word.replace("-1,1", "0,1") for word in words])
+def test_methods_work_in_any_order(image_dir, tmp_path):
+    first = extractor(identity())
+    described = first.describe()
+    first.prepare(image_dir, "val", tmp_path)
+    rows = [rows for _, rows in first.batches(image_dir, "val", [0])]
+    first.check(image_dir, "val")
+    assert first.inputs() == {} and first.describe() == described
+    second = extractor(identity())
+    for one, other in zip(rows, second.batches(image_dir, "val", [0]), strict=True):
+        np.testing.assert_array_equal(one, other[1])
 
 
 ON_TWO_DEVICES = """
@@ -174,13 +125,12 @@ import numpy as np
 import tensorflow as tf
 tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
 from ccssl_tf.features.external_model import ExternalModelExtractor
-from ccssl_tf.models.input_convention import InputConvention
 from ccssl_tf.features.model_files import open_model
 rows = []
 for strategy in (tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])):
     with strategy.scope():
         opened = open_model(sys.argv[1], output=None, weights=None, trust=True)
-        settings = dict(name="a", convention=InputConvention((0, 1)), pool_grid=1, pooling="average", image_size=32, batch_size=5)
+        settings = dict(model="a", trust_model=True, input_range=(0, 1), image_size=32, batch_size=5)
         extractor = ExternalModelExtractor(opened, **settings)
     rows.append(np.concatenate([features for _, features in extractor.batches(sys.argv[2], "train", [0])]))
 assert rows[0].shape == (16, 5)

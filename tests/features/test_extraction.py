@@ -1,15 +1,16 @@
 import numpy as np
 import pytest
 
+from ccssl_tf.data import image_batches, records
 from ccssl_tf.data import manifest as manifest_lib
-from ccssl_tf.data import pipeline, records
 from ccssl_tf.features import extract_features
 from ccssl_tf.runs.errors import CorruptArtifactError, InputError, Interrupted
+from ccssl_tf.task import Extractor
 
 SIZE = 32
 
 
-class MeanColors:
+class MeanColors(Extractor):
     """An extractor of three numbers an image, scaled."""
 
     dim = 3
@@ -22,7 +23,7 @@ class MeanColors:
 
     def batches(self, data_dir, split, shards):
         self.shards += shards
-        for batch in pipeline.evaluation_images(
+        for batch in image_batches.evaluation_images(
             data_dir, split, image_size=SIZE, batch_size=5, shards=shards
         ).as_numpy_iterator():
             features = self.scale * batch["image"].mean(axis=(1, 2))
@@ -65,7 +66,7 @@ def test_rows_are_those_of_the_images(tmp_path, image_dir, dtype):
         extractor=dict(name="mean_colors"),
     )
     assert sorted(index) == list(range(48))
-    for batch in pipeline.evaluation_images(
+    for batch in image_batches.evaluation_images(
         image_dir, "train", image_size=SIZE, batch_size=7
     ).as_numpy_iterator():
         for image, number in zip(batch["image"], batch["index"], strict=True):

@@ -1,38 +1,22 @@
-import pathlib
-
 import numpy as np
 import pytest
-from absl.testing import flagsaver
 
-from ccssl_tf import extract
 from ccssl_tf.clustering.sources import DirectorySource
-from ccssl_tf.data import pipeline
+from ccssl_tf.data import image_batches
 from ccssl_tf.data.manifest import Manifest
 from ccssl_tf.features import extract_features
 from ccssl_tf.features.hog import HogExtractor
 from ccssl_tf.ops.hog_blocks import hog_blocks
-from ccssl_tf.runs.errors import CorruptArtifactError, InputError, Interrupted
+from ccssl_tf.runs.errors import CorruptArtifactError, FlagError, InputError, Interrupted
 
 SIZE = 41
 SETTINGS = dict(
-    orientations=6,
-    cell=5,
-    block=2,
-    words=12,
-    grid=1,
-    sample_images=30,
-    image_size=SIZE,
-    codebook_dir=None,
-    seed=0,
-)
-FLAGS = dict(
-    extractor="hog",
     hog_orientations=6,
     hog_cell=5,
+    hog_block=2,
     hog_words=12,
     hog_sample_images=30,
     image_size=SIZE,
-    feature_dtype="float32",
 )
 
 
@@ -40,14 +24,10 @@ def make(**changes):
     return HogExtractor(**{**SETTINGS, **changes})
 
 
-def command(**values):
-    with flagsaver.flagsaver(
-        **FLAGS,
-        **{
-            name: str(value) if hasattr(value, "parts") else value for name, value in values.items()
-        },
-    ):
-        extract.main()
+def extract(image_dir, split, directory, **changes):
+    """Extracts the features of a split into a new directory."""
+    directory.mkdir()
+    return extract_features(make(**changes), image_dir, split, directory, dtype="float32")
 
 
 def files(directory):
@@ -62,16 +42,18 @@ def files(directory):
 def train(image_dir, tmp_path_factory):
     """A finished extraction of the training images."""
     directory = tmp_path_factory.mktemp("train") / "out"
-    command(data_dir=image_dir, workdir=directory)
+    extract(image_dir, "train", directory)
     return directory
 
 
 @pytest.mark.parametrize("grid", [1, 2, 3])
 def test_rows_count_the_nearest_words_by_cell(image_dir, tmp_path, grid):
-    extractor = make(grid=grid)
+    extractor = make(hog_grid=grid)
     extractor.prepare(image_dir, "train", tmp_path)
     words = np.load(tmp_path / "codebook.npz")["words"].astype(float)
-    batch = next(iter(pipeline.evaluation_images(image_dir, "val", image_size=SIZE, batch_size=16)))
+    batch = next(
+        iter(image_batches.evaluation_images(image_dir, "val", image_size=SIZE, batch_size=16))
+    )
     blocks = (
         hog_blocks(batch["image"], orientations=6, pixels_per_cell=5, cells_per_block=2)
         .numpy()
@@ -90,7 +72,7 @@ def test_rows_count_the_nearest_words_by_cell(image_dir, tmp_path, grid):
 
 
 def test_another_split_takes_the_codebook_of_the_first(image_dir, train, tmp_path):
-    command(data_dir=image_dir, split="val", workdir=tmp_path / "val", codebook=train)
+    extract(image_dir, "val", tmp_path / "val", codebook=str(train))
     ours, theirs = (
         Manifest.read(directory, "features").info for directory in (tmp_path / "val", train)
     )
@@ -99,7 +81,7 @@ def test_another_split_takes_the_codebook_of_the_first(image_dir, train, tmp_pat
         and ours["backbone_fingerprint"] == theirs["backbone_fingerprint"]
     )
     assert not (tmp_path / "val" / "codebook.npz").exists()
-    command(data_dir=image_dir, split="val", workdir=tmp_path / "own")
+    extract(image_dir, "val", tmp_path / "own")
     assert Manifest.read(tmp_path / "own", "features").info["extractor"] != theirs["extractor"]
     extractor = make()
     (tmp_path / "again").mkdir()
@@ -137,36 +119,61 @@ def test_the_number_of_cores_does_not_matter(image_dir, train, tmp_path, monkeyp
 
 def test_refusals(image_dir, train, tmp_path):
     with pytest.raises(
-        InputError, match="--image_size=9: smaller than a block of 2x2 cells of 5 pixels"
-    ):
-        make(image_size=9)
-    with pytest.raises(InputError, match="--hog_grid=8: more cells a side than the 7 blocks"):
-        make(grid=8)
-    with pytest.raises(
         InputError,
         match="a codebook of other settings, --hog_cell=5, --hog_words=12 instead of --hog_cell=4, "
         "--hog_words=13",
     ):
-        make(codebook_dir=train, cell=4, words=13)
+        make(codebook=str(train), hog_cell=4, hog_words=13)
     with pytest.raises(InputError, match="no such directory"):
-        make(codebook_dir=tmp_path / "none")
+        make(codebook=str(tmp_path / "none"))
     with pytest.raises(InputError, match="holds images, not features"):
-        make(codebook_dir=image_dir)
+        make(codebook=str(image_dir))
     (tmp_path / "unfinished").mkdir()
     with pytest.raises(CorruptArtifactError, match="has not finished"):
-        make(codebook_dir=tmp_path / "unfinished")
-    command(data_dir=image_dir, split="val", workdir=tmp_path / "val", codebook=train)
+        make(codebook=str(tmp_path / "unfinished"))
+    extract(image_dir, "val", tmp_path / "val", codebook=str(train))
     with pytest.raises(InputError, match="holds no codebook.npz; name the workdir"):
-        make(codebook_dir=tmp_path / "val")
-    command(data_dir=image_dir, workdir=tmp_path / "other", seed=1)
+        make(codebook=str(tmp_path / "val"))
+    extract(image_dir, "train", tmp_path / "other", seed=1)
     (tmp_path / "other" / "codebook.npz").write_bytes((train / "codebook.npz").read_bytes())
     with pytest.raises(
         CorruptArtifactError, match="not the codebook that the features beside it were made with"
     ):
-        make(codebook_dir=tmp_path / "other")
+        make(codebook=str(tmp_path / "other"))
 
 
-def test_a_dry_run_learns_and_writes_nothing(image_dir, tmp_path, capsys):
-    command(data_dir=image_dir, workdir=tmp_path / "out", hog_grid=2, dry_run=True)
-    assert "48 images, split train, to rows of 48 float32" in capsys.readouterr().out
-    assert list(pathlib.Path(tmp_path).iterdir()) == []
+def test_methods_work_in_any_order(image_dir, train, tmp_path):
+    with pytest.raises(RuntimeError, match="`prepare` has not learnt a codebook yet"):
+        make().describe()
+    first, second = (make(codebook=str(train)) for _ in range(2))
+    described = first.describe()
+    assert first.inputs() == dict(codebook=str(train))
+    rows = [rows for _, rows in first.batches(image_dir, "val", [0])]
+    first.check(image_dir, "val")
+    first.prepare(image_dir, "val", tmp_path)
+    assert first.describe() == described and list(tmp_path.iterdir()) == []
+    for one, (_, other) in zip(rows, second.batches(image_dir, "val", [0]), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_another_codebook_is_learnt_from_other_images(image_dir, tmp_path):
+    extractor, described = make(hog_sample_images=16), []
+    for name, split in (("a", "train"), ("b", "val"), ("c", "train")):
+        (tmp_path / name).mkdir()
+        extractor.prepare(image_dir, split, tmp_path / name)
+        described.append(extractor.describe())
+    assert described[0] == described[2] != described[1]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (dict(image_size=9), "--image_size=9: smaller than a block of 2x2 cells of 5 pixels"),
+        (dict(hog_grid=8), "--hog_grid=8: more cells a side than the 7 blocks"),
+        (dict(hog_words=0), "--hog_words=0: must be 1 or more"),
+        (dict(hog_orientations=10**6), "--hog_orientations=1000000: must be "),
+    ],
+)
+def test_settings_that_cannot_be_right(values, message):
+    with pytest.raises(FlagError, match=f"^{message}"):
+        make(**values)

@@ -1,16 +1,13 @@
-"""Networks of others are opened as one function; what cannot be, or must not be, is refused in one
-line.
-"""
+"""Networks of others, by path or name; what cannot be opened is refused in one line."""
 
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from ccssl_tf.features.model_files import open_model
 from ccssl_tf.models import AlexNet, Application
 from ccssl_tf.models.heads import build_classifier
-from ccssl_tf.runs.errors import CorruptArtifactError, InputError
+from ccssl_tf.runs.errors import CorruptArtifactError, FlagError, InputError
 from ccssl_tf.runs.files import file_sha256
 
 RED = np.full([2, 16, 16, 3], (1, 0, 0), np.float32)
@@ -32,23 +29,6 @@ def two_headed(channels=3, size=16):
     return keras.Model(
         images, dict(maps=maps, mean=keras.layers.GlobalAveragePooling2D(name="averaged")(maps))
     )
-
-
-class Colors(tf.Module):
-    """Mean colours, with the signature a user would write."""
-
-    def __init__(self):
-        super().__init__()
-        self.factor = tf.Variable(2.0)
-
-    @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8, name="pixels")])
-    def __call__(self, pixels):
-        return dict(colors=self.factor * tf.reduce_mean(tf.cast(pixels, tf.float32), [1, 2]))
-
-
-def save(module, path, **signatures):
-    tf.saved_model.save(module, str(path), signatures=signatures or None)
-    return path
 
 
 def test_keras_files_give_outputs_and_layers(tmp_path):
@@ -100,32 +80,6 @@ def test_a_program_in_a_keras_file_runs_for_those_who_trust_it(tmp_path):
     np.testing.assert_array_equal(opened(tmp_path / "a.keras", trust=True).call(RED), 2 * RED)
 
 
-def test_a_saved_model_runs_for_those_who_trust_it(tmp_path):
-    save(Colors(), tmp_path / "a")
-    refused("/a: a SavedModel is a program, .* give --trust_model if you trust", tmp_path / "a")
-    found = opened(tmp_path / "a", trust=True)
-    np.testing.assert_allclose(found.call(100.4 * RED), [[200, 0, 0]] * 2)
-    np.testing.assert_allclose(found.call(300 * RED), [[510, 0, 0]] * 2)
-    assert (found.kind, found.output, found.image_size) == ("saved_model", "colors", None)
-    refused("--output=maps: .*/a has colors", tmp_path / "a", trust=True, output="maps")
-    other = Colors()
-    other.factor.assign(3.0)
-    save(other, tmp_path / "b")
-    assert (
-        opened(tmp_path / "b", trust=True).digest
-        != found.digest
-        == opened(tmp_path / "a", trust=True).digest
-    )
-
-
-def test_an_exported_keras_model_is_read_by_its_signature(tmp_path):
-    model = two_headed()
-    model.export(tmp_path / "a", verbose=False)
-    found = opened(tmp_path / "a", trust=True, output="mean")
-    np.testing.assert_allclose(found.call(RED), model(RED)["mean"], rtol=1e-5)
-    assert found.image_size == 16
-
-
 def test_models_of_other_inputs_are_refused(tmp_path):
     two_headed(channels=1).save(tmp_path / "grey.keras")
     refused(
@@ -133,26 +87,12 @@ def test_models_of_other_inputs_are_refused(tmp_path):
         tmp_path / "grey.keras",
         output="mean",
     )
-    two_headed(channels=4).export(tmp_path / "grey", verbose=False)
-    refused(
-        r"grey: takes \[None, 16, 16, 4\] \(4 channels\)",
-        tmp_path / "grey",
-        output="mean",
-        trust=True,
-    )
     vector = keras.Input([5])
     keras.Model(vector, keras.layers.Dense(2)(vector)).save(tmp_path / "vector.keras")
     refused(r"vector.keras: takes \[None, 5\]; square RGB", tmp_path / "vector.keras")
     both = [keras.Input([8, 8, 3]), keras.Input([8, 8, 3])]
     keras.Model(both, keras.layers.Add()(both)).save(tmp_path / "two.keras")
     refused("two.keras: a Functional, of which no layers can be read", tmp_path / "two.keras")
-    module = tf.Module()
-    module.f = tf.function(
-        lambda encoded: tf.strings.length(encoded),
-        input_signature=[tf.TensorSpec([None], tf.string)],
-    )
-    save(module, tmp_path / "strings", serving_default=module.f)
-    refused("strings: takes string, not pixels", tmp_path / "strings", trust=True)
 
 
 def test_what_is_no_model_is_refused_with_advice(tmp_path):
@@ -214,3 +154,24 @@ def test_networks_of_keras_applications(tmp_path):
         weights="random",
         output="top",
     )
+
+
+@pytest.mark.parametrize(
+    ("options", "flag"),
+    [
+        (dict(weights="random"), "weights=random"),
+        (dict(width_multiplier=0.5), "width_multiplier=0.5"),
+    ],
+)
+def test_what_a_file_brings_cannot_be_chosen(tmp_path, options, flag):
+    two_headed().save(tmp_path / "a.keras")
+    save_path = tmp_path / "saved"
+    two_headed().export(save_path, verbose=False)
+    for model in (tmp_path / "a.keras", save_path):
+        refused(f"^--{flag}: --model={model} brings its own; leave it", model, FlagError, **options)
+    # What a run recorded, whose width nobody chose.
+    assert opened(tmp_path / "a.keras", output="mean", width_multiplier=1.0).output == "mean"
+    if "width_multiplier" in options:
+        refused(
+            f"^--{flag}: --model=keras_hub:a brings its own", "keras_hub:a", FlagError, **options
+        )

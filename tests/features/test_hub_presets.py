@@ -7,8 +7,7 @@ import pytest
 import tensorflow as tf
 
 from ccssl_tf.features.external_model import ExternalModelExtractor
-from ccssl_tf.features.model_files import open_model
-from ccssl_tf.models.input_convention import InputConvention
+from ccssl_tf.features.hub_presets import open_preset
 from ccssl_tf.runs.errors import InputError
 
 keras_hub = pytest.importorskip(
@@ -42,9 +41,7 @@ def preset(network, tmp_path_factory):
 
 
 def opened(preset, **options):
-    return open_model(
-        f"keras_hub:{preset}", **dict(dict(output=None, weights=None, trust=False), **options)
-    )
+    return open_preset(f"keras_hub:{preset}", **dict(dict(output=None, weights=None), **options))
 
 
 def images(count=2):
@@ -67,15 +64,14 @@ def test_a_preset_brings_weights_and_preprocessing(network, preset):
 
 
 def test_it_is_a_teacher(network, preset):
-    options = dict(
-        name="preset", convention=None, pool_grid=1, pooling="max", image_size=None, batch_size=2
-    )
-    extractor = ExternalModelExtractor(opened(preset), **options)
+    fields = dict(model="keras_hub:preset", pooling="max", batch_size=2)
+    extractor = ExternalModelExtractor(opened(preset), **fields)
+    assert extractor.settings.image_size == 40
     rows = extractor.rows(tf.constant(images()))
     maps = network(opened(preset).normalize(images()), training=False).numpy()
     np.testing.assert_allclose(rows, maps.max((1, 2)), atol=1e-4)
     with pytest.raises(InputError, match="brings its own preprocessing"):
-        ExternalModelExtractor(opened(preset), **dict(options, convention=InputConvention((0, 1))))
+        ExternalModelExtractor(opened(preset), **fields, input_range=(0, 1))
 
 
 def test_layers_by_name_and_weights_by_file(network, preset):
@@ -95,18 +91,10 @@ def test_layers_by_name_and_weights_by_file(network, preset):
 
 def test_a_preset_without_preprocessing_asks_for_it(network, tmp_path):
     network.save_to_preset(str(tmp_path))
-    found = opened(tmp_path)
-    assert found.normalize is None and found.usual_size is None
+    without = opened(tmp_path)
+    assert without.normalize is None and without.usual_size is None
     with pytest.raises(InputError, match="say what it takes pixels for"):
-        ExternalModelExtractor(
-            found,
-            name="x",
-            convention=None,
-            pool_grid=1,
-            pooling="max",
-            image_size=32,
-            batch_size=1,
-        )
+        ExternalModelExtractor(without, model="keras_hub:x", image_size=32)
 
 
 @pytest.mark.parametrize("damage", ["no such preset", "no weights", "foreign class", "text"])

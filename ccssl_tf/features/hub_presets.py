@@ -1,0 +1,76 @@
+"""Networks of KerasHub, `--model=keras_hub:PRESET`, with their weights and preprocessing."""
+
+import pathlib
+
+import tensorflow as tf
+
+from ccssl_tf.features.opened_model import OpenedModel, first_line, inference, only_output
+from ccssl_tf.models import backbone_file
+from ccssl_tf.models.input_convention import image_side
+from ccssl_tf.models.outputs import network_until, shortened
+from ccssl_tf.runs.errors import InputError
+
+KERAS_HUB = "keras_hub:"
+
+
+def open_preset(model: str, output: str | None, weights: str | None) -> OpenedModel:
+    """Opens a preset; what its image converter says of pixels is part of it.
+
+    Args:
+      model: "keras_hub:" and the preset's name, handle or directory.
+      output: name of the output wanted; None for the only one.
+      weights: a file, "random", or None for the preset's own.
+
+    Raises:
+      InputError: KerasHub is not installed, or the preset cannot be opened or is of no images.
+    """
+    try:
+        import keras_hub
+    except ModuleNotFoundError as error:
+        raise InputError(f"--model={model}: needs KerasHub: pip install 'ccssl_tf[hub]'") from error
+    preset = model.removeprefix(KERAS_HUB)
+    try:
+        network = keras_hub.models.Backbone.from_preset(preset, load_weights=not weights)
+        if weights and weights != "random":
+            network.load_weights(weights)
+    except backbone_file.LOADING_ERRORS as error:
+        raise InputError(f"--model={model}: cannot be opened ({first_line(error)})") from error
+    if len(network.inputs) != 1:
+        raise InputError(
+            f"--model={model}: takes {shortened(tensor.name for tensor in network.inputs)}; a "
+            "network of images is needed"
+        )
+    output = output or only_output(
+        list(network.output if isinstance(network.output, dict) else network.output_names), model
+    )
+    converter = _image_converter(keras_hub, preset)
+    files = {} if weights in (None, "random") else dict(weights=weights)
+    if pathlib.Path(preset).is_dir():
+        files["model"] = preset
+    return OpenedModel(
+        kind="keras_hub",
+        call=inference(network_until(network, output, "output")),
+        output=output,
+        digest=backbone_file.network_fingerprint(network.get_config(), network.weights),
+        image_size=image_side(f"--model={model}", tuple(network.inputs[0].shape)),
+        usual_size=converter and converter.image_size and converter.image_size[0],
+        normalize=converter and _conversion(converter),
+        files=files,
+    )
+
+
+def _image_converter(keras_hub, preset):
+    """Returns KerasHub's layer that makes the network's pixels; None where the preset has none."""
+    try:
+        return keras_hub.layers.ImageConverter.from_preset(preset)
+    except (ValueError, OSError):
+        return None
+
+
+def _conversion(converter):
+    scale = 1.0 if converter.scale is None else converter.scale
+    offset = 0.0 if converter.offset is None else converter.offset
+    return lambda images: (
+        tf.cast(images, tf.float32) * tf.constant(scale, tf.float32)
+        + tf.constant(offset, tf.float32)
+    )

@@ -1,0 +1,26 @@
+import keras
+import numpy as np
+import pytest
+
+from ccssl_tf.features.opened_model import first_line, inference, only_output
+from ccssl_tf.runs.errors import InputError
+
+
+def test_networks_are_called_in_inference_mode():
+    images = keras.Input([4])
+    network = keras.Model(images, keras.layers.Dropout(0.9)(images))
+    np.testing.assert_array_equal(inference(network)(np.ones([3, 4])), np.ones([3, 4]))
+
+
+def test_the_one_output_is_chosen_and_several_are_named():
+    assert only_output(["a"], "net.keras") == "a"
+    with pytest.raises(
+        InputError, match="^--model=net.keras: has several outputs; choose one: --output=a, b$"
+    ):
+        only_output(["a", "b"], "net.keras")
+
+
+def test_errors_of_others_in_a_line():
+    assert first_line(ValueError("\n one\ntwo")) == "one"
+    assert first_line(KeyError()) == "KeyError"
+    assert len(first_line(ValueError("x" * 999))) == 200
