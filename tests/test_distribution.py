@@ -1,16 +1,14 @@
-"""TF_CONFIG, waiting for peers, and training in two local processes: as one process, stopped,
-killed and started again.
+"""Strategies and what workers tell each other, and training in two local processes: as one process,
+stopped, killed and started again.
 """
 
 import json
 import os
 import pathlib
-import re
 import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 
 import numpy as np
@@ -18,84 +16,10 @@ import pytest
 import tensorflow as tf
 
 from ccssl_tf import distribution
-from ccssl_tf.runs.errors import InputError
+from ccssl_tf.distribution import StrategySettings
+from ccssl_tf.runs.errors import FlagError
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-
-
-def config(ports, index=0, kind="worker", **cluster):
-    return json.dumps(
-        dict(
-            cluster=dict(worker=[f"localhost:{port}" for port in ports], **cluster),
-            task=dict(type=kind, index=index),
-        )
-    )
-
-
-@pytest.mark.parametrize(
-    "value, message",
-    [
-        (None, "no 'TF_CONFIG'"),
-        ("{", "cannot be read"),
-        ("[]", "cannot be read"),
-        ('{"cluster": {"worker": ["a:1"]}}', "no 'task'"),
-        (config([1, 2], index=2), "this is worker 2, and the cluster has 2 worker"),
-        (config([1, 2], index=-1), "this is worker -1"),
-        (config([1, 2], kind="chief"), "this is chief 0"),
-        (config([1, 1]), "host:port of its own"),
-        (config([1, 70000]), "host:port of its own"),
-        (config(["x"]), "cannot be read"),
-        (config([1], ps=["a:2"]), "cluster has ps"),
-    ],
-)
-def test_a_bad_tf_config_is_refused_in_one_line(monkeypatch, value, message):
-    monkeypatch.delenv("TF_CONFIG", raising=False)
-    if value is not None:
-        monkeypatch.setenv("TF_CONFIG", value)
-    with pytest.raises(InputError, match=re.escape(message)):
-        distribution.read_tf_config()
-
-
-def test_the_chief_is_the_first_worker(monkeypatch):
-    monkeypatch.setenv("TF_CONFIG", config([3, 4], index=1, chief=["c:2"]))
-    assert distribution.read_tf_config() == (["c:2", "localhost:3", "localhost:4"], 2)
-    monkeypatch.setenv("TF_CONFIG", config([3, 4], kind="chief", chief=["c:2"]))
-    assert distribution.read_tf_config()[1] == 0
-
-
-def free_ports(count):
-    servers = [socket.create_server(("", 0)) for _ in range(count)]
-    ports = [server.getsockname()[1] for server in servers]
-    for server in servers:
-        server.close()
-    return ports
-
-
-def test_waits_for_a_peer_and_says_so(capsys):
-    ports, seen = free_ports(2), threading.Event()
-    addresses = [f"localhost:{port}" for port in ports]
-
-    def late():
-        time.sleep(0.7)
-        distribution.wait_for_peers(addresses, 1)
-        # Where TensorFlow answers from now on.
-        with socket.create_server(("", ports[1])):
-            seen.wait(10)
-
-    thread = threading.Thread(target=late, daemon=True)
-    thread.start()
-    distribution.wait_for_peers(addresses, 0, report_seconds=0.3)
-    seen.set()
-    thread.join(10)
-    assert not thread.is_alive()
-    assert f"worker 0 of 2 waits for {addresses[1]}" in capsys.readouterr().out
-
-
-def test_a_port_in_use_is_named():
-    with socket.create_server(("", 0)) as server:
-        port = server.getsockname()[1]
-        with pytest.raises(InputError, match=f"port {port}"):
-            distribution.wait_for_peers([f"localhost:{port}", "localhost:1"], 0)
 
 
 def test_one_device_is_one_worker_with_everything():
@@ -119,6 +43,37 @@ def test_one_device_is_one_worker_with_everything():
         is batches
         is distribution.deal_batches(batches, strategy)
     )
+
+
+def test_settings_name_the_strategies_there_are():
+    assert StrategySettings().strategy == "auto"
+    with pytest.raises(FlagError, match="^--strategy=tpu: must be one of auto, one, mirrored, mul"):
+        StrategySettings(strategy="tpu")
+
+
+def test_a_job_of_several_workers_is_asked_for_by_name_or_by_tf_config(monkeypatch):
+    monkeypatch.setattr(distribution, "_multi_worker_strategy", lambda: "several")
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    assert distribution.make_strategy("one") is tf.distribute.get_strategy()
+    assert distribution.make_strategy("multi_worker") == "several"
+    monkeypatch.setenv("TF_CONFIG", config([1, 2]))
+    assert distribution.make_strategy("auto") == "several"
+    assert distribution.make_strategy("one") is tf.distribute.get_strategy()
+    monkeypatch.setenv("TF_CONFIG", config([1]))
+    assert distribution.make_strategy("auto") is tf.distribute.get_strategy()
+
+
+def config(ports, index=0):
+    addresses = [f"localhost:{port}" for port in ports]
+    return json.dumps(dict(cluster=dict(worker=addresses), task=dict(type="worker", index=index)))
+
+
+def free_ports(count):
+    servers = [socket.create_server(("", 0)) for _ in range(count)]
+    ports = [server.getsockname()[1] for server in servers]
+    for server in servers:
+        server.close()
+    return ports
 
 
 class Job:
@@ -279,13 +234,9 @@ MIRRORED = """
 import sys
 sys.path.insert(0, sys.argv[1])
 import tensorflow as tf
-tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
-from ccssl_tf import distribution
-from ccssl_tf import extract
-from absl import flags
-import numpy as np
-flags.FLAGS(["test", "--strategy=mirrored", *sys.argv[2:]])
-extract.main()
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from ccssl_tf import distribution, extract
 strategy = distribution.make_strategy("mirrored")
 assert strategy.num_replicas_in_sync == 2
 
@@ -294,14 +245,17 @@ def batches(count):
     return tf.data.Dataset.range(count).map(lambda i: rows(tf.cast(i, tf.int32)))
 
 def seen(dataset, name):
-    return [[value.numpy().tolist() for value in strategy.experimental_local_results(batch[name])] for batch in dataset]
+    local = strategy.experimental_local_results
+    return [[value.numpy().tolist() for value in local(batch[name])] for batch in dataset]
 
-assert seen(distribution.split_batches(batches(2), strategy), "x") == [[[0, 1], [2, 3]], [[4, 5], [6, 7]]]
+split = distribution.split_batches(batches(2), strategy)
+assert seen(split, "x") == [[[0, 1], [2, 3]], [[4, 5], [6, 7]]]
 dealt = lambda: distribution.deal_batches(batches(3), strategy)
 assert seen(dealt(), "x") == [[[0, 1, 2, 3], [4, 5, 6, 7]], [[8, 9, 10, 11], [0, 1, 2, 3]]]
 assert seen(dealt(), "weight") == [[[1.0] * 4] * 2, [[1.0] * 4, [0.0] * 4]]
-print("dealt")
-"""  # noqa: E501
+extract.main(extract.COMMAND.parse(["--strategy=mirrored", *sys.argv[2:]]))
+print("dealt and extracted")
+"""
 
 
 @pytest.mark.slow
@@ -317,6 +271,6 @@ def test_two_logical_devices_extract_the_same_bytes_and_are_dealt_batches(image_
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     command = [sys.executable, "-c", MIRRORED, str(ROOT), f"--workdir={tmp_path / 'two'}", *options]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.stdout.splitlines()[-1:] == ["dealt"], done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1:] == ["dealt and extracted"], done.stdout + done.stderr
     for path in (tmp_path / "one").glob("*.tfrecord"):
         assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes(), path.name

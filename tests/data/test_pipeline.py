@@ -3,22 +3,19 @@ loses and repeats nothing.
 """
 
 import collections
-import shutil
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import write_images
 
-from ccssl_tf.data import image_ops
+from ccssl_tf.data import pipeline
 from ccssl_tf.data.manifest import Manifest, shard_name
-from ccssl_tf.data.pipeline import (
-    evaluation_batches,
-    evaluation_images,
-    training_batches,
-    training_windows,
-)
+from ccssl_tf.data.pipeline import Epoch, evaluation_batches, training_batches, training_windows
 from ccssl_tf.runs.errors import CorruptArtifactError, InputError
+
+
+FIRST = Epoch(5)
 
 
 def load(parsed):
@@ -26,12 +23,9 @@ def load(parsed):
     return dict(length=tf.strings.length(parsed["encoded"]), name=parsed["filename"])
 
 
-def batches(directory, split="train", batch_size=5, epoch_seed=(0, 0), **options):
-    return list(
-        training_batches(
-            directory, split, batch_size=batch_size, epoch_seed=epoch_seed, load=load, **options
-        ).as_numpy_iterator()
-    )
+def batches(directory, epoch=FIRST, split="train", **options):
+    dataset = training_batches(directory, split, epoch, load=load, **options)
+    return list(dataset.as_numpy_iterator())
 
 
 def order(*arguments, **options):
@@ -52,21 +46,21 @@ WINDOWS = [1, 12_000, 10**9]
 @pytest.mark.parametrize("window_bytes", WINDOWS)
 def test_every_example_comes_exactly_once_in_an_epoch(uneven_dir, window_bytes):
     for epoch in range(3):
-        assert sorted(
-            order(uneven_dir, batch_size=1, epoch_seed=(1, epoch), window_bytes=window_bytes)
-        ) == list(range(31))
+        assert sorted(order(uneven_dir, Epoch(1, 1, epoch), window_bytes=window_bytes)) == list(
+            range(31)
+        )
 
 
 def test_order_is_a_function_of_seed_and_epoch(image_dir):
     orders = {
-        key: order(image_dir, batch_size=16, epoch_seed=key)
+        key: order(image_dir, Epoch(16, *key))
         for key in [(0, 0), (0, 1), (1, 0), (1, 1), (2**31 - 1, 10**6)]
     }
     assert all(sorted(found) == list(range(48)) for found in orders.values())
     assert len(set(map(tuple, orders.values()))) == 5
     for key, found in orders.items():
-        assert order(image_dir, batch_size=16, epoch_seed=key) == found
-        assert order(image_dir, batch_size=4, epoch_seed=key) == found
+        assert order(image_dir, Epoch(16, *key)) == found
+        assert order(image_dir, Epoch(4, *key)) == found
         # Of the 48 images about one stands where it was in another epoch.
         others = [other for other in orders.values() if other != found]
         assert all(np.sum(np.array(found) == other) < 10 for other in others)
@@ -74,7 +68,7 @@ def test_order_is_a_function_of_seed_and_epoch(image_dir):
 
 def test_a_window_of_several_shards_is_mixed(image_dir):
     for epoch in range(3):
-        shards = np.array(order(image_dir, batch_size=16, epoch_seed=(0, epoch))) // 16
+        shards = np.array(order(image_dir, Epoch(16, 0, epoch))) // 16
         # Thirds of the epoch hold about 5 of each shard's 16.
         assert np.histogram2d(np.repeat(range(3), 16), shards, 3)[0].min() >= 1
         assert np.count_nonzero(np.diff(shards)) > 15
@@ -83,9 +77,7 @@ def test_a_window_of_several_shards_is_mixed(image_dir):
 def test_small_windows_keep_shards_apart_and_permute_them(image_dir):
     sequences = set()
     for epoch in range(12):
-        shards = (
-            np.array(order(image_dir, batch_size=16, epoch_seed=(0, epoch), window_bytes=1)) // 16
-        )
+        shards = np.array(order(image_dir, Epoch(16, 0, epoch), window_bytes=1)) // 16
         assert np.count_nonzero(np.diff(shards)) == 2
         sequences.add(tuple(shards[::16].tolist()))
     assert len(sequences) >= 4
@@ -95,7 +87,7 @@ def test_small_windows_keep_shards_apart_and_permute_them(image_dir):
 def test_windows_are_whole_shards_up_to_a_size(uneven_dir, window_bytes):
     manifest = Manifest.read(uneven_dir, "images")
     sizes = [shard.num_bytes for shard in manifest.shards("train")]
-    windows = training_windows(manifest, "train", (3, 4), window_bytes)
+    windows = training_windows(manifest, "train", Epoch(1, 3, 4), window_bytes)
     assert sorted(sum(windows, [])) == list(range(7))
     for window, following in zip(windows, [*windows[1:], None], strict=True):
         total = sum(sizes[shard] for shard in window)
@@ -107,11 +99,10 @@ def test_windows_are_whole_shards_up_to_a_size(uneven_dir, window_bytes):
 @pytest.mark.parametrize("batch_size", [1, 4])
 def test_first_batch_gives_the_tail_of_the_epoch(uneven_dir, window_bytes, batch_size):
     """Windows of 12,000 bytes hold one to three of these shards."""
-    options = dict(batch_size=batch_size, epoch_seed=(2, 5), window_bytes=window_bytes)
-    whole = batches(uneven_dir, **options)
+    whole = batches(uneven_dir, Epoch(batch_size, 2, 5), window_bytes=window_bytes)
     assert len(whole) == 31 // batch_size
     for first in range(0, len(whole) + 1, 6 if batch_size == 1 else 1):
-        tail = batches(uneven_dir, first_batch=first, **options)
+        tail = batches(uneven_dir, Epoch(batch_size, 2, 5, first), window_bytes=window_bytes)
         assert len(tail) == len(whole) - first
         for found, expected in zip(tail, whole[first:], strict=True):
             assert found.keys() == expected.keys() == {"length", "name", "seed", "index", "label"}
@@ -120,22 +111,21 @@ def test_first_batch_gives_the_tail_of_the_epoch(uneven_dir, window_bytes, batch
 
 
 def test_the_end_of_an_epoch_is_an_empty_tail(image_dir):
-    assert batches(image_dir, batch_size=16, first_batch=3) == []
-    assert batches(image_dir, batch_size=16, first_batch=3, window_bytes=1) == []
+    for window_bytes in WINDOWS:
+        assert batches(image_dir, Epoch(16, first_batch=3), window_bytes=window_bytes) == []
 
 
 def test_cardinality_is_known(uneven_dir):
     for first_batch in (0, 2):
-        dataset = training_batches(
-            uneven_dir, "train", batch_size=4, epoch_seed=(0, 0), load=load, first_batch=first_batch
-        )
+        epoch = Epoch(4, first_batch=first_batch)
+        dataset = training_batches(uneven_dir, "train", epoch, load=load)
         assert int(dataset.cardinality()) == 7 - first_batch
 
 
 def test_batches_carry_labels_and_seeds_of_their_own(image_dir):
     seen = {}
     for key in [(0, 0), (0, 1), (1, 0), (2**31 - 1, 0)]:
-        for batch in batches(image_dir, batch_size=16, epoch_seed=key):
+        for batch in batches(image_dir, Epoch(16, *key)):
             assert batch["seed"].dtype == np.int64 and batch["seed"].shape == (16, 2)
             np.testing.assert_array_equal(batch["label"], batch["index"] % 3)
             for index, name, seed in zip(batch["index"], batch["name"], batch["seed"], strict=True):
@@ -154,9 +144,7 @@ def test_empty_shards_do_no_harm(tmp_path):
     write_images(tmp_path / "data", {"train": [0, 3, 0, 0, 2, 0]})
     for epoch in range(6):
         for window_bytes in (1, 10**9):
-            found = order(
-                tmp_path / "data", batch_size=1, epoch_seed=(0, epoch), window_bytes=window_bytes
-            )
+            found = order(tmp_path / "data", Epoch(1, 0, epoch), window_bytes=window_bytes)
             assert sorted(found) == list(range(5))
 
 
@@ -164,7 +152,7 @@ def test_fewer_images_than_a_batch_are_refused(image_dir):
     with pytest.raises(
         InputError, match="has 48 images, fewer than one batch; use --batch_size=48"
     ):
-        batches(image_dir, batch_size=49)
+        batches(image_dir, Epoch(49))
     with pytest.raises(InputError, match="no split 'test'"):
         batches(image_dir, split="test")
 
@@ -175,7 +163,7 @@ def test_a_shard_that_lost_a_record_is_not_trained_on(tmp_path):
     path = tmp_path / "data" / shard_name("train", 1, 2)
     path.write_bytes(path.read_bytes()[: manifest.shards("train")[1].num_bytes // 2])
     for read in (
-        lambda: batches(tmp_path / "data", batch_size=2),
+        lambda: batches(tmp_path / "data", Epoch(2)),
         lambda: evaluation(tmp_path / "data", "train", 2),
     ):
         with pytest.raises(CorruptArtifactError, match="train-00001-of-00002.tfrecord"):
@@ -223,73 +211,6 @@ def test_evaluation_of_nothing_is_refused(tmp_path):
         evaluation(tmp_path / "data", "val", 2)
 
 
-def images(directory, batch_size, **options):
-    return list(
-        evaluation_images(
-            directory, "train", image_size=24, batch_size=batch_size, **options
-        ).as_numpy_iterator()
-    )
-
-
-def test_images_in_file_order_with_a_partial_last_batch(uneven_dir):
-    found = images(uneven_dir, 8)
-    assert [len(batch["index"]) for batch in found] == [8, 8, 8, 7]
-    assert found[0].keys() == {"image", "index", "label", "filename"}
-    assert [index for batch in found for index in batch["index"]] == list(range(31))
-    assert found[3]["image"].shape == (7, 24, 24, 3) and found[3]["image"].dtype == np.uint8
-    assert found[0]["filename"][1] == b"train 1-\xff\xe9.jpg"
-    record = next(
-        tf.data.TFRecordDataset(str(uneven_dir / shard_name("train", 1, 7))).as_numpy_iterator()
-    )
-    encoded = (
-        tf.train.Example.FromString(record).features.feature["image/encoded"].bytes_list.value[0]
-    )
-    np.testing.assert_array_equal(found[0]["image"][3], image_ops.whole_image(encoded, 24))
-
-
-def test_images_of_chosen_shards(uneven_dir):
-    starts = np.cumsum([0, 3, 6, 1, 8, 4, 2, 7])
-    for shards in ([1], [5, 2], [6, 0, 3], []):
-        expected = [index for shard in shards for index in range(starts[shard], starts[shard + 1])]
-        assert [
-            index for batch in images(uneven_dir, 4, shards=shards) for index in batch["index"]
-        ] == expected
-
-
-@pytest.mark.parametrize("batch_size", [1, 3, 4, 100])
-def test_batches_of_chosen_shards_hold_images_of_one(uneven_dir, batch_size):
-    starts = np.cumsum([0, 3, 6, 1, 8, 4, 2, 7])
-    expected = [
-        list(range(first, min(first + batch_size, starts[shard + 1])))
-        for shard in (5, 0, 2, 3)
-        for first in range(starts[shard], starts[shard + 1], batch_size)
-    ]
-    found = images(uneven_dir, batch_size, shards=[5, 0, 2, 3])
-    assert [batch["index"].tolist() for batch in found] == expected
-    whole = {
-        index: image
-        for batch in images(uneven_dir, 8)
-        for index, image in zip(batch["index"], batch["image"], strict=True)
-    }
-    for batch in found:
-        np.testing.assert_array_equal(batch["image"], [whole[index] for index in batch["index"]])
-
-
-@pytest.mark.parametrize("batch_size", [2, 4])
-@pytest.mark.parametrize("records_kept", [7, 9])
-def test_a_chosen_shard_with_fewer_or_more_records_than_its_manifest_says_is_refused(
-    uneven_dir, tmp_path, batch_size, records_kept
-):
-    shutil.copytree(uneven_dir, tmp_path / "copy")
-    path = tmp_path / "copy" / shard_name("train", 3, 7)
-    records_there = list(tf.data.TFRecordDataset(str(path)).as_numpy_iterator())
-    with tf.io.TFRecordWriter(str(path)) as writer:
-        for number in range(records_kept):
-            writer.write(records_there[number % 8])
-    with pytest.raises((tf.errors.FailedPreconditionError, CorruptArtifactError)):
-        images(tmp_path / "copy", batch_size, shards=[2, 3, 4])
-
-
 def seeds_of(found):
     return [tuple(seed) for batch in found for seed in batch["seed"].tolist()]
 
@@ -297,13 +218,10 @@ def seeds_of(found):
 @pytest.mark.parametrize("window_bytes", WINDOWS)
 def test_copies_of_images_come_as_often_as_asked_and_each_is_its_own(uneven_dir, window_bytes):
     copies = (np.arange(31) * 7 % 5).astype(np.int32)
-    options = dict(batch_size=1, epoch_seed=(1, 2), window_bytes=window_bytes, copies=copies)
-    found = batches(uneven_dir, **options)
-    assert (
-        len(found)
-        == copies.sum()
-        == int(training_batches(uneven_dir, "train", load=load, **options).cardinality())
-    )
+    epoch, options = Epoch(1, 1, 2), dict(window_bytes=window_bytes, copies=copies)
+    found = batches(uneven_dir, epoch, **options)
+    dataset = training_batches(uneven_dir, "train", epoch, load=load, **options)
+    assert len(found) == copies.sum() == int(dataset.cardinality())
     indices = [int(batch["index"][0]) for batch in found]
     np.testing.assert_array_equal(np.bincount(indices, minlength=31), copies)
     assert all(
@@ -312,7 +230,7 @@ def test_copies_of_images_come_as_often_as_asked_and_each_is_its_own(uneven_dir,
     )
     assert len(set(seeds_of(found))) == len(found)
     first = {seed for seed in seeds_of(found) if seed[1] < 2**32}
-    assert first < set(seeds_of(batches(uneven_dir, batch_size=1, epoch_seed=(1, 2)))), (
+    assert first < set(seeds_of(batches(uneven_dir, epoch))), (
         "the first copy is seen as without copies"
     )
     if window_bytes == 10**9:
@@ -324,19 +242,67 @@ def test_copies_of_images_come_as_often_as_asked_and_each_is_its_own(uneven_dir,
 @pytest.mark.parametrize("window_bytes", WINDOWS)
 def test_first_batch_skips_copies_without_reading_them(uneven_dir, window_bytes):
     copies = np.array([0] * 9 + [3] * 10 + [1] * 12, np.int32)
-    options = dict(batch_size=4, epoch_seed=(2, 5), window_bytes=window_bytes, copies=copies)
-    whole = batches(uneven_dir, **options)
+    options = dict(window_bytes=window_bytes, copies=copies)
+    whole = batches(uneven_dir, Epoch(4, 2, 5), **options)
     assert len(whole) == 10
     for first in range(11):
-        tail = batches(uneven_dir, first_batch=first, **options)
+        tail = batches(uneven_dir, Epoch(4, 2, 5, first), **options)
         assert seeds_of(tail) == seeds_of(whole[first:])
 
 
 def test_one_copy_each_is_the_order_without_copies(uneven_dir):
-    one_each = batches(uneven_dir, epoch_seed=(4, 4), copies=np.ones(31, np.int32))
-    assert seeds_of(one_each) == seeds_of(batches(uneven_dir, epoch_seed=(4, 4)))
+    one_each = batches(uneven_dir, Epoch(5, 4, 4), copies=np.ones(31, np.int32))
+    assert seeds_of(one_each) == seeds_of(batches(uneven_dir, Epoch(5, 4, 4)))
 
 
 def test_fewer_copies_than_a_batch_are_refused(uneven_dir):
     with pytest.raises(InputError, match="has 3 images, fewer than one batch"):
         batches(uneven_dir, copies=np.array([3] + [0] * 30, np.int32))
+
+
+def test_batches_are_those_of_training_or_of_evaluation_as_the_epoch_says(uneven_dir):
+    def seen(epoch, **options):
+        dataset = pipeline.batches(uneven_dir, "train", epoch, load=load, **options)
+        return list(dataset.as_numpy_iterator())
+
+    copies = np.full(31, 2, np.int32)
+    training = seen(Epoch(4, 1, 2, 3), copies=copies)
+    assert seeds_of(training) == seeds_of(batches(uneven_dir, Epoch(4, 1, 2, 3), copies=copies))
+    assert "weight" not in training[0]
+    # Of evaluation there is one order, of every image once.
+    for epoch in (Epoch(4, training=False), Epoch(4, 1, 2, 3, training=False)):
+        found = seen(epoch, copies=copies)
+        assert seeds_of(found) == seeds_of(evaluation(uneven_dir, "train", 4))
+        assert sum(batch["weight"].sum() for batch in found) == 31
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_tensors_of_other_lengths_are_continued_by_the_padding(uneven_dir, training):
+    def ragged(parsed):
+        return dict(
+            row=tf.range(parsed["index"] % 3), label_row=tf.fill([parsed["index"] % 2], 7.0)
+        )
+
+    epoch, padding = Epoch(5, training=training), dict(row=-1)
+    dataset = pipeline.batches(uneven_dir, "train", epoch, load=ragged, padding=padding)
+    for batch in dataset.as_numpy_iterator():
+        longest = max(index % 3 for index in batch["index"])
+        expected = [[*range(i % 3), *[-1] * (longest - i % 3)] for i in batch["index"]]
+        np.testing.assert_array_equal(batch["row"], np.reshape(expected, [5, longest]))
+        assert batch["label_row"].sum() == 7.0 * sum(i % 2 for i in batch["index"])
+
+
+def test_other_records_are_read_by_their_own_parser(uneven_dir):
+    def parse(serialized):
+        return dict(pipeline.records.parse_image(serialized), twice=2)
+
+    for training in (True, False):
+        dataset = pipeline.batches(
+            uneven_dir,
+            "train",
+            Epoch(5, training=training),
+            load=lambda parsed: dict(value=parsed["index"] * parsed["twice"]),
+            parse=parse,
+        )
+        for batch in dataset.as_numpy_iterator():
+            np.testing.assert_array_equal(batch["value"], batch["index"] * 2)

@@ -1,5 +1,5 @@
 """What checkpoints hold and refuse; that runs resume from them exactly is tested in
-test_training.py.
+test_loop.py.
 """
 
 import json

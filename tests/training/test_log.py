@@ -1,4 +1,4 @@
-"""The clock and the records; the loop that uses them is tested in test_training.py."""
+"""The clock and the records; the loop that uses them is tested in test_loop.py."""
 
 import tensorflow as tf
 
