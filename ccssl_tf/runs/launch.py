@@ -148,12 +148,11 @@ class Command:
             for cls in [*self.settings, *chosen]
             for field in settings_lib.fields_of(cls)
         }
-        told = {}
-        for name, text in recorded.items():
-            if name not in fields or fields[name].is_recorded_default(text):
-                continue
-            told[name] = text
-        return told
+        return {
+            name: text
+            for name, text in recorded.items()
+            if name in fields and not fields[name].is_recorded_default(text)
+        }
 
     def help(self, arguments: Sequence[str]) -> str:
         """Returns the help text: that of the choice the other words make, else the overview."""

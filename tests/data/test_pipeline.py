@@ -14,7 +14,6 @@ from ccssl_tf.data.manifest import Manifest, shard_name
 from ccssl_tf.data.pipeline import Epoch, evaluation_batches, training_batches, training_windows
 from ccssl_tf.runs.errors import CorruptArtifactError, InputError
 
-
 FIRST = Epoch(5)
 
 
