@@ -25,6 +25,7 @@ from ccssl_tf.runs.errors import FlagError, InputError
 from ccssl_tf.runs.launch import Command, launch
 from ccssl_tf.runs.settings import CommandSettings, WorkdirSettings, lookup, setting
 from ccssl_tf.runs.workdir import Workdir
+from ccssl_tf.task import TaskSettings
 from ccssl_tf.training import LoopSettings, OptimizerSettings, train
 from ccssl_tf.training.loop import check_batch_size
 
@@ -43,11 +44,13 @@ class TrainSettings(CommandSettings, WorkdirSettings, StrategySettings):
 
 
 def chosen(selected):
-    """Returns the settings classes of the task and the network that --task and others name."""
-    classes = [LoopSettings, OptimizerSettings]
-    if selected["task"] is not None:
-        classes += _task_classes(selected["task"], selected["base_task"])
-    return [*classes, *start.settings_classes(registry.BACKBONES, selected)]
+    """Returns the settings classes of the task and the network that --task and others name; without
+    a task, those all tasks share.
+    """
+    if selected["task"] is None:
+        return [TaskSettings, NetworkSettings]
+    tasks = _task_classes(selected["task"], selected["base_task"])
+    return [*tasks, *start.settings_classes(registry.BACKBONES, selected)]
 
 
 def _task_classes(name, base_task=None):
@@ -85,7 +88,7 @@ def overview():
 COMMAND = Command(
     "ccssl_tf.train",
     __doc__,
-    (TrainSettings,),
+    (TrainSettings, LoopSettings, OptimizerSettings),
     selectors=("task", "base_task", "backbone", "init_backbone"),
     chosen=chosen,
     owners=owners,

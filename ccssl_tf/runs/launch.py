@@ -59,8 +59,9 @@ class Command:
       settings: classes whose flags the command always has.
       selectors: names of the flags that choose further ones; they are fields of `settings` or of
         what is chosen, and the first of them is the one that `--help` asks for.
-      chosen: maps the text of every selector, None where it is not given, to the further classes;
-        raises FlagError for a choice there is not.
+      chosen: maps the text of every selector, None where it is not given, to the further classes
+        (for the first one not given, to those that all its choices share); raises FlagError for a
+        choice there is not.
       owners: label (such as "--task=jigsaw") -> classes, of everything that could be chosen: whose
         a flag is that does not belong here.
       overview: what `--help` says where nothing was chosen: the choices, one line each.
@@ -83,6 +84,7 @@ class Command:
         """
         words = _expanded(arguments)
         selected = self._selected(words)
+        self._refuse_no_choice(selected)
         classes = [*self.settings, *self.chosen(selected)]
         values = flags.FlagValues()
         values.set_gnu_getopt(True)
@@ -96,12 +98,19 @@ class Command:
             raise FlagError(str(error)) from error
         if rest:
             raise FlagError(f"unexpected argument {rest[0]!r}; flags are written --name=value")
-        for word in [*arguments, *words]:
+        for word in arguments:
             if word.startswith("-") and word.partition("=")[1:] == ("=", ""):
                 raise FlagError(
                     f"{word}: the value is empty; leave the flag out or give it a value"
                 )
         return settings_lib.build(self.module, classes, values, arguments)
+
+    def _refuse_no_choice(self, selected):
+        """Without a task, say, no other flag can be told right or wrong."""
+        for cls in self.settings:
+            for field in settings_lib.fields_of(cls):
+                if field.is_required and selected.get(field.name, "") is None:
+                    raise FlagError(f"--{field.name}: not given; {field.facts.help}")
 
     def _selected(self, words) -> dict[str, str | None]:
         values = flags.FlagValues()
@@ -171,7 +180,7 @@ class Command:
         if not has_chosen:
             lines += ["", self.overview().strip()]
         shown: set[str] = set()
-        for cls in [*self.settings, *(chosen if has_chosen else [])]:
+        for cls in [*self.settings, *chosen]:
             fields = [f for f in settings_lib.fields_of(cls) if f.name not in shown]
             shown |= {field.name for field in fields}
             if fields:
