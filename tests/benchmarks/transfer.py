@@ -1,20 +1,20 @@
-r"""Measures what the teacher's part of a transfer costs: features of a network, and bags of HOG
-words.
+r"""Measures what the teacher's part of a transfer costs: features of a network, bags of HOG words.
 
-python -m tests.benchmarks.transfer --data_dir=RECORDS [--rounds=5] [--parts=extract,hog] \
-    [--backbone=alexnet] [--image_size=64]
+    python -m tests.benchmarks.transfer --data_dir=RECORDS [--rounds=5] [--parts=extract,hog] \
+        [--backbone=alexnet] [--image_size=64]
 
 extract   images/s of extracting conv4 (VGG16: conv4_3) features, from the image shards to finished
-feature shards, over those of the same
-          network and pooling alone on batches that lie in memory as pixels.
+          feature shards, over those of the same network and pooling alone on batches that lie in
+          memory as pixels.
 hog       images/s of our HOG blocks over those of `skimage.feature.hog` on the same pixels, both on
-one core, and how far apart the numbers
-          are (left out where it is absent: pip install scikit-image).
+          one core, and how far apart the numbers are (left out where it is absent: pip install
+          scikit-image).
 
 The sides take turns in one process; a line gives minimum / median / maximum over the rounds.
 """
 
 import contextlib
+import dataclasses
 import functools
 import io
 import os
@@ -25,22 +25,39 @@ import time
 
 import numpy as np
 import tensorflow as tf
-from absl import flags
 
 from ccssl_tf import registry
-from ccssl_tf.data import pipeline
+from ccssl_tf.data import image_batches
 from ccssl_tf.data.manifest import Manifest
 from ccssl_tf.features import extract_features
 from ccssl_tf.features.endpoint import EndpointExtractor
-from ccssl_tf.network_flags import BACKBONE, BATCH_SIZE, IMAGE_SIZE
+from ccssl_tf.features.network_extractor import BatchSettings
+from ccssl_tf.models import start
 from ccssl_tf.ops.hog_blocks import hog_blocks
-from ccssl_tf.runs import launch
-from ccssl_tf.stage_flags import DATA_DIR
+from ccssl_tf.runs.launch import Command, launch
+from ccssl_tf.runs.settings import setting
+from ccssl_tf.task import ImageSettings
 
-ROUNDS = flags.DEFINE_integer("rounds", 5, "Times everything is measured.", lower_bound=1)
-PARTS = flags.DEFINE_list("parts", ["extract", "hog"], "What is measured.")
-SPLIT = flags.DEFINE_string("split", "train", "Split of the images.")
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BenchmarkSettings(ImageSettings, BatchSettings):
+    """What is measured."""
+
+    data_dir: str = setting(help="Directory of image shards written by a data_prep command.")
+    split: str = setting("train", "Split of the images.")
+    rounds: int = setting(5, "Times everything is measured.", minimum=1)
+    parts: tuple[str, ...] = setting(
+        ("extract", "hog"), "What is measured.", choices=["extract", "hog"]
+    )
+
+
+COMMAND = Command(
+    "tests.benchmarks.transfer",
+    __doc__,
+    (BenchmarkSettings,),
+    selectors=("backbone", "init_backbone"),
+    chosen=functools.partial(start.settings_classes, registry.BACKBONES),
+)
 # Cell, block, orientations: ours, that of small images, and scikit-image's default.
 HOG_SETTINGS = ((8, 2, 9), (4, 2, 9), (8, 3, 9))
 _HOG_IMAGES, _HOG_SECONDS = 32, 2.0
@@ -54,48 +71,47 @@ def spread(values, digits=2) -> str:
     )
 
 
-def alternate(sides: dict) -> dict[str, list[float]]:
-    """Returns images/s of each side by round; a side is a call that returns how many images it
-    worked on. The first call is not counted.
+def alternate(sides: dict, rounds: int) -> dict[str, list[float]]:
+    """Returns images/s of each side by round; the first call is not counted.
+
+    Args:
+      sides: name -> a call that returns how many images it worked on.
+      rounds: times every side is measured.
     """
     for function in sides.values():
         function()
-    found = {name: [] for name in sides}
-    for number in range(ROUNDS.value):
+    rates = {name: [] for name in sides}
+    for number in range(rounds):
         names = list(sides)
         for name in names[number % len(names) :] + names[: number % len(names)]:
-            start = time.perf_counter()
+            began = time.perf_counter()
             images = sides[name]()
-            found[name].append(images / (time.perf_counter() - start))
-    return found
+            rates[name].append(images / (time.perf_counter() - began))
+    return rates
 
 
-def report(title, found, over, digits=0):
+def report(title, rates, over, digits=0):
     """Prints the rates and the ratio of the first side to `over`."""
-    first = next(iter(found))
-    rates = ", ".join(f"{name} {spread(values, digits)}" for name, values in found.items())
-    ratios = (a / b for a, b in zip(found[first], found[over], strict=True))
-    print(f"{title}: images/s {rates}; ratio {spread(ratios)}", flush=True)
+    first = next(iter(rates))
+    shown = ", ".join(f"{name} {spread(values, digits)}" for name, values in rates.items())
+    ratios = (a / b for a, b in zip(rates[first], rates[over], strict=True))
+    print(f"{title}: images/s {shown}; ratio {spread(ratios)}", flush=True)
 
 
-def measure_extract():
+def measure_extract(values):
     """Prints the rate of extraction over that of the network alone."""
-    size, batch_size = IMAGE_SIZE.value, BATCH_SIZE.value
-    backbone = registry.build_backbone()
+    settings = values[BenchmarkSettings]
+    size, batch_size = settings.image_size, settings.batch_size
+    backbone = start.Start.from_values(registry.BACKBONES, values, image_size=size).build()
     endpoint = "conv4" if "conv4" in backbone.endpoint_names else "conv4_3"
     extractor = EndpointExtractor(
-        backbone,
-        endpoint=endpoint,
-        pool_grid=5,
-        pooling="max",
-        image_size=size,
-        batch_size=batch_size,
+        backbone, endpoint=endpoint, image_size=size, batch_size=batch_size
     )
-    total = Manifest.read(DATA_DIR.value, "images").num_examples(SPLIT.value)
+    total = Manifest.read(settings.data_dir, "images").num_examples(settings.split)
     batches = [
         batch["image"]
-        for batch in pipeline.evaluation_images(
-            DATA_DIR.value, SPLIT.value, image_size=size, batch_size=batch_size
+        for batch in image_batches.evaluation_images(
+            settings.data_dir, settings.split, image_size=size, batch_size=batch_size
         ).take(4)
     ]
 
@@ -109,11 +125,12 @@ def measure_extract():
 
     def extract():
         with tempfile.TemporaryDirectory() as directory, contextlib.redirect_stdout(io.StringIO()):
-            extract_features(extractor, DATA_DIR.value, SPLIT.value, pathlib.Path(directory))
+            extract_features(extractor, settings.data_dir, settings.split, pathlib.Path(directory))
         return total
 
-    title = f"extract   {BACKBONE.value}, {size} pixels, {total} images in batches of {batch_size}"
-    report(title, alternate(dict(extract=extract, forward=forward)), "forward")
+    title = f"extract   {backbone.name}, {size} pixels, {total} images in batches of {batch_size}"
+    sides = dict(extract=extract, forward=forward)
+    report(title, alternate(sides, settings.rounds), "forward")
 
 
 @contextlib.contextmanager
@@ -130,18 +147,19 @@ def one_core():
             os.sched_setaffinity(thread, before)
 
 
-def measure_hog():
+def measure_hog(values):
     """Prints the rates of HOG on one core."""
     try:
         from skimage.feature import hog
     except ModuleNotFoundError:
         print("hog       scikit-image is not installed: pip install scikit-image")
         return
-    size = IMAGE_SIZE.value
+    settings = values[BenchmarkSettings]
+    size = settings.image_size
     batch = next(
         iter(
-            pipeline.evaluation_images(
-                DATA_DIR.value, SPLIT.value, image_size=size, batch_size=_HOG_IMAGES
+            image_batches.evaluation_images(
+                settings.data_dir, settings.split, image_size=size, batch_size=_HOG_IMAGES
             )
         )
     )["image"]
@@ -149,8 +167,8 @@ def measure_hog():
 
     def for_seconds(function):
         def call():
-            start, images = time.perf_counter(), 0
-            while time.perf_counter() - start < _HOG_SECONDS:
+            began, images = time.perf_counter(), 0
+            while time.perf_counter() - began < _HOG_SECONDS:
                 images += function()
             return images
 
@@ -184,22 +202,21 @@ def measure_hog():
         expected = np.stack([hog(image, orientations, **options) for image in pixels])
         apart = np.abs(ours(batch).numpy() - expected.reshape(ours(batch).shape)).max()
         with one_core():
-            found = alternate(
-                dict(ours=for_seconds(batch_of_ours), skimage=for_seconds(one_of_theirs))
-            )
+            sides = dict(ours=for_seconds(batch_of_ours), skimage=for_seconds(one_of_theirs))
+            rates = alternate(sides, settings.rounds)
         report(
             f"hog       {size} pixels, cells of {cell}, blocks of {block}, largest difference "
             f"{apart:.1e}",
-            found,
+            rates,
             "skimage",
         )
 
 
-def main():
+def main(values):
     """Runs the comparisons."""
-    for part in PARTS.value:
-        dict(extract=measure_extract, hog=measure_hog)[part]()
+    for part in values[BenchmarkSettings].parts:
+        dict(extract=measure_extract, hog=measure_hog)[part](values)
 
 
 if __name__ == "__main__":
-    launch.launch(main, __doc__)
+    launch(COMMAND, main)
