@@ -10,8 +10,8 @@ import sys
 import pytest
 
 from ccssl_tf import pipeline
-from ccssl_tf.runs import command_lines as commands
-from ccssl_tf.runs.command_lines import Command
+from ccssl_tf.runs import command_lines
+from ccssl_tf.runs.command_lines import Stage
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FILES = sorted((ROOT / "experiments").rglob("*.flags"))
@@ -31,19 +31,24 @@ def lines(path):
             yield line
 
 
+def swept(path):
+    """What a flagfile sweeps over, or None."""
+    values = [line.partition("=")[2] for line in lines(path) if line.startswith("--sweep=")]
+    return values[-1] if values else None
+
+
 def commands_of(path):
     """The commands a flagfile stands for: those it lists, or the one its comment says it is given
     to.
     """
-    templates = [
+    templates = tuple(
         line.removeprefix("--command=") for line in lines(path) if line.startswith("--command=")
-    ]
+    )
     if templates:
-        return pipeline.plan(
-            templates, workdir="runs/x", seed=0, seeds=[], images=None, settings=[]
-        )
+        settings = pipeline.PipelineSettings(command=templates, workdir="runs/x", sweep=swept(path))
+        return pipeline.plan(settings)
     modules = {module for module, file in _TYPED.findall(path.read_text()) if file == name(path)}
-    return [Command(module, (f"--flagfile={path}",)) for module in modules]
+    return [Stage(module, (f"--flagfile={path}",)) for module in modules]
 
 
 @pytest.mark.parametrize("path", FILES, ids=name)
@@ -58,7 +63,7 @@ def test_it_opens_with_what_it_is_and_its_command(path):
 
 def test_every_command_of_every_flagfile_parses():
     assert FILES
-    commands.check_flags([command for path in FILES for command in commands_of(path)])
+    command_lines.check_flags([command for path in FILES for command in commands_of(path)])
 
 
 @pytest.mark.slow
