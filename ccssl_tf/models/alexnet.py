@@ -1,5 +1,6 @@
-"""AlexNet as in Caffe (Krizhevsky et al. 2012; BVLC's two published prototxts), and its small-image
-form.
+"""AlexNet as in Caffe, and its small-image form.
+
+It is that of Krizhevsky et al. 2012, in BVLC's two published prototxts.
 """
 
 import dataclasses
@@ -202,8 +203,9 @@ class AlexNet(Backbone):
         with_fc: bool = False,
         colors: str | None = None,
     ) -> "AlexNet":
-        """Builds the network for images of `image_size` pixels (the image's, not the tile's);
-        `with_fc` adds fc6, fc7.
+        """Builds the network for images of `image_size` pixels.
+
+        The size is the image's, not the tile's; `with_fc` adds fc6 and fc7.
         """
         is_small = image_size < SMALL_IMAGE_SIZE
         normalization = settings.normalization

@@ -61,8 +61,9 @@ def _download(network, width_multiplier):
 
 
 def load_published(network: str, path, width_multiplier=1.0) -> keras.Model:
-    """Returns keras.applications' own network, with or without classifier, with the weights of a
-    file.
+    """Returns keras.applications' own network with the weights of a file.
+
+    It has a classifier where the file has one.
 
     Raises:
       InputError: no such file, or not this network's weights.
@@ -105,8 +106,9 @@ def load_published(network: str, path, width_multiplier=1.0) -> keras.Model:
 
 
 def _check_input_scaling(model, name):
-    """Refuses weights whose network scales its input otherwise than all published ones of it do:
-    ours always scales as these.
+    """Refuses weights whose network scales its input otherwise than the published ones do.
+
+    Ours always scales as these.
     """
     published = applications.IMAGENET_DEVIATION
     for layer in model.layers:

@@ -36,9 +36,7 @@ IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def similar_names(network: str) -> list[str]:
-    """Returns the names in keras.applications closest to a misspelt one, or three
-    well-known ones.
-    """
+    """Returns the names closest to a misspelt one, or three well-known ones."""
     similar = difflib.get_close_matches(
         network.lower(), [name.lower() for name in NETWORKS], n=3, cutoff=0.5
     )
@@ -50,15 +48,14 @@ def similar_names(network: str) -> list[str]:
 
 
 def published_size(network: str) -> int:
-    """Returns the side, in pixels, of the images that keras.applications' weights of a network were
-    trained on.
-    """
+    """Returns the side, in pixels, of the images that the published weights were made for."""
     return _PUBLISHED_SIZES.get(network, 224)
 
 
 def preprocess(network: str, images):
-    """Maps RGB images in [0, 255], any dtype, to what `network` takes, by the `preprocess_input` of
-    its keras.applications module.
+    """Maps RGB images in [0, 255], of any dtype, to what `network` takes.
+
+    The `preprocess_input` of its module in keras.applications does.
     """
     module = sys.modules[getattr(keras.applications, network).__module__]
     return module.preprocess_input(keras.ops.cast(images, "float32"), data_format="channels_last")
@@ -167,8 +164,9 @@ class Application(StagedNetwork):
         with_fc: bool = False,
         colors: str | None = None,
     ) -> "Application":
-        """Builds the network for images of `image_size` pixels; `with_fc` adds avg_pool, which
-        classifiers of these networks read.
+        """Builds the network for images of `image_size` pixels.
+
+        `with_fc` adds avg_pool, which classifiers of these networks read.
         """
         backbone = cls(
             network=network,
@@ -180,8 +178,9 @@ class Application(StagedNetwork):
         return backbone
 
     def normalize(self, images):
-        """Maps RGB images in [0, 255] of any dtype to the float32 the network takes, by its own
-        `preprocess_input`.
+        """Maps RGB images in [0, 255] of any dtype to the float32 the network takes.
+
+        Its own `preprocess_input` does.
         """
         return preprocess(self.network, self.seen(images))
 
@@ -195,15 +194,14 @@ class Application(StagedNetwork):
         )
 
     def architecture(self) -> dict:
-        """Returns what must agree for weights to be copied: the network and the shape of every
-        weight.
-        """
+        """Returns what must agree for weights to be copied: network and shapes of weights."""
         return dict(type=self.network, **self.weight_shapes())
 
 
 def published_names(layers) -> dict:
-    """Maps layers to their names; those Keras numbers by what a process built before get the
-    numbers of a fresh process.
+    """Maps layers to the names that they have in a fresh process.
+
+    Keras numbers some by what a process built before.
     """
     names, numbered = {}, {}
     for layer in layers:

@@ -1,6 +1,4 @@
-"""What every backbone shares: named endpoints, an input convention, and convolutions that another
-of its architecture can start from.
-"""
+"""What every backbone shares: named endpoints, an input convention, a start from another."""
 
 import dataclasses
 import typing
@@ -85,16 +83,18 @@ class NormalizedSettings(WidthSettings, FullyConnectedSettings):
 
 
 def check_choice(argument: str, value, choices):
-    """Raises InputError unless `value` is one of `choices`: a misspelt argument must not choose the
-    other network.
+    """Raises InputError unless `value` is one of `choices`.
+
+    A misspelt argument must not choose the other network.
     """
     if value not in choices:
         raise InputError(f"{argument}: must be {' or '.join(map(str, choices))}, not {value}")
 
 
 def scaled(channels: int, width_multiplier: float) -> int:
-    """Returns `channels` times the multiplier, rounded to a positive multiple of 8 (so that two
-    groups divide it).
+    """Returns `channels` times the multiplier, rounded to a positive multiple of 8.
+
+    Two groups of channels then divide it.
     """
     return max(8, round(channels * width_multiplier / 8) * 8)
 
@@ -108,8 +108,9 @@ def batch_normalization(name: str):
 
 
 def fully_connected(x, dense, fc_units, dropout_rate: float) -> dict:
-    """Puts fc6 and fc7 on a map; returns them as endpoints (fc6 rectified, fc7 after its dropout,
-    as its readers want it).
+    """Puts fc6 and fc7 on a map; returns them as endpoints.
+
+    fc6 is rectified, fc7 after its dropout, as its readers want it.
 
     Args:
       x: [B, h, w, C] of known size.
@@ -126,8 +127,9 @@ def fully_connected(x, dense, fc_units, dropout_rate: float) -> dict:
 
 
 class Backbone(keras.Model):
-    """A Functional model from images [B, H, W, 3] (float32, RGB, mean subtracted) to a dict of
-    endpoints [B, h, w, C].
+    """A Functional model from images [B, H, W, 3] to a dict of endpoints [B, h, w, C].
+
+    Images are float32, RGB, with the mean subtracted.
 
     Subclasses pass `inputs` and `outputs={endpoint: tensor}` and return their own arguments from
     `get_config`. Endpoints are activations after the rectifier and before pooling.
@@ -164,8 +166,9 @@ class Backbone(keras.Model):
         return list(self._endpoint_names)
 
     def normalize(self, images):
-        """Maps RGB images in [0, 255] of any dtype to the float32 this backbone takes
-        (see COLORS).
+        """Maps RGB images in [0, 255] of any dtype to the float32 this backbone takes.
+
+        COLORS says what of them is seen.
         """
         if self.colors != "rgb":
             lab = color.rgb_to_lab(images)
@@ -191,8 +194,9 @@ class Backbone(keras.Model):
         return [layer for layer in self.layers if isinstance(layer, keras.layers.Conv2D)]
 
     def transferred_layers(self, keep_fc: bool = False) -> list:
-        """Returns the layers whose weights another network of this architecture starts from: fully
-        connected ones with `keep_fc` only.
+        """Returns the layers whose weights another network of this architecture starts from.
+
+        Fully connected ones are among them with `keep_fc` only.
         """
         kinds = (
             keras.layers.Conv2D,
@@ -202,8 +206,9 @@ class Backbone(keras.Model):
         return [layer for layer in self.layers if isinstance(layer, kinds)]
 
     def architecture(self) -> dict:
-        """Returns what must agree for weights to be copied: kernels, groups, normalisation, mean;
-        not stride, padding or input size.
+        """Returns what must agree for weights to be copied.
+
+        That is kernels, groups, normalisation and mean; not stride, padding or input size.
         """
         kernels = {layer.name: [*layer.kernel.shape, layer.groups] for layer in self.convolutions()}
         config = self.get_config()

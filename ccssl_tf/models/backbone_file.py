@@ -1,5 +1,6 @@
-"""The files networks travel in: a backbone as `backbone.keras` (registered classes, safe mode)
-beside `backbone.json`.
+"""The files networks travel in: `backbone.keras` beside `backbone.json`.
+
+Its classes are registered, and it is read in Keras's safe mode.
 
 A classifier on one has its own file, `classifier.keras`. `backbone.json` holds architecture, input
 convention, endpoints, fingerprint, and where its first weights came from.
@@ -53,8 +54,9 @@ def save_model(model: keras.Model, path):
 
 
 def load_model(path, trust: bool = False) -> keras.Model:
-    """Loads a model of registered layers from a `.keras` file; with `trust`, one that holds a
-    program too.
+    """Loads a model of registered layers from a `.keras` file.
+
+    With `trust` it may hold a program, too.
 
     Raises:
       InputError: the file holds code (a Lambda) or classes that are neither Keras's nor ours.
@@ -76,9 +78,7 @@ def load_model(path, trust: bool = False) -> keras.Model:
 
 
 def _foreign_class(path) -> str | None:
-    """Names what makes the model in an undamaged file a program of someone else's; None where
-    nothing does.
-    """
+    """Names what makes an undamaged file a program of someone else's; None for nothing."""
     try:
         with zipfile.ZipFile(path) as archive:
             pending = [json.loads(archive.read("config.json"))]
@@ -166,8 +166,9 @@ def load_backbone(path, adopt=None) -> Backbone:
 
 
 def describe(path) -> dict:
-    """Returns the contents of `backbone.json` beside or in `path`, {} when there is none;
-    CorruptArtifactError for a damaged one.
+    """Returns the contents of `backbone.json` beside or in `path`, {} when there is none.
+
+    CorruptArtifactError is raised for a damaged one.
     """
     path = pathlib.Path(path)
     file = (path if path.is_dir() else path.parent) / "backbone.json"

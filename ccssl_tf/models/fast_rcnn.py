@@ -1,5 +1,6 @@
-"""Fast R-CNN (Girshick 2015) on any backbone: regions of one map, pooled, through fc6 and fc7 to
-classes and box codes.
+"""Fast R-CNN (Girshick 2015) on any backbone.
+
+Regions of one map are pooled and go through fc6 and fc7 to classes and box codes.
 """
 
 import math
@@ -75,8 +76,9 @@ def build_fast_rcnn(
 
 
 def released_locked_stages(backbone: Backbone) -> int:
-    """Returns how many stages of convolutions the released network of this kind does not train; 1
-    where none was released.
+    """Returns how many stages of convolutions the released network does not train.
+
+    It is 1 for a kind of which none was released.
     """
     return _LOCKED_STAGES.get(type(backbone).__name__, 1)
 
@@ -91,8 +93,9 @@ def _output(units, deviation, name):
 
 
 def _without_fc(backbone):
-    """A copy of `backbone` without fully connected layers, for images of any size, padded where it
-    can be.
+    """A copy of `backbone` without fully connected layers, for images of any size.
+
+    It is padded where it can be.
     """
     config, wanted = backbone.get_config(), dict(fc_units=[], is_padded=True)
     copy = type(backbone).from_config(
@@ -104,9 +107,7 @@ def _without_fc(backbone):
 
 
 def _lock(backbone, stages):
-    """Keeps the first stages of convolutions, and batch normalisation that was trained, as they
-    are.
-    """
+    """Keeps the first stages of convolutions, and trained batch normalisation, as they are."""
     ends = [
         name
         for name in backbone.endpoint_names

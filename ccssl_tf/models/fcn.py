@@ -1,5 +1,6 @@
-"""Fully convolutional networks (Long, Shelhamer and Darrell 2015; experiments/PROTOCOLS.md,
-"Segmentation (FCN)"): a class for every pixel of images of any size.
+"""Fully convolutional networks: a class for every pixel of images of any size.
+
+They are those of Long, Shelhamer and Darrell 2015 (experiments/PROTOCOLS.md, "Segmentation (FCN)").
 
 The fully connected layers run as convolutions over the last map of the image, which is continued by
 100 zeros on every side; scores are interpolated bilinearly to the image's pixels by fixed weights.
@@ -30,8 +31,9 @@ _PADDING, _PADDED_STRIDE = 100, 32
 
 
 def tents(size, cells, grid: Grid):
-    """Returns [size, cells] float32: the weight of every cell at every place of a line; 1 at its
-    centre, 0 one stride away.
+    """Returns [size, cells] float32: the weight of every cell at every place of a line.
+
+    It is 1 at the cell's centre and 0 one stride away.
     """
     places = ops.arange(size, dtype="float32")[:, None]
     centres = ops.arange(cells, dtype="float32")[None] * grid.stride + grid.start
@@ -39,8 +41,9 @@ def tents(size, cells, grid: Grid):
 
 
 def upsample(maps, height, width, grid: Grid):
-    """Interpolates [B, h, w, C] to [B, height, width, C] by two matrix products: the gradient is
-    the same on every run.
+    """Interpolates [B, h, w, C] to [B, height, width, C] by two matrix products.
+
+    Their gradient is the same on every run.
     """
     maps = ops.einsum("hy,byxc->bhxc", tents(height, ops.shape(maps)[1], grid), maps)
     return ops.einsum("wx,bhxc->bhwc", tents(width, ops.shape(maps)[2], grid), maps)
@@ -48,8 +51,9 @@ def upsample(maps, height, width, grid: Grid):
 
 @keras.saving.register_keras_serializable(package="ccssl_tf")
 class ImagePadding(keras.layers.Layer):
-    """Puts `padding` zeros around [B, H, W, C], and more below and at the right until the size is a
-    multiple of `multiple`.
+    """Puts `padding` zeros around [B, H, W, C].
+
+    There are more below and at the right, until the size is a multiple of `multiple`.
     """
 
     def __init__(self, padding, multiple=1, **kwargs):
@@ -79,8 +83,9 @@ class ImagePadding(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="ccssl_tf")
 class UpsampledScores(keras.layers.Layer):
-    """Scores of cells [B, h, w, C] and images [B, H, W, 3] -> scores of the images' pixels [B, H,
-    W, C], by fixed bilinear weights.
+    """Scores of cells [B, h, w, C] -> scores of the images' pixels [B, H, W, C].
+
+    The weights are bilinear and fixed; the images [B, H, W, 3] say the size.
     """
 
     def __init__(self, stride, start, **kwargs):
@@ -104,8 +109,9 @@ class UpsampledScores(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="ccssl_tf")
 class FusedScores(keras.layers.Layer):
-    """Doubles coarse scores [B, h, w, C] and adds those of the finer map that lie there: -> [B, 2 h
-    + 2, 2 w + 2, C].
+    """Doubles coarse scores [B, h, w, C] and adds those of the finer map that lie there.
+
+    The result is [B, 2 h + 2, 2 w + 2, C].
 
     Args:
       first: row and column of the finer map on which the first doubled score lies.
@@ -142,8 +148,9 @@ def build_fcn(
     dropout_rate: float = 0.5,
     stride: int = 0,
 ) -> keras.Model:
-    """Returns a Functional model from images [B, H, W, 3], as `backbone.normalize` makes them, to
-    `logits` [B, H, W, C] float32.
+    """Returns a Functional model from images to `logits` [B, H, W, C] float32.
+
+    Images are [B, H, W, 3], as `backbone.normalize` makes them.
 
     Args:
       backbone: of any size. Of one with fully connected layers their weights are copied; otherwise
@@ -206,8 +213,9 @@ def build_fcn(
 
 
 def copy_segmenter(path, model: keras.Model):
-    """Starts a segmenter from the layers of another one that it has too; its finer scores keep
-    their zeros (as FCN-16s from FCN-32s).
+    """Starts a segmenter from the layers of another one that it has too.
+
+    Its finer scores keep their zeros (as FCN-16s from FCN-32s).
 
     Args:
       path: `segmenter.keras` or the workdir that holds it.
@@ -243,8 +251,9 @@ def copy_segmenter(path, model: keras.Model):
 
 
 def _padding(conv1, stride):
-    """Zeros around the image: Caffe's 100 at stride 32, in proportion at others, less those conv1
-    puts there itself.
+    """Returns the zeros around the image: Caffe's 100 at stride 32, in proportion at others.
+
+    Those conv1 puts there itself are not among them.
     """
     itself = max(conv1.kernel_size[0] - conv1.strides[0], 0) // 2 if conv1.padding == "same" else 0
     return _PADDING * stride // _PADDED_STRIDE - itself

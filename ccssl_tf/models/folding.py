@@ -1,5 +1,6 @@
-"""Merges batch normalisation into the kernels before it: the same function in fewer operations, as
-Caffe's networks expect it.
+"""Merges batch normalisation into the kernels before it.
+
+The function is the same, in fewer operations, as Caffe's networks expect it.
 """
 
 import keras
@@ -10,8 +11,7 @@ from ccssl_tf.runs.errors import InputError
 
 
 def fold_batch_normalization(backbone: Backbone) -> Backbone:
-    """Returns the network without batch normalisation that computes what `backbone` does with its
-    moving statistics.
+    """Returns the same function as `backbone` in inference, without batch normalisation.
 
     Of y = gamma * (W * x - mean) / sqrt(variance + epsilon) + beta, the kernel becomes W * f and
     the bias beta - mean * f with f = gamma / sqrt(variance + epsilon), output channel by output
@@ -48,8 +48,9 @@ def fold_batch_normalization(backbone: Backbone) -> Backbone:
 
 
 def _folded(weights, norm):
-    """Maps [kernel] or [kernel, bias], output channels last, and a BatchNormalization to [kernel,
-    bias].
+    """Merges a BatchNormalization into [kernel] or [kernel, bias]: returns [kernel, bias].
+
+    Output channels are last.
     """
     kernel, bias = [*weights, 0.0][:2]
     mean, variance = (

@@ -9,8 +9,9 @@ SMALL_HEAD_GRID = 2
 
 
 def head_features(backbone, endpoints):
-    """Returns what the classes sit on, [B, F]: fc7 or avg_pool where the backbone has it, else its
-    last map, max-pooled to 2x2.
+    """Returns what the classes sit on, [B, F].
+
+    That is fc7 or avg_pool where the backbone has it, else its last map, max-pooled to 2x2.
     """
     for name in ("fc7", "avg_pool"):
         if name in endpoints:
@@ -21,8 +22,9 @@ def head_features(backbone, endpoints):
 
 
 def build_classifier(backbone, num_classes: int, image_size: int) -> keras.Model:
-    """Returns a Functional model from images [B, S, S, 3] to `logits` [B, num_classes] float32,
-    with `.backbone`.
+    """Returns a Functional model from images to `logits`, with `.backbone`.
+
+    Images are [B, S, S, 3], `logits` [B, num_classes] float32.
     """
     images = keras.Input([image_size, image_size, 3], name="images")
     endpoints = backbone(images)

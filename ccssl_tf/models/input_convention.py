@@ -23,8 +23,10 @@ HOW_TO_SAY = (
 
 @dataclasses.dataclass(frozen=True)
 class InputConvention:
-    """What a network takes for a pixel: a range for [0, 255], less a mean (RGB), over a deviation
-    (RGB), in an order of channels.
+    """What a network takes for a pixel.
+
+    Pixels in [0, 255] go to a range, less a mean (RGB), over a deviation (RGB), in an order of
+    channels.
     """
 
     range: tuple[float, float]

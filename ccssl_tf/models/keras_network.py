@@ -1,5 +1,6 @@
-"""Any Keras model as a backbone: the convolutional part of somebody else's `.keras` file,
-`--init_backbone=net.keras --input_range=0,1`.
+"""Any Keras model as a backbone: `--init_backbone=net.keras --input_range=0,1`.
+
+It is the convolutional part of somebody else's `.keras` file.
 
 Everything up to the last map is kept, for images of any size where the layers allow that;
 classifiers on vectors behind it, layers that augment images in training, and models called as one
@@ -72,8 +73,9 @@ class KerasNetwork(StagedNetwork):
         with_fc: bool = False,
         colors: str | None = None,
     ) -> "KerasNetwork":
-        """Builds the network of that configuration for images of `image_size` pixels; `with_fc`
-        adds avg_pool.
+        """Builds the network of that configuration for images of `image_size` pixels.
+
+        `with_fc` adds avg_pool.
         """
         backbone = cls(**{**config, "avg_pool": with_fc, "colors": colors or config["colors"]})
         backbone.check_size(image_size)
@@ -93,8 +95,9 @@ class KerasNetwork(StagedNetwork):
         )
 
     def architecture(self) -> dict:
-        """Returns what must agree for weights to be copied: the convention, the shape of every
-        weight and a digest of all layers.
+        """Returns what must agree for weights to be copied.
+
+        That is the convention, the shape of every weight and a digest of all layers.
         """
         arguments = self._arguments
         told = dict(input=arguments["convention"], layers=fingerprint_of(arguments["stages"]))
@@ -167,8 +170,9 @@ def adopt(model: keras.Model, path, convention: InputConvention | None) -> Keras
 
 
 def _dissolved(model, side) -> keras.Model:
-    """Calls the layers of `model`, and those of models among them, on new images; layers that
-    augment images are left out.
+    """Calls the layers of `model`, and those of models among them, on new images.
+
+    Layers that augment images are left out.
     """
 
     def call(layer, *arguments, **options):
@@ -191,8 +195,9 @@ def _dissolved(model, side) -> keras.Model:
 
 
 def _copied(network) -> keras.Model:
-    """Returns a model of new layers: those of `network` are part of other models, too. Scaling
-    learned from data becomes a constant.
+    """Returns a model of new layers: those of `network` are part of other models, too.
+
+    Scaling learned from data becomes a constant.
     """
 
     def clone(layer):

@@ -1,5 +1,6 @@
-"""Data-dependent rescaling of a network before fine-tuning (Kraehenbuehl et al. 2016, "magic
-init").
+"""Data-dependent rescaling of a network before fine-tuning.
+
+It is the "magic init" of Kraehenbuehl et al. 2016.
 
 Weights learned by a pretext task may have scales at which one layer changes much faster than
 another. Rescaling leaves what each layer computes and makes the relative change of all layers
@@ -112,8 +113,9 @@ def _standardize(backbone, layer, batches):
 
 
 def _measurement(backbone, layers):
-    """Returns a compiled (images, gradient of the output) -> (mean |input| [L], sums of squared
-    kernel gradients [L], output).
+    """Returns a compiled (images, gradient of the output) -> measured numbers.
+
+    They are mean |input| [L], sums of squared kernel gradients [L], and the output.
     """
     probe = keras.Model(backbone.input, [*(layer.input for layer in layers), layers[-1].output])
 
@@ -135,8 +137,10 @@ def _measurement(backbone, layers):
 
 
 def _averages(measure, layers, batches, random):
-    """Returns over all batches: mean |input| of each layer [L], gradient ratios [L], mean over
-    channels of the output's deviation.
+    """Returns averages over all batches.
+
+    They are mean |input| of each layer [L], gradient ratios [L], and the mean over channels of
+    the output's deviation.
     """
     sizes, squares, outputs = 0.0, 0.0, []
     for images in batches:

@@ -1,5 +1,6 @@
-"""Backbones made from somebody else's Functional model: its stages are the endpoints conv1, conv2,
-...
+"""Backbones made from somebody else's Functional model.
+
+Its stages are the endpoints conv1, conv2, ...
 
 A stage ends, at each resolution, with the last layer that everything after it reads from (the end
 of a residual block, an expanded map before the next stride), pools and padding left out. Two things
@@ -64,8 +65,9 @@ class StagedNetwork(Backbone):
         super().__init__(inputs=images, outputs=endpoints, name=name, colors=colors)
 
     def check_size(self, size: int):
-        """Raises InputError where the network does not take images of `size` pixels a side, or a
-        map of theirs would vanish.
+        """Raises InputError where images of `size` pixels a side cannot be taken.
+
+        A map of theirs would vanish, or the network has another size.
         """
         try:
             with self._naming_the_size(size):
@@ -105,8 +107,9 @@ class StagedNetwork(Backbone):
             ) from error
 
     def seen(self, images):
-        """Maps RGB images in [0, 255] to what the network sees of them (see SEEN), in the same
-        range.
+        """Maps RGB images in [0, 255] to what the network sees of them, in the same range.
+
+        See SEEN.
         """
         return (
             images
@@ -119,8 +122,9 @@ class StagedNetwork(Backbone):
         return [layer for layer in self.layers if layer.weights]
 
     def weight_shapes(self) -> dict:
-        """Returns the part of `architecture` that every such network has: the shape of every
-        weight, and whether any are normalised.
+        """Returns the part of `architecture` that every such network has.
+
+        That is the shape of every weight, and whether any are normalised.
         """
         shapes = {
             layer.name: [list(weight.shape) for weight in layer.weights]
@@ -142,8 +146,9 @@ def check_colors(name: str, colors: str):
 
 
 def stages_of(network, name: str) -> keras.Model:
-    """Returns the part of a Functional model of fixed input size that ends with its last stage,
-    with the outputs conv1, conv2, ...
+    """Returns a Functional model's part up to its last stage, with outputs conv1, conv2, ...
+
+    Its input size is fixed.
 
     Raises:
       InputError: it has no stage; the message calls it `name`.
@@ -159,8 +164,9 @@ def stages_of(network, name: str) -> keras.Model:
 
 
 def _stage_ends(network) -> list:
-    """Returns the operation at the end of each stage: the last of its resolution that all later
-    ones read from.
+    """Returns the operation at the end of each stage.
+
+    It is the last of its resolution that all later ones read from.
     """
     operations = [op for op in network.operations if not isinstance(op, keras.layers.InputLayer)]
     place = {id(op.output): number for number, op in enumerate(operations)}

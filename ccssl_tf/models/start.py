@@ -59,8 +59,9 @@ class NetworkSettings(Settings):
 
 
 def start_path(init_backbone: str | None) -> str | None:
-    """Returns the path --init_backbone names; None for random weights, which a sweep over networks
-    asks for by the word.
+    """Returns the path --init_backbone names; None for random weights.
+
+    A sweep over networks asks for these by the word.
     """
     return None if init_backbone in (None, "", "random") else init_backbone
 
@@ -68,8 +69,9 @@ def start_path(init_backbone: str | None) -> str | None:
 def backbone_kind(
     kinds: Mapping[str, type[Backbone]], name: str
 ) -> tuple[type[Backbone], dict[str, str]]:
-    """Returns the class of the backbone called `name`, and the arguments of its `from_settings`
-    that say which network of the class it is.
+    """Returns the class of the backbone called `name`, and which network of the class it is.
+
+    The latter is arguments of its `from_settings`.
 
     Args:
       kinds: name -> class of ours, `registry.BACKBONES`.
@@ -96,8 +98,9 @@ def backbone_kind(
 def settings_classes(
     kinds: Mapping[str, type[Backbone]], selected: Mapping[str, str | None]
 ) -> list[type[Settings]]:
-    """Returns the settings of a network by what was said of it; of every kind, where the file to
-    start from will say which it is.
+    """Returns the settings of a network by what was said of it.
+
+    They are those of every kind where the file to start from will say which it is.
 
     Args:
       kinds: `registry.BACKBONES`.

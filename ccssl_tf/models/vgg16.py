@@ -117,8 +117,9 @@ class VGG16(Backbone):
         with_fc: bool = False,
         colors: str | None = None,
     ) -> "VGG16":
-        """Builds the network for images of `image_size` pixels; `with_fc` adds fc6 and fc7 (of 128
-        pixels and more).
+        """Builds the network for images of `image_size` pixels.
+
+        `with_fc` adds fc6 and fc7, for images of 128 pixels and more.
         """
         normalization = settings.normalization
         has_fc = with_fc and image_size >= SMALL_IMAGE_SIZE

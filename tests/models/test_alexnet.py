@@ -126,8 +126,9 @@ def test_initial_weights_are_the_prototxts(order, bias):
 
 
 def test_tiles_of_64_pixels_with_stride_2():
-    """As the released Jigsaw++ network: 64 -> 27 -> 13 -> 13 -> 6 -> 6 -> 3, which needs pooling
-    that rounds up.
+    """As the released Jigsaw++ network: 64 -> 27 -> 13 -> 13 -> 6 -> 6 -> 3.
+
+    That needs pooling that rounds up.
     """
     network = AlexNet(conv1_stride=2, fc_units=(), width_multiplier=0.1)
     shapes = {
@@ -233,8 +234,9 @@ def test_channels_scale_by_eights():
 
 @pytest.mark.parametrize("order", ["caffenet", "bvlc"])
 def test_padded_maps_lie_over_the_image_as_in_fast_rcnn(order):
-    """conv1 pad 5, pools pad 1: cell i of conv5 is centred at pixel 16 i, and there are Caffe's
-    numbers of them.
+    """conv1 pad 5, pools pad 1: cell i of conv5 is centred at pixel 16 i.
+
+    There are Caffe's numbers of them.
     """
     padded = AlexNet(order=order, is_padded=True, width_multiplier=0.05, fc_units=())
     plain = AlexNet(order=order, width_multiplier=0.05, fc_units=())

@@ -1,5 +1,6 @@
-"""Networks of keras.applications as backbones: the same functions as Keras's own, with stages,
-preprocessing and weights of theirs.
+"""Networks of keras.applications as backbones: the same functions as Keras's own.
+
+They have stages, and preprocessing and weights of theirs.
 """
 
 import json

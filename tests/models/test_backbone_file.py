@@ -1,5 +1,6 @@
-"""A backbone travels as a file: it comes back equal, its fingerprint tells weights apart, and other
-files are refused.
+"""A backbone travels as a file and comes back equal; other files are refused.
+
+Its fingerprint tells weights apart.
 """
 
 import json

@@ -1,6 +1,4 @@
-"""The published networks' numbers, the bilinear kernels, and fully connected layers as
-convolutions.
-"""
+"""The published networks' numbers, the bilinear kernels, and convolutions from fc layers."""
 
 import keras
 import numpy as np
@@ -40,8 +38,9 @@ def randomize_scores(model, seed=0):
 
 
 def crop_offset(model):
-    """Caffe's offset of the crop behind a deconvolution whose kernel is 2 strides (less 1 where
-    cells lie on pixels).
+    """Caffe's offset of the crop behind a deconvolution whose kernel is 2 strides.
+
+    The kernel is one less where cells lie on pixels.
     """
     layer = model.get_layer("logits")
     kernel = 2 * layer.stride - (layer.start == int(layer.start))

@@ -73,8 +73,9 @@ def test_endpoints_are_kept(build, tmp_path):
     "options", [dict(scale=False), dict(center=False), dict(epsilon=0.1)], ids=str
 )
 def test_the_equation_on_a_layer_with_a_bias(options):
-    """As loops over output channels, for normalisations without scale (Context's) or
-    without shift.
+    """As loops over output channels, for normalisations without scale or without shift.
+
+    Context's has no scale.
     """
     random = np.random.default_rng(2)
     norm = keras.layers.BatchNormalization(**options)

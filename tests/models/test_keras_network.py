@@ -1,5 +1,6 @@
-"""Keras models of others as backbones: the same functions as in their files, at any size, with what
-they take for a pixel.
+"""Keras models of others as backbones: the same functions as in their files, at any size.
+
+What they take for a pixel goes with them.
 """
 
 import json

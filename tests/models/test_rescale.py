@@ -40,8 +40,9 @@ def batches(count=3, side=16):
 
 
 class Loops:
-    """The small AlexNet forward and backward in float64, with its weights in `kernels` and
-    `biases`.
+    """The small AlexNet forward and backward in float64.
+
+    Its weights are in `kernels` and `biases`.
     """
 
     def __init__(self, network):
@@ -56,9 +57,7 @@ class Loops:
         return [np.float64(weight) for weight in network.get_layer(name).get_weights()]
 
     def forward(self, x):
-        """Returns the inputs of each layer, the output before the last rectifier, and what the way
-        back needs.
-        """
+        """Returns inputs of layers, output before the last rectifier, and what the way back needs."""
         inputs, stages = {}, []
         for name in LAYERS:
             inputs[name] = x
@@ -259,8 +258,9 @@ def test_the_same_images_and_seed_give_the_same_weights():
 
 
 def test_fresh_layers_start_with_unit_variance():
-    """fc6 is random: each of its outputs gets mean 0.1 and variance 1 over all batches, and nothing
-    else changes.
+    """fc6 is random: each of its outputs gets mean 0.1 and variance 1 over all batches.
+
+    Nothing else changes.
     """
     network = uneven("lrn", stem="standard", fc_units=(30, 20), image_size=67, conv1_stride=4)
     images, fc6 = batches(5, 67), network.get_layer("fc6")

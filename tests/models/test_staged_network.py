@@ -12,8 +12,9 @@ layers = keras.layers
 
 
 def residual():
-    """Two resolutions: a residual block whose end all pass by, then a pool, a dropped map and one
-    more convolution.
+    """Two resolutions: a residual block, a pool, a dropped map and one more convolution.
+
+    All pass by the end of the block.
     """
     images = keras.Input([16, 16, 3])
     x = layers.Conv2D(4, 3, padding="same", name="first")(images)
