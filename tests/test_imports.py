@@ -4,6 +4,8 @@ name.
 
 import ast
 import pathlib
+import subprocess
+import sys
 
 import pytest
 
@@ -11,51 +13,42 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 PACKAGES = ("ccssl_tf", "data_prep")
 COMMANDS = {"train", "extract", "cluster", "export", "report", "pipeline"}
 
-_FOUNDATION = {"runs", "stage_flags", "network_flags"}
-_BELOW_TASKS = _FOUNDATION | {
-    "ops",
-    "metrics",
-    "data",
-    "layers",
-    "models",
-    "clustering",
-    "features",
-    "pictures",
-    "task",
-    "distribution",
+_BELOW_TASKS = {
+    *("runs", "ops", "metrics", "data", "layers", "models", "clustering", "features", "pictures"),
+    *("task", "distribution"),
 }
 # Room or module of ccssl_tf -> what else of ccssl_tf it may import. The commands may import
 # anything and nobody imports them.
 ALLOWED = {
     "runs": set(),
-    "stage_flags": {"runs"},
-    "network_flags": set(),
     "reporting": {"runs", "data"},
     "ops": set(),
     "metrics": set(),
     "data": {"ops", "runs"},
     "layers": {"ops"},
     "models": {"data", "layers", "ops", "runs"},
-    "pictures": {"data", "models", "ops", "pretext", "downstream", "runs", "metrics"},
+    "pictures": {"data", "metrics", "models", "ops", "runs"},
     "clustering": {"runs", "distribution", "ops", "data", "metrics"},
-    "features": _FOUNDATION | {"distribution", "clustering", "models", "data", "ops", "layers"},
+    "features": {"runs", "distribution", "clustering", "models", "data", "ops", "layers", "task"},
     "distribution": {"runs"},
-    "task": {"runs", "distribution"},
+    "task": {"runs", "distribution", "data"},
     "pretext": _BELOW_TASKS,
     "downstream": _BELOW_TASKS,
     "knowledge_transfer": _BELOW_TASKS | {"pretext"},
     "registry": _BELOW_TASKS | {"pretext", "downstream", "knowledge_transfer"},
     "training": {"runs", "data", "distribution", "models", "pictures"},
 }
-DATA_PREP_MAY = _FOUNDATION | {"data"}
+DATA_PREP_MAY = {"runs", "data"}
 # Rooms in which TensorFlow must not be imported: their commands answer at once.
-WITHOUT_TENSORFLOW = {"runs", "stage_flags", "network_flags", "reporting"}
+WITHOUT_TENSORFLOW = {"runs", "reporting"}
+# Rooms and commands that may know absl's flags.
+MAY_IMPORT_ABSL = {"runs", *COMMANDS}
 
 # Modules without behaviour of their own.
 TESTED_ELSEWHERE = {
-    "ccssl_tf/stage_flags.py": "definitions of flags, parsed by test_flagfiles",
-    "ccssl_tf/network_flags.py": "definitions of flags, parsed by test_flagfiles",
     "ccssl_tf/task.py": "the contract, held to by test_registry over every task",
+    "ccssl_tf/clustering/stage.py": "the work of the command cluster, tested as that",
+    "ccssl_tf/downstream/exporting.py": "the work of the command export, tested as that",
 }
 
 
@@ -128,6 +121,46 @@ def test_quick_commands_import_no_tensorflow_at_the_top(path):
     assert not {
         name for name in names if name.split(".")[0] in ("tensorflow", "keras", "matplotlib")
     }
+
+
+@pytest.mark.parametrize("path", modules(), ids=dotted)
+def test_only_commands_and_runs_know_flags(path):
+    if room(dotted(path)) in MAY_IMPORT_ABSL and path.is_relative_to(ROOT / "ccssl_tf"):
+        return
+    assert not [name for name in imports(path) if name.split(".")[0] == "absl"]
+
+
+def test_importing_everything_defines_no_flag():
+    names = [dotted(path) for path in modules() if path.stem != "beam_pipeline"]
+    code = (
+        "import sys, importlib; from absl import flags; before = set(flags.FLAGS); "
+        f"[importlib.import_module(name) for name in {names}]; "
+        "new = {name for name in set(flags.FLAGS) - before "
+        "if flags.FLAGS.find_module_defining_flag(name).startswith(('ccssl_tf', 'data_prep'))}; "
+        "sys.exit(str(new) if new else 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_a_program_may_have_flags_of_our_settings_names():
+    code = (
+        "from absl import flags; flags.DEFINE_integer('seed', 7, ''); "
+        "flags.DEFINE_float('dropout_rate', 0.1, ''); "
+        "import ccssl_tf.clustering, ccssl_tf.models, ccssl_tf.registry; flags.FLAGS(['x']); "
+        "assert flags.FLAGS.seed == 7"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_the_package_is_imported_at_once_and_without_tensorflow():
+    code = "import sys, ccssl_tf; sys.exit('tensorflow' in sys.modules or 'numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
 def test_no_room_for_leftovers():

@@ -1,6 +1,8 @@
-"""The train command's refusals and its dry run; the loop itself is tested in test_training.py."""
+"""The train command's refusals and its dry run; the loop itself is tested in test_loop.py."""
 
+import importlib
 import json
+import re
 import subprocess
 import sys
 
@@ -9,7 +11,9 @@ import numpy as np
 import pytest
 from conftest import write_images, write_masked_images
 
+from ccssl_tf import registry
 from ccssl_tf.models import VGG16, AlexNet, save_backbone
+from ccssl_tf.runs.errors import FlagError
 
 
 def command(*arguments):
@@ -21,19 +25,60 @@ def command(*arguments):
     )
 
 
-def test_help_lists_flags_by_module():
-    done = command("--help")
-    assert done.returncode == 0 and not done.stderr
-    assert done.stdout.index("this command:") < done.stdout.index("ccssl_tf.pretext.jigsaw:")
-    for flag in (
-        "--task",
-        "--num_permutations",
-        "--pseudo_labels",
-        "--probe_grids",
-        "--width_multiplier",
-        "--seed",
-    ):
-        assert f"  {flag}: " in done.stdout
+train_command = importlib.import_module("ccssl_tf.train")
+
+
+def test_help_without_a_task_is_the_tasks_and_what_all_share():
+    text = train_command.COMMAND.help(["--help"])
+    for name in registry.TASKS:
+        assert re.search(rf"^  {name} +\S.*\.$", text, re.MULTILINE), name
+    for name in ("task", "data_dir", "workdir", "train_steps", "learning_rate", "init_backbone"):
+        assert f"  --{name}: " in text, name
+    for name in ("num_permutations", "pseudo_labels", "probe_grids", "alexnet_order"):
+        assert f"--{name}" not in text, name
+    assert max(map(len, text.splitlines())) <= 100
+
+
+def test_help_with_a_task_is_its_own():
+    text = train_command.COMMAND.help(["--task=jigsaw", "--help"])
+    for name in ("num_permutations", "data_dir", "learning_rate", "width_multiplier"):
+        assert f"  --{name}: " in text, name
+    assert "--pseudo_labels" not in text and "linear_probe" not in text
+    wide = train_command.COMMAND.help(["--task=rotation", "--backbone=ResNet50", "--help"])
+    assert "--width_multiplier" in wide and "--alexnet_order" not in wide
+
+
+@pytest.mark.parametrize(
+    ("words", "messages"),
+    [
+        (["--task=supervised", "--pseudo_labels=x"], ["--pseudo_labels is a flag of --task="]),
+        (
+            ["--task=rotation", "--hog_words=7", "--frozen_until=conv3", "--teacher_backbone=x"],
+            ["--extractor=hog", "--task=nonlinear_probe", "--task=feature_regression"],
+        ),
+        (
+            ["--task=rotation", "--backbone=ResNet50", "--alexnet_order=bvlc"],
+            ["--backbone=alexnet"],
+        ),
+        (["--task=attention_transfer", "--base_task=rotation", "--gray_probability=1"], ["jigsaw"]),
+        (["--task=jigsw"], ["--task=jigsw: unknown", "jigsaw_pp"]),
+        (["--task=rotation", "--backbone=resnet50"], ["--backbone=resnet50: unknown", "ResNet50"]),
+        (["--task=rotation", "--learning_rat=1"], ["learning_rat", "Did you mean: learning_rate"]),
+        (["--task=rotation", "--learning_rate=1e-3x"], ["learning_rate"]),
+    ],
+)
+def test_flags_that_do_not_belong_are_refused(words, messages):
+    with pytest.raises(FlagError) as error:
+        train_command.COMMAND.parse([*words, "--data_dir=d", "--workdir=w"])
+    for message in messages:
+        assert message in str(error.value), message
+
+
+def test_a_base_tasks_flags_belong_to_attention_transfer():
+    words = ["--task=attention_transfer", "--teacher_backbone=t", "--data_dir=d", "--workdir=w"]
+    values = train_command.COMMAND.parse([*words, "--num_permutations=9"])
+    assert values.by_name["num_permutations"][1] == 9
+    assert values.by_name["gray_probability"][1] == 0.7
 
 
 def test_dry_run_writes_nothing(image_dir, tmp_path):
