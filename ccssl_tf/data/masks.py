@@ -31,7 +31,7 @@ def mask_classes(data_dir, splits) -> list[str]:
         data set names.
     """
     manifest = Manifest.read(data_dir, "images")
-    names = manifest.info.get("class_names")
+    names: list[str] = manifest.info.get("class_names") or []
     for split in splits:
         if split not in manifest.splits:
             raise InputError(

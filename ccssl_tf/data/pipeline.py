@@ -106,7 +106,8 @@ def training_batches(
             f"--batch_size={total} or smaller"
         )
     skip = epoch.first_batch * batch_size
-    files, counts, seeds = [], [], []
+    files: list[list[str]] = []
+    counts, seeds = [], []
     for number, window in enumerate(training_windows(manifest, split, epoch, window_bytes)):
         count = sum(drawn[shard] for shard in window)
         if not count or (not files and skip >= count):

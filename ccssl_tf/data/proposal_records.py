@@ -71,18 +71,19 @@ def read_proposals(directory, split: str, images_fingerprint: str) -> list[np.nd
             f"have {images_fingerprint[:12]}); "
             "make them again with data_prep.proposals"
         )
-    boxes = [None] * manifest.num_examples(split)
+    boxes: dict[int, np.ndarray] = {}
+    count = manifest.num_examples(split)
     with records.naming_damage(directory):
         for parsed in serialized_records(paths).map(parse_proposals).as_numpy_iterator():
             index = int(parsed["index"])
-            if not 0 <= index < len(boxes) or boxes[index] is not None:
+            if not 0 <= index < count or index in boxes:
                 raise CorruptArtifactError(
                     f"{directory}: image {index} of {split} is there twice or outside the split; "
                     "make them again"
                 )
             boxes[index] = parsed["boxes"].astype(np.int32)
-    if any(found is None for found in boxes):
+    if len(boxes) != count:
         raise CorruptArtifactError(
             f"{directory}: proposals of {split} are missing; make them again"
         )
-    return boxes
+    return [boxes[index] for index in range(count)]

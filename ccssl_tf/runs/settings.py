@@ -20,7 +20,6 @@ it.
 
 import csv
 import dataclasses
-import functools
 import io
 import types
 import typing
@@ -158,35 +157,37 @@ class Field:
             if not isinstance(item, kinds) or (isinstance(item, bool) and self.kind is not bool):
                 return f"expected {self.kind.__name__}, not {item!r}"
             low, high = self.facts.minimum, self.facts.maximum
-            # Written so that NaN is refused.
-            if low is not None and not item >= low:
-                return f"must be {low:g} or more"
-            if high is not None and not item <= high:
-                return f"must be {high:g} or less"
+            if isinstance(item, int | float):
+                # Written so that NaN is refused.
+                if low is not None and not item >= low:
+                    return f"must be {low:g} or more"
+                if high is not None and not item <= high:
+                    return f"must be {high:g} or less"
             if self.facts.choices and item not in self.facts.choices:
                 return f"must be one of {', '.join(self.facts.choices)}"
         return None
 
     def define(self, values: flags.FlagValues):
         """Defines the flag; unset until it is given."""
-        facts, options = self.facts, dict(flag_values=values)
+        facts, name = self.facts, self.name
         if self.is_tuple:
             if facts.repeated and facts.choices:
-                flags.DEFINE_multi_enum(self.name, None, facts.choices, facts.help, **options)
+                flags.DEFINE_multi_enum(name, None, facts.choices, facts.help, values)
             elif facts.repeated:
-                flags.DEFINE_multi_string(self.name, None, facts.help, **options)
+                flags.DEFINE_multi_string(name, None, facts.help, values)
             else:
-                flags.DEFINE_list(self.name, None, facts.help, **options)
+                flags.DEFINE_list(name, None, facts.help, values)
         elif self.kind is bool:
-            flags.DEFINE_bool(self.name, None, facts.help, **options)
+            flags.DEFINE_bool(name, None, facts.help, values)
         elif self.kind is str and facts.choices:
-            flags.DEFINE_enum(self.name, None, facts.choices, facts.help, **options)
+            flags.DEFINE_enum(name, None, facts.choices, facts.help, values)
         elif self.kind is str:
-            flags.DEFINE_string(self.name, None, facts.help, **options)
+            flags.DEFINE_string(name, None, facts.help, values)
+        elif self.kind is int:
+            low, high = (None if b is None else int(b) for b in (facts.minimum, facts.maximum))
+            flags.DEFINE_integer(name, None, facts.help, low, high, values)
         else:
-            define = flags.DEFINE_integer if self.kind is int else flags.DEFINE_float
-            bounds = dict(lower_bound=facts.minimum, upper_bound=facts.maximum)
-            define(self.name, None, facts.help, **bounds, **options)
+            flags.DEFINE_float(name, None, facts.help, facts.minimum, facts.maximum, values)
 
     def value_of(self, given):
         """Returns the value of a flag that was given: a list becomes a tuple of the kind.
@@ -279,14 +280,18 @@ class OutputSettings(Settings):
     )
 
 
-@functools.cache
+_FIELDS: dict[type, tuple[Field, ...]] = {}
+
+
 def fields_of(cls: type[Settings]) -> tuple[Field, ...]:
     """Returns the fields of a settings class, in the order of their definition."""
-    hints = typing.get_type_hints(cls)
-    return tuple(
-        _field(field.name, hints[field.name], field.default, field.metadata["facts"])
-        for field in dataclasses.fields(cls)
-    )
+    if cls not in _FIELDS:
+        hints = typing.get_type_hints(cls)
+        _FIELDS[cls] = tuple(
+            _field(field.name, hints[field.name], field.default, field.metadata["facts"])
+            for field in dataclasses.fields(cls)
+        )
+    return _FIELDS[cls]
 
 
 def _field(name, hint, default, facts):
@@ -520,13 +525,19 @@ def build(
     if missing:
         *first, last = (f"--{name}" for name in missing)
         raise FlagError(f"set {', '.join(first)} and {last}")
+    defaults: dict[str, object] = {}
+    for field in (field for cls in classes for field in fields_of(cls)):
+        defaults.setdefault(field.name, field.default)
     groups = []
     for cls in classes:
-        given = {
-            field.name: field.value_of(values[field.name].value)
-            for field in fields_of(cls)
-            if values[field.name].value is not None
-        }
+        given = {}
+        for field in fields_of(cls):
+            value = values[field.name].value
+            if value is not None:
+                given[field.name] = field.value_of(value)
+            elif defaults[field.name] != field.default:
+                # Of a setting that classes share, the first one's default holds for all.
+                given[field.name] = defaults[field.name]
         groups.append(cls(**given))
     return Values(module, groups, arguments)
 

@@ -36,7 +36,7 @@ def stop_on_signal():
     """Yields a function that tells whether SIGTERM or SIGINT has arrived; a second signal ends the
     process at once.
     """
-    received = []
+    received: list[int] = []
 
     def handle(number, unused_frame):
         if received:

@@ -44,12 +44,13 @@ def step_function(
         return tape.gradient(objective, values, unconnected_gradients=zero), sums
 
     def replica_step(batch):
-        gradients = sums = None
+        gradients: list = []
+        sums: dict = {}
         size = next(iter(batch.values())).shape[0] // accumulate_steps
         for number in range(accumulate_steps):
             rows = slice(number * size, (number + 1) * size)
             of_part, part_sums = part_step({name: value[rows] for name, value in batch.items()})
-            if gradients is None:
+            if not sums:
                 gradients, sums = of_part, part_sums
             else:
                 gradients = [a + b for a, b in zip(gradients, of_part, strict=True)]
