@@ -47,6 +47,7 @@ class WidthSettings(BackboneSettings):
         minimum=0.05,
         paper=1.0,
         automatic="1, or that of --init_backbone",
+        formerly=["1.0"],
     )
 
 

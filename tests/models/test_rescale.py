@@ -57,7 +57,7 @@ class Loops:
         return [np.float64(weight) for weight in network.get_layer(name).get_weights()]
 
     def forward(self, x):
-        """Returns inputs of layers, output before the last rectifier, and what the way back needs."""
+        """Returns inputs by layer, the output before the last rectifier, steps for `backward`."""
         inputs, stages = {}, []
         for name in LAYERS:
             inputs[name] = x
