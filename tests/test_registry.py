@@ -1,86 +1,115 @@
 """Every task on every backbone keeps the Task contract and takes two small steps."""
 
-import functools
+import importlib
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from absl import flags
-from absl.testing import flagsaver
+from conftest import flag_words
 
-from ccssl_tf import registry, training
+from ccssl_tf import registry
 from ccssl_tf.clustering.pseudo_labels import PseudoLabels, write_pseudo_labels
 from ccssl_tf.data.manifest import Manifest
-from ccssl_tf.models import Application, backbone_file, save_backbone
+from ccssl_tf.models import backbone_file, save_backbone
 from ccssl_tf.models.alexnet import AlexNet
 from ccssl_tf.models.backbone_file import backbone_fingerprint
 from ccssl_tf.models.heads import build_classifier
-from ccssl_tf.runs.errors import InputError
-from ccssl_tf.task import Task
-from ccssl_tf.training import optimizers
+from ccssl_tf.models.start import Start
+from ccssl_tf.runs.errors import FlagError
+from ccssl_tf.runs.settings import fields_of
+from ccssl_tf.task import Epoch, Extractor, Task
+from ccssl_tf.training import OptimizerSettings, train
+
+train_command = importlib.import_module("ccssl_tf.train")
+extract_command = importlib.import_module("ccssl_tf.extract")
+
+# The loop's own rules left out: what a task gives is looked at.
+SGD = OptimizerSettings(learning_rate=1e-3, weight_decay=0.0, bias_learning_rate_multiplier=1.0)
+ADAM = OptimizerSettings(
+    optimizer="adam", learning_rate=1e-3, weight_decay=0.0, bias_learning_rate_multiplier=1.0
+)
 
 
 @pytest.fixture(scope="module")
-def small_flags(image_dir, tmp_path_factory):
+def flags_of(image_dir, voc_dir, mask_dir, objects_dir, tmp_path_factory):
+    """Name of a task -> flags (name -> value) that make it small."""
     directory = tmp_path_factory.mktemp("pseudo_labels")
     splits = {}
     for split, size in dict(train=48, val=16).items():
         fingerprint = Manifest.read(image_dir, "images").fingerprint(split)
         labels = np.arange(size, dtype=np.int32) % 4
-        splits[split] = PseudoLabels(
-            fingerprint, np.arange(size), labels, np.zeros(size, np.float32)
-        )
+        rows = np.arange(size), labels, np.zeros(size, np.float32)
+        splits[split] = PseudoLabels(fingerprint, *rows)
     write_pseudo_labels(directory, splits, num_clusters=4)
-    settings = dict(
-        data_dir=str(image_dir), image_size=32, width_multiplier=0.05, pseudo_labels=str(directory)
-    )
-    settings |= dict(
-        num_permutations=6,
-        permutations_per_image=2,
-        tile_fc6_units=8,
-        puzzle_fc7_units=8,
-        probe_grids=["2"] * 5,
-    )
-    settings |= dict(patch_fc6_units=8, pair_fc_units=8)
-    settings |= dict(counting_fc_units=8, counting_units=8)
-    settings |= dict(pixel_head_units=8)
     # A teacher that knows the pseudo-labels, wider than the students.
-    teacher = build_classifier(
-        AlexNet(stem="small", normalization="batch_norm", width_multiplier=0.1, fc_units=()), 4, 32
-    )
-    settings["teacher_backbone"] = str(tmp_path_factory.mktemp("teacher"))
-    backbone_file.save_backbone(teacher.backbone, settings["teacher_backbone"])
-    backbone_file.save_model(teacher, f"{settings['teacher_backbone']}/classifier.keras")
-    return settings
-
-
-@pytest.fixture(scope="module")
-def own_flags(voc_dir, mask_dir, objects_dir):
-    """What a task needs besides, by its name."""
-    return dict(
-        voc07_classification=dict(data_dir=str(voc_dir), random_crops=2),
+    wide = AlexNet(stem="small", normalization="batch_norm", width_multiplier=0.1, fc_units=())
+    teacher = build_classifier(wide, 4, 32)
+    teacher_dir = tmp_path_factory.mktemp("teacher")
+    backbone_file.save_backbone(teacher.backbone, teacher_dir)
+    backbone_file.save_model(teacher, f"{teacher_dir}/classifier.keras")
+    puzzle = dict(num_permutations=6, permutations_per_image=2, tile_fc6_units=8)
+    puzzle |= dict(puzzle_fc7_units=8)
+    own = dict(
+        jigsaw=puzzle,
+        jigsaw_pp=puzzle,
+        context=dict(patch_fc6_units=8, pair_fc_units=8),
+        rotation={},
+        counting=dict(counting_fc_units=8, counting_units=8),
+        supervised={},
+        colorization=dict(pixel_head_units=8),
+        split_brain=dict(pixel_head_units=8),
+        context_encoder={},
+        cluster_classification=dict(pseudo_labels=directory),
+        feature_regression=dict(teacher_backbone=teacher_dir),
+        attention_transfer=dict(teacher_backbone=teacher_dir, **puzzle),
+        logits_distillation=dict(teacher_backbone=teacher_dir, pseudo_labels=directory),
+        linear_probe=dict(probe_grids="2"),
         nonlinear_probe=dict(frozen_until="conv3"),
-        fcn=dict(data_dir=str(mask_dir), fc_units=["8", "8"]),
+        voc07_classification=dict(data_dir=voc_dir, random_crops=2),
+        fcn=dict(data_dir=mask_dir, fc_units="8,8"),
         fast_rcnn=dict(
-            data_dir=str(objects_dir / "images"),
-            proposals_dir=str(objects_dir / "proposals"),
-            detection_scales=["48", "64"],
+            data_dir=objects_dir / "images",
+            proposals_dir=objects_dir / "proposals",
+            detection_scales="48,64",
             detection_test_scale=48,
             regions_per_image=8,
-            fc_units=["160", "160"],
+            fc_units="160,160",
         ),
     )
+    shared = dict(data_dir=image_dir, image_size=32)
+    return {name: shared | flags for name, flags in own.items()}
+
+
+def parse(name, flags, workdir="w", **more):
+    return train_command.COMMAND.parse(flag_words(task=name, workdir=workdir, **flags | more))
+
+
+def start_of(values, task):
+    size = task.settings.image_size
+    return Start.from_values(registry.BACKBONES, values, image_size=size)
+
+
+def run(name, flags, workdir, steps, optimizer=SGD, **more):
+    """Trains a task from its flags; returns the task and what was trained."""
+    values = parse(name, flags, workdir, **more)
+    keras.utils.set_random_seed(0)
+    task = train_command.build_task(values)
+    start = start_of(values, task)
+
+    def build():
+        return start.build(with_fc=task.with_fc, colors=task.colors, keep_fc=task.keep_fc)
+
+    options = dict(workdir=workdir, train_steps=steps, batch_size=16, log_steps=1)
+    return task, train(task, build, optimizer=optimizer, **options)
 
 
 def mostly_slow(often):
     """Returns the names of all tasks; those besides `often`, of each kind one, are slow: all of
     them take minutes.
     """
-    return [
-        pytest.param(name, marks=[] if name in often else pytest.mark.slow)
-        for name in registry.TASKS
-    ]
+    slow = pytest.mark.slow
+    return [pytest.param(name, marks=() if name in often else slow) for name in registry.TASKS]
 
 
 @pytest.mark.parametrize(
@@ -97,33 +126,62 @@ def mostly_slow(often):
         ),
     ],
 )
-def test_two_steps_and_the_contract(name, backbone, small_flags, own_flags, tmp_path):
-    with flagsaver.flagsaver(**small_flags | own_flags.get(name, {})):
-        task = registry.TASKS[name].from_flags()
-        assert isinstance(task, Task)
+def test_two_steps_and_the_contract(name, backbone, flags_of, tmp_path):
+    task, trained = run(name, flags_of[name], tmp_path, 2, backbone=backbone, width_multiplier=0.05)
+    assert isinstance(task, Task)
+    metrics = trained.metrics
+    assert metrics["step"] == 2 and len(metrics["history"]["train"]) == 2
+    assert all(np.isfinite(value) for value in metrics["evaluation"].values())
+    assert "chance" in metrics["facts"] and "definition" in metrics["facts"]
 
-        def build():
-            return registry.BACKBONES[backbone].from_flags(
-                image_size=32, with_fc=task.with_fc, colors=task.colors
-            )
+    def batch_of(number):
+        epoch = Epoch(16, number=number)
+        return next(iter(task.dataset(task.train_split, epoch, trained.model)))
 
-        options = dict(workdir=tmp_path, train_steps=2, batch_size=16, log_steps=1)
-        model, metrics, _ = training.train(
-            task, build, lambda: optimizers.make_optimizer("sgd", 1e-3), **options
-        )
-        assert metrics["step"] == 2 and len(metrics["history"]["train"]) == 2
-        assert all(np.isfinite(value) for value in metrics["evaluation"].values())
-        assert "chance" in metrics["facts"] and "definition" in metrics["facts"]
-        first, again, later = (
-            next(iter(task.dataset(task.train_split, 16, True, (0, epoch)))) for epoch in (0, 0, 1)
-        )
-        assert first["seed"].shape == (16, 2) if "seed" in first else not task.trains_backbone
-        for key in first:
-            np.testing.assert_array_equal(first[key], again[key], err_msg=key)
-        assert (first["index"].numpy() != later["index"].numpy()).any()
-        losses, per_example = task.loss(model, first, training=False)
-        assert losses.shape == (16,) and losses.dtype == tf.float32
-        assert all(value.shape == (16,) for value in per_example.values())
+    first, again, later = map(batch_of, (0, 0, 1))
+    assert first["seed"].shape == (16, 2) if "seed" in first else not task.trains_backbone
+    for key in first:
+        np.testing.assert_array_equal(first[key], again[key], err_msg=key)
+    assert (first["index"].numpy() != later["index"].numpy()).any()
+    losses, per_example = task.loss(trained.model, first, training=False)
+    assert losses.shape == (16,) and losses.dtype == tf.float32
+    assert all(value.shape == (16,) for value in per_example.values())
+
+
+@pytest.mark.parametrize("name", registry.TASKS)
+def test_what_a_run_records_gives_the_same_settings_again(name, flags_of):
+    values = parse(name, flags_of[name], width_multiplier=0.05)
+    task = train_command.build_task(values)
+    start = start_of(values, task)
+    backbone = start.build(with_fc=task.with_fc, colors=task.colors, keep_fc=task.keep_fc)
+    task.build_model(backbone)
+    values = start.resolved(values, backbone).resolved(*task.resolved(backbone))
+    lines = [line for of_one in values.lines().values() for line in of_one]
+    again = train_command.COMMAND.parse(lines)
+    assert list(again) == list(values)
+    rebuilt = train_command.build_task(again)
+    other = start_of(again, rebuilt).build(
+        with_fc=task.with_fc, colors=task.colors, keep_fc=task.keep_fc
+    )
+    assert other.get_config() == backbone.get_config()
+    assert rebuilt.resolved(other) == task.resolved(backbone)
+    assert values.difference(lines, is_resolved=True) is None
+
+
+@pytest.mark.parametrize("name", registry.TASKS)
+def test_flags_of_every_other_task_are_refused(name, flags_of):
+    values = parse(name, flags_of[name])
+    known = {field.name for group in values for field in fields_of(type(group))}
+    foreign = {
+        field.name
+        for kind in registry.TASKS.values()
+        for field in fields_of(kind.Settings)
+        if field.name not in known
+    }
+    assert foreign
+    for flag in sorted(foreign):
+        with pytest.raises(FlagError, match=f"--{flag} is a flag of --task="):
+            train_command.COMMAND.parse(flag_words(task=name, **flags_of[name], **{flag: "1"}))
 
 
 @pytest.mark.parametrize("cache", [False, True])
@@ -140,39 +198,21 @@ def test_two_steps_and_the_contract(name, backbone, small_flags, own_flags, tmp_
     ),
 )
 def test_a_resumed_run_has_the_variables_and_metrics_of_a_straight_one(
-    name, cache, small_flags, own_flags, tmp_path
+    name, cache, flags_of, tmp_path
 ):
     if cache and name != "linear_probe":
         pytest.skip("only the linear probe caches features")
+    more = dict(width_multiplier=0.05) | (dict(cache_features=True) if cache else {})
 
-    def run(workdir, steps):
-        keras.utils.set_random_seed(0)
-        task = registry.TASKS[name].from_flags()
-        options = dict(train_steps=steps, batch_size=16, log_steps=2)
+    def trained(directory, steps):
+        return run(name, flags_of[name], directory, steps, ADAM, **more)[1]
 
-        def build():
-            return registry.BACKBONES["alexnet"].from_flags(
-                image_size=32, with_fc=task.with_fc, colors=task.colors
-            )
-
-        return training.train(
-            task, build, lambda: optimizers.make_optimizer("adam", 1e-3), workdir=workdir, **options
-        )
-
-    with flagsaver.flagsaver(**small_flags | own_flags.get(name, {}), cache_features=cache):
-        straight, straight_metrics, _ = run(tmp_path / "straight", 5)
-        run(tmp_path / "resumed", 3)
-        resumed, resumed_metrics, _ = run(tmp_path / "resumed", 5)
-    for ours, theirs in zip(straight.variables, resumed.variables, strict=True):
+    straight = trained(tmp_path / "straight", 5)
+    trained(tmp_path / "resumed", 3)
+    resumed = trained(tmp_path / "resumed", 5)
+    for ours, theirs in zip(straight.model.variables, resumed.model.variables, strict=True):
         np.testing.assert_array_equal(ours.numpy(), theirs.numpy(), err_msg=ours.path)
-    assert straight_metrics["evaluation"] == resumed_metrics["evaluation"]
-
-
-def test_unknown_names_are_refused_with_the_choices():
-    with pytest.raises(
-        InputError, match="--task=jigsaww: unknown; there are .*jigsaw_pp, .*linear_probe"
-    ):
-        registry.lookup(registry.TASKS, "jigsaww", "task")
+    assert straight.metrics["evaluation"] == resumed.metrics["evaluation"]
 
 
 @pytest.mark.parametrize(
@@ -185,45 +225,20 @@ def test_unknown_names_are_refused_with_the_choices():
         ),
     ],
 )
-def test_networks_of_keras_applications_are_trained_like_ours(
-    name, small_flags, own_flags, tmp_path
-):
-    def run(workdir, steps):
-        keras.utils.set_random_seed(0)
-        task = registry.TASKS[name].from_flags()
-        kind, which = registry.backbone_kind("MobileNetV2")
+def test_networks_of_keras_applications_are_trained_like_ours(name, flags_of, tmp_path):
+    flags = flags_of[name] | (dict(frozen_until="conv1") if name == "nonlinear_probe" else {})
 
-        def build():
-            return kind.from_flags(**which, image_size=32, with_fc=task.with_fc, colors=task.colors)
+    def trained(directory, steps):
+        return run(name, flags, directory, steps, backbone="MobileNetV2")[1]
 
-        options = dict(train_steps=steps, batch_size=16, log_steps=1)
-        return training.train(
-            task, build, lambda: optimizers.make_optimizer("sgd", 1e-3), workdir=workdir, **options
-        )
-
-    with flagsaver.flagsaver(**small_flags | own_flags.get(name, {})):
-        straight, metrics, _ = run(tmp_path / "straight", 2)
-        assert all(np.isfinite(value) for value in metrics["evaluation"].values())
-        if name == "cluster_classification":
-            run(tmp_path / "resumed", 1)
-            resumed, resumed_metrics, _ = run(tmp_path / "resumed", 2)
-            for ours, theirs in zip(straight.variables, resumed.variables, strict=True):
-                np.testing.assert_array_equal(ours.numpy(), theirs.numpy(), err_msg=ours.path)
-            assert metrics["evaluation"] == resumed_metrics["evaluation"]
-
-
-def test_a_run_on_a_network_of_keras_applications_is_started_from(tmp_path):
-    backbone = Application(network="MobileNetV2", width_multiplier=0.1)
-    save_backbone(backbone, tmp_path)
-    with flagsaver.flagsaver(init_backbone=str(tmp_path), image_size=64):
-        started = registry.build_backbone(with_fc=True)
-        assert flags.FLAGS.backbone == "MobileNetV2" and flags.FLAGS.width_multiplier == 0.1
-    assert started.endpoint_names == [*backbone.endpoint_names, "avg_pool"]
-    assert (
-        started.weights_from["fingerprint"]
-        == backbone_fingerprint(backbone)
-        == backbone_fingerprint(started)
-    )
+    straight = trained(tmp_path / "straight", 2)
+    assert all(np.isfinite(value) for value in straight.metrics["evaluation"].values())
+    if name == "cluster_classification":
+        trained(tmp_path / "resumed", 1)
+        resumed = trained(tmp_path / "resumed", 2)
+        for ours, theirs in zip(straight.model.variables, resumed.model.variables, strict=True):
+            np.testing.assert_array_equal(ours.numpy(), theirs.numpy(), err_msg=ours.path)
+        assert straight.metrics["evaluation"] == resumed.metrics["evaluation"]
 
 
 @pytest.fixture
@@ -245,102 +260,46 @@ _ON_OTHERS = ("rotation", "nonlinear_probe", "voc07_classification", "fcn", "fas
 @pytest.mark.parametrize(
     "name",
     [
-        "cluster_classification",
-        "linear_probe",
+        *("cluster_classification", "linear_probe"),
         *(pytest.param(name, marks=pytest.mark.slow) for name in _ON_OTHERS),
     ],
 )
-def test_keras_models_of_others_are_trained_like_ours(
-    name, foreign, small_flags, own_flags, tmp_path
-):
-    own = own_flags.get(name, {}) | (
-        dict(frozen_until="conv1") if name == "nonlinear_probe" else {}
-    )
+def test_keras_models_of_others_are_trained_like_ours(name, foreign, flags_of, tmp_path):
+    own = dict(frozen_until="conv1") if name == "nonlinear_probe" else {}
+    given = dict(init_backbone=foreign, input_range="0,1")
 
-    def run(workdir, steps):
-        keras.utils.set_random_seed(0)
-        task = registry.TASKS[name].from_flags()
-        build = functools.partial(
-            registry.build_backbone, with_fc=task.with_fc, colors=task.colors, keep_fc=task.keep_fc
-        )
-        options = dict(train_steps=steps, batch_size=16, log_steps=1)
-        return training.train(
-            task, build, lambda: optimizers.make_optimizer("sgd", 1e-3), workdir=workdir, **options
-        )
+    def trained(directory, steps):
+        return run(name, flags_of[name] | own, directory, steps, **given)[1]
 
-    flag_values = small_flags | dict(probe_grids=["2"], width_multiplier=1.0) | own
-    with flagsaver.flagsaver(**flag_values, init_backbone=foreign, input_range=["0", "1"]):
-        straight, metrics, _ = run(tmp_path / "straight", 2)
-        assert flags.FLAGS.backbone == "keras"
-        assert all(np.isfinite(value) for value in metrics["evaluation"].values())
-        if name == "cluster_classification":
-            run(tmp_path / "resumed", 1)
-            resumed, resumed_metrics, _ = run(tmp_path / "resumed", 2)
-            for ours, theirs in zip(straight.variables, resumed.variables, strict=True):
-                np.testing.assert_array_equal(ours.numpy(), theirs.numpy(), err_msg=ours.path)
-            assert metrics["evaluation"] == resumed_metrics["evaluation"]
-            save_backbone(straight.backbone, tmp_path / "straight")
+    straight = trained(tmp_path / "straight", 2)
+    assert all(np.isfinite(value) for value in straight.metrics["evaluation"].values())
     if name == "cluster_classification":
-        with flagsaver.flagsaver(
-            init_backbone=str(tmp_path / "straight"), image_size=32, backbone="keras"
-        ):
-            assert backbone_fingerprint(registry.build_backbone()) == backbone_fingerprint(
-                straight.backbone
-            )
+        trained(tmp_path / "resumed", 1)
+        resumed = trained(tmp_path / "resumed", 2)
+        for ours, theirs in zip(straight.model.variables, resumed.model.variables, strict=True):
+            np.testing.assert_array_equal(ours.numpy(), theirs.numpy(), err_msg=ours.path)
+        assert straight.metrics["evaluation"] == resumed.metrics["evaluation"]
+        backbone = straight.model.backbone
+        save_backbone(backbone, tmp_path / "straight")
+        kept = dict(init_backbone=tmp_path / "straight", backbone="keras")
+        values = parse(name, flags_of[name], **kept)
+        loaded = start_of(values, train_command.build_task(values)).build()
+        assert backbone_fingerprint(loaded) == backbone_fingerprint(backbone)
 
 
-def test_what_keras_models_of_others_cannot_be_asked(foreign):
-    def refused(message, **values):
-        with (
-            flagsaver.flagsaver(**dict(image_size=32, **values)),
-            pytest.raises(InputError, match=message) as error,
-        ):
-            registry.build_backbone()
-        assert "\n" not in str(error.value)
-
-    refused(
-        "net.keras: holds a Functional that is none of this project's; say what",
-        init_backbone=foreign,
+@pytest.mark.parametrize("name", registry.EXTRACTORS)
+def test_extractors_keep_their_contract(name):
+    kind = registry.EXTRACTORS[name]
+    assert issubclass(kind, Extractor)
+    values = extract_command.COMMAND.parse(
+        flag_words(extractor=name, data_dir="d", workdir="w")
+        + (["--features_file=x.npy"] if name == "external" else [])
     )
-    given = dict(input_range=["0", "1"])
-    refused(
-        "--width_multiplier=0.5: net brings its own",
-        init_backbone=foreign,
-        width_multiplier=0.5,
-        **given,
-    )
-    refused(
-        "--normalization=lrn: net brings its own",
-        init_backbone=foreign,
-        normalization="lrn",
-        **given,
-    )
-    refused("--backbone=keras: is what --init_backbone=FILE.keras holds", backbone="keras")
-    # A sweep over networks gives all of them the same flags.
-    with flagsaver.flagsaver(image_size=32, init_backbone="random", width_multiplier=0.1, **given):
-        assert registry.build_backbone().name == "alexnet"
-
-
-def test_backbones_are_looked_up_here_and_in_keras_applications():
-    assert registry.backbone_kind("vgg16") == (registry.BACKBONES["vgg16"], {})
-    assert registry.backbone_kind("VGG16") == (Application, dict(network="VGG16"))
-    with pytest.raises(
-        InputError,
-        match="--backbone=resnet50: unknown; there are alexnet, vgg16 and those of "
-        "keras.applications, .*ResNet50",
-    ):
-        registry.backbone_kind("resnet50")
-
-
-def test_the_word_random_is_no_file():
-    with flagsaver.flagsaver(init_backbone="random", image_size=64, width_multiplier=0.1):
-        assert registry.build_backbone().weights_from is None
-
-
-@pytest.mark.slow
-def test_frozen_fully_connected_layers_come_from_the_file(tmp_path):
-    source = AlexNet(width_multiplier=0.1, fc_units=(24, 16), image_size=128)
-    save_backbone(source, tmp_path)
-    with flagsaver.flagsaver(init_backbone=str(tmp_path), image_size=128):
-        kept = registry.build_backbone(with_fc=True, keep_fc=True)
-        np.testing.assert_array_equal(kept.get_layer("fc7").kernel, source.get_layer("fc7").kernel)
+    known = {field.name for group in values for field in fields_of(type(group))}
+    for other in registry.EXTRACTORS.values():
+        for field in fields_of(other.Settings):
+            if field.name not in known:
+                with pytest.raises(FlagError, match=f"--{field.name} is a flag of"):
+                    extract_command.COMMAND.parse(
+                        flag_words(extractor=name, data_dir="d", **{field.name: "1"})
+                    )
