@@ -48,6 +48,10 @@ class Result:
       metrics: name -> number on the held-out images.
       facts: what `facts` adds to what is known without an evaluation, JSON; kept by a resumed run.
       shown: what `pictures` draws, where the task says so; not kept by a resumed run.
+
+    >>> from ccssl_tf import Result
+    >>> Result(dict(accuracy=0.5)).metrics["accuracy"]
+    0.5
     """
 
     metrics: dict[str, float] = dataclasses.field(default_factory=dict)
@@ -56,9 +60,11 @@ class Result:
 
 
 class Task(abc.ABC):
-    """What is learned from which images. A task asks a backbone for endpoints; a backbone never
-    knows a task. It keeps nothing between calls but what is a function of its settings, so its
-    methods may be called in any order, on any model it has built.
+    """What is learned from which images.
+
+    A task asks a backbone for endpoints; a backbone never knows a task. It keeps nothing between
+    calls but what is a function of its settings, so its methods may be called in any order, on any
+    model it has built.
 
     Attributes:
       Settings: class of its settings.
@@ -77,6 +83,10 @@ class Task(abc.ABC):
       train_split: the split that is trained on.
       eval_split: the held-out split; None where there is none.
       batch_multiple: what the batch of one replica (and accumulation step) must be a multiple of.
+
+    >>> from ccssl_tf import Rotation, Task
+    >>> issubclass(Rotation, Task), Rotation.with_fc
+    (True, True)
     """
 
     Settings: typing.ClassVar[type[TaskSettings]] = TaskSettings
@@ -207,6 +217,10 @@ class Extractor(abc.ABC):
       needs_backbone: whether it is made of a backbone, `Extractor(backbone, settings)`, instead of
         its settings alone.
       dim: D, numbers a row.
+
+    >>> from ccssl_tf import EndpointExtractor, Extractor
+    >>> issubclass(EndpointExtractor, Extractor), EndpointExtractor.needs_backbone
+    (True, True)
     """
 
     Settings: typing.ClassVar[type[Settings]]

@@ -39,6 +39,11 @@ class Manifest:
       info: facts of the kind: for images `class_names` (list or None) and `source`; for features
         `dim`, `dtype`, `extractor`, `images_fingerprint`, ...; for pseudo-labels `num_clusters`,
         `images_fingerprint`, ...
+
+    >>> from ccssl_tf import Manifest
+    >>> manifest = Manifest.read(data_dir, "images")
+    >>> manifest.num_examples("train")
+    48
     """
 
     kind: str

@@ -35,6 +35,10 @@ class Epoch:
       first_batch: batches of this epoch to leave out, because a run being resumed has seen them.
       training: False: every image once in the files' order, with fixed seeds; seed, number and
         first_batch then say nothing.
+
+    >>> from ccssl_tf import Epoch
+    >>> Epoch(batch_size=64, seed=3, number=2)
+    Epoch(batch_size=64, seed=3, number=2, first_batch=0, training=True)
     """
 
     batch_size: int

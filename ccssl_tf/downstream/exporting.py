@@ -41,8 +41,7 @@ def load_run(run, fold: bool = True) -> Exported:
 
 
 def export(run, output_dir, fold: bool = True, *, arguments=None):
-    """Exports the finished run in directory `run` into `output_dir`, as `saved_model` and
-    `export.json`.
+    """Exports a finished run as a SavedModel and `export.json`.
 
     Args:
       run: workdir of a training.
@@ -53,6 +52,10 @@ def export(run, output_dir, fold: bool = True, *, arguments=None):
     Raises:
       InputError: not a finished run with a backbone, or `output_dir` holds something else.
       CorruptArtifactError: damaged files, or the exported model does not reproduce the network.
+
+    >>> from ccssl_tf import export
+    >>> export(teacher, workdir)
+    saved ...
     """
     exported = load_run(run, fold)
     with export_workdir(run, output_dir, fold, arguments) as workdir:

@@ -88,10 +88,15 @@ class FastRCNNSettings(TaskSettings, SplitSettings, FullyConnectedSettings, Work
 
 
 class FastRCNN(Task):
-    """Where in the photo is which object?
+    """Finds objects in photos, by regions proposed beforehand; mean average precision.
 
     Attributes:
       class_names: [C].
+
+    >>> from ccssl_tf import FastRCNN
+    >>> places = dict(data_dir=f"{objects_dir}/images", proposals_dir=f"{objects_dir}/proposals")
+    >>> FastRCNN(**places, regions_per_image=8).class_names
+    ['red', 'green', 'blue']
     """
 
     Settings = FastRCNNSettings

@@ -73,11 +73,15 @@ class FCNSettings(TaskSettings, FullyConnectedSettings, WorkdirSettings):
 
 
 class FCN(Task):
-    """A class for every pixel; mean intersection over union on the split val, at the images' full
-    size.
+    """Finds the class of every pixel; mean intersection over union at the images' full size.
 
     Attributes:
       class_names: [C], background first.
+
+    >>> from ccssl_tf import FCN
+    >>> task = FCN(data_dir=mask_dir)
+    >>> task.eval_split
+    'val'
     """
 
     Settings = FCNSettings

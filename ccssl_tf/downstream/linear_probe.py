@@ -60,11 +60,17 @@ class LinearProbeSettings(TaskSettings, WorkdirSettings):
 
 
 class LinearProbe(Task):
-    """One linear classifier on each layer of a frozen backbone: batch normalisation without scale
-    and shift, then classes.
+    """Reads the classes linearly from each layer of a frozen backbone, all layers at once.
+
+    A classifier is batch normalisation without scale and shift, then one linear layer.
 
     Attributes:
       class_names: of the labels.
+
+    >>> from ccssl_tf import LinearProbe
+    >>> task = LinearProbe(data_dir=data_dir, image_size=32, probe_grids=(2,))
+    >>> task.class_names
+    ['circle', 'square', 'triangle']
     """
 
     Settings = LinearProbeSettings

@@ -57,11 +57,15 @@ class NonlinearProbeSettings(TaskSettings):
 
 
 class NonlinearProbe(Task):
-    """Classification by a network whose first layers are frozen and whose others are trained from
-    scratch.
+    """Classifies by a network whose first layers are frozen, the others trained anew.
 
     Attributes:
       class_names: of the labels.
+
+    >>> from ccssl_tf import NonlinearProbe
+    >>> task = NonlinearProbe(data_dir=data_dir, image_size=32, frozen_until="conv3")
+    >>> task.settings.num_crops
+    10
     """
 
     Settings = NonlinearProbeSettings

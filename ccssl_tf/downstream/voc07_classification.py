@@ -67,10 +67,15 @@ class Voc07ClassificationSettings(TaskSettings, SplitSettings):
 
 
 class Voc07Classification(Task):
-    """Which of the classes are in the photo: one sigmoid each.
+    """Tells which of the classes are in a photo, one sigmoid each; mean average precision.
 
     Attributes:
       class_names: [C].
+
+    >>> from ccssl_tf import Voc07Classification
+    >>> task = Voc07Classification(data_dir=voc_dir, image_size=32)
+    >>> task.train_split, task.eval_split
+    ('trainval', 'test')
     """
 
     Settings = Voc07ClassificationSettings

@@ -59,6 +59,12 @@ def extract_features(
       CorruptArtifactError: NaN or infinity in the features of a shard; the message says how many,
         and the first record with some.
       Interrupted: `should_stop` said so; a later call continues with the shard it was in.
+
+    >>> from ccssl_tf import EndpointExtractor, extract_features, load_backbone
+    >>> extractor = EndpointExtractor(load_backbone(teacher), image_size=32, pool_grid=2)
+    >>> extract_features(extractor, data_dir, "val", workdir).info["dim"]
+    extract ...
+    160
     """
     directory = pathlib.Path(directory)
     images = manifest_lib.Manifest.read(data_dir, "images")

@@ -56,10 +56,16 @@ class AttentionTransferSettings(TaskSettings, PairedMapsSettings):
 
 
 class AttentionTransfer(PairedMapsTask):
-    """A base task whose student is also to look where a frozen teacher looks.
+    """Adds to a base task that the student looks where a frozen teacher looks.
 
     Attributes:
       base: the task that attention is added to.
+
+    >>> from ccssl_tf import AttentionTransfer, Rotation
+    >>> shared = dict(data_dir=data_dir, image_size=32)
+    >>> task = AttentionTransfer(Rotation(**shared), teacher_backbone=teacher, **shared)
+    >>> task.settings.student_endpoints
+    ('conv3', 'conv4', 'conv5')
     """
 
     Settings = AttentionTransferSettings

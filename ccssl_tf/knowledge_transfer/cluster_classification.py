@@ -50,8 +50,12 @@ class ClusterClassificationSettings(TaskSettings, PseudoLabelSettings):
 
 
 class ClusterClassification(ImageClassification):
-    """Classifies images into the clusters they were assigned to, as a standard classifier would
-    classes.
+    """Classifies images into the clusters they were assigned to, their pseudo-labels.
+
+    >>> from ccssl_tf import ClusterClassification
+    >>> task = ClusterClassification(data_dir=data_dir, pseudo_labels=pseudo_labels)
+    >>> task.num_classes
+    4
     """
 
     Settings = ClusterClassificationSettings

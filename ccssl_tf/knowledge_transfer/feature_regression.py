@@ -44,8 +44,12 @@ class FeatureRegressionSettings(TaskSettings, PairedMapsSettings):
 
 
 class FeatureRegression(PairedMapsTask):
-    """Regresses layers of a frozen teacher from those of the student, by default conv4
-    and conv5.
+    """Regresses layers of a frozen teacher from those of the student.
+
+    >>> from ccssl_tf import FeatureRegression
+    >>> task = FeatureRegression(data_dir=data_dir, teacher_backbone=teacher)
+    >>> task.settings.teacher_endpoints
+    ('conv4', 'conv5')
     """
 
     Settings = FeatureRegressionSettings

@@ -70,6 +70,11 @@ class LogitsDistillation(TaughtTask, ImageClassification):
     Attributes:
       labels: the task whose labels are learned too; None: there are none.
       weight: alpha; 1 without labels.
+
+    >>> from ccssl_tf import LogitsDistillation
+    >>> labels = dict(pseudo_labels=pseudo_labels, teacher_backbone=teacher)
+    >>> LogitsDistillation(data_dir=data_dir, image_size=32, **labels).num_classes
+    4
     """
 
     Settings = LogitsDistillationSettings

@@ -57,6 +57,11 @@ class AlexNet(Backbone):
 
     Called bare it is BVLC's CaffeNet: 227-pixel images, two-group conv2, conv4 and conv5, pooling
     before normalisation.
+
+    >>> from ccssl_tf import AlexNet
+    >>> network = AlexNet(stem="small", width_multiplier=0.1, fc_units=())
+    >>> network.endpoint_names
+    ['conv1', 'conv2', 'conv3', 'conv4', 'conv5']
     """
 
     Settings = AlexNetSettings

@@ -96,7 +96,13 @@ class ApplicationSettings(lib.WidthSettings):
 
 @keras.saving.register_keras_serializable(package="ccssl_tf")
 class Application(StagedNetwork):
-    """A network of keras.applications without its classifier, for images of any size."""
+    """A network of keras.applications without its classifier, for images of any size.
+
+    >>> from ccssl_tf import Application
+    >>> network = Application(network="MobileNetV2", width_multiplier=0.35)
+    >>> network.endpoint_names
+    ['conv1', 'conv2', 'conv3', 'conv4', 'conv5']
+    """
 
     Settings = ApplicationSettings
 

@@ -106,7 +106,13 @@ def _foreign_class(path) -> str | None:
 
 
 def save_backbone(backbone: Backbone, directory) -> str:
-    """Writes `backbone.keras` and `backbone.json` into `directory`; returns the fingerprint."""
+    """Writes `backbone.keras` and `backbone.json` into `directory`; returns the fingerprint.
+
+    >>> from ccssl_tf import AlexNet, save_backbone
+    >>> backbone = AlexNet(stem="small", width_multiplier=0.1, fc_units=())
+    >>> len(save_backbone(backbone, workdir))
+    64
+    """
     directory = pathlib.Path(directory)
     save_model(backbone, directory / FILE_NAME)
     fingerprint = backbone_fingerprint(backbone)
@@ -134,6 +140,11 @@ def load_backbone(path, adopt=None) -> Backbone:
       InputError: no such file, not a `.keras` file, or a model that is not one of our backbones.
       CorruptArtifactError: the file is damaged, or its weights are not those that `backbone.json`
         beside it tells of.
+
+    >>> from ccssl_tf import load_backbone
+    >>> backbone = load_backbone(teacher)
+    >>> backbone.endpoint_names
+    ['conv1', 'conv2', 'conv3', 'conv4', 'conv5']
     """
     path = pathlib.Path(path)
     file = path / FILE_NAME if path.is_dir() else path

@@ -28,6 +28,11 @@ class VGG16(Backbone):
     """VGG16 with endpoints conv1_1..conv5_3, pool5, and fc6, fc7 where it has them.
 
     A pool is skipped once the map is 2x2 or smaller, so that 16-pixel tiles pass.
+
+    >>> from ccssl_tf import VGG16
+    >>> network = VGG16(width_multiplier=0.1, fc_units=())
+    >>> network.endpoint_names[:2]
+    ['conv1_1', 'conv1_2']
     """
 
     Settings = VGG16Settings

@@ -45,6 +45,11 @@ class Colorization(Task):
     a place is the mean colour of its cell of the map (8 x 8 at 64 pixels, 13 x 13 at 227), where
     the released network samples every eighth pixel and enlarges its logits to that grid; conv5 is
     not pooled before the head.
+
+    >>> from ccssl_tf import Epoch, Colorization
+    >>> task = Colorization(data_dir=data_dir, image_size=32)
+    >>> next(iter(task.dataset("train", Epoch(batch_size=4))))["image"].shape.as_list()
+    [4, 32, 32, 3]
     """
 
     colors = "gray"

@@ -59,6 +59,11 @@ class Context(Task):
     """Predicts the relation of pairs of patches.
 
     Patch features are computed once and paired several times.
+
+    >>> from ccssl_tf import Epoch, Context
+    >>> task = Context(data_dir=data_dir, image_size=32)
+    >>> next(iter(task.dataset("train", Epoch(batch_size=4))))["image"].shape.as_list()
+    [4, 32, 32, 3]
     """
 
     Settings = ContextSettings

@@ -56,6 +56,11 @@ class ContextEncoder(Task):
     for holes ("random region" cuts them out with the masks of PASCAL VOC; the paper found random
     blocks to give features as general), the central hole is predicted without the overlap of 7
     pixels, the decoder's widths are our own.
+
+    >>> from ccssl_tf import Epoch, ContextEncoder
+    >>> task = ContextEncoder(data_dir=data_dir, image_size=32)
+    >>> next(iter(task.dataset("train", Epoch(batch_size=4))))["image"].shape.as_list()
+    [4, 32, 32, 3]
     """
 
     Settings = ContextEncoderSettings

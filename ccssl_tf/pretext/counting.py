@@ -77,7 +77,13 @@ class CountingSettings(TaskSettings):
 
 
 class Counting(Task):
-    """Learns counts that add up over the quarters of an image and differ between images."""
+    """Learns counts that add up over the quarters of an image and differ between images.
+
+    >>> from ccssl_tf import Epoch, Counting
+    >>> task = Counting(data_dir=data_dir, image_size=32)
+    >>> next(iter(task.dataset("train", Epoch(batch_size=8))))["image"].shape.as_list()
+    [8, 28, 28, 3]
+    """
 
     Settings = CountingSettings
     batch_multiple = GROUP

@@ -55,6 +55,11 @@ class Jigsaw(Task):
 
     Attributes:
       permutations: [P, 9] int64, the tile in each slot under each permutation.
+
+    >>> from ccssl_tf import Epoch, Jigsaw
+    >>> task = Jigsaw(data_dir=data_dir, image_size=32)
+    >>> next(iter(task.dataset("train", Epoch(batch_size=4))))["image"].shape.as_list()
+    [4, 30, 30, 3]
     """
 
     Settings: type[JigsawSettings] = JigsawSettings

@@ -23,6 +23,11 @@ class JigsawPP(Jigsaw):
     """Predicts in which permutation tiles were shown, some hidden behind foreign ones.
 
     Most puzzles are grey.
+
+    >>> from ccssl_tf import Epoch, JigsawPP
+    >>> task = JigsawPP(data_dir=data_dir, image_size=32)
+    >>> next(iter(task.dataset("train", Epoch(batch_size=8))))["image"].shape.as_list()
+    [8, 30, 30, 3]
     """
 
     Settings = JigsawPPSettings

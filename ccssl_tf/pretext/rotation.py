@@ -26,7 +26,13 @@ class RotationSettings(TaskSettings):
 
 
 class Rotation(Task):
-    """Classifies images by their rotation: 0, 90, 180 or 270 degrees counter-clockwise."""
+    """Classifies images by their rotation: 0, 90, 180 or 270 degrees counter-clockwise.
+
+    >>> from ccssl_tf import Epoch, Rotation
+    >>> task = Rotation(data_dir=data_dir, image_size=32)
+    >>> next(iter(task.dataset("train", Epoch(batch_size=4))))["image"].shape.as_list()
+    [4, 32, 32, 3]
+    """
 
     with_fc = True
 

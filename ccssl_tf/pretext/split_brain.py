@@ -40,6 +40,11 @@ class SplitBrain(Colorization):
     side, and any later stage hands it RGB images as ever. Each half has its own head. The loss is
     the sum of both cross-entropies; L is a one-hot class. Simplified: as in `Colorization`; soft
     encoding and rebalancing of ab are those of colorization.
+
+    >>> from ccssl_tf import Epoch, SplitBrain
+    >>> task = SplitBrain(data_dir=data_dir, image_size=32)
+    >>> next(iter(task.dataset("train", Epoch(batch_size=4))))["image"].shape.as_list()
+    [4, 32, 32, 3]
     """
 
     Settings = SplitBrainSettings

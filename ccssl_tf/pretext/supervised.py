@@ -18,7 +18,13 @@ class SupervisedSettings(TaskSettings):
 
 
 class Supervised(ImageClassification):
-    """Classifies images by their class labels."""
+    """Classifies images by their class labels.
+
+    >>> from ccssl_tf import Epoch, Supervised
+    >>> task = Supervised(data_dir=data_dir, image_size=32)
+    >>> next(iter(task.dataset("train", Epoch(batch_size=4))))["image"].shape.as_list()
+    [4, 32, 32, 3]
+    """
 
     Settings = SupervisedSettings
 

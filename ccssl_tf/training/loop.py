@@ -26,7 +26,12 @@ from ccssl_tf.training.step import step_function
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LoopSettings(SeedSettings):
-    """The training loop."""
+    """The training loop.
+
+    >>> from ccssl_tf import LoopSettings
+    >>> LoopSettings(train_steps=100).batch_size
+    256
+    """
 
     train_steps: int = setting(
         350_000, "Steps to train for, from the first one on.", minimum=1, paper=350_000
@@ -93,6 +98,13 @@ def train(
     Raises:
       InputError: sizes that cannot be, or a loss that is not finite.
       Interrupted: a signal arrived; a checkpoint was written.
+
+    >>> from ccssl_tf import AlexNet, Rotation, train
+    >>> backbone = AlexNet(stem="small", width_multiplier=0.1, fc_units=())
+    >>> task = Rotation(data_dir=data_dir, image_size=32)
+    >>> train(task, backbone, workdir=workdir, train_steps=1, batch_size=8).metrics["step"]
+    train ...
+    1
     """
     settings = whole_or_fields(LoopSettings, settings, fields)
     run = _Run(task, backbone, settings, optimizer or OptimizerSettings(), workdir, strategy)

@@ -10,7 +10,12 @@ from ccssl_tf.runs.settings import Settings, setting
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OptimizerSettings(Settings):
-    """Optimizer."""
+    """Optimizer.
+
+    >>> from ccssl_tf import OptimizerSettings
+    >>> OptimizerSettings(optimizer="adam", learning_rate=1e-3).learning_rate_schedule
+    'step'
+    """
 
     optimizer: str = setting(
         "sgd", "sgd is the paper's; adam suits short runs.", choices=["sgd", "adam"]
