@@ -22,13 +22,7 @@ from ccssl_tf.models import start
 from ccssl_tf.models.start import NetworkSettings
 from ccssl_tf.runs.errors import FlagError
 from ccssl_tf.runs.launch import Command, launch
-from ccssl_tf.runs.settings import (
-    CommandSettings,
-    SeedSettings,
-    WorkdirSettings,
-    lookup,
-    setting,
-)
+from ccssl_tf.runs.settings import CommandSettings, SeedSettings, WorkdirSettings, lookup, setting
 from ccssl_tf.runs.workdir import Workdir
 from ccssl_tf.training import LoopSettings, OptimizerSettings
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from ccssl_tf.runs import signals
 from ccssl_tf.runs.errors import FlagError, InputError
-from ccssl_tf.runs.settings import CommandSettings, OutputSettings, SeedSettings, Values, setting
+from ccssl_tf.runs.settings import CommandSettings, OutputSettings, SeedSettings, setting
+from ccssl_tf.runs.values import Values
 from ccssl_tf.runs.workdir import Workdir
 from data_prep.worker_pool import WorkersSettings
 

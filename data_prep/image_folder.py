@@ -7,7 +7,8 @@ python -m data_prep.image_folder --source=DIR --output_dir=DIR
 import dataclasses
 
 from ccssl_tf.runs.launch import Command, launch
-from ccssl_tf.runs.settings import Values, setting
+from ccssl_tf.runs.settings import setting
+from ccssl_tf.runs.values import Values
 from data_prep import command
 from data_prep.command import ConverterSettings
 

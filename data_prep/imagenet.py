@@ -10,7 +10,8 @@ csv of wnids or class folders.
 import dataclasses
 
 from ccssl_tf.runs.launch import Command, launch
-from ccssl_tf.runs.settings import Values, setting
+from ccssl_tf.runs.settings import setting
+from ccssl_tf.runs.values import Values
 from data_prep import command
 from data_prep.command import ConverterSettings
 

@@ -9,7 +9,8 @@ from ccssl_tf.downstream.exported_detector import ExportedDetector
 from ccssl_tf.downstream.exported_segmenter import ExportedSegmenter
 from ccssl_tf.models import backbone_file, fast_rcnn, fcn
 from ccssl_tf.runs.files import atomic_directory, write_json
-from ccssl_tf.runs.settings import CommandSettings, Values, setting
+from ccssl_tf.runs.settings import CommandSettings, setting
+from ccssl_tf.runs.values import Values
 from ccssl_tf.runs.workdir import Workdir
 
 

@@ -17,7 +17,8 @@ from ccssl_tf.models.backbone import RANDOM_START
 from ccssl_tf.models.backbone_file import backbone_fingerprint
 from ccssl_tf.pictures.confusion import confusion_pictures
 from ccssl_tf.runs.errors import FlagError, InputError
-from ccssl_tf.runs.settings import WorkdirSettings, as_text, setting
+from ccssl_tf.runs.fields import as_text
+from ccssl_tf.runs.settings import WorkdirSettings, setting
 from ccssl_tf.task import Task, TaskSettings
 
 

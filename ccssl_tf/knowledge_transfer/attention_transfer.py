@@ -24,7 +24,8 @@ import tensorflow as tf
 from ccssl_tf.knowledge_transfer import paired_maps, teacher
 from ccssl_tf.knowledge_transfer.paired_maps import PairedMapsSettings, PairedMapsTask
 from ccssl_tf.runs.errors import FlagError, InputError
-from ccssl_tf.runs.settings import as_text, fields_of, setting
+from ccssl_tf.runs.fields import as_text
+from ccssl_tf.runs.settings import fields_of, setting
 from ccssl_tf.task import Epoch, Result, Task, TaskSettings
 
 # What the training loop asks of a task besides its methods and settings.

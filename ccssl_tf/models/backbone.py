@@ -9,7 +9,8 @@ import numpy as np
 from ccssl_tf.layers import PerExampleDropout
 from ccssl_tf.ops import color
 from ccssl_tf.runs.errors import FlagError, InputError
-from ccssl_tf.runs.settings import Settings, as_text, setting
+from ccssl_tf.runs.fields import as_text
+from ccssl_tf.runs.settings import Settings, setting
 
 BATCH_NORM_MOMENTUM = 0.9
 # The lower line of the paper's tables, `random`, is a network as it is initialised, and no

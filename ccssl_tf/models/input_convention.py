@@ -13,7 +13,8 @@ import keras
 import numpy as np
 
 from ccssl_tf.runs.errors import FlagError, InputError
-from ccssl_tf.runs.settings import Settings, as_text, setting
+from ccssl_tf.runs.fields import as_text
+from ccssl_tf.runs.settings import Settings, setting
 
 # What a message about a missing convention ends with.
 HOW_TO_SAY = (

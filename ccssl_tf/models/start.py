@@ -15,7 +15,9 @@ from ccssl_tf.models.folding import fold_batch_normalization
 from ccssl_tf.models.input_convention import InputConventionSettings
 from ccssl_tf.models.keras_network import KerasNetwork, load_network
 from ccssl_tf.runs.errors import FlagError, InputError
-from ccssl_tf.runs.settings import Settings, Values, as_text, fields_of, setting
+from ccssl_tf.runs.fields import as_text
+from ccssl_tf.runs.settings import Settings, fields_of, setting
+from ccssl_tf.runs.values import Values
 
 # What --backbone is called where --init_backbone is somebody else's Keras model: a flags.txt that
 # says so starts the same network again.

@@ -15,7 +15,8 @@ import numpy as np
 from ccssl_tf.runs.errors import InputError
 from ccssl_tf.runs.files import write_bytes
 from ccssl_tf.runs.launch import Command, launch
-from ccssl_tf.runs.settings import CommandSettings, SeedSettings, Values, setting
+from ccssl_tf.runs.settings import CommandSettings, SeedSettings, setting
+from ccssl_tf.runs.values import Values
 
 NUM_TILES = 9
 SHIPPED = pathlib.Path(__file__).with_name("permutations_701.bin")

@@ -18,8 +18,10 @@ from collections.abc import Callable, Mapping, Sequence
 from absl import flags
 
 from ccssl_tf.runs import settings as settings_lib
+from ccssl_tf.runs import values as values_lib
 from ccssl_tf.runs.errors import CcsslError, FlagError, InputError, Interrupted, ResourceError
-from ccssl_tf.runs.settings import Settings, Values
+from ccssl_tf.runs.settings import Settings
+from ccssl_tf.runs.values import Values
 
 _NO_RESOURCE = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS}
@@ -88,7 +90,7 @@ class Command:
         classes = [*self.settings, *self.chosen(selected)]
         values = flags.FlagValues()
         values.set_gnu_getopt(True)
-        defined = settings_lib.define(classes, values)
+        defined = values_lib.define(classes, values)
         foreign = self._foreign(words, defined, selected)
         if foreign:
             raise ForeignFlagError(foreign, self._chosen_text(selected))
@@ -103,7 +105,7 @@ class Command:
                 raise FlagError(
                     f"{word}: the value is empty; leave the flag out or give it a value"
                 )
-        return settings_lib.build(self.module, classes, values, arguments)
+        return values_lib.build(self.module, classes, values, arguments)
 
     def _refuse_no_choice(self, selected):
         """Without a task, say, no other flag can be told right or wrong."""

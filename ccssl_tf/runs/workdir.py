@@ -20,7 +20,7 @@ from ccssl_tf.runs.run_record import (
     read_record,
     recorded_inputs,
 )
-from ccssl_tf.runs.settings import Values
+from ccssl_tf.runs.values import Values
 
 _HOUSEKEEPING = frozenset({LOCK_NAME, HOLDER_NAME, FLAGS_NAME, RUN_NAME})
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from ccssl_tf.data.manifest import Manifest
 from ccssl_tf.runs.errors import FlagError, InputError
-from ccssl_tf.runs.settings import Values, read
+from ccssl_tf.runs.values import Values, read
 from data_prep import command, drawing
 from data_prep.command import ConverterSettings
 from data_prep.image_set import ImageSet, Item

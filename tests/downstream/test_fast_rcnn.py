@@ -17,7 +17,7 @@ from ccssl_tf.data.pipeline import Epoch
 from ccssl_tf.downstream.fast_rcnn import FastRCNN, FastRCNNSettings
 from ccssl_tf.models import VGG16, AlexNet
 from ccssl_tf.runs.errors import FlagError
-from ccssl_tf.runs.settings import read
+from ccssl_tf.runs.values import read
 from ccssl_tf.training import OptimizerSettings
 
 DIRECTORIES = dict(data="images", proposals="proposals")

@@ -18,7 +18,7 @@ from ccssl_tf.models.start import (
     start_path,
 )
 from ccssl_tf.runs.errors import FlagError, InputError
-from ccssl_tf.runs.settings import Values, read
+from ccssl_tf.runs.values import Values, read
 
 KINDS = dict(alexnet=AlexNet, vgg16=VGG16)
 NARROW = AlexNetSettings(width_multiplier=0.1)

@@ -6,7 +6,7 @@ from ccssl_tf.data.pipeline import Epoch
 from ccssl_tf.models.alexnet import AlexNet
 from ccssl_tf.pretext.jigsaw import Jigsaw
 from ccssl_tf.pretext.jigsaw_pp import JigsawPP
-from ccssl_tf.runs.settings import read
+from ccssl_tf.runs.values import read
 
 
 def make_task(image_dir, kind=Jigsaw, **changes):

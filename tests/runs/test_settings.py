@@ -6,20 +6,18 @@ import pytest
 from absl import flags
 
 from ccssl_tf.runs.errors import FlagError
+from ccssl_tf.runs.fields import as_text, read_field
 from ccssl_tf.runs.settings import (
     CommandSettings,
     SeedSettings,
     Settings,
-    Values,
     WorkdirSettings,
-    as_text,
     fields_of,
     lookup,
-    read,
-    read_field,
     setting,
     whole_or_fields,
 )
+from ccssl_tf.runs.values import Values, read
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

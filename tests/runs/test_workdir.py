@@ -10,7 +10,8 @@ from ccssl_tf.runs.errors import CorruptArtifactError, FlagError, InputError
 from ccssl_tf.runs.files import write_json
 from ccssl_tf.runs.lock import locked
 from ccssl_tf.runs.run_record import input_fingerprint, read_flags
-from ccssl_tf.runs.settings import CommandSettings, Values, WorkdirSettings, read, setting
+from ccssl_tf.runs.settings import CommandSettings, WorkdirSettings, setting
+from ccssl_tf.runs.values import Values, read
 from ccssl_tf.runs.workdir import Workdir
 
 
