@@ -66,7 +66,8 @@ def owners():
 def overview():
     """Returns the extractors, one line each."""
     width = max(map(len, registry.EXTRACTORS))
-    lines = ["Extractors (--extractor=NAME --help lists its flags):"]
+    default = ExtractSettings.extractor
+    lines = [f"Extractors (--extractor=NAME --help lists its flags; below are those of {default}):"]
     for name, kind in registry.EXTRACTORS.items():
         lines.append(f"  {name:{width}}  {kind.__doc__.splitlines()[0]}")
     return "\n".join(lines)

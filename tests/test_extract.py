@@ -230,11 +230,12 @@ def test_help_lists_the_flags_of_an_extractor(name):
         assert (f"  --{other}: " in text) == (of == name), other
 
 
-def test_help_alone_lists_the_extractors_and_the_shared_flags():
+def test_help_alone_lists_the_extractors_and_the_flags_of_a_run_that_names_none():
     text = extract.COMMAND.help(["--help"])
     for name in registry.EXTRACTORS:
         assert f"\n  {name}  " in text
-    assert "--feature_dtype: " in text and "--pool_grid: " not in text
+    assert "--feature_dtype: " in text and "--pool_grid: " in text
+    assert "--hog_words: " not in text and "--features_file: " not in text
 
 
 @pytest.mark.parametrize(
