@@ -41,10 +41,7 @@ def tents(size, cells, grid: Grid):
 
 
 def upsample(maps, height, width, grid: Grid):
-    """Interpolates [B, h, w, C] to [B, height, width, C] by two matrix products.
-
-    Their gradient is the same on every run.
-    """
+    """Interpolates [B, h, w, C] to [B, height, width, C]; gradients are the same on every run."""
     maps = ops.einsum("hy,byxc->bhxc", tents(height, ops.shape(maps)[1], grid), maps)
     return ops.einsum("wx,bhxc->bhwc", tents(width, ops.shape(maps)[2], grid), maps)
 
