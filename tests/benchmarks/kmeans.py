@@ -1,47 +1,58 @@
-r"""Measures the exact k-means beside faiss, scikit-learn and scikit-learn-intelex: same rows, same
-start, same number of iterations.
+r"""Measures the exact k-means beside faiss, scikit-learn and scikit-learn-intelex.
 
-python -m tests.benchmarks.kmeans --features_dir=DIR [--num_clusters=1000] [--iterations=50] \
-    [--rounds=3] [--contenders=...]
+    python -m tests.benchmarks.kmeans --features_dir=DIR [--num_clusters=1000] [--iterations=50] \
+        [--rounds=3] [--contenders=...]
 
 Features of real photos, 15,000 x 4800: `ccssl_tf.extract --endpoint=conv4 --pool_grid=5
---image_size=64` of `../shared/data/imagenet64`. The sides take turns in one process. All make as
-many iterations as ours needs until no label changes, or --iterations. Those that compute every
-distance are also compared by distances a second: n iterations are n passes over the rows where
-centroids are all that is asked for, and one more where labels and inertia are. Then it is checked,
-untimed, that every pass of `lloyd` gives the labels that computing every distance from the same
-centroids gives; where two labels differ, the distances must be equal within float32 rounding.
-faiss-cpu and scikit-learn-intelex are not needed: what cannot be imported is skipped.
+--image_size=64` of `../shared/data/imagenet64`. The sides take turns in one process, on the same
+rows, from the same start. All make as many iterations as ours needs until no label changes, or
+--iterations. Those that compute every distance are also compared by distances a second: n
+iterations are n passes over the rows where centroids are all that is asked for, and one more where
+labels and inertia are. Then it is checked, untimed, that every pass of `lloyd` gives the labels
+that computing every distance from the same centroids gives; where two labels differ, the distances
+must be equal within float32 rounding. faiss-cpu and scikit-learn-intelex are not needed: what
+cannot be imported is skipped.
 """
 
 import contextlib
+import dataclasses
 import io
 import statistics
 import time
 import warnings
 
 import numpy as np
-from absl import flags
 from sklearn.cluster import KMeans as SklearnKMeans
 
-from ccssl_tf.clustering import KMeans, assignment, distances, sources
+from ccssl_tf.clustering import KMeans, assignment, distances
 from ccssl_tf.clustering.accelerated import AcceleratedAssignment
-from ccssl_tf.runs import launch
-from ccssl_tf.runs.errors import FlagError
+from ccssl_tf.clustering.chunk_reader import ChunkReader
+from ccssl_tf.clustering.sources import ArraySource
+from ccssl_tf.data.feature_directory import DirectorySource
+from ccssl_tf.runs.launch import Command, launch
+from ccssl_tf.runs.settings import Settings, setting
+from ccssl_tf.runs.values import Values
 
-FEATURES_DIR = flags.DEFINE_string(
-    "features_dir",
-    None,
-    "Feature directory, a workdir of ccssl_tf.extract; kept in memory as float32.",
-)
-NUM_CLUSTERS = flags.DEFINE_integer("num_clusters", 1000, "Number of clusters K.", lower_bound=1)
-ITERATIONS = flags.DEFINE_integer("iterations", 50, "Most updates of the centroids.", lower_bound=1)
-ROUNDS = flags.DEFINE_integer("rounds", 3, "Times every contender runs.", lower_bound=1)
-CONTENDERS = flags.DEFINE_list("contenders", None, "Which of them run; default: all there are.")
-CHECK = flags.DEFINE_boolean(
-    "check", True, "Compare the labels of every pass with those of computing all distances."
-)
-SEED = flags.DEFINE_integer("start_seed", 0, "Of the rows that are the first centroids.")
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RowsSettings(Settings):
+    """What is clustered."""
+
+    features_dir: str = setting(
+        help="Feature directory, a workdir of ccssl_tf.extract; kept in memory as float32."
+    )
+    num_clusters: int = setting(1000, "Number of clusters K.", minimum=1)
+    rounds: int = setting(3, "Times every contender runs.", minimum=1)
+
+
+def read_rows(directory) -> np.ndarray:
+    """Returns all rows of a feature directory, [N, D] float32."""
+    return np.concatenate(list(DirectorySource(directory).chunks(4096))).astype(np.float32)
+
+
+def first_centroids(rows, num_clusters, seed) -> np.ndarray:
+    """Returns `num_clusters` different rows, drawn at random."""
+    return rows[np.random.default_rng(seed).choice(len(rows), num_clusters, replace=False)]
 
 
 def ours(algorithm):
@@ -71,8 +82,9 @@ def scikit_learn(algorithm):
 
 
 def faiss_kmeans(rows, start, iterations):
-    """faiss with all rows and the given start: centroids alone, one pass less than what also gives
-    the labels they make.
+    """faiss with all rows and the given start: centroids alone.
+
+    That is one pass less than what also gives the labels they make.
     """
     return _faiss_trained(rows, start, iterations).centroids
 
@@ -127,25 +139,32 @@ ALL = {
 PLAIN = {"lloyd_plain": 1, "faiss": 0, "faiss_labels": 1}
 
 
-def main():
-    """Runs the comparison."""
-    if not FEATURES_DIR.value:
-        raise FlagError("--features_dir: not given; name a workdir of ccssl_tf.extract")
-    unknown = set(CONTENDERS.value or ()) - set(ALL)
-    if unknown:
-        raise FlagError(
-            f"--contenders={','.join(CONTENDERS.value)}: unknown; there are {', '.join(ALL)}"
-        )
-    rows = np.concatenate(list(sources.DirectorySource(FEATURES_DIR.value).chunks(4096))).astype(
-        np.float32
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BenchmarkSettings(RowsSettings):
+    """What is compared."""
+
+    iterations: int = setting(50, "Updates of the centroids, at most.", minimum=1)
+    contenders: tuple[str, ...] | None = setting(
+        None, "Which of them run.", choices=tuple(ALL), automatic="all there are"
     )
-    start = rows[
-        np.random.default_rng(SEED.value).choice(len(rows), NUM_CLUSTERS.value, replace=False)
-    ]
-    contenders = _importable(rows[:64], {name: ALL[name] for name in CONTENDERS.value or ALL})
+    check_labels: bool = setting(
+        True, "Compare the labels of every pass with those of computing all distances."
+    )
+    start_seed: int = setting(0, "Of the rows that are the first centroids.")
+
+
+COMMAND = Command("tests.benchmarks.kmeans", __doc__, (BenchmarkSettings,))
+
+
+def main(values: Values):
+    """Runs the comparison."""
+    settings = values[BenchmarkSettings]
+    rows = read_rows(settings.features_dir)
+    start = first_centroids(rows, settings.num_clusters, settings.start_seed)
+    contenders = _importable(rows[:64], {name: ALL[name] for name in settings.contenders or ALL})
     passes = []
     with contextlib.redirect_stdout(io.StringIO()):
-        kmeans = KMeans(len(start), initialization=start, max_iterations=ITERATIONS.value).fit(
+        kmeans = KMeans(len(start), initialization=start, max_iterations=settings.iterations).fit(
             rows, on_pass=passes.append
         )
     iterations = kmeans.iterations
@@ -157,7 +176,7 @@ def main():
         flush=True,
     )
     seconds, inertias = {name: [] for name in contenders}, {}
-    for number in range(ROUNDS.value):
+    for number in range(settings.rounds):
         for name, fit in contenders.items():
             started = time.perf_counter()
             with contextlib.redirect_stdout(io.StringIO()):
@@ -171,7 +190,7 @@ def main():
             )
     _print_ratios(seconds, inertias)
     _print_speeds(seconds, rows.size * len(start), iterations)
-    if CHECK.value:
+    if settings.check_labels:
         _check_labels(rows, start, iterations)
 
 
@@ -187,26 +206,24 @@ def inertia(rows, centroids):
 
 def _importable(rows, contenders):
     """Returns those that run on a few rows: their libraries are there and warm."""
-    found = {}
+    runnable = {}
     for name, fit in contenders.items():
         try:
             with contextlib.redirect_stdout(io.StringIO()):
                 fit(rows, rows[:4], 2)
-            found[name] = fit
+            runnable[name] = fit
         except ImportError as error:
             print(f"{name}: skipped ({error})", flush=True)
-    return found
+    return runnable
 
 
 def _print_ratios(seconds, inertias):
     for side in ("lloyd", "lloyd_plain"):
         if side not in seconds:
             continue
-        print(
-            f"\ntime of each beside {side}: min / median / max over rounds; inertia beside its own"
-        )
+        print(f"\neach beside {side}: time (min / median / max over rounds), inertia, median")
         for name, times in seconds.items():
-            ratios = sorted(other / own for other, own in zip(times, seconds[side], strict=True))
+            ratios = sorted(a / b for a, b in zip(times, seconds[side], strict=True))
             print(
                 f"  {name:14}{ratios[0]:7.2f} /{statistics.median(ratios):6.2f} /{ratios[-1]:6.2f} "
                 "  "
@@ -228,9 +245,7 @@ def _print_speeds(seconds, products, iterations):
         "rounds"
     )
     for name, values in speeds.items():
-        ratios = sorted(
-            own / other for own, other in zip(speeds["lloyd_plain"], values, strict=True)
-        )
+        ratios = sorted(a / b for a, b in zip(speeds["lloyd_plain"], values, strict=True))
         print(
             f"  {name:14}{ratios[0]:7.2f} /{statistics.median(ratios):6.2f} /{ratios[-1]:6.2f}   "
             f"{statistics.median(values):.0f} GFLOP/s in {iterations + PLAIN[name]} passes",
@@ -240,23 +255,21 @@ def _print_speeds(seconds, products, iterations):
 
 def _check_labels(rows, start, iterations):
     """Compares each pass's labels with those of all distances from the same centroids."""
-    source = sources.open_source(rows, rows.nbytes)
-    reader = sources.ChunkReader(
-        source, assignment.chunk_rows(*rows.shape, len(start)), rows.nbytes
-    )
+    chunk_rows = assignment.chunk_rows(*rows.shape, len(start))
+    reader = ChunkReader(ArraySource(rows), chunk_rows, rows.nbytes)
     fast = AcceleratedAssignment(reader, np.full(len(rows), -1, np.int32), np.zeros(start.shape))
     centroids, different, largest = start, 0, 0.0
     for _ in range(iterations + 1):
-        found = fast.step(centroids)
+        result = fast.step(centroids)
         plain, _ = assignment.nearest(reader, centroids)
-        for row in np.flatnonzero(plain != found.labels):
+        for row in np.flatnonzero(plain != result.labels):
             ours_, theirs = (
                 distances.exact_squares(rows[row], centroids[labels[row]][None])[0]
-                for labels in (found.labels, plain)
+                for labels in (result.labels, plain)
             )
             different, largest = different + 1, max(largest, abs(ours_ / theirs - 1))
-        means = found.sums / np.maximum(found.counts, 1)[:, None]
-        centroids = np.where(found.counts[:, None] > 0, means, centroids).astype(np.float32)
+        means = result.sums / np.maximum(result.counts, 1)[:, None]
+        centroids = np.where(result.counts[:, None] > 0, means, centroids).astype(np.float32)
     print(
         f"\nlabels of {iterations + 1} passes beside those of all distances in float32: "
         f"{different} of "
@@ -266,4 +279,4 @@ def _check_labels(rows, start, iterations):
 
 
 if __name__ == "__main__":
-    launch.launch(main, __doc__)
+    launch(COMMAND, main)

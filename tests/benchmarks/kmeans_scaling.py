@@ -1,15 +1,15 @@
-r"""Measures what a pass of k-means costs when the features do not fit the memory, and how its time
-grows.
+r"""Measures what a pass of k-means costs when the memory is too small, and how its time grows.
 
-python -m tests.benchmarks.kmeans_scaling [--parts=streaming,memory,growth] [--rows=20000] \
-    [--dim=4800] [--num_clusters=2000] [--rounds=5]
+    python -m tests.benchmarks.kmeans_scaling [--parts=streaming,memory,growth] [--rows=20000] \
+        [--dim=4800] [--num_clusters=2000] [--rounds=5]
 
 Streaming: a pass of `lloyd_plain` over float16 shards eight times as large as --memory_gb allows to
 keep, beside the same pass from memory, in turns. Memory: the peak of a process of its own that
 clusters these shards, and ten times as many, beside one that clusters next to nothing. Growth: the
-least time of a pass against N, K and D, two sizes each, as exponents of a power law.
+shortest time of a pass against N, K and D, two sizes each, as exponents of a power law.
 """
 
+import dataclasses
 import json
 import pathlib
 import statistics
@@ -18,34 +18,46 @@ import sys
 import tempfile
 
 import numpy as np
-from absl import flags
 
 from ccssl_tf.clustering import KMeans
 from ccssl_tf.data import manifest as manifest_lib
 from ccssl_tf.data import records
-from ccssl_tf.runs import launch
+from ccssl_tf.runs.launch import Command, launch
+from ccssl_tf.runs.settings import Settings, setting
+from ccssl_tf.runs.values import Values
 
-ROWS = flags.DEFINE_integer("rows", 20_000, "Rows N of the smaller data set.", lower_bound=1000)
-DIM = flags.DEFINE_integer("dim", 4800, "Numbers a row, D.", lower_bound=16)
-NUM_CLUSTERS = flags.DEFINE_integer("num_clusters", 2000, "Number of clusters K.", lower_bound=2)
-PARTS = flags.DEFINE_list("parts", ["streaming", "memory", "growth"], "What is measured.")
-ROUNDS = flags.DEFINE_integer("rounds", 5, "Times each side runs.", lower_bound=1)
-PEAK_OF = flags.DEFINE_string(
-    "peak_of",
-    None,
-    "Used by the benchmark itself: a feature directory to cluster, printing the peak memory.",
-)
-MEMORY_GB = flags.DEFINE_float(
-    "memory_gb", None, "Memory for features; default: an eighth of the smaller data set."
-)
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ScalingSettings(Settings):
+    """What is measured."""
+
+    rows: int = setting(20_000, "Rows N of the smaller data set.", minimum=1000)
+    dim: int = setting(4800, "Numbers a row, D.", minimum=16)
+    num_clusters: int = setting(2000, "Number of clusters K.", minimum=2)
+    parts: tuple[str, ...] = setting(
+        ("streaming", "memory", "growth"),
+        "What is measured.",
+        choices=["streaming", "memory", "growth"],
+    )
+    rounds: int = setting(5, "Times each side runs.", minimum=1)
+    peak_of: str | None = setting(
+        None,
+        "Used by the benchmark itself: a feature directory to cluster, printing the peak memory.",
+    )
+    memory_gb: float | None = setting(
+        None,
+        "Memory for features.",
+        unit="GiB",
+        automatic="an eighth of the smaller data set",
+    )
+
+
+COMMAND = Command("tests.benchmarks.kmeans_scaling", __doc__, (ScalingSettings,))
 _SHARD_ROWS = 1000
 
 
 def write_features(directory, rows, dim):
-    """Writes float16 shards of random rows with 40 directions in common, like
-    `ccssl_tf.extract`.
-    """
+    """Writes float16 shards, like `ccssl_tf.extract`, of random rows with 40 common directions."""
     directory = pathlib.Path(directory)
     directory.mkdir(parents=True)
     mixing = np.random.default_rng(0).normal(size=[40, dim]).astype(np.float32)
@@ -77,10 +89,8 @@ def write_features(directory, rows, dim):
 
 
 def pass_seconds(features, start, memory_gb, algorithm="lloyd_plain", passes=1):
-    """Returns the seconds of the last of `passes` + 1 passes; in memory the rows are
-    there by then.
-    """
-    found = []
+    """Returns the seconds of the last of `passes` + 1 passes; kept rows are in memory by then."""
+    seconds = []
     kmeans = KMeans(
         len(start),
         initialization=start,
@@ -88,35 +98,35 @@ def pass_seconds(features, start, memory_gb, algorithm="lloyd_plain", passes=1):
         algorithm=algorithm,
         memory_gb=memory_gb,
     )
-    kmeans.fit(features, on_pass=lambda values: found.append(values["seconds"]))
-    return found[-1]
+    kmeans.fit(features, on_pass=lambda values: seconds.append(values["seconds"]))
+    return seconds[-1]
 
 
-def main():
+def main(values: Values):
     """Runs the measurements."""
-    if PEAK_OF.value:
-        start = (
-            np.random.default_rng(0).normal(size=[NUM_CLUSTERS.value, DIM.value]).astype(np.float32)
-        )
+    settings = values[ScalingSettings]
+    if settings.peak_of:
+        start = _random_rows(0, settings.num_clusters, settings.dim)
         for algorithm in ("lloyd_plain", "lloyd"):
-            pass_seconds(PEAK_OF.value, start, MEMORY_GB.value, algorithm)
+            pass_seconds(settings.peak_of, start, settings.memory_gb, algorithm)
             print(json.dumps({algorithm: _peak_bytes()}), flush=True)
         return
-    memory_gb = MEMORY_GB.value or ROWS.value * DIM.value * 2 / 2**30 / 8
-    for part in PARTS.value:
+    memory_gb = settings.memory_gb or settings.rows * settings.dim * 2 / 2**30 / 8
+    for part in settings.parts:
         with tempfile.TemporaryDirectory() as root:
             dict(streaming=_measure_streaming, memory=_measure_memory, growth=_measure_growth)[
                 part
-            ](root, memory_gb)
+            ](settings, root, memory_gb)
 
 
-def _measure_streaming(root, memory_gb):
-    directory = write_features(f"{root}/1x", ROWS.value, DIM.value)
-    start, ratios = (
-        np.random.default_rng(1).normal(size=[NUM_CLUSTERS.value, DIM.value]).astype(np.float32),
-        [],
-    )
-    for number in range(ROUNDS.value):
+def _random_rows(seed, rows, dim):
+    return np.random.default_rng(seed).normal(size=[rows, dim]).astype(np.float32)
+
+
+def _measure_streaming(settings, root, memory_gb):
+    directory = write_features(f"{root}/1x", settings.rows, settings.dim)
+    start, ratios = _random_rows(1, settings.num_clusters, settings.dim), []
+    for number in range(settings.rounds):
         kept, streamed = (pass_seconds(directory, start, memory) for memory in (1e3, memory_gb))
         ratios.append(streamed / kept)
         print(
@@ -130,15 +140,16 @@ def _measure_streaming(root, memory_gb):
     )
 
 
-def _measure_memory(root, memory_gb):
-    counts = [2 * NUM_CLUSTERS.value, ROWS.value, 10 * ROWS.value]
+def _measure_memory(settings, root, memory_gb):
+    counts = [2 * settings.num_clusters, settings.rows, 10 * settings.rows]
     peaks = [
-        _peak_of(write_features(f"{root}/{count}", count, DIM.value), memory_gb) for count in counts
+        _peak_of(write_features(f"{root}/{count}", count, settings.dim), settings, memory_gb)
+        for count in counts
     ]
     for algorithm in peaks[0]:
         shown = ", ".join(
-            f"{found[algorithm] / 2**20:.0f} MB with {count} rows"
-            for count, found in zip(counts, peaks, strict=True)
+            f"{peak[algorithm] / 2**20:.0f} MB with {count} rows"
+            for count, peak in zip(counts, peaks, strict=True)
         )
         print(
             f"peak memory, {algorithm}: {shown}; memory for features {1024 * memory_gb:.0f} MB",
@@ -146,10 +157,8 @@ def _measure_memory(root, memory_gb):
         )
 
 
-def _peak_of(directory, memory_gb):
-    """Returns the peak memory of a process that clusters `directory` with each
-    algorithm, in bytes.
-    """
+def _peak_of(directory, settings, memory_gb):
+    """Returns by algorithm the peak memory, bytes, of a process that clusters `directory`."""
     command = [
         sys.executable,
         "-m",
@@ -157,7 +166,7 @@ def _peak_of(directory, memory_gb):
         f"--peak_of={directory}",
         f"--memory_gb={memory_gb}",
     ]
-    command += [f"--dim={DIM.value}", f"--num_clusters={NUM_CLUSTERS.value}"]
+    command += [f"--dim={settings.dim}", f"--num_clusters={settings.num_clusters}"]
     lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
     return {
         name: peak
@@ -168,20 +177,20 @@ def _peak_of(directory, memory_gb):
 
 
 def _peak_bytes():
-    """Returns the most memory this process has had."""
+    """Returns the peak memory of this process, bytes."""
     status = pathlib.Path("/proc/self/status").read_text()
     return 1024 * int(
         next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]
     )
 
 
-def _measure_growth(unused_root, unused_memory_gb):
+def _measure_growth(settings, unused_root, unused_memory_gb):
     """Fits the seconds of a pass in memory ~ N^a K^b D^c, making each four times as large."""
     base = dict(rows=8000, clusters=1000, dim=2400)
 
     def measure(rows, clusters, dim):
-        features = np.random.default_rng(2).normal(size=[rows, dim]).astype(np.float32)
-        return min(pass_seconds(features, features[:clusters], 1e3) for _ in range(ROUNDS.value))
+        features = _random_rows(2, rows, dim)
+        return min(pass_seconds(features, features[:clusters], 1e3) for _ in range(settings.rounds))
 
     once = measure(**base)
     for name in base:
@@ -194,4 +203,4 @@ def _measure_growth(unused_root, unused_memory_gb):
 
 
 if __name__ == "__main__":
-    launch.launch(main, __doc__)
+    launch(COMMAND, main)

@@ -1,82 +1,82 @@
 r"""Measures mini-batch k-means beside scikit-learn's: same rows, same start, same batch size.
 
-python -m tests.benchmarks.minibatch_kmeans --features_dir=DIR [--num_clusters=1000] \
-    [--minibatch_size=1024] [--rounds=3]
+    python -m tests.benchmarks.minibatch_kmeans --features_dir=DIR [--num_clusters=1000] \
+        [--minibatch_size=1024] [--rounds=3]
 
 scikit-learn's MiniBatchKMeans runs with its own stopping rule. Ours runs twice: to its own stop,
-and for as few passes as reach scikit-learn's final inertia, found untimed. All times include the
-last pass, which measures the inertia. The sides take turns.
+and for as few passes as reach scikit-learn's final inertia, a number that is determined untimed.
+All times include the last pass, which measures the inertia. The sides take turns.
 """
 
 import contextlib
+import dataclasses
 import io
 import statistics
 import time
 
-import numpy as np
-from absl import flags
 from sklearn.cluster import MiniBatchKMeans
 
-from ccssl_tf.clustering import KMeans, sources
-from ccssl_tf.runs import launch
-from ccssl_tf.runs.errors import FlagError
-
-FEATURES_DIR = flags.DEFINE_string(
-    "features_dir",
-    None,
-    "Feature directory, a workdir of ccssl_tf.extract; kept in memory as float32.",
-)
-NUM_CLUSTERS = flags.DEFINE_integer("num_clusters", 1000, "Number of clusters K.", lower_bound=1)
-MINIBATCH_SIZE = flags.DEFINE_integer(
-    "minibatch_size", 1024, "Rows a batch, on both sides.", lower_bound=1
-)
-ROUNDS = flags.DEFINE_integer("rounds", 3, "Times each side runs.", lower_bound=1)
+from ccssl_tf.clustering import KMeans
+from ccssl_tf.runs.launch import Command, launch
+from ccssl_tf.runs.settings import setting
+from ccssl_tf.runs.values import Values
+from tests.benchmarks.kmeans import RowsSettings, first_centroids, read_rows
 
 
-def ours(rows, start, passes):
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BenchmarkSettings(RowsSettings):
+    """What is compared."""
+
+    minibatch_size: int = setting(1024, "Rows a batch, on both sides.", minimum=1)
+
+
+COMMAND = Command("tests.benchmarks.minibatch_kmeans", __doc__, (BenchmarkSettings,))
+
+
+def ours(rows, start, batch_size, passes):
     """Returns the inertia after at most `passes` passes, and how many were made."""
     with contextlib.redirect_stdout(io.StringIO()):
         kmeans = KMeans(
             len(start),
             initialization=start,
             algorithm="minibatch",
-            minibatch_size=MINIBATCH_SIZE.value,
+            minibatch_size=batch_size,
             max_iterations=passes,
         )
         kmeans.fit(rows)
     return kmeans.inertia, kmeans.iterations
 
 
-def scikit_learn(rows, start):
+def scikit_learn(rows, start, batch_size):
     """Returns the final inertia, and how many passes were made."""
     kmeans = MiniBatchKMeans(
-        len(start), init=start, n_init=1, batch_size=MINIBATCH_SIZE.value, random_state=0
+        len(start), init=start, n_init=1, batch_size=batch_size, random_state=0
     ).fit(rows)
-    return float(kmeans.inertia_), kmeans.n_steps_ * MINIBATCH_SIZE.value / len(rows)
+    return float(kmeans.inertia_), kmeans.n_steps_ * batch_size / len(rows)
 
 
-def main():
+def main(values: Values):
     """Runs the comparison."""
-    if not FEATURES_DIR.value:
-        raise FlagError("--features_dir: not given; name a workdir of ccssl_tf.extract")
-    rows = np.concatenate(list(sources.DirectorySource(FEATURES_DIR.value).chunks(4096))).astype(
-        np.float32
-    )
-    start = rows[np.random.default_rng(0).choice(len(rows), NUM_CLUSTERS.value, replace=False)]
-    target, passes = scikit_learn(rows, start)
+    settings = values[BenchmarkSettings]
+    rows = read_rows(settings.features_dir)
+    start = first_centroids(rows, settings.num_clusters, seed=0)
+    batch_size = settings.minibatch_size
+    target, passes = scikit_learn(rows, start, batch_size)
     print(
         f"{len(rows)} x {rows.shape[1]}, {len(start)} clusters; scikit-learn: inertia {target:.6g} "
         f"after {passes:.2f} passes",
         flush=True,
     )
-    enough = next((number for number in range(1, 20) if ours(rows, start, number)[0] <= target), 20)
+    enough = next(
+        (count for count in range(1, 20) if ours(rows, start, batch_size, count)[0] <= target), 20
+    )
     sides = {
-        "scikit-learn": lambda: scikit_learn(rows, start),
-        "ours to its inertia": lambda: ours(rows, start, enough),
-        "ours to its own stop": lambda: ours(rows, start, 100),
+        "scikit-learn": lambda: scikit_learn(rows, start, batch_size),
+        "ours to its inertia": lambda: ours(rows, start, batch_size, enough),
+        "ours to its stop rule": lambda: ours(rows, start, batch_size, 100),
     }
     seconds = {name: [] for name in sides}
-    for number in range(ROUNDS.value):
+    for number in range(settings.rounds):
         for name, fit in sides.items():
             started = time.perf_counter()
             inertia, passes = fit()
@@ -98,4 +98,4 @@ def main():
 
 
 if __name__ == "__main__":
-    launch.launch(main, __doc__)
+    launch(COMMAND, main)

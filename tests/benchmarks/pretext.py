@@ -1,22 +1,21 @@
-r"""Measures what training costs: the puzzles within a step, the input pipeline, and the networks
-beside the same in PyTorch.
+r"""Measures what training costs: puzzles, the input pipeline, and networks beside PyTorch's.
 
-python -m tests.benchmarks.pretext --data_dir=RECORDS [--rounds=5] \
-    [--parts=puzzles,pipeline,networks] [--torch_threads=0]
+    python -m tests.benchmarks.pretext --data_dir=RECORDS [--rounds=5] \
+        [--parts=puzzles,pipeline,networks] [--torch_threads=0]
 
 puzzles   making Jigsaw++ puzzles (tiles, occlusion, grey, normalisation) as a share of the training
-step they are part of. pipeline  images/s of the task's training batches (shuffled shards, parsed,
-decoded, cropped) over those of decoding and cropping the
-          same bytes alone.
+          step they are part of.
+pipeline  images/s of the task's training batches (shuffled shards, parsed, decoded, cropped) over
+          those of decoding and cropping the same bytes alone.
 networks  images/s of a training step (forward, backward, SGD with momentum) of AlexNet and VGG16
-with 1000 classes at full size, with
-          and without --jit, over the same networks in PyTorch (left out where it is absent: pip
-          install torch), and the share of this machine's float32 matrix peak. Batches lie in
-          memory.
+          with 1000 classes at full size, with and without XLA (--jit of ccssl_tf.train), over the
+          same networks in PyTorch (left out where it is absent: pip install torch), and the share
+          of this machine's float32 matrix peak. Batches lie in memory.
 
 The sides take turns in one process; a line gives minimum / median / maximum over the rounds.
 """
 
+import dataclasses
 import functools
 import statistics
 import time
@@ -24,28 +23,52 @@ import time
 import keras
 import numpy as np
 import tensorflow as tf
-from absl import flags
 
-from ccssl_tf import training
 from ccssl_tf.data import image_ops, records
 from ccssl_tf.data.manifest import Manifest
+from ccssl_tf.data.pipeline import Epoch
 from ccssl_tf.models.alexnet import AlexNet
 from ccssl_tf.models.heads import build_classifier
 from ccssl_tf.models.vgg16 import VGG16
 from ccssl_tf.pretext.jigsaw_pp import JigsawPP
-from ccssl_tf.pretext.permutations import permutation_set
-from ccssl_tf.runs import launch
-from ccssl_tf.stage_flags import DATA_DIR
+from ccssl_tf.runs.errors import FlagError
+from ccssl_tf.runs.launch import Command, launch
+from ccssl_tf.runs.settings import Settings, setting
+from ccssl_tf.runs.values import Values
+from ccssl_tf.training.optimizers import OptimizerSettings, make_optimizer
+from ccssl_tf.training.step import step_function
 
-ROUNDS = flags.DEFINE_integer("rounds", 5, "Times everything is measured.", lower_bound=1)
-PARTS = flags.DEFINE_list("parts", ["puzzles", "pipeline", "networks"], "What is measured.")
-IMAGE_SIZES = flags.DEFINE_list(
-    "image_sizes", ["64", "255"], "Pixels of the images of puzzles and pipeline."
-)
-TORCH_THREADS = flags.DEFINE_integer(
-    "torch_threads", 0, "Threads of PyTorch; 0: its own choice.", lower_bound=0
-)
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BenchmarkSettings(Settings):
+    """What is measured."""
+
+    data_dir: str | None = setting(
+        None,
+        "Directory of image shards written by a data_prep command; only networks does without.",
+    )
+    rounds: int = setting(5, "Times everything is measured.", minimum=1)
+    parts: tuple[str, ...] = setting(
+        ("puzzles", "pipeline", "networks"),
+        "What is measured.",
+        choices=["puzzles", "pipeline", "networks"],
+    )
+    image_sizes: tuple[int, ...] = setting(
+        (64, 255), "Sides of the images of puzzles and pipeline.", unit="pixels"
+    )
+    torch_threads: int = setting(0, "Threads of PyTorch; 0: its choice.", minimum=0)
+
+    def check(self):
+        """Puzzles and pipeline read images."""
+        super().check()
+        if self.data_dir is None and set(self.parts) != {"networks"}:
+            raise FlagError(
+                "--data_dir: not given; name the output of a data_prep command, or measure "
+                "--parts=networks alone"
+            )
+
+
+COMMAND = Command("tests.benchmarks.pretext", __doc__, (BenchmarkSettings,))
 # Multiply-accumulates of one forward pass are counted from the kernels; a training step is three of
 # them (conv1 needs no input gradient).
 NETWORKS = {"alexnet": (AlexNet, 227, 32), "vgg16": (VGG16, 224, 8)}
@@ -62,18 +85,19 @@ def seconds_per_call(function) -> float:
     return (time.perf_counter() - start) / calls
 
 
-def alternate(sides: dict) -> dict[str, list[float]]:
-    """Returns the seconds per call of each side by round; the sides take turns, after a call each
-    that is not counted.
+def alternate(sides: dict, rounds: int) -> dict[str, list[float]]:
+    """Returns the seconds per call of each side by round.
+
+    The sides take turns, after a call each that is not counted.
     """
     for function in sides.values():
         function()
-    found = {name: [] for name in sides}
-    for number in range(ROUNDS.value):
+    seconds = {name: [] for name in sides}
+    for number in range(rounds):
         names = list(sides)
         for name in names[number % len(names) :] + names[: number % len(names)]:
-            found[name].append(seconds_per_call(sides[name]))
-    return found
+            seconds[name].append(seconds_per_call(sides[name]))
+    return seconds
 
 
 def spread(values, digits=2) -> str:
@@ -84,23 +108,24 @@ def spread(values, digits=2) -> str:
     )
 
 
-def jigsaw_task(image_size):
-    """Jigsaw++ as quickstart (small images) or the paper (large ones) has it."""
+def jigsaw_task(data_dir, image_size):
+    """Returns Jigsaw++ as quickstart (small images) or the paper (large ones) has it."""
     small = image_size < 128
     return JigsawPP(
-        data_dir=DATA_DIR.value,
+        data_dir=data_dir,
         image_size=image_size,
-        permutations=permutation_set(701, None),
+        num_permutations=701,
         permutations_per_image=8,
         gray_probability=0.7,
-        tile_units=256 if small else 1024,
-        head_units=512 if small else 4096,
+        tile_fc6_units=256 if small else 1024,
+        puzzle_fc7_units=512 if small else 4096,
     )
 
 
-def measure_puzzles(image_size):
+def measure_puzzles(settings, image_size):
     """Prints the share of a Jigsaw++ step that goes into its puzzles."""
-    task, batch_size = jigsaw_task(image_size), 64 if image_size < 128 else 16
+    task = jigsaw_task(settings.data_dir, image_size)
+    batch_size = 64 if image_size < 128 else 16
     backbone = AlexNet(
         fc_units=(),
         **(
@@ -110,18 +135,17 @@ def measure_puzzles(image_size):
         ),
     )
     model = task.build_model(backbone)
-    optimizer = keras.optimizers.Adam(1e-3)
+    batch = next(iter(task.dataset("train", Epoch(batch_size))))
+    rules = OptimizerSettings(optimizer="adam", learning_rate=1e-3, weight_decay=0.0)
+    optimizer = make_optimizer(rules)
     optimizer.build(model.trainable_variables)
-    batch = next(iter(task.dataset("train", batch_size, True, (0, 0))))
-    step = training._step_function(
-        task, model, optimizer, tf.distribute.get_strategy(), batch_size, 1, False, weight_decay=0.0
-    )
+    strategy = tf.distribute.get_strategy()
+    step = step_function(task, model, optimizer, strategy, rules, batch_size=batch_size)
     puzzles = tf.function(lambda: tf.reduce_sum(task.puzzles(batch)[0]), autograph=False)
-    found = alternate(
-        dict(puzzles=lambda: puzzles().numpy(), step=lambda: step(batch)["loss"].numpy())
-    )
-    rates = [batch_size / seconds for seconds in found["step"]]
-    shares = [100 * a / b for a, b in zip(found["puzzles"], found["step"], strict=True)]
+    sides = dict(puzzles=lambda: puzzles().numpy(), step=lambda: step(batch)["loss"].numpy())
+    seconds = alternate(sides, settings.rounds)
+    rates = [batch_size / value for value in seconds["step"]]
+    shares = [100 * a / b for a, b in zip(seconds["puzzles"], seconds["step"], strict=True)]
     print(
         f"puzzles   {image_size} pixels: {spread(shares)} % of a step ({spread(rates, 0)} images/s "
         f"in batches of {batch_size})",
@@ -129,12 +153,12 @@ def measure_puzzles(image_size):
     )
 
 
-def measure_pipeline(image_size):
+def measure_pipeline(settings, image_size):
     """Prints the rate of the training batches over that of decoding and cropping alone."""
-    task, batch_size = jigsaw_task(image_size), 64
+    task, batch_size = jigsaw_task(settings.data_dir, image_size), 64
     sizes = task.geometry.crop, task.geometry.short_side
-    manifest = Manifest.read(DATA_DIR.value, "images")
-    files = [f"{DATA_DIR.value}/{shard.name}" for shard in manifest.shards("train")]
+    manifest = Manifest.read(settings.data_dir, "images")
+    files = [f"{settings.data_dir}/{shard.name}" for shard in manifest.shards("train")]
     batches = min(manifest.num_examples("train"), 16384 if image_size < 128 else 4096) // batch_size
     encoded = []
     for file in files:
@@ -151,19 +175,18 @@ def measure_pipeline(image_size):
         .batch(batch_size)
         .prefetch(tf.data.AUTOTUNE)
     )
-    ours = task.dataset("train", batch_size, True, (0, 0)).take(batches)
+    ours = task.dataset("train", Epoch(batch_size)).take(batches)
 
     def read(dataset):
         return sum(1 for _ in dataset)
 
-    found = alternate(
-        dict(ours=functools.partial(read, ours), alone=functools.partial(read, alone))
-    )
+    sides = dict(ours=functools.partial(read, ours), alone=functools.partial(read, alone))
+    seconds = alternate(sides, settings.rounds)
     rates = {
-        side: spread((batches * batch_size / seconds for seconds in found[side]), 0)
-        for side in found
+        side: spread((batches * batch_size / value for value in values), 0)
+        for side, values in seconds.items()
     }
-    ratios = (b / a for a, b in zip(found["ours"], found["alone"], strict=True))
+    ratios = (b / a for a, b in zip(seconds["ours"], seconds["alone"], strict=True))
     print(
         f"pipeline  {image_size} pixels: {rates['ours']} images/s, alone {rates['alone']}; ratio "
         f"{spread(ratios)}",
@@ -185,8 +208,9 @@ def matrix_peak() -> float:
 
 
 def forward_flops(backbone, image_size) -> float:
-    """Returns the floating-point operations of one image, two a multiply-accumulate, with 1000
-    classes on top.
+    """Returns the floating-point operations of one image, with 1000 classes on top.
+
+    A multiply-accumulate counts as two.
     """
     macs = 1000 * 4096
     for layer in backbone.layers:
@@ -216,13 +240,13 @@ def ours_step(network, image_size, batch_size, jit):
     return lambda: step().numpy()
 
 
-def torch_step(name, image_size, batch_size):
+def torch_step(name, image_size, batch_size, threads):
     """Returns a call that takes the same step in PyTorch."""
     import torch
     from torch import nn
 
-    if TORCH_THREADS.value:
-        torch.set_num_threads(TORCH_THREADS.value)
+    if threads:
+        torch.set_num_threads(threads)
 
     def conv(inputs, outputs, size, **options):
         return [nn.Conv2d(inputs, outputs, size, **options), nn.ReLU(inplace=True)]
@@ -275,7 +299,7 @@ def torch_step(name, image_size, batch_size):
     return step
 
 
-def measure_network(name):
+def measure_network(settings, name):
     """Prints images/s of the sides and their ratios."""
     network, image_size, batch_size = NETWORKS[name]
     sides = dict(
@@ -283,13 +307,13 @@ def measure_network(name):
         jit=ours_step(network, image_size, batch_size, True),
     )
     try:
-        sides["torch"] = torch_step(name, image_size, batch_size)
+        sides["torch"] = torch_step(name, image_size, batch_size, settings.torch_threads)
     except ModuleNotFoundError:
         print("networks  PyTorch is not installed: pip install torch")
     peak = matrix_peak()
     flops = 3 * forward_flops(network(image_size=image_size), image_size)
-    found = alternate(sides)
-    for side, seconds in found.items():
+    seconds_of = alternate(sides, settings.rounds)
+    for side, seconds in seconds_of.items():
         rates = [batch_size / value for value in seconds]
         share = 100 * flops * statistics.median(rates) / peak
         print(
@@ -297,24 +321,25 @@ def measure_network(name):
             f"{peak / 1e9:.0f} GFLOP/s",
             flush=True,
         )
-        if side != "torch" and "torch" in found:
+        if side != "torch" and "torch" in seconds_of:
             print(
                 f"networks  {name} {side} / torch: "
-                f"{spread(b / a for a, b in zip(seconds, found['torch'], strict=True))}",
+                f"{spread(b / a for a, b in zip(seconds, seconds_of['torch'], strict=True))}",
                 flush=True,
             )
 
 
-def main():
+def main(values: Values):
     """Runs the comparisons."""
-    for part in PARTS.value:
+    settings = values[BenchmarkSettings]
+    for part in settings.parts:
         if part == "networks":
             for name in NETWORKS:
-                measure_network(name)
+                measure_network(settings, name)
         else:
-            for image_size in map(int, IMAGE_SIZES.value):
-                dict(puzzles=measure_puzzles, pipeline=measure_pipeline)[part](image_size)
+            for image_size in settings.image_sizes:
+                dict(puzzles=measure_puzzles, pipeline=measure_pipeline)[part](settings, image_size)
 
 
 if __name__ == "__main__":
-    launch.launch(main, __doc__)
+    launch(COMMAND, main)
