@@ -46,8 +46,8 @@ class Result:
 
     Attributes:
       metrics: name -> number on the held-out images.
-      facts: what `facts` adds to what is known without an evaluation, JSON; kept by a resumed run.
-      shown: what `pictures` draws, where the task says so; not kept by a resumed run.
+      facts: what `facts` adds to what is known without an evaluation, JSON.
+      shown: what `pictures` draws, where the task says so.
 
     >>> from ccssl_tf import Result
     >>> Result(dict(accuracy=0.5)).metrics["accuracy"]

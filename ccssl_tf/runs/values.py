@@ -25,7 +25,8 @@ class Values:
     ):
         self.module, self.arguments = module, None if arguments is None else list(arguments)
         self._groups = {type(group): group for group in groups}
-        self._automatic: set[str] = set()
+        # What was said of the settings that now have the value that ran, by name.
+        self._said: dict[str, object] = {}
 
     def __getitem__(self, cls: type[_SettingsT]) -> _SettingsT:
         return typing.cast(_SettingsT, self._groups[cls])
@@ -39,23 +40,23 @@ class Values:
     def resolved(self, *groups: Settings) -> "Values":
         """Returns a copy in which these groups, of classes there are, took the others' place.
 
-        What was left to the program and now has a value counts as chosen automatically.
+        A run that an older version recorded as it was said still agrees with the copy.
         """
         copy = Values(self.module, self, self.arguments)
-        copy._automatic = set(self._automatic)
+        copy._said = dict(self._said)
         for group in groups:
             before = self[type(group)]
             for field in fields_of(type(group)):
                 value = getattr(before, field.name)
-                if field.is_automatic(value) and value != getattr(group, field.name):
-                    copy._automatic.add(field.name)
+                if value != getattr(group, field.name):
+                    copy._said.setdefault(field.name, value)
             copy._groups[type(group)] = group
         return copy
 
     def without(self, *classes: type[Settings]) -> "Values":
         """Returns a copy without the groups of these classes, such as those of other networks."""
         copy = Values(self.module, (g for g in self if type(g) not in classes), self.arguments)
-        copy._automatic = set(self._automatic)
+        copy._said = dict(self._said)
         return copy
 
     @property
@@ -134,14 +135,25 @@ class Values:
                 agrees = (
                     value in (None, ())
                     or (field.default not in (None, ()) and (value == field.default))
-                    or name in self._automatic
+                    or self._was_open(name, field)
                 )
             else:
-                was_automatic = name in self._automatic and _was_automatic(field, before)
-                agrees = _same(field, value, before) or (was_automatic and not is_resolved)
+                agrees = _same(field, value, before) or (
+                    not is_resolved and self._agrees_as_said(name, field, before)
+                )
             if not agrees:
                 return name, " ".join(before or []), " ".join(field.lines(value))
         return None
+
+    def _was_open(self, name, field):
+        return name in self._said and field.is_automatic(self._said[name])
+
+    def _agrees_as_said(self, name, field, lines):
+        """Whether what was said here is what an older version recorded."""
+        if name not in self._said:
+            return False
+        was_open = self._was_open(name, field) and _was_automatic(field, lines)
+        return was_open or _same(field, self._said[name], lines)
 
 
 def _recorded_lines(recorded, by_name):

@@ -413,6 +413,14 @@ def test_a_run_of_an_older_version_that_left_it_to_the_program_agrees(was):
     assert by_hand == (("kind", was or "", "--kind=a"))
 
 
+def test_a_run_of_an_older_version_recorded_what_was_said():
+    """One grid for all layers, say, that now runs and is recorded as one for each."""
+    here = values_of("--names=b", resolve=dict(names=("b", "b")))
+    assert here.difference(["--names=b"], is_resolved=False) is None
+    assert here.difference(["--names=b"], is_resolved=True) == ("names", "--names=b", "--names=b,b")
+    assert here.difference(["--names=b,b"], is_resolved=True) is None
+
+
 def test_what_was_chosen_automatically_is_compared_where_it_was_recorded_as_it_ran():
     automatic = values_of(resolve=dict(kind="a", width=1.0))
     recorded = lines_of(automatic)
