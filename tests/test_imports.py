@@ -47,8 +47,6 @@ MAY_IMPORT_ABSL = {"runs", *COMMANDS}
 # Modules without behaviour of their own.
 TESTED_ELSEWHERE = {
     "ccssl_tf/task.py": "the contract, held to by test_registry over every task",
-    "ccssl_tf/runs/fields.py": "what settings are made of, tested as those",
-    "ccssl_tf/runs/values.py": "the settings of one run, tested in test_settings",
     "ccssl_tf/clustering/stage.py": "the work of the command cluster, tested as that",
     "ccssl_tf/downstream/exporting.py": "the work of the command export, tested as that",
     "ccssl_tf/downstream/exported_detector.py": "a part of exported, tested as that",

@@ -139,7 +139,7 @@ class Values:
                 )
             else:
                 agrees = _same(field, value, before) or (
-                    not is_resolved and self._agrees_as_said(name, field, before)
+                    not is_resolved and self._agrees_as_said(name, field, value, before)
                 )
             if not agrees:
                 return name, " ".join(before or []), " ".join(field.lines(value))
@@ -148,12 +148,11 @@ class Values:
     def _was_open(self, name, field):
         return name in self._said and field.is_automatic(self._said[name])
 
-    def _agrees_as_said(self, name, field, lines):
+    def _agrees_as_said(self, name, field, value, lines):
         """Whether what was said here is what an older version recorded."""
-        if name not in self._said:
-            return False
-        was_open = self._was_open(name, field) and _was_automatic(field, lines)
-        return was_open or _same(field, self._said[name], lines)
+        said = self._said.get(name, value)
+        was_open = field.is_automatic(said) and _was_automatic(field, lines)
+        return was_open or _same(field, said, lines)
 
 
 def _recorded_lines(recorded, by_name):

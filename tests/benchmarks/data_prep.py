@@ -35,7 +35,8 @@ from PIL import Image
 from ccssl_tf.runs import machine
 from ccssl_tf.runs.errors import InputError, ResourceError
 from ccssl_tf.runs.launch import Command, launch
-from ccssl_tf.runs.settings import Values, setting
+from ccssl_tf.runs.settings import setting
+from ccssl_tf.runs.values import Values
 from data_prep import conversion, decoding, folder_layout, imagenet_layout, worker_pool
 from data_prep.image_set import ImageSet
 from data_prep.worker_pool import WorkersSettings

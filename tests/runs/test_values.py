@@ -228,6 +228,12 @@ def test_a_run_of_an_older_version_that_left_it_to_the_program_agrees(was):
     assert by_hand == (("kind", was or "", "--kind=a"))
 
 
+def test_what_an_older_version_recorded_of_a_setting_that_stays_open_agrees():
+    here = values_of()
+    assert here.difference(["--kind=x"], is_resolved=False) is None
+    assert here.difference(["--kind=x"], is_resolved=True) is not None
+
+
 def test_a_run_of_an_older_version_recorded_what_was_said():
     """One grid for all layers, say, that now runs and is recorded as one for each."""
     here = values_of("--names=b", resolve=dict(names=("b", "b")))
