@@ -164,8 +164,8 @@ def deal_batches(dataset: tf.data.Dataset, strategy):
         )
     )
     index, workers = worker(strategy)
-    own = dealt.shard(workers, index).prefetch(local_replicas(strategy))
-    return strategy.distribute_datasets_from_function(lambda _: own)
+    shares = dealt.shard(workers, index).prefetch(local_replicas(strategy))
+    return strategy.distribute_datasets_from_function(lambda _: shares)
 
 
 def sum_over_workers(values: np.ndarray, strategy) -> np.ndarray:

@@ -107,13 +107,13 @@ def _students(runs, summary):
 def _sizes(runs, summary):
     """Draws the sizes of the clusters of the first run of each clustering."""
     by_name = {run.name: run for run in runs.runs}
-    found = {
+    sizes_of = {
         entry["runs"][0]: transfers.cluster_sizes(by_name[entry["runs"][0]])
         for entry in summary["clusters"]
     }
     return {
         name: figures.both_grounds(figures.draw_cluster_sizes, sizes)
-        for name, sizes in found.items()
+        for name, sizes in sizes_of.items()
         if sizes
     }
 

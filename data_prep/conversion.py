@@ -188,8 +188,8 @@ class Conversion:
 
     def _finished_shards(self):
         with concurrent.futures.ThreadPoolExecutor(self._num_workers) as threads:
-            found = threads.map(ShardRecord.read, [task.path for task in self._all_tasks])
-        return {record.shard.name: record for record in found if record is not None}
+            shards = threads.map(ShardRecord.read, [task.path for task in self._all_tasks])
+        return {record.shard.name: record for record in shards if record is not None}
 
     def _submit_renumbering(self, pool, records):
         for tasks in self._tasks.values():

@@ -71,8 +71,8 @@ def _train_files(source):
         )
     files, flat = _by_class(locations.walk_tree(source / "train"))
     if flat or not files:
-        found = f"{printable(flat[0].name)} outside them" if flat else "no images"
-        raise InputError(f"{source / 'train'}: expected one folder per class, found {found}")
+        content = f"{printable(flat[0].name)} outside them" if flat else "no images"
+        raise InputError(f"{source / 'train'}: expected one folder per class, found {content}")
     return files
 
 

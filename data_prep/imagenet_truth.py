@@ -43,7 +43,7 @@ def validation_classes(
       InputError: a bare ground truth, files that disagree with each other or with the images,
         unknown classes.
     """
-    found = {}
+    truths = {}
     ground_truth = _find(source, GROUND_TRUTH, f"{DEVKIT}/data/{GROUND_TRUTH}")
     if ground_truth_ids == "synsets":
         if ground_truth is None:
@@ -56,17 +56,17 @@ def validation_classes(
             if synsets
             else dict(enumerate(wnids, 1))
         )
-        found[ground_truth.name] = _from_ground_truth(
+        truths[ground_truth.name] = _from_ground_truth(
             ground_truth.read_text("utf-8", "replace"), ground_truth, order, names
         )
     meta, truth_text = _devkit(source, ground_truth)
     if meta is not None:
-        found["meta.mat"] = _from_ground_truth(truth_text, GROUND_TRUTH, _ids_of(meta), names)
+        truths["meta.mat"] = _from_ground_truth(truth_text, GROUND_TRUTH, _ids_of(meta), names)
     if (path := _find(source, "val.txt")) is not None:
-        found["val.txt"] = _from_val_txt(path, wnids)
+        truths["val.txt"] = _from_val_txt(path, wnids)
     if (path := _find(source, *_CSV_NAMES)) is not None:
-        found[path.name] = _from_csv(path)
-    if not found:
+        truths[path.name] = _from_csv(path)
+    if not truths:
         if ground_truth is not None:
             raise InputError(
                 f"{ground_truth}: its numbers mean nothing without the development kit "
@@ -76,11 +76,11 @@ def validation_classes(
             )
         print(f"{source}: nothing tells the classes of the validation images; they stay unlabelled")
         return None
-    return _agreed(source, found, names, wnids)
+    return _agreed(source, truths, names, wnids)
 
 
-def _agreed(source, found, names, wnids):
-    (first, classes), *others = found.items()
+def _agreed(source, truths, names, wnids):
+    (first, classes), *others = truths.items()
     missing = [name for name in names if name not in classes]
     if missing:
         raise InputError(

@@ -131,13 +131,13 @@ def _find(source, layout, name):
 
 
 def _find_layout(source):
-    found = [
+    present = [
         name for name, layout in LAYOUTS.items() if _find(source, layout, layout.lists["train"])
     ]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise InputError(f"{source}: holds the lists of {' and '.join(found)}; say --layout")
+    if len(present) == 1:
+        return present[0]
+    if present:
+        raise InputError(f"{source}: holds the lists of {' and '.join(present)}; say --layout")
     wanted = " or ".join(layout.lists["train"] for layout in LAYOUTS.values())
     raise InputError(f"{source}: holds no {wanted}; add the published list")
 

@@ -34,16 +34,16 @@ def read_boxes(path: str | pathlib.Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise InputError(f"--source={path}: no such file")
     try:
-        found = readers[path.suffix](path)
+        boxes = readers[path.suffix](path)
     except (MemoryError, OSError, InputError):
         raise
     except Exception as error:  # Such as each of the three readers raises on damaged files.
         raise InputError(
             f"--source={path}: not a whole {path.suffix} file of boxes ({error})"
         ) from error
-    if not len(found):
+    if not len(boxes):
         raise InputError(f"--source={path}: holds no boxes")
-    return found
+    return boxes
 
 
 def _read_mat(path):

@@ -78,10 +78,10 @@ def list_images(
         (key for key in _NAME_KEYS if isinstance(features.get(key), tfds.features.Text)), None
     )
     counts = {split: builder.info.splits[split].num_examples for split in splits or known}
-    total, done, found = sum(counts.values()), 0, {}
+    total, done, images = sum(counts.values()), 0, {}
     progress = Progress(f"indexing {builder.info.full_name}", total, "images")
     for split in counts:
-        items = found[_SPLIT_NAMES.get(split, split)] = []
+        items = images[_SPLIT_NAMES.get(split, split)] = []
         for location in _locations(builder, split):
             example = _example(location)
             name = (
@@ -101,7 +101,7 @@ def list_images(
                 f"{counts[split]}; prepare it again"
             )
     names = features[label_key].names if label_key else None
-    return ImageSet(found, names, "tfds", read_image, dict(tfds_name=builder.info.full_name))
+    return ImageSet(images, names, "tfds", read_image, dict(tfds_name=builder.info.full_name))
 
 
 def read_image(location: tuple) -> bytes:
@@ -120,17 +120,17 @@ def _flatten(features, prefix=""):
 
 
 def _choose(features, kind, usual, wanted, flag, builder):
-    found = [key for key, feature in features.items() if isinstance(feature, kind)]
+    keys = [key for key, feature in features.items() if isinstance(feature, kind)]
     if wanted:
-        if wanted not in found:
+        if wanted not in keys:
             raise InputError(
-                f"--{flag}={wanted}: {builder.info.full_name} has {', '.join(found) or 'none'} of "
+                f"--{flag}={wanted}: {builder.info.full_name} has {', '.join(keys) or 'none'} of "
                 "that kind"
             )
         return wanted
-    if usual in found or len(found) < 2:
-        return usual if usual in found else next(iter(found), None)
-    raise InputError(f"{builder.info.full_name}: choose one of {', '.join(found)} by --{flag}")
+    if usual in keys or len(keys) < 2:
+        return usual if usual in keys else next(iter(keys), None)
+    raise InputError(f"{builder.info.full_name}: choose one of {', '.join(keys)} by --{flag}")
 
 
 def _locations(builder, split):

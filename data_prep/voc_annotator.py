@@ -45,11 +45,11 @@ class DetectionAnnotator:
         _check_size(location.annotation.width, location.annotation.height, image, "its annotation")
         objects = location.annotation.objects
         return voc_records.presence_features(location.presence) | voc_records.object_features(
-            np.array([found.box for found in objects], np.int64),
-            [found.label for found in objects],
-            [CLASSES[found.label].encode() for found in objects],
-            difficult=[found.difficult for found in objects],
-            truncated=[found.truncated for found in objects],
+            np.array([one.box for one in objects], np.int64),
+            [one.label for one in objects],
+            [CLASSES[one.label].encode() for one in objects],
+            difficult=[one.difficult for one in objects],
+            truncated=[one.truncated for one in objects],
             height=image.height,
             width=image.width,
         )

@@ -133,8 +133,8 @@ def _tar_files(source, year):
     marker, files = f"VOC{year}/".encode(), {}
     for path in sorted(source.glob("*.tar")) if source.is_dir() else [source]:
         for file in locations.tar_members(path):
-            before, found, name = file.name.partition(marker)
-            if not found or (before and not before.endswith(b"/")):
+            before, separator, name = file.name.partition(marker)
+            if not separator or (before and not before.endswith(b"/")):
                 continue
             # The tars of one year share directories, not files; where they do, they must be the
             # same.
@@ -243,8 +243,8 @@ def _presence_of(annotation):
     difficult ones alone, else -1.
     """
     states = [-1] * len(CLASSES)
-    for found in annotation.objects:
-        states[found.label] = max(states[found.label], 0 if found.difficult else 1)
+    for one in annotation.objects:
+        states[one.label] = max(states[one.label], 0 if one.difficult else 1)
     return tuple(states)
 
 

@@ -63,10 +63,10 @@ def parse_annotation(data: bytes, name: str) -> Annotation:
             f"{name}: {len(data)} bytes and {data.count(b'<')} tags, no annotation has so many; "
             "remove it"
         )
-    if found := _DECLARATIONS.search(data):
+    if content := _DECLARATIONS.search(data):
         raise InputError(
-            f"{name}: refused for {found[0].decode('ascii')!r}: annotations hold no declarations; "
-            "remove it"
+            f"{name}: refused for {content[0].decode('ascii')!r}: annotations hold no "
+            "declarations; remove it"
         )
     try:
         root = ET.fromstring(data)
@@ -78,9 +78,9 @@ def parse_annotation(data: bytes, name: str) -> Annotation:
         raise InputError(f"{name}: not XML ({error}); fetch it again") from error
     objects = root.findall("object")
     if root.tag != "annotation" or len(objects) > _MOST_OBJECTS:
-        found = f"<{root.tag[:40]}>" if root.tag != "annotation" else f"{len(objects)} objects"
+        content = f"<{root.tag[:40]}>" if root.tag != "annotation" else f"{len(objects)} objects"
         raise InputError(
-            f"{name}: {found}, expected one <annotation> of at most {_MOST_OBJECTS} objects"
+            f"{name}: {content}, expected one <annotation> of at most {_MOST_OBJECTS} objects"
         )
     width, height = (_number(root, f"size/{side}", name) for side in ("width", "height"))
     if min(width, height) < 1:
@@ -121,9 +121,9 @@ def _number(element, path, name):
     except (TypeError, ValueError):
         value = math.nan
     if not abs(value) < 1e6:  # NaN too.
-        found = "is missing" if text is None else f"is {text.strip()[:40]!r}"
+        state = "is missing" if text is None else f"is {text.strip()[:40]!r}"
         raise InputError(
-            f"{name}: <{path.rpartition('/')[2]}> in <{path.partition('/')[0]}> {found}, expected "
+            f"{name}: <{path.rpartition('/')[2]}> in <{path.partition('/')[0]}> {state}, expected "
             "a number of pixels; mend it"
         )
     return math.floor(value + 0.5)

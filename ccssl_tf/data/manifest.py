@@ -157,10 +157,10 @@ class Manifest:
                 file = directory / shard.name
                 size = file.stat().st_size if file.is_file() else None
                 if size != shard.num_bytes:
-                    found = (
+                    state = (
                         "is missing"
                         if size is None
                         else f"has {size} bytes instead of {shard.num_bytes}"
                     )
-                    raise CorruptArtifactError(f"{file}: {found}; write the directory again")
+                    raise CorruptArtifactError(f"{file}: {state}; write the directory again")
         return manifest

@@ -148,8 +148,8 @@ def training_batches(
     @tf.autograph.experimental.do_not_convert
     def example(one, copy):
         parsed = parse(one)
-        own = parsed["index"] + tf.cast(copy, tf.int64) * 2**32
-        parsed["seed"] = tf.stack([tf.constant(epoch.seed * 2**32 + epoch.number, tf.int64), own])
+        image = parsed["index"] + tf.cast(copy, tf.int64) * 2**32
+        parsed["seed"] = tf.stack([tf.constant(epoch.seed * 2**32 + epoch.number, tf.int64), image])
         return dict(load(parsed), **{name: parsed[name] for name in ("seed", "index", "label")})
 
     batches = _batched(

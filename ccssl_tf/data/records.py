@@ -200,7 +200,7 @@ def read_shard(path):
         ) from error
 
 
-def required(value, condition, where: str, parsed: dict, message: str, *found):
+def required(value, condition, where: str, parsed: dict, message: str, *values):
     """Returns `value`, in a graph that parses records; where `condition` is false, reading ends
     with an error that names the image.
 
@@ -224,7 +224,7 @@ def required(value, condition, where: str, parsed: dict, message: str, *found):
         filename,
         ") ",
     ]
-    text = tf.strings.join([*which, tf.strings.format(message, found)])
+    text = tf.strings.join([*which, tf.strings.format(message, values)])
     with tf.control_dependencies([tf.debugging.Assert(condition, [text])]):
         return tf.identity(value)
 

@@ -168,14 +168,14 @@ def traced(function, side):
     return compiled
 
 
-def compare(found: dict, expected: dict, what: str):
+def compare(actual: dict, expected: dict, what: str):
     """Raises CorruptArtifactError where outputs, by name, differ from those expected."""
     for name, value in expected.items():
         if value.dtype.is_integer:
             # Classes, which follow from scores that are compared.
             continue
         scale = max(float(tf.reduce_max(tf.abs(value))), 1e-6)
-        difference = float(tf.reduce_max(tf.abs(found[name] - value))) / scale
+        difference = float(tf.reduce_max(tf.abs(actual[name] - value))) / scale
         if not difference <= _TOLERANCE:
             raise CorruptArtifactError(
                 f"{what}: the exported {name} differs from the network's by {difference:.2g}; "

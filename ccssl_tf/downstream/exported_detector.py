@@ -53,10 +53,10 @@ class ExportedDetector(Exported):
         Returns:
           dict of scores [R, C] and boxes [R, C, 4] in pixels of the photo.
         """
-        scores, found = scores_and_boxes(
+        scores, moved = scores_and_boxes(
             self.classifier, image, boxes, self.scale, float(self.max_side)
         )
-        return dict(scores=scores, boxes=found)
+        return dict(scores=scores, boxes=moved)
 
     def serve_jpeg(self, encoded, boxes) -> dict:
         """Maps one photo's JPEG bytes, a scalar, and boxes to the outputs of `serve`."""

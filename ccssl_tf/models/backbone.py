@@ -233,13 +233,13 @@ def copy_convolutions(source: Backbone, target: Backbone, source_name: str, keep
     theirs, ours = source.architecture(), target.architecture()
     if theirs != ours:
         name = next(key for key in {**ours, **theirs} if theirs.get(key) != ours.get(key))
-        found, wanted = theirs.get(name), ours.get(name)
+        there, here = theirs.get(name), ours.get(name)
         if name == "kernels":
-            layer = next(key for key in {**wanted, **found} if wanted.get(key) != found.get(key))
-            name, found, wanted = f"kernel of {layer}", found.get(layer), wanted.get(layer)
+            layer = next(key for key in {**here, **there} if here.get(key) != there.get(key))
+            name, there, here = f"kernel of {layer}", there.get(layer), here.get(layer)
         raise InputError(
-            f"{source_name}: another architecture: {name} is {found}, the network being built has "
-            f"{wanted}"
+            f"{source_name}: another architecture: {name} is {there}, the network being built has "
+            f"{here}"
         )
     for layer in target.transferred_layers(keep_fc):
         if isinstance(layer, keras.layers.Dense):

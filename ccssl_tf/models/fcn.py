@@ -235,13 +235,13 @@ def copy_segmenter(path, model: keras.Model):
     theirs = {layer.name: layer for layer in start.layers}
     for layer in model.layers:
         if isinstance(layer, keras.layers.Conv2D) and layer.name in theirs:
-            ours, found = (
+            ours, there = (
                 [tuple(weight.shape) for weight in one.weights]
                 for one in (layer, theirs[layer.name])
             )
-            if ours != found:
+            if ours != there:
                 raise InputError(
-                    f"--init_segmenter={path}: its {layer.name} is {found[0]}, the network being "
+                    f"--init_segmenter={path}: its {layer.name} is {there[0]}, the network being "
                     f"built has {ours[0]}"
                 )
             layer.set_weights(theirs[layer.name].get_weights())

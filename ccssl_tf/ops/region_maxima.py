@@ -26,12 +26,12 @@ def rectangle_maxima(x, images, tops, bottoms, lefts, rights):
     """
     shape = tf.shape(x)
     empty = (bottoms <= tops) | (rights <= lefts)
-    found = _maximal_keys(_keys(x), images, tops, bottoms, lefts, rights, empty)
-    values = tf.where(empty[:, None], 0.0, _values(found))
+    maxima = _maximal_keys(_keys(x), images, tops, bottoms, lefts, rights, empty)
+    values = tf.where(empty[:, None], 0.0, _values(maxima))
 
     def gradient(upstream):
         # Places of one element each; those of empty rectangles are negative, which drops them.
-        cells = tf.cast(_LAST_CELL - tf.bitwise.bitwise_and(found, _LAST_CELL), tf.int32)
+        cells = tf.cast(_LAST_CELL - tf.bitwise.bitwise_and(maxima, _LAST_CELL), tf.int32)
         places = (images[:, None] * (shape[1] * shape[2]) + cells) * shape[3] + tf.range(shape[3])
         places = tf.where(empty[:, None], -1, places)
         # On a CPU each thread sums a part of the map, in order: the result is always the same.
@@ -77,13 +77,16 @@ def _maximal_keys(keys, images, tops, bottoms, lefts, rights, empty):
     )
 
     def maxima(table, number, window_rows, window_columns):
-        own = order[ends[number] : ends[number + 1]]
+        numbers = order[ends[number] : ends[number + 1]]
         height, width = tf.unstack(tf.shape(table)[1:3])
         first_row, first_column = (
-            tf.gather(images, own) * height + tf.gather(tops, own),
-            tf.gather(lefts, own),
+            tf.gather(images, numbers) * height + tf.gather(tops, numbers),
+            tf.gather(lefts, numbers),
         )
-        down, right = tf.gather(rows, own) - window_rows, tf.gather(columns, own) - window_columns
+        down, right = (
+            tf.gather(rows, numbers) - window_rows,
+            tf.gather(columns, numbers) - window_columns,
+        )
         flat = tf.reshape(table, [-1, tf.shape(table)[3]])
         corners = [
             tf.gather(flat, (first_row + a) * width + first_column + b)
@@ -94,10 +97,10 @@ def _maximal_keys(keys, images, tops, bottoms, lefts, rights, empty):
 
     table_shape = tf.TensorShape([keys.shape[0], None, None, keys.shape[3]])
 
-    def row_level(i, tall, found):
-        def column_level(j, table, found):
+    def row_level(i, tall, arrays):
+        def column_level(j, table, arrays):
             number, window_columns = i * column_levels + j, tf.bitwise.left_shift(1, j)
-            found = found.write(
+            arrays = arrays.write(
                 number, maxima(table, number, tf.bitwise.left_shift(1, i), window_columns)
             )
             count = tf.maximum(tf.shape(table)[2] - window_columns, 0) * tf.cast(
@@ -108,14 +111,14 @@ def _maximal_keys(keys, images, tops, bottoms, lefts, rights, empty):
                 tf.maximum(
                     table[:, :, :count], table[:, :, window_columns : window_columns + count]
                 ),
-                found,
+                arrays,
             )
 
         shapes = [tf.TensorShape([]), table_shape, tf.TensorShape(None)]
-        found = tf.while_loop(
+        arrays = tf.while_loop(
             lambda j, *_: j < column_levels,
             column_level,
-            [0, tall, found],
+            [0, tall, arrays],
             shapes,
             parallel_iterations=1,
         )[2]
@@ -123,16 +126,20 @@ def _maximal_keys(keys, images, tops, bottoms, lefts, rights, empty):
         count = tf.maximum(tf.shape(tall)[1] - window_rows, 0) * tf.cast(
             i + 1 < row_levels, tf.int32
         )
-        return i + 1, tf.maximum(tall[:, :count], tall[:, window_rows : window_rows + count]), found
+        return (
+            i + 1,
+            tf.maximum(tall[:, :count], tall[:, window_rows : window_rows + count]),
+            arrays,
+        )
 
-    found = tf.TensorArray(
+    arrays = tf.TensorArray(
         keys.dtype,
         row_levels * column_levels,
         infer_shape=False,
         element_shape=[None, keys.shape[3]],
     )
     shapes = [tf.TensorShape([]), table_shape, tf.TensorShape(None)]
-    found = tf.while_loop(
-        lambda i, *_: i < row_levels, row_level, [0, keys, found], shapes, parallel_iterations=1
+    arrays = tf.while_loop(
+        lambda i, *_: i < row_levels, row_level, [0, keys, arrays], shapes, parallel_iterations=1
     )[2]
-    return tf.gather(found.concat(), tf.math.invert_permutation(order))
+    return tf.gather(arrays.concat(), tf.math.invert_permutation(order))

@@ -144,17 +144,17 @@ class Counting(Task):
         other halved images).
         """
         distances = self.distances(model, batch, training)
-        own = tf.linalg.diag_part(distances)
+        to_itself = tf.linalg.diag_part(distances)
         others = 1 - tf.eye(GROUP)
 
         def mean_of_others(values):
             return tf.reduce_sum(values * others, -1) / (GROUP - 1)
 
-        losses = own + mean_of_others(tf.nn.relu(self.settings.counting_margin - distances))
+        losses = to_itself + mean_of_others(tf.nn.relu(self.settings.counting_margin - distances))
         nearest_other = tf.reduce_min(tf.where(others > 0, distances, np.inf), -1)
         metrics = dict(
-            accuracy=tf.cast(own < nearest_other, tf.float32),
-            own_distance=own,
+            accuracy=tf.cast(to_itself < nearest_other, tf.float32),
+            own_distance=to_itself,
             other_distance=mean_of_others(distances),
         )
         return tf.reshape(losses, [-1]), {
@@ -191,9 +191,9 @@ class Counting(Task):
                 f"model: {nearest + 1}, distance {distances[nearest]:.3g}",
                 verdict(nearest == number),
             )
-            own = f"own: {number + 1}, distance {distances[number]:.3g}", PLAIN
+            line = f"own: {number + 1}, distance {distances[number]:.3g}", PLAIN
             columns.append(
-                [(tiles, (f"tiles of {number + 1}", PLAIN)), (visible[nearest, 0], answer, own)]
+                [(tiles, (f"tiles of {number + 1}", PLAIN)), (visible[nearest, 0], answer, line)]
             )
         return dict(counting=draw_columns(columns))
 

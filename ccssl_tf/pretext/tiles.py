@@ -141,8 +141,8 @@ def occlude(tiles, seed):
     hits = tf.one_hot(targets, 9, on_value=True, off_value=False) & active[..., None]
     occluded = tf.reduce_any(hits, axis=1)
     source = tf.reduce_sum(tf.cast(hits, tf.int32) * sources[..., None], axis=1)
-    own = position[:, None] * 9 + tf.range(9)[None]
-    chosen = tf.where(occluded, partner[:, None] * 9 + source, own)
+    itself = position[:, None] * 9 + tf.range(9)[None]
+    chosen = tf.where(occluded, partner[:, None] * 9 + source, itself)
     flat = tf.reshape(tiles, tf.concat([[batch * 9], tf.shape(tiles)[2:]], 0))
     return tf.ensure_shape(tf.gather(flat, chosen), tiles.shape), occluded
 

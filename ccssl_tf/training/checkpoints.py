@@ -75,9 +75,9 @@ class Checkpoints:
         kept = self._steps()[:2]
         # What a killed run has left goes, too. An index goes first: without it there is no
         # checkpoint.
-        found = [(path, _FILE.match(path.name)) for path in self._directory.iterdir()]
+        files = [(path, _FILE.match(path.name)) for path in self._directory.iterdir()]
         for path in sorted(
-            (path for path, ours in found if ours and int(ours[1]) not in kept),
+            (path for path, ours in files if ours and int(ours[1]) not in kept),
             key=lambda path: path.suffix != ".index",
         ):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -95,11 +95,11 @@ class Checkpoints:
         for step in candidates:
             prefix = self._prefix(step)
             try:
-                found = tf.train.load_checkpoint(prefix).get_tensor(_FINGERPRINTS).decode()
-                if found != self._fingerprints:
+                recorded = tf.train.load_checkpoint(prefix).get_tensor(_FINGERPRINTS).decode()
+                if recorded != self._fingerprints:
                     raise InputError(
                         _difference(
-                            self._directory, json.loads(found), json.loads(self._fingerprints)
+                            self._directory, json.loads(recorded), json.loads(self._fingerprints)
                         )
                     )
                 self._checkpoint.read(prefix).assert_existing_objects_matched().expect_partial()
@@ -124,9 +124,9 @@ class Checkpoints:
         return None
 
 
-def _difference(directory, found, wanted):
-    name = next(key for key in {**wanted, **found} if found.get(key) != wanted.get(key))
+def _difference(directory, recorded, wanted):
+    name = next(key for key in {**wanted, **recorded} if recorded.get(key) != wanted.get(key))
     return (
-        f"{directory}: the checkpoint was made with another {name} ({found.get(name)}, now "
+        f"{directory}: the checkpoint was made with another {name} ({recorded.get(name)}, now "
         f"{wanted.get(name)}); name another --workdir"
     )
