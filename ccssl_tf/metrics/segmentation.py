@@ -1,9 +1,13 @@
-"""Segmentation accuracy from one streaming confusion matrix (Long, Shelhamer and Darrell 2015;
-experiments/PROTOCOLS.md, "Segmentation (FCN)").
+"""Segmentation accuracy from one streaming confusion matrix.
+
+The measures are those of Long, Shelhamer and Darrell 2015; experiments/PROTOCOLS.md, "Segmentation
+(FCN)", says how they are used.
 """
 
 import numpy as np
+import numpy.typing as npt
 
+# Value of pixels that belong to no class, in VOC's truths.
 VOID = 255
 
 
@@ -12,10 +16,15 @@ class ConfusionMatrix:
 
     Attributes:
       counts: [C, C] int64, rows the truth, columns the prediction.
+
+    >>> matrix = ConfusionMatrix(num_classes=2)
+    >>> matrix.update([[0, 0], [1, VOID]], [[0, 1], [1, 1]])
+    >>> print(matrix.iou(), matrix.results()["mean_iou"])
+    [0.5 0.5] 0.5
     """
 
     def __init__(self, num_classes: int, ignored: int = VOID):
-        """Starts from nothing.
+        """Starts with no pixels.
 
         Args:
           num_classes: C, background included (21 in VOC).
@@ -24,37 +33,40 @@ class ConfusionMatrix:
         self.counts = np.zeros([num_classes, num_classes], np.int64)
         self._ignored = ignored
 
-    def update(self, truth, prediction):
+    def update(self, truth: npt.ArrayLike, prediction: npt.ArrayLike) -> None:
         """Adds the pixels of any number of images.
 
         Args:
-          truth: integers [...] in [0, C) or `ignored`.
+          truth: integers of any shape, in [0, C) or `ignored`.
           prediction: integers of the same shape, in [0, C) wherever the truth counts.
 
         Raises:
           ValueError: shapes differ, or there is a class outside [0, C).
         """
-        truth, prediction = np.asarray(truth), np.asarray(prediction)
-        if truth.shape != prediction.shape:
+        truths, predictions = np.asarray(truth), np.asarray(prediction)
+        if truths.shape != predictions.shape:
             raise ValueError(
-                f"truth is {truth.shape}, prediction {prediction.shape}; they must have one shape"
+                f"truth is {truths.shape}, prediction {predictions.shape}; they must have one shape"
             )
-        counted = truth != self._ignored
-        truth, prediction = truth[counted].astype(np.int64), prediction[counted].astype(np.int64)
+        counted = truths != self._ignored
+        truths, predictions = (
+            truths[counted].astype(np.int64),
+            predictions[counted].astype(np.int64),
+        )
         num_classes = len(self.counts)
-        for name, values in (("truth", truth), ("prediction", prediction)):
+        for name, values in (("truth", truths), ("prediction", predictions)):
             if values.size and not 0 <= values.min() <= values.max() < num_classes:
                 outside = int(values.max() if values.max() >= num_classes else values.min())
                 raise ValueError(
                     f"class {outside} in the {name}; there are {num_classes}, numbered from 0"
                 )
-        self.counts += np.bincount(
-            truth * num_classes + prediction, minlength=num_classes**2
-        ).reshape(num_classes, num_classes)
+        pairs = np.bincount(truths * num_classes + predictions, minlength=num_classes**2)
+        self.counts += pairs.reshape(num_classes, num_classes)
 
     def iou(self) -> np.ndarray:
-        """Returns intersection over union of each class, [C] float64: diag / (rows + columns -
-        diag); NaN where a class never occurs.
+        """Returns intersection over union of each class, [C] float64; NaN where it never occurs.
+
+        That is diagonal / (sum of the row + sum of the column - diagonal).
         """
         right = np.diag(self.counts)
         return _ratio(right, self.counts.sum(1) + self.counts.sum(0) - right)
@@ -74,11 +86,12 @@ class ConfusionMatrix:
         )
 
 
-def _ratio(numerator, denominator):
+def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    """Returns the quotient in float64; NaN for 0 / 0, without the warning."""
     with np.errstate(invalid="ignore"):
         return np.divide(numerator, denominator, dtype=np.float64)
 
 
-def _mean(values):
-    """nanmean without the warning where there is nothing."""
+def _mean(values: np.ndarray) -> float:
+    """Returns the mean of what is not NaN; NaN if all are, without the warning."""
     return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
