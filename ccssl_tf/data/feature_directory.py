@@ -1,8 +1,8 @@
-"""The rows of a feature directory: shards of TFRecords, read in order with the following ones read
-ahead.
-"""
+"""The rows of a feature directory: shards of TFRecords, the next ones read ahead."""
 
+import os
 import pathlib
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -10,18 +10,34 @@ import tensorflow as tf
 from ccssl_tf.data import manifest as manifest_lib
 from ccssl_tf.data import records
 from ccssl_tf.data.datasets import fixed
+from ccssl_tf.data.feature_source import FeatureSource
 from ccssl_tf.runs.errors import CorruptArtifactError, InputError
 
+# Up to four shards are open at a time, fewer where together they have more bytes than this.
 _READ_AHEAD_BYTES = 256 << 20
 
 
-class DirectorySource:
-    """The shards of a feature directory, read in order with the following shards read ahead."""
+class DirectorySource(FeatureSource):
+    """The shards of a feature directory, read in order while the next shards are read ahead.
+
+    Attributes (beside those of `FeatureSource`):
+      directory: pathlib.Path of it.
+      manifest: its `Manifest`.
+      split: str, the name of the one split it holds.
+    """
 
     in_memory = False
 
-    def __init__(self, directory):
-        """Args: directory: what `ccssl_tf.extract` wrote, holding one split."""
+    def __init__(self, directory: str | os.PathLike):
+        """Reads the manifest.
+
+        Args:
+          directory: path of what `ccssl_tf.extract` wrote.
+
+        Raises:
+          InputError: there is no such directory, or it holds several splits or no rows.
+          CorruptArtifactError: the manifest or a shard is missing or has another size.
+        """
         self.directory = pathlib.Path(directory)
         self.manifest = manifest_lib.Manifest.read(directory, "features")
         if len(self.manifest.splits) != 1:
@@ -41,14 +57,16 @@ class DirectorySource:
         """Returns the manifest's fingerprint."""
         return self.manifest.fingerprint()
 
-    def chunks(self, rows: int):
-        """Yields the rows in order as [<= rows, D] of the stored type; raises CorruptArtifactError
-        naming a damaged shard.
+    def chunks(self, rows: int) -> Iterator[np.ndarray]:
+        """Yields the rows in order as [rows, D] of the stored type; the last chunk may have fewer.
+
+        Raises:
+          CorruptArtifactError: a shard is damaged; the message names it.
         """
         return self._blocks(self._shards, rows)
 
-    def blocks_holding(self, positions: np.ndarray):
-        """Like that of an array; only the shards that hold the rows are read."""
+    def blocks_holding(self, positions: np.ndarray) -> tuple[Iterable[np.ndarray], np.ndarray]:
+        """Returns the rows of the shards that hold rows at `positions`, and these in there."""
         ends = np.cumsum([shard.num_examples for shard in self._shards])
         needed, which = np.unique(
             np.searchsorted(ends, positions, side="right"), return_inverse=True
@@ -58,12 +76,14 @@ class DirectorySource:
         moved = (ends[needed] - counts) - (np.cumsum(counts) - counts)
         return self._blocks(shards), positions - moved[which]
 
-    def windows(self, generator, rows: int) -> list[list[range]]:
-        """Returns the positions of the rows of each window: shards in a random order, put together
-        while they have at most `rows` rows.
+    def windows(self, generator: np.random.Generator, rows: int) -> list[list[range]]:
+        """Returns whole shards in a random order, as many to a window as have `rows` rows at most.
+
+        A shard of more rows is a window of its own.
         """
         counts = np.array([shard.num_examples for shard in self._shards])
-        ends, windows, room = np.cumsum(counts), [], 0
+        windows: list[list[range]] = []
+        ends, room = np.cumsum(counts), 0
         for shard in generator.permutation(np.flatnonzero(counts)):
             if not windows or counts[shard] > room:
                 windows.append([])
@@ -72,10 +92,8 @@ class DirectorySource:
             room -= counts[shard]
         return windows
 
-    def read_windows(self, windows: list[list[range]], first: int):
-        """Yields the rows [w, D] of `windows`, what `windows()` returned, from number
-        `first` on.
-        """
+    def read_windows(self, windows: list[list[range]], first: int) -> Iterator[np.ndarray]:
+        """Yields the rows [w, D] of each window from number `first` on; others are not read."""
         ends = np.cumsum([shard.num_examples for shard in self._shards])
         shards = [
             self._shards[np.searchsorted(ends, part.start, side="right")]
@@ -100,7 +118,7 @@ class DirectorySource:
         )
 
     def not_finite(self, position: int) -> Exception:
-        """Returns the error to raise for a row that is not finite: it names shard and row."""
+        """Returns the error to raise for a row that is not finite; it names shard and row."""
         for shard in self._shards:
             if position < shard.num_examples:
                 path = self.directory / shard.name
@@ -110,17 +128,18 @@ class DirectorySource:
             position -= shard.num_examples
         raise IndexError(position)
 
-    def _dataset(self, shards):
+    def _dataset(self, shards: list[manifest_lib.Shard]) -> tf.data.Dataset:
+        """Returns pairs of rows [n, D] and their image indices [n], in order."""
         paths = [str(self.directory / shard.name) for shard in shards]
         largest = max(shard.num_bytes for shard in shards)
         parallel = int(np.clip(_READ_AHEAD_BYTES // max(largest, 1), 1, min(4, len(shards))))
 
-        def parse(serialized):
+        def parse(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             index, rows = records.parse_features(serialized, self.dim, self.dtype.name)
             return rows, index
 
-        # A block length no shard reaches keeps the order of the shards while the next ones are read
-        # ahead.
+        # No shard has more records than one block takes: so the order of the shards is kept, while
+        # `interleave` reads the next ones ahead.
         return fixed(tf.data.Dataset.from_tensor_slices(paths)).interleave(
             lambda path: tf.data.TFRecordDataset(path).map(parse),
             cycle_length=parallel,
@@ -129,25 +148,27 @@ class DirectorySource:
             deterministic=True,
         )
 
-    def _blocks(self, shards, rows=None):
-        """Yields the rows of `shards`, as they are stored or in chunks of `rows`."""
+    def _blocks(
+        self, shards: list[manifest_lib.Shard], rows: int | None = None
+    ) -> Iterator[np.ndarray]:
+        """Yields the rows of `shards` in blocks: those of the records, or `rows` rows each."""
         dataset, count = self._dataset(shards), 0
         for block, _ in self._checked(
             dataset.rebatch(rows).prefetch(2) if rows else dataset.prefetch(2)
         ):
             count += len(block)
-            yield np.asarray(block)  # Unlike block.numpy(), no copy.
+            yield np.asarray(block)  # This shares the tensor's memory; block.numpy() copies it.
         if count != sum(shard.num_examples for shard in shards):
             raise self._damage()
 
-    def _checked(self, dataset):
+    def _checked(self, dataset: tf.data.Dataset) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
         try:
             yield from dataset
         except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
             raise self._damage() from error
 
-    def _damage(self):
-        """Looks for the damaged shard; called only when a pass has failed."""
+    def _damage(self) -> Exception:
+        """Returns the error that names the damaged shard; called only after a pass has failed."""
         for shard in self._shards:
             path, count = self.directory / shard.name, 0
             try:

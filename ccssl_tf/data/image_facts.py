@@ -1,8 +1,7 @@
-"""File names and labels of a split of images, found in one sequential pass, and single images read
-where they lie.
-"""
+"""File names and labels of a split, read in one sequential pass, and single images by index."""
 
 import dataclasses
+import os
 import pathlib
 import struct
 
@@ -14,8 +13,8 @@ from ccssl_tf.data.datasets import fixed
 from ccssl_tf.data.manifest import Manifest
 from ccssl_tf.runs.errors import CorruptArtifactError, InputError
 
-# A TFRecord is its length (8 bytes), a checksum of the length (4), the data and a checksum of the
-# data (4).
+# A TFRecord consists of its length (8 bytes), a checksum of the length (4), the data and a checksum
+# of the data (4).
 _HEADER_BYTES, _FRAME_BYTES = 12, 16
 
 
@@ -24,10 +23,10 @@ class ImageFacts:
     """What is known of the images of one split.
 
     Attributes:
-      filenames: [N] bytes, by image index.
-      labels: [N] int64, class or -1.
-      shards: the files.
-      places: [N, 2] int64, number of the shard and offset of the record in bytes.
+      filenames: list of N bytes, the name of the image with each index.
+      labels: [N] int64, its class; -1 where it has none.
+      shards: paths of the files.
+      places: [N, 2] int64, number of the shard and byte at which the record begins there.
     """
 
     filenames: list[bytes]
@@ -36,7 +35,7 @@ class ImageFacts:
     places: np.ndarray
 
     def encoded(self, index: int) -> bytes:
-        """Returns the JPEG of one image."""
+        """Returns the JPEG of the image with this index."""
         number, offset = self.places[index]
         with open(self.shards[number], "rb") as file:
             file.seek(offset)
@@ -44,16 +43,16 @@ class ImageFacts:
             return records.parse_image(file.read(length))["encoded"].numpy()
 
 
-def read_image_facts(directory, split: str, fingerprint: str) -> ImageFacts:
+def read_image_facts(directory: str | os.PathLike, split: str, fingerprint: str) -> ImageFacts:
     """Reads file names and labels; the images themselves are not decoded.
 
     Args:
-      directory: image shards.
-      split: split name.
-      fingerprint: what the split's fingerprint must be.
+      directory: path of image shards and their manifest.
+      split: name of the split.
+      fingerprint: the one that the split must have.
 
     Raises:
-      InputError: the images are others than the ones `fingerprint` was taken from.
+      InputError: the split has another fingerprint.
       CorruptArtifactError: a shard is damaged.
     """
     directory = pathlib.Path(directory)
@@ -68,7 +67,7 @@ def read_image_facts(directory, split: str, fingerprint: str) -> ImageFacts:
         np.full([count, 2], -1, np.int64),
     )
 
-    def parse(serialized):
+    def parse(serialized: tf.Tensor) -> tuple[tf.Tensor, ...]:
         parsed = records.parse_image(serialized)
         return (
             parsed["index"],
@@ -111,14 +110,11 @@ def read_image_facts(directory, split: str, fingerprint: str) -> ImageFacts:
     return ImageFacts(filenames, labels, paths, places)
 
 
-def check_images(directory, split: str, fingerprint: str):
-    """Raises InputError, naming both fingerprints, if a split of images is not the one
-    `fingerprint` was taken from.
-    """
-    found = Manifest.read(directory, "images").fingerprint(split)
-    if found != fingerprint:
+def check_images(directory: str | os.PathLike, split: str, fingerprint: str) -> None:
+    """Raises InputError, naming both fingerprints, if a split has another than `fingerprint`."""
+    present = Manifest.read(directory, "images").fingerprint(split)
+    if present != fingerprint:
         raise InputError(
-            f"{directory}: split {split} has fingerprint {found}, but the features were extracted "
-            f"from {fingerprint}; "
-            "extract them again, or name the right --data_dir"
+            f"{directory}: split {split} has fingerprint {present}, but the features were "
+            f"extracted from {fingerprint}; extract them again, or name the right --data_dir"
         )
