@@ -1,12 +1,16 @@
-"""An order of the centroids in which similar ones are neighbours: rows sorted by it make blocks
-that need few centroids.
+"""An order of the centroids in which similar ones are neighbours.
+
+Rows sorted by it make blocks for which few centroids come into question.
 """
 
 import numpy as np
 
+# Dimensions of the random projection.
 _PROJECTED_DIM = 64
+# Steps of the power iteration that approximates the widest direction.
 _POWER_STEPS = 8
-_LEAF = 4
+# Pieces of so many centroids or fewer are not halved.
+_MAX_PIECE = 4
 
 
 def neighbour_ranks(centroids: np.ndarray) -> np.ndarray:
@@ -28,7 +32,7 @@ def neighbour_ranks(centroids: np.ndarray) -> np.ndarray:
     order, pieces = [], [np.arange(len(centroids))]
     while pieces:
         piece = pieces.pop()
-        if len(piece) <= _LEAF:
+        if len(piece) <= _MAX_PIECE:
             order.append(piece)
             continue
         piece = piece[np.argsort(_along_widest_direction(projected[piece], start), kind="stable")]
@@ -39,9 +43,15 @@ def neighbour_ranks(centroids: np.ndarray) -> np.ndarray:
     return ranks
 
 
-def _along_widest_direction(points, direction):
-    """Returns the coordinates of the points [n, d] along (about) their first principal
-    direction.
+def _along_widest_direction(points: np.ndarray, direction: np.ndarray) -> np.ndarray:
+    """Returns the coordinates of points along, approximately, their first principal direction.
+
+    Args:
+      points: [n, d] float32.
+      direction: [d] float32, where the power iteration starts.
+
+    Returns:
+      [n] float32.
     """
     centred = points - points.mean(axis=0)
     scatter = centred.T @ centred

@@ -1,8 +1,7 @@
-"""What the clusters look like: sizes, agreement with classes, the images nearest each centre
-(Figure 5).
-"""
+"""What the clusters look like: sizes, agreement with classes, the nearest images (Figure 5)."""
 
 import io
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
@@ -10,12 +9,15 @@ from PIL import Image
 from ccssl_tf.data.image_facts import ImageFacts
 from ccssl_tf.metrics import clustering as clustering_metrics
 
+# Number of images that are shown of a cluster.
 NEAREST = 11
 
 
 def size_metrics(sizes: np.ndarray) -> dict:
-    """Returns min, median and max of `sizes` [K], entropy in nats and perplexity (the number of
-    equal clusters of that entropy).
+    """Returns measures of cluster sizes [K].
+
+    They are min, median and max, entropy in nats, and perplexity, the number of equally large
+    clusters that have this entropy.
     """
     entropy = clustering_metrics.size_entropy(sizes)
     return dict(
@@ -28,8 +30,9 @@ def size_metrics(sizes: np.ndarray) -> dict:
 
 
 def label_metrics(labels: np.ndarray, classes: np.ndarray) -> dict:
-    """Returns NMI, adjusted Rand index and purity over the images that have a class; {} if none
-    has.
+    """Returns `nmi`, `ari` (adjusted Rand index) and `purity` over the images that have a class.
+
+    If none has, the result is empty.
 
     Args:
       labels: [N] int, clusters.
@@ -49,13 +52,15 @@ def label_metrics(labels: np.ndarray, classes: np.ndarray) -> dict:
 def nearest_members(
     labels: np.ndarray, distances: np.ndarray, num_clusters: int
 ) -> list[np.ndarray]:
-    """Returns for each cluster the rows of its up to 11 members nearest its centroid, nearest
-    first.
+    """Returns for each cluster its 11 members nearest to its centroid, nearest first.
 
     Args:
       labels: [N] int in [0, K).
-      distances: [N] float, to the own centroid.
+      distances: [N] float, distance of every row to the centroid of its label.
       num_clusters: K.
+
+    Returns:
+      K arrays [m] int of rows; m is less than 11 for smaller clusters.
     """
     order = np.lexsort([distances, labels])
     starts = np.searchsorted(labels[order], np.arange(num_clusters + 1))
@@ -65,9 +70,24 @@ def nearest_members(
     ]
 
 
-def nearest_table(nearest, labels, distances, index, filenames) -> list[dict]:
-    """Returns the rows of `nearest.json`: cluster, size, and its nearest images with index, file
-    name and distance, nearest first.
+def nearest_table(
+    nearest: list[np.ndarray],
+    labels: np.ndarray,
+    distances: np.ndarray,
+    index: np.ndarray,
+    filenames: Sequence[bytes] | None,
+) -> list[dict]:
+    """Returns the rows of `nearest.json`.
+
+    Args:
+      nearest: of `nearest_members`.
+      labels: [N] int in [0, K).
+      distances: [N] float.
+      index: [N] int, the image index of every row.
+      filenames: N names; None where they are not known.
+
+    Returns:
+      For each cluster its number, size, and nearest images with index, file name and distance.
     """
     sizes = np.bincount(labels, minlength=len(nearest))
     return [
@@ -87,12 +107,19 @@ def nearest_table(nearest, labels, distances, index, filenames) -> list[dict]:
     ]
 
 
-def pictured_clusters(nearest, distances, count: int = 12) -> list[int]:
+def pictured_clusters(
+    nearest: list[np.ndarray], distances: np.ndarray, count: int = 12
+) -> list[int]:
     """Returns the clusters to draw: evenly spaced in rank of tightness, tightest first.
 
     Tightness is the mean distance of the 11 nearest members to the centroid; clusters with fewer
     members are left out as long as others are there. So the picture shows good and bad clusters
     alike, whether classes are known or not.
+
+    Args:
+      nearest: of `nearest_members`.
+      distances: [N] float.
+      count: number of clusters, at most.
     """
     full = [cluster for cluster, rows in enumerate(nearest) if len(rows) == NEAREST]
     candidates = full or [cluster for cluster, rows in enumerate(nearest) if len(rows)]
@@ -104,10 +131,20 @@ def pictured_clusters(nearest, distances, count: int = 12) -> list[int]:
 
 
 def draw_nearest(
-    clusters: list[int], nearest, index: np.ndarray, images: ImageFacts, side: int = 96
+    clusters: list[int],
+    nearest: list[np.ndarray],
+    index: np.ndarray,
+    images: ImageFacts,
+    side: int = 96,
 ) -> Image.Image:
-    """Draws one row for each cluster: its nearest images, nearest first, each fitted into `side` x
-    `side` pixels.
+    """Draws a row of images for each cluster: the nearest to its centroid, nearest first.
+
+    Args:
+      clusters: which.
+      nearest: of `nearest_members`.
+      index: [N] int, the image index of every row.
+      images: of the split.
+      side: pixels into whose square each image is fitted.
     """
     gap = 4
     picture = Image.new(
@@ -117,15 +154,10 @@ def draw_nearest(
         for column, member in enumerate(nearest[cluster]):
             image = Image.open(io.BytesIO(images.encoded(int(index[member])))).convert("RGB")
             scale = side / max(image.size)
-            image = image.resize(
-                [max(1, round(length * scale)) for length in image.size], Image.Resampling.LANCZOS
+            width, height = (max(1, round(length * scale)) for length in image.size)
+            corner = (
+                gap + column * (side + gap) + (side - width) // 2,
+                gap + row * (side + gap) + (side - height) // 2,
             )
-            corner = [gap + place * (side + gap) for place in (column, row)]
-            picture.paste(
-                image,
-                tuple(
-                    start + (side - length) // 2
-                    for start, length in zip(corner, image.size, strict=True)
-                ),
-            )
+            picture.paste(image.resize((width, height), Image.Resampling.LANCZOS), corner)
     return picture
