@@ -1,61 +1,78 @@
-"""Work on blocks of rows in as many threads as there are cores, each with memory of its own for
-copies.
-"""
+"""Work on blocks of rows in as many threads as there are cores, each with memory for copies."""
 
 import concurrent.futures
+import contextlib
 import functools
 import threading
+from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import threadpoolctl
 
-from ccssl_tf.clustering.distances import Gathered
+from ccssl_tf.clustering.row_copies import Gathered
 from ccssl_tf.runs import machine
 
 
 class BlockThreads:
-    """A pool of threads; the thread that made it has such memory, too.
+    """A pool of threads.
 
     Attributes:
-      num_rows: name -> rows of memory.
-      memory: this thread's, a `Gathered` under each name.
+      num_rows: name -> number of rows of the memory with that name.
+      memory: the memory of the thread that asks, a `Gathered` under each name. Beside those of the
+        pool, the thread that made this object has some.
     """
 
-    def __init__(self, dim: int, check_stop, **num_rows: int):
-        """Args: dim: D; check_stop: called before each block; may raise; num_rows: see above."""
+    def __init__(self, dim: int, check_stop: Callable[[], None], **num_rows: int):
+        """Starts no thread yet.
+
+        Args:
+          dim: D of the rows.
+          check_stop: called before each block; may raise.
+          **num_rows: see the class.
+        """
         self.num_rows, self.memory = num_rows, threading.local()
         self._check_stop, self._blas = check_stop, threadpoolctl.ThreadpoolController()
-        # What threads run must not know this object: they would keep each other, and all it knows,
-        # for ever.
+        # The threads get a function that does not know this object: else they and all that it
+        # refers to would keep each other alive for ever.
         start = functools.partial(_take_memory, self.memory, dim, num_rows)
         self._pool = concurrent.futures.ThreadPoolExecutor(machine.num_cores(), initializer=start)
         start()
 
-    def run(self, function, parts, *, can_stop=True):
-        """Returns [function(*part) for all parts]; raises the first error."""
+    def run(self, function: Callable, parts: list[tuple], *, can_stop: bool = True) -> list:
+        """Returns [function(*part) for all parts], and raises the first error."""
         return self.start(function, parts, can_stop=can_stop)()
 
-    def start(self, function, parts, *, can_stop=True):
-        """Returns a function that waits for what `run` returns."""
+    def start(
+        self, function: Callable, parts: list[tuple], *, can_stop: bool = True
+    ) -> Callable[[], list]:
+        """Begins what `run` does and returns a function that waits for its result."""
 
-        def call(part):
+        def call(part: tuple) -> Any:
             if can_stop:
                 self._check_stop()
             return function(*part)
 
         return functools.partial(list, self._pool.map(call, parts))
 
-    def one_product_each(self):
-        """A context in which a matrix product stays in its thread: the fastest way where every
-        thread has one.
+    def one_product_each(self) -> contextlib.AbstractContextManager:
+        """Returns a context in which each matrix product is computed by the thread that asks.
+
+        That is the fastest way where every thread has a product to compute.
         """
         return self._blas.limit(limits=1, user_api="blas")
 
 
-def _take_memory(memory, dim, num_rows):
+def _take_memory(memory: threading.local, dim: int, num_rows: dict[str, int]) -> None:
     for name, count in num_rows.items():
         setattr(memory, name, Gathered(count, dim))
 
 
-def parts(index, size: int) -> list[tuple]:
-    """Returns the index [n] cut into (index [<= size],)."""
+def parts(index: np.ndarray, size: int) -> list[tuple[np.ndarray]]:
+    """Returns the index [n] cut into pieces of `size`, the last one smaller, each in a tuple."""
     return [(index[at : at + size],) for at in range(0, len(index), size)]
+
+
+def blocks(num_rows: int, size: int) -> list[tuple[slice]]:
+    """Returns slices of `size` rows, the last one smaller, each in a tuple."""
+    return [(slice(at, min(at + size, num_rows)),) for at in range(0, num_rows, size)]

@@ -1,206 +1,157 @@
-"""What clustering will cost: passes, bytes, floating-point work, memory and, after measuring this
-machine for two seconds, the time.
+"""What clustering will cost: passes, bytes, floating-point operations, memory, and the time.
 
-Most of it is known before; not how many passes a fit needs and how many distances `lloyd` skips. So
-a range is given: from a fit that settles in its second pass (and, `lloyd`, skips all it can) to one
-that makes every pass it may and skips nothing.
+The time is predicted after measuring this machine for two seconds. How many passes a fit needs, and
+how many distances `lloyd` skips, is not known before. So a range is given: from the shortest fit,
+which settles in its second pass (and, with `lloyd`, skips all it can), to the longest, which makes
+every pass it may and skips nothing.
 """
 
 import dataclasses
 
 import numpy as np
 
-from ccssl_tf.clustering.assignment import WORK_BYTES_A_CORE
+from ccssl_tf.clustering.block_sizes import WORK_BYTES_A_CORE
 from ccssl_tf.clustering.initialization import num_trials, sample_size
 from ccssl_tf.clustering.kmeans_parallel import ROUNDS, num_candidates
 from ccssl_tf.clustering.machine_speed import Machine
+from ccssl_tf.clustering.problem import Problem
 from ccssl_tf.runs import machine
 
 
 @dataclasses.dataclass(frozen=True)
-class Problem:
-    """What is to be clustered, and how.
+class Work:
+    """An amount of work.
 
     Attributes:
-      num_examples, dim, num_clusters: N, D, K; D after a projection.
-      row_bytes: of a row as it is stored, with what surrounds it.
-      in_memory: whether the rows are there already.
-      memory_bytes: rows up to this size are read once.
-      algorithm, initialization: as of `KMeans`; the latter "given" if centroids are.
-      max_iterations, restarts, minibatch_size: as of `KMeans`.
-      assigned_rows: rows that get labels in the end.
-      workers: processes that share the rows.
-      stored_dim: D of the rows as they are stored; None: the same.
-      projects: whether PCA or whitening comes first.
-      normalizes: whether L2 normalisation does.
+      passes: number of passes over the rows.
+      flops: number of floating-point operations.
+      bytes_read: bytes that are read.
+      full_rows: number of rows for which all K distances are computed.
+      single_rows: number of rows for which only the distance to the centroid of their label is.
+      draws: number of rows times number of centres that k-means++ draws from them.
+      other_flops: those of `flops` that belong to none of these; in float64 counted twice.
     """
 
-    num_examples: int
-    dim: int
-    num_clusters: int
-    row_bytes: float
-    in_memory: bool
-    memory_bytes: int
-    algorithm: str
-    initialization: str
-    max_iterations: int
-    restarts: int
-    minibatch_size: int
-    assigned_rows: int
-    workers: int = 1
-    stored_dim: int | None = None
-    projects: bool = False
-    normalizes: bool = False
-
-    @property
-    def kept_bytes(self) -> float:
-        """Of all rows, as they would be kept: float16 as float32 if that fits."""
-        as_float32, as_stored = 4 * self.num_examples * self.dim, self.num_examples * self.row_bytes
-        return (
-            as_float32
-            if self.projects or self.normalizes or as_stored < as_float32 <= self.memory_bytes
-            else as_stored
-        )
-
-    @property
-    def keeps(self) -> bool:
-        """Whether the rows are read only once for the whole fit."""
-        return self.in_memory or self.kept_bytes <= self.memory_bytes
-
-    @property
-    def projecting(self) -> float:
-        """Floating-point operations that project a row."""
-        return 2.0 * (self.stored_dim or self.dim) * self.dim if self.projects else 0.0
+    passes: float
+    flops: float
+    bytes_read: float
+    full_rows: float = 0
+    single_rows: float = 0
+    draws: float = 0
+    other_flops: float = 0
 
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """A part of the work; pairs are (least, most).
+    """A part of a fit.
 
     Attributes:
-      name: what it is.
-      passes: over the rows, in all.
-      flops: floating-point operations, in all.
-      bytes_read: in all.
-      full_rows: rows for which all K distances are computed, in all.
-      own_rows: rows for which only the distance to their own centroid is, in all.
-      draws: rows times the centres that k-means++ draws from them, in all.
-      other_flops: of products that are none of these; in float64 counted twice.
+      name: str, what is done.
+      shortest: its work in the shortest fit there can be.
+      longest: its work in the longest.
     """
 
     name: str
-    passes: tuple[float, float]
-    flops: tuple[float, float]
-    bytes_read: tuple[float, float]
-    full_rows: tuple[float, float]
-    own_rows: tuple[float, float] = (0, 0)
-    draws: tuple[float, float] = (0, 0)
-    other_flops: tuple[float, float] = (0, 0)
+    shortest: Work
+    longest: Work
+
+    @classmethod
+    def certain(cls, name: str, work: Work) -> "Step":
+        """Returns a step whose work is the same in every fit."""
+        return cls(name, work, work)
 
 
 def steps(problem: Problem) -> list[Step]:
-    """Returns the parts of the work in their order."""
+    """Returns the parts of a fit in their order."""
     count, size = problem.num_examples, problem.num_examples * problem.row_bytes
-    all_distances, own_distance = 2.0 * problem.dim * problem.num_clusters, 3.0 * problem.dim
-    streamed, projecting = (0, 0) if problem.keeps else (size, problem.projecting)
-    found = []
+    all_distances, one_distance = 2.0 * problem.dim * problem.num_clusters, 3.0 * problem.dim
+    streamed, projection = (0.0, 0.0) if problem.keeps else (size, problem.projection_flops)
+    first_read = 0 if problem.in_memory else size
+    parts = []
     if problem.projects:
         dim = problem.stored_dim or problem.dim
-        # Half of the symmetric products, and the eigenvectors.
-        flops, read = count * dim * dim + 9.0 * dim**3, 0 if problem.in_memory else size
-        found.append(
-            Step(
-                "PCA",
-                (1, 1),
-                (flops, flops),
-                (read, read),
-                (0, 0),
-                other_flops=(2 * flops, 2 * flops),
-            )
-        )
+        # The products take N D^2, as only half of the symmetric matrix is computed; the second
+        # summand is for its eigenvectors.
+        flops = count * dim * dim + 9.0 * dim**3
+        parts.append(Step.certain("PCA", Work(1, flops, first_read, other_flops=2 * flops)))
     if problem.keeps and not (problem.in_memory and not problem.projects):
-        flops, read = count * problem.projecting, 0 if problem.in_memory else size
-        found.append(
-            Step(
-                "reading", (1, 1), (flops, flops), (read, read), (0, 0), other_flops=(flops, flops)
-            )
-        )
-    found.append(_start(problem, streamed))
+        flops = count * problem.projection_flops
+        parts.append(Step.certain("reading", Work(1, flops, first_read, other_flops=flops)))
+    parts.append(Step.certain(f"start ({problem.initialization})", _start(problem, streamed)))
 
-    def passes(name, least, most, least_computes_all=True):
-        pairs = [
-            (number * problem.restarts, full)
-            for number, full in ((least, least_computes_all), (most, True))
-        ]
-        found.append(
-            Step(
-                name,
-                passes=tuple(number for number, _ in pairs),
-                flops=tuple(
-                    number * count * (own_distance + projecting + full * all_distances)
-                    for number, full in pairs
-                ),
-                bytes_read=tuple(number * streamed for number, _ in pairs),
-                full_rows=tuple(number * count * full for number, full in pairs),
-                own_rows=tuple(number * count * (not full) for number, full in pairs),
-                other_flops=tuple(number * count * projecting for number, _ in pairs),
-            )
+    def passes(number: int, computes_all: bool = True) -> Work:
+        number *= problem.restarts
+        a_row = one_distance + projection + computes_all * all_distances
+        return Work(
+            passes=number,
+            flops=number * count * a_row,
+            bytes_read=number * streamed,
+            full_rows=number * count * computes_all,
+            single_rows=number * count * (not computes_all),
+            other_flops=number * count * projection,
         )
 
     if problem.algorithm == "minibatch":
-        passes("mini-batches", 1, problem.max_iterations)
-        passes("measuring", 1, 1)
+        parts.append(Step("mini-batches", passes(1), passes(problem.max_iterations)))
+        parts.append(Step.certain("measuring", passes(1)))
     else:
-        passes("first pass", 1, 1)
-        passes("later passes", 1, problem.max_iterations, problem.algorithm != "lloyd")
+        parts.append(Step.certain("first pass", passes(1)))
+        shortest = passes(1, problem.algorithm != "lloyd")
+        parts.append(Step("later passes", shortest, passes(problem.max_iterations)))
     rows = problem.assigned_rows
-    other, read = rows * problem.projecting, 0 if problem.in_memory else rows * problem.row_bytes
-    flops = rows * (all_distances + own_distance) + other
-    found.append(
-        Step(
-            "labels", (1, 1), (flops, flops), (read, read), (rows, rows), other_flops=(other, other)
-        )
+    labels = Work(
+        passes=1,
+        flops=rows * (all_distances + one_distance + problem.projection_flops),
+        bytes_read=0 if problem.in_memory else rows * problem.row_bytes,
+        full_rows=rows,
+        other_flops=rows * problem.projection_flops,
     )
-    return found
+    return [*parts, Step.certain("labels", labels)]
 
 
-def _start(problem, streamed):
-    """The first centroids. Rows drawn at random lie all over: what they are read from counts as a
-    whole pass.
+def _start(problem: Problem, streamed: float) -> Work:
+    """Returns the work that makes the first centroids.
+
+    Rows drawn at random lie all over the source, so that reading them counts as a whole pass.
+
+    Args:
+      problem: what is clustered.
+      streamed: bytes read in a pass.
     """
     count, dim, clusters = problem.num_examples, problem.dim, problem.num_clusters
-    passes = rows = draws = 0
+    passes, rows, draws = 0, 0.0, 0
     if problem.initialization == "k-means++":
         passes, draws = 1, clusters * sample_size(count, dim, clusters, problem.memory_bytes)
     elif problem.initialization == "k-means||":
         drawn = min(ROUNDS * num_candidates(dim, clusters, problem.memory_bytes), count)
-        # Each round also reads the rows it has drawn.
+        # Each round is a pass, and reads the rows it has drawn.
         passes, rows, draws = 2 * ROUNDS + 2, count * drawn / clusters, clusters * drawn
     elif problem.initialization == "random":
         passes = 1
-    projecting = 0 if problem.keeps else passes * count * problem.projecting
-    flops = 2.0 * dim * (rows * clusters + draws * num_trials(clusters)) + projecting
-    values = [
-        problem.restarts * value
-        for value in (passes, flops, passes * streamed, rows, 0, draws, projecting)
-    ]
-    return Step(f"start ({problem.initialization})", *((value, value) for value in values))
+    projection = 0 if problem.keeps else passes * count * problem.projection_flops
+    flops = 2.0 * dim * (rows * clusters + draws * num_trials(clusters)) + projection
+    return Work(
+        passes=problem.restarts * passes,
+        flops=problem.restarts * flops,
+        bytes_read=problem.restarts * passes * streamed,
+        full_rows=problem.restarts * rows,
+        draws=problem.restarts * draws,
+        other_flops=problem.restarts * projection,
+    )
 
 
 def memory(problem: Problem) -> float:
-    """Returns about how many bytes the fit takes: rows that are kept or read ahead, bounds,
-    centroids, and a chunk's scores.
+    """Returns about how many bytes the fit takes.
+
+    They are of rows that are kept or read ahead, bounds, centroids, and the scores of a chunk.
     """
-    rows = (
-        0
-        if problem.in_memory and not problem.projects
-        else problem.kept_bytes
-        if problem.keeps
-        else problem.memory_bytes / 2
-    )
+    if problem.in_memory and not problem.projects:
+        rows = 0.0
+    else:
+        rows = problem.kept_bytes if problem.keeps else problem.memory_bytes / 2
     covariance = 2 * 8 * (problem.stored_dim or problem.dim) ** 2 if problem.projects else 0
     a_row = {"lloyd": 28, "lloyd_plain": 12, "minibatch": 12}[problem.algorithm]
-    # Rows in few dimensions, and bounds.
+    # Of `lloyd`: rows in few dimensions, and the bounds of distances.
     bounds = problem.algorithm == "lloyd" and min(
         problem.memory_bytes * 3 / 8,
         problem.num_examples * (problem.dim + problem.num_clusters) / 4,
@@ -213,40 +164,40 @@ def memory(problem: Problem) -> float:
 
 
 def seconds(problem: Problem, machine: Machine, step: Step) -> tuple[float, float]:
-    """Returns the predicted time of a step, least and most. Reading goes on while computing: the
-    slower of the two counts.
-    """
-    found = []
-    for read, full, own, draws, other in zip(
-        step.bytes_read, step.full_rows, step.own_rows, step.draws, step.other_flops, strict=True
-    ):
-        computing = (
-            full * machine.full_seconds
-            + own * machine.own_seconds
-            + draws * machine.draw_seconds
-            + other / machine.product_rate
-        )
-        found.append(
-            max(computing, read / machine.read_rate if machine.read_rate else 0) / problem.workers
-        )
-    return tuple(found)
+    """Returns the predicted time of a step, in the shortest and in the longest fit."""
+    return (
+        _work_seconds(problem, machine, step.shortest),
+        _work_seconds(problem, machine, step.longest),
+    )
+
+
+def _work_seconds(problem: Problem, machine: Machine, work: Work) -> float:
+    """Returns how long work takes; it reads while it computes, so the slower of the two counts."""
+    computing = (
+        work.full_rows * machine.full_seconds
+        + work.single_rows * machine.single_seconds
+        + work.draws * machine.draw_seconds
+        + work.other_flops / machine.product_rate
+    )
+    reading = work.bytes_read / machine.read_rate if machine.read_rate else 0
+    return max(computing, reading) / problem.workers
 
 
 def describe(problem: Problem, machine: Machine) -> str:
     """Returns the cost in a few lines."""
     parts = steps(problem)
-    passes, flops, read = (
-        np.sum([getattr(part, name) for part in parts], axis=0)
-        for name in ("passes", "flops", "bytes_read")
-    )
+    passes, flops, read = np.sum(
+        [
+            [(work.passes, work.flops, work.bytes_read) for work in (part.shortest, part.longest)]
+            for part in parts
+        ],
+        axis=0,
+    ).T
     times = np.array([seconds(problem, machine, part) for part in parts])
-    where = (
-        "in memory"
-        if problem.in_memory
-        else "kept in memory"
-        if problem.keeps
-        else "read again on each pass (--memory_gb)"
-    )
+    if problem.in_memory:
+        where = "in memory"
+    else:
+        where = "kept in memory" if problem.keeps else "read again on each pass (--memory_gb)"
     full_pass = 2e-12 * problem.num_examples * problem.dim * problem.num_clusters
     speed = f"{machine.product_rate / 1e9:.3g} GFLOP/s" + (
         f", {machine.read_rate / 1e9:.3g} GB/s" if machine.read_rate else ""
@@ -268,17 +219,17 @@ def describe(problem: Problem, machine: Machine) -> str:
     )
 
 
-def _times(pair):
+def _times(pair: np.ndarray) -> str:
     low, high = map(_duration, pair)
     return low if low == high else f"{low} to {high}"
 
 
-def _range(pair):
+def _range(pair: np.ndarray) -> str:
     low, high = (f"{value:.3g}" for value in pair)
     return low if low == high else f"{low} to {high}"
 
 
-def _duration(value):
+def _duration(value: float) -> str:
     for size, unit in ((86400, "days"), (3600, "h"), (60, "min")):
         if value >= 1.5 * size:
             return f"{value / size:.3g} {unit}"

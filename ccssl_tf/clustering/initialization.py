@@ -1,24 +1,33 @@
-"""Greedy k-means++ (Arthur and Vassilvitskii 2007, section 2.2 for several trials a centre), and
-which rows it sees.
+"""Greedy k-means++ on a sample of the rows.
+
+Arthur and Vassilvitskii 2007; their section 2.2 has several trials for each centre.
 """
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
+from ccssl_tf.clustering import device_distances
+
 # Squared distances below this share of the squared norms are rounding: the two rows are copies of
 # each other.
 _ROUNDING = np.float32(1e-6)
+# Rows of the sample: so many for each cluster, and no fewer than the minimum.
+_SAMPLED_ROWS_A_CLUSTER = 20
+_MIN_SAMPLED_ROWS = 20_000
+
+
+def affordable_rows(dim: int, num_clusters: int, memory_bytes: int) -> int:
+    """Returns how many float32 rows a third of the memory holds, but at least 2 K."""
+    return max(memory_bytes // (12 * dim), 2 * num_clusters)
 
 
 def sample_size(num_examples: int, dim: int, num_clusters: int, memory_bytes: int) -> int:
-    """Returns how many rows k-means++ sees: 20 a cluster, at least 20,000, no more than N or than a
-    third of the memory holds.
-    """
-    wanted = max(20 * num_clusters, 20_000)
-    affordable = max(memory_bytes // (12 * dim), 2 * num_clusters)
-    return min(num_examples, wanted, affordable)
+    """Returns how many rows k-means++ sees: 20 K, at least 20,000, if so many are affordable."""
+    wanted = max(_SAMPLED_ROWS_A_CLUSTER * num_clusters, _MIN_SAMPLED_ROWS)
+    return min(num_examples, wanted, affordable_rows(dim, num_clusters, memory_bytes))
 
 
 def random_positions(num_examples: int, count: int, seed: int) -> np.ndarray:
@@ -28,15 +37,21 @@ def random_positions(num_examples: int, count: int, seed: int) -> np.ndarray:
 
 
 def num_trials(num_clusters: int) -> int:
-    """Returns of how many rows drawn each centre of greedy k-means++ is the best."""
+    """Returns how many rows are drawn for each centre, of which the best becomes the centre."""
     return 2 + int(math.log(num_clusters))
 
 
 def kmeans_plus_plus(
-    rows: np.ndarray, num_clusters: int, seed: int, check_stop=lambda: None, weights=None
+    rows: np.ndarray,
+    num_clusters: int,
+    seed: int,
+    check_stop: Callable[[], None] = lambda: None,
+    weights: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Greedy k-means++: each centre is the best of 2 + log K rows drawn with probability
-    proportional to the squared distance.
+    """Chooses K rows as centres: each the best of 2 + log K rows that are drawn.
+
+    A row is drawn with a probability in proportion to its weight times its squared distance to the
+    nearest centre so far. The best is the one after which the weighted sum of these is lowest.
 
     Args:
       rows: [S, D] float32, S >= K.
@@ -69,7 +84,7 @@ def kmeans_plus_plus(
             draws = np.searchsorted(
                 cumulated, generator.random(trials) * cumulated[-1], side="right"
             )
-        else:  # Fewer different rows than clusters: the rest start as copies, k-means says so.
+        else:  # There are no more different rows; the other centres are copies of some.
             draws = generator.integers(len(rows), size=trials)
         candidates = np.minimum(draws, len(rows) - 1)
         closest, best = closest_after(centred, norms, closest, tf.constant(candidates), weights)
@@ -86,15 +101,25 @@ def kmeans_plus_plus(
         tf.TensorSpec([None], tf.float32),
     ]
 )
-def closest_after(rows, norms, closest, candidates, weights):
-    """Returns each row's squared distance to its closest centre [S] if the best candidate joins,
-    and which one that is.
+def closest_after(
+    rows: tf.Tensor, norms: tf.Tensor, closest: tf.Tensor, candidates: tf.Tensor, weights: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Chooses one of several rows as the next centre.
+
+    Args:
+      rows: [S, D] float32.
+      norms: [S] float32, their squared norms.
+      closest: [S] float32, their squared distance to the nearest centre so far.
+      candidates: [T] int64, which rows may be chosen.
+      weights: [S] float32, of the rows.
+
+    Returns:
+      `closest` [S] float32 with the best candidate among the centres, and which that is, int64 in
+      [0, T).
     """
-    own_norms = tf.gather(norms, candidates)[:, None]
-    distances = (
-        own_norms + norms - 2 * tf.matmul(tf.gather(rows, candidates), rows, transpose_b=True)
-    )
-    distances = tf.where(distances > _ROUNDING * (own_norms + norms), distances, 0.0)
-    closest = tf.minimum(closest, distances)
+    both_norms = tf.gather(norms, candidates)[:, None] + norms
+    squares = device_distances.squared_distances(-2 * tf.gather(rows, candidates), rows, both_norms)
+    squares = tf.where(squares > _ROUNDING * both_norms, squares, 0.0)
+    closest = tf.minimum(closest, squares)
     best = tf.argmin(tf.reduce_sum(tf.cast(closest * weights, tf.float64), axis=-1))
     return closest[best], best

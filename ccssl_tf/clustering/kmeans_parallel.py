@@ -1,33 +1,38 @@
-"""k-means|| (Bahmani and others 2012, "Scalable k-means++", algorithm 2): a start that sees all
-rows, in few passes.
+"""k-means||, a start that sees all rows in few passes (Bahmani and others 2012, algorithm 2).
+
+Their paper is called "Scalable k-means++".
 """
 
 import numpy as np
 
-from ccssl_tf.clustering.initialization import kmeans_plus_plus
+from ccssl_tf.clustering.chunk_reader import ChunkReader
+from ccssl_tf.clustering.distances import common_shift
+from ccssl_tf.clustering.initialization import affordable_rows, kmeans_plus_plus
+from ccssl_tf.clustering.measuring import check_finite
 from ccssl_tf.clustering.nearest import Centroids
 
-# The paper's section 5: with l = 2 K and 5 rounds it is as good as k-means++ or better.
+# Number of rounds, and of candidates that a round draws, in K. By their section 5 the result is
+# then as good as that of k-means++, or better.
 ROUNDS = 5
 _OVERSAMPLING = 2
 
 
 def num_candidates(dim: int, num_clusters: int, memory_bytes: int) -> int:
-    """Returns how many candidates a round draws on average."""
-    affordable = max(memory_bytes // (12 * dim), 2 * num_clusters)
+    """Returns how many candidates a round draws on average, if all are affordable."""
+    affordable = affordable_rows(dim, num_clusters, memory_bytes)
     return min(_OVERSAMPLING * num_clusters, affordable // ROUNDS)
 
 
-def kmeans_parallel(reader, num_clusters: int, seed: int) -> np.ndarray:
-    """Draws about 2 K rows in each of 5 passes, with probability proportional to the squared
-    distance; k-means++ takes K of them.
+def kmeans_parallel(reader: ChunkReader, num_clusters: int, seed: int) -> np.ndarray:
+    """Draws about 2 K rows as candidates in each of 5 rounds; k-means++ takes K of all of them.
 
-    Each candidate weighs in it as the rows that are nearest to it. Fewer are drawn if the
-    candidates would take more than a third of the memory. With fewer candidates than clusters (too
-    few different rows) uniformly drawn rows fill up.
+    A row is drawn with a probability in proportion to its squared distance to the nearest candidate
+    so far. For k-means++ a candidate weighs as much as there are rows nearest to it. Fewer are
+    drawn if the candidates would take more than a third of the memory. If they are fewer than the
+    clusters (there are too few different rows), uniformly drawn rows are added.
 
     Args:
-      reader: ChunkReader.
+      reader: of the rows.
       num_clusters: K.
       seed: of the draws; a row's draw does not depend on how the rows are read.
 
@@ -67,38 +72,34 @@ def kmeans_parallel(reader, num_clusters: int, seed: int) -> np.ndarray:
         extra = np.sort(
             np.random.default_rng([seed, 5]).choice(rest, num_clusters - len(rows), replace=False)
         )
-        rows, weights = (
-            np.concatenate([rows, reader.take(extra)]),
-            np.concatenate([weights, np.ones(len(extra))]),
-        )
+        rows = np.concatenate([rows, reader.take(extra)])
+        weights = np.concatenate([weights, np.ones(len(extra))])
     return kmeans_plus_plus(rows, num_clusters, seed, reader.check_stop, np.maximum(weights, 1))
 
 
 class _Closest:
     """Every row's nearest candidate so far.
 
-    Attributes: labels: [N] int32; squares: [N] float32, the squared distances to them.
+    Attributes:
+      labels: [N] int32, its number.
+      squares: [N] float32, the squared distance to it.
     """
 
-    def __init__(self, reader):
-        self._reader, self._candidates = reader, 0
+    def __init__(self, reader: ChunkReader):
+        self._reader, self._num_candidates = reader, 0
         self.labels = np.zeros(reader.source.num_examples, np.int32)
         self.squares = np.full(reader.source.num_examples, np.inf, np.float32)
 
-    def add(self, candidates):
-        """One pass: rows that are nearer to one of `candidates` [n, D] float32 than to all before
-        become its own.
-        """
+    def add(self, candidates: np.ndarray) -> None:
+        """Makes one pass in which rows may find `candidates` [n, D] float32 nearer than others."""
         if not len(candidates):
             return
-        shift = candidates.mean(axis=0, dtype=np.float64).astype(np.float32)
-        centroids = Centroids(candidates, shift)
+        centroids = Centroids(candidates, common_shift(candidates))
         for start, chunk in self._reader:
             labels, squares = centroids.nearest(chunk)
-            own = slice(start, start + len(chunk))
-            if not np.isfinite(squares).all():
-                raise self._reader.source.not_finite(start + int(np.argmin(np.isfinite(squares))))
-            nearer = squares < self.squares[own]
-            self.labels[own][nearer] = self._candidates + labels[nearer]
-            self.squares[own][nearer] = squares[nearer]
-        self._candidates += len(candidates)
+            check_finite(self._reader.source, squares, start)
+            part = slice(start, start + len(chunk))
+            is_nearer = squares < self.squares[part]
+            self.labels[part][is_nearer] = self._num_candidates + labels[is_nearer]
+            self.squares[part][is_nearer] = squares[is_nearer]
+        self._num_candidates += len(candidates)

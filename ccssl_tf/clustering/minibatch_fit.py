@@ -1,90 +1,108 @@
-"""A fit of `minibatch` from its start to its end: passes of batches, checkpoints between batches,
-and one pass that measures the result.
-"""
+"""A fit of `minibatch`: batches, checkpoints between them, and a pass that measures the result."""
 
+import dataclasses
+import os
 import time
+from collections.abc import Callable
 
 import numpy as np
 
 from ccssl_tf.clustering import assignment, checkpoint
+from ccssl_tf.clustering.chunk_reader import ChunkReader
 from ccssl_tf.clustering.minibatch import MinibatchState, MinibatchSteps
 from ccssl_tf.clustering.minibatches import Minibatches
+from ccssl_tf.clustering.pass_log import PassLog
 from ccssl_tf.clustering.restarts import FitResult
 from ccssl_tf.runs.errors import Interrupted
 
 
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What is to be computed.
+
+    Attributes:
+      seed: int, of the batches and reassignments.
+      batch_rows: int, B.
+      max_passes: int, number of passes over the rows, at most.
+      tolerance: float; the fit stops when the smoothed inertia fell by at most this share of it in
+        a pass.
+      max_no_improvement: int; the fit stops when this many batches in a row did not lower the
+        smoothed inertia; 0: it does not stop for that reason.
+      reassignment_ratio: float, see `MinibatchSteps`.
+    """
+
+    seed: int
+    batch_rows: int
+    max_passes: int
+    tolerance: float
+    max_no_improvement: int
+    reassignment_ratio: float
+
+
 def fit(
-    reader,
-    start,
+    reader: ChunkReader,
+    start: Callable[[], np.ndarray],
+    options: Options,
     *,
-    seed: int,
-    batch_rows: int,
-    max_passes: int,
-    tolerance: float,
-    max_no_improvement: int,
-    reassignment_ratio: float,
-    log,
-    checkpoint_path,
-    identity,
+    log: PassLog,
+    checkpoint_path: str | os.PathLike | None,
+    identity: str,
     checkpoint_seconds: float,
 ) -> FitResult:
     """Fits, or continues the fit of a checkpoint.
 
     Args:
-      reader: ChunkReader.
-      start: returns the first centroids, [K, D] float32.
-      seed: of the batches and reassignments.
-      batch_rows: B.
-      max_passes: most passes over the rows.
-      tolerance: stop when the smoothed inertia fell by at most this share of it in a pass.
-      max_no_improvement: stop when this many batches in a row did not lower the smoothed inertia;
-        0: never for that reason.
-      reassignment_ratio: see `MinibatchSteps`.
-      log: PassLog.
-      checkpoint_path, identity: see `checkpoint`; no checkpoints if the path is None.
-      checkpoint_seconds: least time between two checkpoints inside a pass.
+      reader: of the rows.
+      start: returns the first centroids, [K, D] float32; not called if there is a checkpoint.
+      options: what is to be computed.
+      log: shows the passes.
+      checkpoint_path: path; None: no checkpoints.
+      identity: see `checkpoint`.
+      checkpoint_seconds: time in seconds between two checkpoints inside a pass, at least.
+
+    Raises:
+      InputError, CorruptArtifactError: of the rows or the checkpoint.
+      Interrupted: the reader was told to stop; a checkpoint is written.
     """
     state = checkpoint.load(checkpoint_path, identity, MinibatchState) if checkpoint_path else None
+    is_new = state is None
+    if state is None:
+        state = MinibatchState.start(start(), reader.source.num_examples)
+    batches = Minibatches(reader, options.batch_rows, options.seed)
+    steps = MinibatchSteps(state, seed=options.seed, reassignment_ratio=options.reassignment_ratio)
     saved = time.monotonic()
 
-    def save():
+    def save() -> None:
         nonlocal saved
         if checkpoint_path:
             checkpoint.save(checkpoint_path, state, identity)
             saved = time.monotonic()
 
-    if state is None:
-        state = MinibatchState.start(start(), reader.source.num_examples)
+    if is_new:
         save()
-    batches = Minibatches(reader, batch_rows, seed)
-    steps = MinibatchSteps(state, seed=seed, reassignment_ratio=reassignment_ratio)
-    count, num_clusters = reader.source.num_examples, len(state.centroids)
-    before, first = time.monotonic(), state.step
+    count, pass_started, first = reader.source.num_examples, time.monotonic(), state.step
     reason = None
     try:
         for positions, rows in batches.from_step(state.step):
             steps.step(positions, rows, reader.source.not_finite)
             passes, rest = divmod(state.step, batches.steps_per_pass)
-            if max_no_improvement and state.waited >= max_no_improvement:
+            if options.max_no_improvement and state.waited >= options.max_no_improvement:
                 reason = f"{state.waited} batches did not lower the smoothed inertia"
             if not rest:
-                seconds, done = (
-                    time.monotonic() - before,
-                    min((state.step - first) * batches.batch_rows, count),
-                )
+                done = min((state.step - first) * batches.batch_rows, count)
                 log(
                     iteration=passes - 1,
                     inertia=state.smoothed * count,
                     moved_rows=state.moved,
                     sizes=state.counts.copy(),
                     split=state.reassigned,
-                    computed=done * num_clusters,
-                    seconds=seconds,
+                    computed=done * len(state.centroids),
+                    seconds=time.monotonic() - pass_started,
                     bytes_read=0 if reader.keeps else reader.source.bytes_per_pass,
                 )
-                reason = reason or _reason_to_stop(state, passes, max_passes, tolerance)
+                reason = reason or _reason_to_stop(state, passes, options)
                 state.pass_before, state.moved, state.reassigned = state.smoothed, 0, 0
-                before, first = time.monotonic(), state.step
+                pass_started, first = time.monotonic(), state.step
             if reason:
                 break
             if not rest or time.monotonic() - saved >= checkpoint_seconds:
@@ -97,26 +115,25 @@ def fit(
     return _measured(reader, state, passes, log)
 
 
-def _reason_to_stop(state, passes, max_passes, tolerance):
+def _reason_to_stop(state: MinibatchState, passes: int, options: Options) -> str | None:
     if not state.moved and not state.reassigned:
         return "no assignment changed"
-    if not state.reassigned and state.pass_before - state.smoothed <= tolerance * state.smoothed:
-        return f"the smoothed inertia fell by no more than {tolerance:g} of it"
-    if passes >= max_passes:
+    if (
+        not state.reassigned
+        and state.pass_before - state.smoothed <= options.tolerance * state.smoothed
+    ):
+        return f"the smoothed inertia fell by no more than {options.tolerance:g} of it"
+    if passes >= options.max_passes:
         return "that is the most allowed (max_iterations)"
     return None
 
 
-def _measured(reader, state, passes, log):
-    """Returns the result, with inertia and sizes of the final centroids over all rows: one more
-    pass.
-    """
+def _measured(reader: ChunkReader, state: MinibatchState, passes: int, log: PassLog) -> FitResult:
+    """Returns the result, with inertia and sizes of the final centroids: one more pass."""
     started = time.monotonic()
     labels, squares = assignment.nearest(reader, state.centroids)
-    inertia, sizes = (
-        float(squares.sum(dtype=np.float64)),
-        np.bincount(labels, minlength=len(state.centroids)),
-    )
+    inertia = float(squares.sum(dtype=np.float64))
+    sizes = np.bincount(labels, minlength=len(state.centroids))
     log(
         iteration=passes,
         inertia=inertia,

@@ -1,52 +1,63 @@
-"""Which rows make mini-batch number `step`: a pure function of seed and step, in an order that a
-disk can follow.
+"""Which rows make mini-batch number `step`: a function of seed and step that a disk can follow.
 
 A pass takes every row once. Rows in memory are permuted as a whole. Others are read in windows that
 fit the memory: the parts of the source (shards of a directory) are permuted and put together to
-windows, and the rows permuted inside each; a tf.data can only be read in its own order. Nothing of
-this is kept in a checkpoint; whole windows before the first batch wanted are not read.
+windows, and the rows permuted inside each; those of a tf.data follow each other in its order.
+Nothing of this is kept in a checkpoint: whole windows before the first batch that is wanted are
+left out, unread where the source can leave rows out.
 """
 
 import concurrent.futures
+import itertools
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
 import numpy as np
 
-from ccssl_tf.clustering.distances import as_float32
+from ccssl_tf.clustering.chunk_reader import ChunkReader
+from ccssl_tf.clustering.row_copies import as_float32
 
-# The window in use, the next one and the copy made of it share the memory with the rest.
-_WINDOW_SHARE = 4
+# A window is 1 / 4 of the memory: beside the one in use there are the next one, and the copy that
+# is made of it.
+_MEMORY_FRACTION = 4
+
+# Positions [n] int64 of rows, and the rows [n, D].
+_Rows = tuple[np.ndarray, np.ndarray]
+_Item = TypeVar("_Item")
 
 
 class Minibatches:
-    """Draws the batches of a source, pass after pass."""
+    """Draws the batches of a source, pass after pass.
 
-    def __init__(self, reader, batch_rows: int, seed: int):
-        """Sets up the drawing.
+    Attributes:
+      num_examples: int, N.
+      batch_rows: int, B, at most N; the last batch of a pass may have fewer rows.
+      steps_per_pass: int, number of batches of a pass.
+    """
 
-        Args:
-          reader: ChunkReader of the source.
-          batch_rows: B; the last batch of a pass may be smaller.
-          seed: of the permutations.
-
-        Attributes: steps_per_pass: batches.
-        """
+    def __init__(self, reader: ChunkReader, batch_rows: int, seed: int):
+        """Args: reader: of the source; batch_rows: B; seed: of the permutations."""
         self._reader, self._seed = reader, seed
         self.num_examples = reader.source.num_examples
         self.batch_rows = min(batch_rows, self.num_examples)
         self.steps_per_pass = -(-self.num_examples // self.batch_rows)
         row_bytes = reader.source.dim * reader.source.dtype.itemsize
-        self._window_rows = max(reader.memory_bytes // _WINDOW_SHARE // row_bytes, self.batch_rows)
+        self._window_rows = max(
+            reader.memory_bytes // _MEMORY_FRACTION // row_bytes, self.batch_rows
+        )
 
-    def from_step(self, step: int):
-        """Yields (positions [b] int64 ascending, rows [b, D] float32) of batch `step` and all that
-        follow, without end.
+    def from_step(self, step: int) -> Iterator[_Rows]:
+        """Yields batch number `step` and all that follow, without end.
+
+        A batch is its positions [b] int64, ascending, and its rows [b, D] float32.
         """
         number, skip = divmod(step, self.steps_per_pass)
         while True:
             yield from self._pass(number, skip * self.batch_rows)
             number, skip = number + 1, 0
 
-    def _pass(self, number, skip):
+    def _pass(self, number: int, skip: int) -> Iterator[_Rows]:
+        """Yields the batches of pass `number` without the first `skip` rows."""
         generator = np.random.default_rng([self._seed, 2, number])
         if self._reader.keeps:
             self._reader.load()
@@ -57,10 +68,8 @@ class Minibatches:
         else:
             yield from self._batches_of(self._shuffled_windows(generator, skip))
 
-    def _shuffled_windows(self, generator, skip):
-        """Yields (positions [w], rows [w, D]) in the order of the pass, without the first `skip`
-        rows.
-        """
+    def _shuffled_windows(self, generator: np.random.Generator, skip: int) -> Iterator[_Rows]:
+        """Yields rows in the order of the pass, without the first `skip`; B or fewer at a time."""
         windows = self._reader.source.windows(generator, self._window_rows)
         orders = [generator.permutation(sum(map(len, window))) for window in windows]
         first = 0
@@ -71,36 +80,37 @@ class Minibatches:
         for window, order, rows in zip(windows[first:], orders[first:], blocks, strict=True):
             positions = np.concatenate([np.arange(part.start, part.stop) for part in window])
             for start in range(skip, len(order), self.batch_rows):
-                own = order[start : start + self.batch_rows]
-                yield positions[own], rows[own]
+                some = order[start : start + self.batch_rows]
+                yield positions[some], rows[some]
             skip = 0
 
-    def _batches_of(self, pieces):
+    def _batches_of(self, pieces: Iterable[_Rows]) -> Iterator[_Rows]:
         """Puts pieces of at most B rows together to batches of B; the last may be smaller."""
-        held = []
+        waiting: list[_Rows] = []
         for positions, rows in pieces:
             self._reader.check_stop()
-            room = self.batch_rows - sum(len(own) for own, _ in held)
-            held.append((positions[:room], rows[:room]))
+            room = self.batch_rows - sum(len(piece) for piece, _ in waiting)
+            waiting.append((positions[:room], rows[:room]))
             if len(positions) >= room:
-                yield _join(held)
-                held = [(positions[room:], rows[room:])]
-        if sum(len(own) for own, _ in held):
-            yield _join(held)
+                yield _join(waiting)
+                waiting = [(positions[room:], rows[room:])]
+        if sum(len(piece) for piece, _ in waiting):
+            yield _join(waiting)
 
 
-def _join(pieces):
+def _join(pieces: list[_Rows]) -> _Rows:
     positions = np.concatenate([positions for positions, _ in pieces])
     rows = np.concatenate([rows for _, rows in pieces])
     order = np.argsort(positions)
     return positions[order], as_float32(rows[order])
 
 
-def _one_ahead(iterable):
-    """Yields the items while a thread is already reading the next one."""
-    iterator, end = iter(iterable), object()
+def _one_ahead(iterable: Iterable[_Item]) -> Iterator[_Item]:
+    """Yields the items while a thread already reads the next one."""
+    iterator = iter(iterable)
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(next, iterator, end)
-        while (item := waiting.result()) is not end:
-            waiting = pool.submit(next, iterator, end)
-            yield item
+        # A list of the next item; it is empty at the end.
+        waiting = pool.submit(lambda: list(itertools.islice(iterator, 1)))
+        while item := waiting.result():
+            waiting = pool.submit(lambda: list(itertools.islice(iterator, 1)))
+            yield item[0]

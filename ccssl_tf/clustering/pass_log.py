@@ -1,12 +1,12 @@
-"""What a pass of k-means says of itself: in a line, and as TensorBoard scalars with a histogram of
-the cluster sizes.
-"""
+"""What a pass of k-means shows of itself: a line, and scalars and a histogram for TensorBoard."""
 
 import datetime
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
+# The values of a pass that become scalars.
 _SCALARS = (
     "inertia",
     "moved",
@@ -23,27 +23,50 @@ _SCALARS = (
 class PassLog:
     """Turns what is known after a pass into the values that are shown."""
 
-    def __init__(self, num_examples: int, dim: int, num_clusters: int, most_passes: int, on_pass):
-        """Args: most_passes: passes that are made if nothing ends the fit before; on_pass: called
-        with the values, see `KMeans.fit`.
+    def __init__(
+        self,
+        num_examples: int,
+        dim: int,
+        num_clusters: int,
+        max_passes: int,
+        on_pass: Callable[[dict], None],
+    ):
+        """Sets up the log of a fit.
+
+        Args:
+          num_examples: N.
+          dim: D.
+          num_clusters: K.
+          max_passes: number of passes that are made if nothing ends the fit before.
+          on_pass: called with the values of every pass, see `KMeans.fit`.
         """
-        self._all = num_examples * num_clusters
-        self._dim, self._most_passes, self._on_pass = dim, most_passes, on_pass
+        self._all_distances = num_examples * num_clusters
+        self._dim, self._max_passes, self._on_pass = dim, max_passes, on_pass
 
     def __call__(
-        self, *, iteration, inertia, moved_rows, sizes, split, computed, seconds, bytes_read
-    ):
+        self,
+        *,
+        iteration: int,
+        inertia: float,
+        moved_rows: int,
+        sizes: np.ndarray,
+        split: int,
+        computed: int,
+        seconds: float,
+        bytes_read: int,
+    ) -> None:
         """Shows a pass.
 
         Args:
-          iteration: updates (mini-batch: passes) before it.
+          iteration: number of updates (mini-batch: of passes) before it.
           inertia: sum of squared distances.
-          moved_rows: how many rows changed their cluster.
-          sizes: [K] rows of each cluster.
-          split: clusters that were empty, or too small, and got rows of others before this pass
-            (mini-batch: in it).
-          computed: how many distances were computed.
-          seconds, bytes_read: of the pass.
+          moved_rows: number of rows that changed their cluster.
+          sizes: [K] int, number of rows of each cluster.
+          split: number of clusters that were empty, or too small, and got rows of others before
+            this pass (mini-batch: in it).
+          computed: number of distances that were computed.
+          seconds: duration of the pass.
+          bytes_read: bytes that it read.
         """
         rows = max(int(sizes.sum()), 1)
         self._on_pass(
@@ -53,20 +76,21 @@ class PassLog:
                 moved=moved_rows / rows,
                 empty_clusters=int(np.sum(sizes == 0)),
                 split_clusters=int(split),
-                # As faiss has it: 1 if all clusters are equal, K if one holds everything.
+                # The measure is that of faiss: 1 if all clusters have as many rows, K if one has
+                # all of them.
                 imbalance=float(np.sum(np.square(sizes, dtype=np.float64)) * len(sizes) / rows**2),
-                computed=computed / self._all,
+                computed=computed / self._all_distances,
                 gflops=2e-9 * computed * self._dim / max(seconds, 1e-9),
                 seconds=seconds,
                 gb_read=bytes_read / 1e9,
-                eta_seconds=max(self._most_passes - iteration - 1, 0) * seconds,
+                eta_seconds=max(self._max_passes - iteration - 1, 0) * seconds,
                 sizes=sizes,
             )
         )
 
 
-def print_pass(values: dict):
-    """Prints one line for a pass; see `KMeans.fit`."""
+def print_pass(values: dict) -> None:
+    """Prints one line for a pass; values: see `KMeans.fit`."""
     left = datetime.timedelta(seconds=round(values["eta_seconds"]))
     print(
         f"k-means  pass {values['iteration'] + 1}  inertia {values['inertia']:.6g}  moved "
@@ -80,8 +104,8 @@ def print_pass(values: dict):
     )
 
 
-def write_summaries(writer, values: dict):
-    """Writes the values of a pass to a `tf.summary` writer, as kmeans/*."""
+def write_summaries(writer: tf.summary.SummaryWriter, values: dict) -> None:
+    """Writes the values of a pass, see `KMeans.fit`, as `kmeans/<name>`."""
     with writer.as_default(step=values["iteration"]):
         for name in _SCALARS:
             tf.summary.scalar(f"kmeans/{name}", values[name])

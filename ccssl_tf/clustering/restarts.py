@@ -1,7 +1,9 @@
 """Several fits from different starts, of which the one with the lowest inertia is kept."""
 
 import dataclasses
+import os
 import pathlib
+from collections.abc import Callable
 
 import numpy as np
 
@@ -10,14 +12,14 @@ from ccssl_tf.clustering import checkpoint
 
 @dataclasses.dataclass
 class FitResult:
-    """What a fit found.
+    """The result of a fit.
 
     Attributes:
       centroids: [K, D] float32.
-      inertia: sum over rows of the squared distance to the nearest of them.
-      iterations: updates of the centroids (mini-batch: passes begun).
-      cluster_sizes: [K] int64, rows nearest to each.
-      fits_done: after how many fits this was the best.
+      inertia: float, sum over rows of the squared distance to the nearest of them.
+      iterations: int, number of updates of the centroids (mini-batch: of passes begun).
+      cluster_sizes: [K] int64, numbers of rows nearest to each.
+      fits_done: int, number of fits of which this is the best.
     """
 
     centroids: np.ndarray
@@ -28,42 +30,48 @@ class FitResult:
 
 
 def fit_seed(seed: int, number: int) -> int:
-    """Returns the seed of fit `number`; of the first it is `seed` itself."""
+    """Returns the seed of fit `number`; that of the first, number 0, is `seed` itself."""
     return int(np.random.SeedSequence([seed, number]).generate_state(1)[0]) if number else seed
 
 
-def best_of(count: int, fit, checkpoint_path, identity, *, writes: bool = True) -> FitResult:
-    """Runs `fit(number, path) -> FitResult` for number in [0, count) and returns the best result
-    (equal ones: the first).
+def best_of(
+    count: int,
+    fit: Callable[[int, str | os.PathLike | None], FitResult],
+    checkpoint_path: str | os.PathLike | None,
+    identity: str,
+    *,
+    writes: bool = True,
+) -> FitResult:
+    """Runs several fits and returns the result with the lowest inertia; of equal ones the first.
 
     Args:
-      count: of fits.
-      fit: `path` is where it keeps its own checkpoint; None if `checkpoint_path` is.
-      checkpoint_path: of the first fit; its neighbours `*.fit<number>` and `*.best` are used too.
-        None: no checkpoints.
+      count: number of fits, at least 1.
+      fit: called with the number of the fit, from 0, and the path of its checkpoint; None if
+        `checkpoint_path` is.
+      checkpoint_path: path of the first fit's checkpoint; those of others are beside it with
+        `.fit<number>` added, and the best result so far with `.best` added. None: no checkpoints.
       identity: see `checkpoint.save`.
       writes: False where another process writes the checkpoints.
     """
     if count == 1:
         return fit(0, checkpoint_path)
-    kept = checkpoint_path and pathlib.Path(f"{checkpoint_path}.best")
-    best = checkpoint.load(kept, identity, FitResult) if kept else None
+    best_path = checkpoint_path and pathlib.Path(f"{checkpoint_path}.best")
+    best = checkpoint.load(best_path, identity, FitResult) if best_path else None
     for number in range(best.fits_done if best else 0, count):
-        own = checkpoint_path and (
-            pathlib.Path(f"{checkpoint_path}.fit{number}")
-            if number
-            else pathlib.Path(checkpoint_path)
+        fit_path = checkpoint_path and pathlib.Path(
+            f"{checkpoint_path}.fit{number}" if number else checkpoint_path
         )
-        found = fit(number, own)
-        if best is None or found.inertia < best.inertia:
-            best = found
+        result = fit(number, fit_path)
+        if best is None or result.inertia < best.inertia:
+            best = result
         best.fits_done = number + 1
-        if kept and writes:
-            checkpoint.save(kept, best, identity)
-            own.unlink(missing_ok=True)
+        if best_path and fit_path and writes:
+            checkpoint.save(best_path, best, identity)
+            fit_path.unlink(missing_ok=True)
         print(
-            f"k-means  fit {number + 1} of {count}: inertia {found.inertia:.6g}, lowest so far "
+            f"k-means  fit {number + 1} of {count}: inertia {result.inertia:.6g}, lowest so far "
             f"{best.inertia:.6g}",
             flush=True,
         )
+    assert best is not None
     return best

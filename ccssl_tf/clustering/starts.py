@@ -1,23 +1,30 @@
 """Where k-means starts: rows drawn in one of several ways, or centroids that are given."""
 
 import os
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
+from ccssl_tf.clustering.chunk_reader import ChunkReader
 from ccssl_tf.clustering.initialization import kmeans_plus_plus, random_positions, sample_size
 from ccssl_tf.clustering.kmeans_parallel import kmeans_parallel
+from ccssl_tf.data.feature_source import FeatureSource
 from ccssl_tf.runs.errors import InputError
 
 NAMES = ("k-means++", "random", "k-means||")
 
+# One of `NAMES`, an array [K, D], or the path of one (`.npy`).
+Start: TypeAlias = str | os.PathLike | npt.ArrayLike
 
-def initial_centroids(reader, num_clusters: int, how, seed: int) -> np.ndarray:
-    """Returns the first centroids, [K, D] float32, and says in a line where they come from.
+
+def initial_centroids(reader: ChunkReader, num_clusters: int, how: Start, seed: int) -> np.ndarray:
+    """Returns the first centroids, [K, D] float32; prints how rows are sampled if they are.
 
     Args:
-      reader: ChunkReader.
+      reader: of the rows.
       num_clusters: K.
-      how: one of `NAMES`, an array [K, D] or the path of one (`.npy`).
+      how: see `Start`.
       seed: of what is drawn.
 
     Raises:
@@ -44,8 +51,14 @@ def initial_centroids(reader, num_clusters: int, how, seed: int) -> np.ndarray:
     )
 
 
-def given_centroids(given, num_clusters: int, dim: int) -> np.ndarray:
-    """Returns an array [K, D], or what the `.npy` at a path holds, as float32, checked."""
+def given_centroids(
+    given: str | os.PathLike | npt.ArrayLike, num_clusters: int, dim: int
+) -> np.ndarray:
+    """Returns an array [K, D], or what the `.npy` at a path holds, as float32.
+
+    Raises:
+      InputError: another shape, not numbers, or not finite; not a file of an array.
+    """
     name = "initialization"
     if isinstance(given, str | os.PathLike):
         name = os.fspath(given)
@@ -70,8 +83,14 @@ def given_centroids(given, num_clusters: int, dim: int) -> np.ndarray:
     return centroids
 
 
-def check_rows(source, positions: np.ndarray, rows: np.ndarray):
-    """Raises the source's error for the first of `rows` [n, D] that is not finite."""
-    finite = np.isfinite(rows).all(axis=-1)
-    if not finite.all():
-        raise source.not_finite(int(positions[np.argmin(finite)]))
+def check_rows(source: FeatureSource, positions: np.ndarray, rows: np.ndarray) -> None:
+    """Raises the source's error for the first of `rows` [n, D] that is not finite.
+
+    Args:
+      source: of the rows.
+      positions: [n] int, of the rows in it.
+      rows: what was read there.
+    """
+    is_finite = np.isfinite(rows).all(axis=-1)
+    if not is_finite.all():
+        raise source.not_finite(int(positions[np.argmin(is_finite)]))

@@ -1,4 +1,5 @@
 import gc
+import inspect
 import threading
 import weakref
 
@@ -6,7 +7,9 @@ import numpy as np
 import pytest
 from clustering.test_kmeans import blobs
 
-from ccssl_tf.clustering import assignment, sources
+from ccssl_tf.clustering import assignment, distributed, replica_assignment, sources
+from ccssl_tf.clustering.accelerated import AcceleratedAssignment
+from ccssl_tf.clustering.block_sizes import block_rows
 
 
 def test_a_plain_pass_is_what_it_says():
@@ -43,11 +46,11 @@ def test_a_later_pass_measures_only_what_changed(monkeypatch):
     centroids = rows[:9].astype(np.float32)
     for _ in range(12):
         measured.append(0)
-        found = plain.step(centroids)
+        result = plain.step(centroids)
         exact = ((rows[:, None].astype(np.float64) - centroids) ** 2).sum(axis=-1)
-        np.testing.assert_array_equal(found.labels, exact.argmin(axis=1))
-        np.testing.assert_allclose(found.squares, exact.min(axis=1), rtol=1e-5)
-        centroids = (found.sums / found.counts[:, None]).astype(np.float32)
+        np.testing.assert_array_equal(result.labels, exact.argmin(axis=1))
+        np.testing.assert_allclose(result.squares, exact.min(axis=1), rtol=1e-5)
+        centroids = (result.sums / result.counts[:, None]).astype(np.float32)
     assert (
         measured[0] == 700
         and measured[-1] == 0
@@ -55,29 +58,35 @@ def test_a_later_pass_measures_only_what_changed(monkeypatch):
     )
 
 
-@pytest.mark.parametrize("cores", [1, 2, 64])
 @pytest.mark.parametrize(
-    "num_examples, dim, num_clusters, rows",
+    "kind",
     [
-        (1, 4, 3, 1),
-        (15_000, 4800, 1000, 1888),
-        (1_281_167, 9600, 2000, 1104),
-        (10**6, 4, 10**6, 10),
-        (1000, 10**8, 10, 1),
+        AcceleratedAssignment,
+        assignment.PlainAssignment,
+        distributed.WorkerAssignment,
+        replica_assignment.ReplicaAssignment,
     ],
 )
-def test_blocks_are_the_same_on_any_number_of_cores(
-    num_examples, dim, num_clusters, rows, cores, monkeypatch
-):
-    monkeypatch.setattr("ccssl_tf.runs.machine.num_cores", lambda: cores)
-    assert assignment.block_rows(num_examples, dim, num_clusters) == rows
-    assert assignment.chunk_rows(num_examples, dim, num_clusters) == cores * rows
-    blocks = [
-        np.arange(2 * rows + 1)[block].tolist()
-        for (block,) in assignment.blocks(2 * rows + 1, rows)
-    ]
-    assert blocks == [list(range(rows)), list(range(rows, 2 * rows)), [2 * rows]]
-    assert assignment.blocks(0, rows) == []
+def test_every_way_to_assign_has_the_one_contract(kind):
+    assert issubclass(kind, assignment.Assignment) and not kind.__abstractmethods__
+    wanted = inspect.signature(assignment.Assignment.step)
+    assert inspect.signature(kind.step) == wanted
+    with pytest.raises(TypeError, match="abstract"):
+        assignment.Assignment()
+
+
+def test_chunks_have_a_block_for_every_core(monkeypatch):
+    rows = block_rows(15_000, 4800, 1000)
+    for cores in (1, 2, 64):
+        monkeypatch.setattr("ccssl_tf.runs.machine.num_cores", lambda cores=cores: cores)
+        assert assignment.chunk_rows(15_000, 4800, 1000) == cores * rows
+
+
+def test_of_an_interrupted_pass_the_clusters_that_changed_are_known():
+    begun = assignment.Begun(np.array([3, -1, 2, 2], np.int32), np.zeros(4, np.float32))
+    labels = np.array([3, 5, 7, 2, 9, 9], np.int32)
+    np.testing.assert_array_equal(begun.changed(labels), [2, 5, 7])
+    assert not len(assignment.Begun.nothing().changed(labels))
 
 
 @pytest.mark.parametrize("count", [*range(1, 20), 700])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import threadpoolctl
 
-from ccssl_tf.clustering.block_threads import BlockThreads, parts
+from ccssl_tf.clustering.block_threads import BlockThreads, blocks, parts
 
 
 def test_every_part_is_worked_on_once_in_memory_of_its_thread():
@@ -25,9 +25,18 @@ def test_every_part_is_worked_on_once_in_memory_of_its_thread():
     assert threads.memory.rows.first(8).shape == (8, 5) and threads.memory.centroids.first(
         3
     ).shape == (3, 5)
-    assert all(len(own) == 1 for own in memories.values())
+    assert all(len(used) == 1 for used in memories.values())
     assert len(set.union(*memories.values())) == len(memories)
-    assert id(threads.memory.rows) not in {rows for own in memories.values() for rows, _ in own}
+    assert id(threads.memory.rows) not in {rows for used in memories.values() for rows, _ in used}
+
+
+@pytest.mark.parametrize("size", [1, 3, 10, 11])
+def test_parts_and_blocks_are_all_rows_once(size):
+    for pieces in (parts(np.arange(10), size), blocks(10, size)):
+        numbers = [np.arange(10)[piece].tolist() for (piece,) in pieces]
+        assert sum(numbers, []) == list(range(10))
+        assert all(len(piece) == size for piece in numbers[:-1])
+    assert parts(np.arange(0), size) == blocks(0, size) == []
 
 
 def test_errors_and_stops_come_out():

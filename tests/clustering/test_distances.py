@@ -15,7 +15,7 @@ def test_rounding_bounds_the_error_of_the_products(dim, scale):
     shifted, norms = distances.shift_centroids(centroids, shift)
     moved = rows - shift
     row_norms = distances.square_norms(moved)
-    squares = moved @ shifted.T + norms + row_norms[:, None]
+    squares = distances.squared_distances(moved, shifted, row_norms, norms)
     exact = ((rows[:, None].astype(np.float64) - centroids) ** 2).sum(axis=-1)
     allowed = distances.rounding(dim) * (row_norms[:, None].astype(np.float64) + norms)
     assert (np.abs(squares - exact) <= allowed).all()
@@ -35,55 +35,6 @@ def test_a_norm_does_not_depend_on_the_rows_beside_it(dim):
         np.testing.assert_array_equal(distances.square_norms(rows[list(index)]), norms[list(index)])
 
 
-@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "uint8", "int64"])
-def test_gathered_rows_are_float32_copies(dtype):
-    rows = np.arange(30).reshape(10, 3).astype(dtype)
-    memory = distances.Gathered(5, 3)
-    for index in ([0, 9, 4], [2], [], [1, 1, 1, 1, 8]):
-        taken = memory.take(rows, np.array(index, np.int32))
-        assert taken.dtype == np.float32 and not np.shares_memory(taken, rows)
-        np.testing.assert_array_equal(taken, rows[index])
-
-
-@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
-def test_every_float16_becomes_the_float32_it_is():
-    every = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
-    rows = np.stack([every, every[::-1]], axis=1)
-    for given in (rows, np.asfortranarray(rows), rows[::2], rows[:1], rows[:0], rows.astype(">f2")):
-        found = distances.as_float32(given)
-        assert found.dtype == np.float32
-        np.testing.assert_array_equal(found, given.astype(np.float32))
-        np.testing.assert_array_equal(np.signbit(found), np.signbit(given))
-        out = np.empty([len(given) + 1, 2], np.float32)
-        assert np.shares_memory(distances.as_float32(given, out[1:]), out) or not len(given)
-        np.testing.assert_array_equal(out[1:], found)
-        np.testing.assert_array_equal(distances.as_float64(given), given.astype(np.float64))
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64", "uint8", "int64"])
-def test_other_rows_as_float32(dtype):
-    rows = np.arange(30).reshape(10, 3).astype(dtype)
-    found, out = distances.as_float32(rows), np.empty([10, 3], np.float32)
-    assert found.dtype == np.float32 and np.shares_memory(found, rows) == (dtype == "float32")
-    for converted in (found, distances.as_float32(rows, out), out, distances.as_float64(rows)):
-        np.testing.assert_array_equal(converted, rows)
-    assert not np.shares_memory(distances.as_float64(rows), rows)
-
-
-def test_rows_are_added_and_taken_back():
-    rows = np.random.default_rng(1).normal(size=(50, 4)).astype(np.float16)
-    labels = np.random.default_rng(2).integers(3, size=20)
-    index = np.arange(5, 25)
-    sums = np.zeros([3, 4])
-    distances.add_rows(sums, labels, rows, index)
-    wanted = np.array(
-        [rows[5:25][labels == cluster].astype(np.float64).sum(axis=0) for cluster in range(3)]
-    )
-    np.testing.assert_allclose(sums, wanted, rtol=1e-12)
-    distances.add_rows(sums, labels, rows, index, -1)
-    np.testing.assert_allclose(sums, 0, atol=1e-12)
-
-
 @pytest.mark.parametrize("seed", range(3))
 def test_only_the_first_of_equal_rows_is_one(seed):
     generator = np.random.default_rng(seed)
@@ -94,3 +45,36 @@ def test_only_the_first_of_equal_rows_is_one(seed):
     np.testing.assert_array_equal(
         distances.is_first_of_equals(rows, distances.square_norms(rows)), wanted
     )
+
+
+@pytest.mark.parametrize("far", [0, 100])
+def test_all_forms_of_the_formula_agree(far):
+    generator = np.random.default_rng(0)
+    rows, centroids = (
+        generator.normal(far, 1, size=[count, 30]).astype(np.float32) for count in (60, 40)
+    )
+    shift = distances.common_shift(centroids)
+    np.testing.assert_allclose(shift, centroids.mean(axis=0, dtype=np.float64), rtol=1e-6)
+    rows_there, centroids_there = rows - shift, centroids - shift
+    exact = ((rows[:, None].astype(np.float64) - centroids) ** 2).sum(axis=-1)
+    row_norms = distances.square_norms(rows_there)
+    for norms_of in (distances.square_norms, distances.square_norms64):
+        scaled, norms = distances.shift_centroids(centroids, shift, norms_of)
+        np.testing.assert_array_equal(scaled, -2 * centroids_there)
+        assert scaled.dtype == norms.dtype == np.float32
+        squares = distances.squared_distances(rows_there, scaled, row_norms, norms)
+        np.testing.assert_allclose(squares, exact, rtol=1e-4)
+        scores = distances.nearest_scores(rows_there, centroids_there, norms / 2)
+        np.testing.assert_allclose(row_norms[:, None] - 2 * scores, exact, rtol=1e-4)
+        # Half of a number and a factor of 2 are exact, so this form cannot differ by a bit.
+        np.testing.assert_array_equal(scores, (rows_there @ scaled.T + norms) / np.float32(-2))
+
+
+def test_norms_in_float64_and_upper_bounds():
+    rows = np.random.default_rng(0).normal(size=(50, 3000)).astype(np.float32)
+    exact = (rows.astype(np.float64) ** 2).sum(axis=1)
+    norms = distances.square_norms64(rows)
+    assert norms.dtype == np.float64
+    np.testing.assert_allclose(norms, exact, rtol=1e-13)
+    upper = distances.upper_bounds(distances.square_norms(rows), distances.rounding(3000))
+    assert (upper >= exact).all() and upper.dtype == np.float32

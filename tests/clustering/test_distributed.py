@@ -14,7 +14,6 @@ import pytest
 import tensorflow as tf
 
 from ccssl_tf.clustering import KMeans, assignment, distributed, sources
-from ccssl_tf.clustering.sources import PartSource
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 ROWS = (
@@ -22,40 +21,19 @@ ROWS = (
 ).astype(np.float32)
 
 
-@pytest.mark.parametrize("first, last", [(0, 603), (0, 300), (130, 131), (251, 603)])
-@pytest.mark.parametrize("chunk_rows", [7, 64, 1000])
-def test_a_part_is_the_rows_of_the_whole(first, last, chunk_rows):
-    class InBlocks(sources.ArraySource):
-        def blocks_holding(self, positions):
-            """As a directory: only blocks of 50 rows that hold some of them."""
-            needed = np.unique(positions // 50)
-            return [ROWS[number * 50 : number * 50 + 50] for number in needed], positions - needed[
-                0
-            ] * 50
-
-    for source in (sources.ArraySource(ROWS), InBlocks(ROWS)):
-        part = PartSource(source, slice(first, last))
-        chunks = list(part.chunks(chunk_rows))
-        assert all(len(chunk) == chunk_rows for chunk in chunks[:-1])
-        np.testing.assert_array_equal(np.concatenate(chunks), ROWS[first:last])
-        assert part.num_examples == last - first and part.num_bytes == (last - first) * 24 * 4
-        assert str(part.not_finite(0)) == str(source.not_finite(first))
-
-
-@pytest.mark.parametrize(
-    "strategy",
-    [tf.distribute.get_strategy(), tf.distribute.OneDeviceStrategy("/cpu:0")],
-    ids=["default", "one device"],
-)
-@pytest.mark.parametrize("memory_bytes", [0, 1 << 30])
-def test_one_replica_as_on_a_gpu(strategy, memory_bytes):
-    reader = sources.ChunkReader(sources.open_source(ROWS, 1 << 30), 100, memory_bytes)
+def test_one_worker_reads_all_rows_and_assigns_them_itself():
+    reader = sources.ChunkReader(sources.open_source(ROWS, 1 << 30), 100, 1 << 30)
+    strategy = tf.distribute.get_strategy()
+    assert distributed.reader_of_worker(reader, strategy) is reader
     labels, sums = np.full(len(ROWS), -1, np.int32), np.zeros([12, ROWS.shape[1]])
-    found = distributed.ReplicaAssignment(reader, labels, sums, strategy=strategy).step(ROWS[:12])
-    wanted = assignment.PlainAssignment(reader, labels, sums).step(ROWS[:12])
-    for name in ("labels", "sums", "counts"):
-        np.testing.assert_allclose(getattr(found, name), getattr(wanted, name), rtol=1e-12)
-    np.testing.assert_allclose(found.squares, wanted.squares, rtol=1e-5)
+    made = distributed.make_assignment(assignment.PlainAssignment, reader, labels, sums, strategy)
+    assert type(made) is assignment.PlainAssignment
+    for ours, wanted in zip(
+        distributed.nearest(reader, ROWS[:12], strategy),
+        assignment.nearest(reader, ROWS[:12]),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(ours, wanted)
 
 
 FIT = """

@@ -1,5 +1,9 @@
+import copy
+import pickle
+
 import numpy as np
 import pytest
+import tensorflow as tf
 from sklearn.cluster import KMeans as SklearnKMeans
 
 from ccssl_tf.clustering import KMeans
@@ -132,3 +136,26 @@ def test_predict_needs_a_fit_and_the_same_dimension():
         KMeans(2).predict(np.ones([3, 2]))
     with pytest.raises(InputError, match="dimension 3"):
         KMeans(2).fit(np.eye(4)).predict(np.eye(3))
+
+
+@pytest.mark.parametrize("options", [{}, dict(pca_dim=2, whiten=True)], ids=["plain", "PCA"])
+@pytest.mark.parametrize(
+    "make_copy", [lambda made: pickle.loads(pickle.dumps(made)), copy.deepcopy]
+)
+def test_a_copy_goes_on_like_the_original(make_copy, options):
+    rows = blobs(200, 4, 5, seed=0)
+    kmeans = KMeans(5, initialization=rows[:5] if not options else "random", **options)
+    unfitted = make_copy(kmeans)
+    assert unfitted.centroids is None
+    fitted = make_copy(kmeans.fit(rows))
+    assert fitted.inertia == kmeans.inertia and fitted.centroids is not kmeans.centroids
+    for ours in (fitted, unfitted.fit(rows)):
+        np.testing.assert_array_equal(ours.centroids, kmeans.centroids)
+        np.testing.assert_array_equal(ours.distances(rows), kmeans.distances(rows))
+
+
+def test_a_deep_copy_keeps_the_strategy_and_a_pickle_takes_the_current_one():
+    strategy = tf.distribute.OneDeviceStrategy("/cpu:0")
+    kmeans = KMeans(5, strategy=strategy)
+    assert copy.deepcopy(kmeans)._strategy is strategy
+    assert pickle.loads(pickle.dumps(kmeans))._strategy is tf.distribute.get_strategy()

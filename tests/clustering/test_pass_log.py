@@ -7,7 +7,7 @@ from ccssl_tf.clustering.pass_log import PassLog, print_pass, write_summaries
 
 def test_the_values_of_a_pass(tmp_path, capsys):
     shown = []
-    log = PassLog(num_examples=100, dim=5, num_clusters=4, most_passes=11, on_pass=shown.append)
+    log = PassLog(num_examples=100, dim=5, num_clusters=4, max_passes=11, on_pass=shown.append)
     sizes = np.array([50, 50, 0, 0])
     log(
         iteration=2,

@@ -3,9 +3,10 @@ import pytest
 import tensorflow as tf
 from clustering.test_kmeans import blobs
 
-from ccssl_tf.clustering import KMeans, sources, windows
+from ccssl_tf.clustering import KMeans, sources
 from ccssl_tf.data import manifest as manifest_lib
 from ccssl_tf.data import records
+from ccssl_tf.data.feature_source import FeatureSource
 from ccssl_tf.runs.errors import InputError
 
 
@@ -13,10 +14,10 @@ def write_features(directory, rows, shard_sizes, dtype="float32", block=64):
     directory.mkdir()
     shards, start = [], 0
     for number, size in enumerate(shard_sizes):
-        own = rows[start : start + size].astype(dtype)
+        part = rows[start : start + size].astype(dtype)
         index = np.arange(start, start + size)
         examples = [
-            records.feature_example(index[at : at + block], own[at : at + block])
+            records.feature_example(index[at : at + block], part[at : at + block])
             for at in range(0, size, block)
         ]
         name = manifest_lib.shard_name("train", number, len(shard_sizes))
@@ -51,23 +52,6 @@ def test_shards_streamed_or_kept_equal_the_array(tmp_path, dtype, memory_gb):
     np.testing.assert_array_equal(from_dataset.centroids, from_array.centroids)
 
 
-@pytest.mark.parametrize(
-    "stored, memory, kept",
-    [("float16", 4, "float32"), ("float16", 3, "float16"), ("float32", 5, "float32")],
-)
-def test_kept_rows_are_float32_where_that_fits(tmp_path, stored, memory, kept):
-    rows = blobs(1000, 60, 9, seed=2).astype(stored)
-    source = sources.open_source(write_features(tmp_path / "features", rows, [400, 600], stored), 0)
-    reader = sources.ChunkReader(source, 256, memory * rows.size)
-    assert reader.keeps and {chunk.dtype.name for _, chunk in reader} == {stored}
-    assert {chunk.dtype.name for _, chunk in reader} == {kept} and reader.bytes_read == 0
-    np.testing.assert_array_equal(np.concatenate([chunk for _, chunk in reader]), rows)
-    np.testing.assert_array_equal(reader.take(np.arange(1000)), rows)
-    ((_, window),) = windows.Windows(source, memory * rows.size).from_row(0)
-    assert window.dtype == kept
-    np.testing.assert_array_equal(window, rows)
-
-
 def test_the_sampled_start_is_the_same_from_shards_and_array(tmp_path):
     rows = blobs(30_000, 4, 30, seed=3)
     directory = write_features(tmp_path / "features", rows, [10_000, 12_345, 7_655])
@@ -84,3 +68,35 @@ def test_an_empty_or_uneven_dataset_is_refused():
         KMeans(1).fit(tf.data.Dataset.from_tensor_slices(np.ones([3, 2])).batch(2).take(0))
     with pytest.raises(InputError, match="tf.data of"):
         KMeans(1).fit(tf.data.Dataset.from_tensor_slices((np.ones([3, 2]), np.ones([3]))).batch(2))
+
+
+def test_features_of_every_kind_become_sources(tmp_path):
+    rows = blobs(500, 3, 2, seed=0)
+    directory = write_features(tmp_path / "features", rows, [100, 400])
+    dataset = tf.data.Dataset.from_tensor_slices(rows).batch(77)
+    opened = {
+        "array": (sources.open_source(rows, 0), sources.ArraySource),
+        "list": (sources.open_source(rows.tolist(), 0), sources.ArraySource),
+        "directory": (sources.open_source(directory, 0), sources.DirectorySource),
+        "path in a string": (sources.open_source(str(directory), 0), sources.DirectorySource),
+        "small tf.data": (sources.open_source(dataset, rows.nbytes), sources.ArraySource),
+        "large tf.data": (sources.open_source(dataset, rows.nbytes - 1), sources.DatasetSource),
+    }
+    for name, (source, kind) in opened.items():
+        assert type(source) is kind and isinstance(source, FeatureSource), name
+        assert sources.open_source(source, 0) is source
+        assert (source.num_examples, source.dim) == rows.shape
+        chunks = list(source.chunks(64))
+        assert [len(chunk) for chunk in chunks] == [64] * 7 + [52]
+        np.testing.assert_allclose(np.concatenate(chunks), rows)
+        assert chunks[0].dtype == source.dtype
+        assert source.bytes_per_pass == (0 if source.in_memory else source.num_bytes)
+        assert source.fingerprint() == sources.open_source(source, 0).fingerprint()
+
+
+def test_an_object_that_only_looks_like_a_source_is_none():
+    class Similar:
+        blocks_holding = chunks = None
+
+    with pytest.raises(InputError, match="expected an array of numbers"):
+        sources.open_source(Similar(), 0)

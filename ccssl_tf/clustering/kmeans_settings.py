@@ -1,0 +1,107 @@
+"""What a `KMeans` is to compute: values that can be right, and a digest of those that decide."""
+
+import dataclasses
+import hashlib
+import os
+from typing import Any
+
+import numpy as np
+
+from ccssl_tf.clustering import lloyd_fit, preprocessing, starts
+from ccssl_tf.data.feature_source import FeatureSource
+from ccssl_tf.runs.errors import InputError
+from ccssl_tf.runs.files import file_sha256, fingerprint_of
+
+ALGORITHMS = (*lloyd_fit.ASSIGNMENTS, "minibatch")
+INITIALIZATIONS = starts.NAMES
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class KMeansSettings:
+    """Settings of a `KMeans`; attributes are the arguments of that name unless described here.
+
+    Attributes:
+      memory_bytes: int, `memory_gb` in bytes.
+      preprocessing: `preprocessing.Options`.
+
+    Raises:
+      InputError: a value that can never be right.
+    """
+
+    num_clusters: int
+    algorithm: str
+    initialization: starts.Start
+    max_iterations: int
+    tolerance: float
+    seed: int
+    memory_bytes: int
+    restarts: int
+    minibatch_size: int
+    max_no_improvement: int
+    reassignment_ratio: float
+    checkpoint_seconds: float
+    preprocessing: preprocessing.Options
+
+    def __post_init__(self) -> None:
+        start = self.initialization
+        is_given = not isinstance(start, str) or start.endswith(".npy")
+        if self.num_clusters < 1:
+            raise InputError(f"num_clusters={self.num_clusters}: at least one cluster is needed")
+        if self.algorithm not in ALGORITHMS:
+            raise InputError(
+                f"algorithm={self.algorithm!r}: unknown; there are {', '.join(ALGORITHMS)}"
+            )
+        if not is_given and start not in INITIALIZATIONS:
+            raise InputError(
+                f"initialization={start!r}: unknown; there are {', '.join(INITIALIZATIONS)}, an "
+                "array [K, D] or its .npy"
+            )
+        if self.max_iterations < 1 or not self.tolerance >= 0:
+            raise InputError(
+                f"max_iterations={self.max_iterations}, tolerance={self.tolerance}: they must be "
+                "at least 1 and 0"
+            )
+        if (
+            self.minibatch_size < 1
+            or self.max_no_improvement < 0
+            or not 0 <= self.reassignment_ratio < 1
+        ):
+            raise InputError(
+                f"minibatch_size={self.minibatch_size}, max_no_improvement="
+                f"{self.max_no_improvement}, reassignment_ratio={self.reassignment_ratio}: they "
+                "must be at least 1, at least 0 and in [0, 1)"
+            )
+        if self.restarts < 1 or (self.restarts > 1 and is_given and self.algorithm != "minibatch"):
+            raise InputError(
+                f"restarts={self.restarts}: at least 1; and 1 where the first centroids are given, "
+                "every fit would be the same"
+            )
+
+    def identity(self, source: FeatureSource) -> str:
+        """Returns a digest of what decides about the state after a pass, for checkpoints.
+
+        Args:
+          source: of the rows that are clustered.
+        """
+        start = self.initialization
+        if isinstance(start, str | os.PathLike) and start not in INITIALIZATIONS:
+            start = file_sha256(start)
+        elif not isinstance(start, str):
+            start = hashlib.sha256(np.asarray(start, np.float32).tobytes()).hexdigest()
+        parts: list[Any] = [
+            source.fingerprint(),
+            self.num_clusters,
+            self.algorithm,
+            start,
+            self.seed,
+            self.memory_bytes,
+        ]
+        if self.algorithm == "minibatch":
+            parts.append(
+                dict(
+                    batch_rows=self.minibatch_size,
+                    max_no_improvement=self.max_no_improvement,
+                    reassignment_ratio=self.reassignment_ratio,
+                )
+            )
+        return fingerprint_of(parts)
