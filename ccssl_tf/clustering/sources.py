@@ -12,21 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from ccssl_tf.clustering.chunk_reader import ChunkReader
 from ccssl_tf.data.datasets import fixed
 from ccssl_tf.data.feature_directory import DirectorySource
 from ccssl_tf.data.feature_source import FeatureSource
 from ccssl_tf.runs.errors import InputError
 from ccssl_tf.runs.files import fingerprint_of
-
-__all__ = [
-    "ArraySource",
-    "ChunkReader",
-    "DatasetSource",
-    "DirectorySource",
-    "Features",
-    "open_source",
-]
 
 # [N, D] array of numbers; tf.data.Dataset of [B, D]; path of a feature directory; or a source.
 Features: TypeAlias = npt.ArrayLike | tf.data.Dataset | str | os.PathLike | FeatureSource

@@ -4,6 +4,7 @@ from clustering.test_kmeans import blobs
 
 from ccssl_tf.clustering import KMeans, screening, sources
 from ccssl_tf.clustering.accelerated import AcceleratedAssignment
+from ccssl_tf.clustering.chunk_reader import ChunkReader
 from ccssl_tf.runs.errors import InputError
 
 
@@ -16,7 +17,7 @@ def exact_labels(rows, centroids):
 
 def fast(rows, num_clusters, memory_gb=1.0, labels=None, sums=None):
     source = sources.open_source(rows, int(memory_gb * 2**30))
-    reader = sources.ChunkReader(source, 512, int(memory_gb * 2**30))
+    reader = ChunkReader(source, 512, int(memory_gb * 2**30))
     labels = np.full(len(rows), -1, np.int32) if labels is None else labels
     return AcceleratedAssignment(
         reader, labels, np.zeros([num_clusters, rows.shape[1]]) if sums is None else sums

@@ -10,12 +10,13 @@ from clustering.test_kmeans import blobs
 from ccssl_tf.clustering import assignment, distributed, replica_assignment, sources
 from ccssl_tf.clustering.accelerated import AcceleratedAssignment
 from ccssl_tf.clustering.block_sizes import block_rows
+from ccssl_tf.clustering.chunk_reader import ChunkReader
 
 
 def test_a_plain_pass_is_what_it_says():
     rows = blobs(700, 6, 9, seed=0).astype(np.float16)
     centroids = rows[:9].astype(np.float32)
-    reader = sources.ChunkReader(sources.open_source(rows, 0), 64, 0)
+    reader = ChunkReader(sources.open_source(rows, 0), 64, 0)
     found = assignment.PlainAssignment(reader, np.full(700, -1, np.int32), np.zeros([9, 6])).step(
         centroids
     )
@@ -34,7 +35,7 @@ def test_a_plain_pass_is_what_it_says():
 
 def test_a_later_pass_measures_only_what_changed(monkeypatch):
     rows = blobs(700, 6, 9, seed=0)
-    reader = sources.ChunkReader(sources.open_source(rows, 0), 64, 0)
+    reader = ChunkReader(sources.open_source(rows, 0), 64, 0)
     plain = assignment.PlainAssignment(reader, np.full(700, -1, np.int32), np.zeros([9, 6]))
     measure, measured = assignment.measure, []
 
@@ -93,9 +94,7 @@ def test_of_an_interrupted_pass_the_clusters_that_changed_are_known():
 def test_of_equal_centroids_the_first_has_the_rows(count):
     rows = np.random.default_rng(count).normal(size=(count, 33)).astype(np.float32)
     centroids = np.repeat(rows[: min(count, 40)], 3, axis=0)
-    labels, _ = assignment.nearest(
-        sources.ChunkReader(sources.open_source(rows, 0), 64, 0), centroids
-    )
+    labels, _ = assignment.nearest(ChunkReader(sources.open_source(rows, 0), 64, 0), centroids)
     assert (labels % 3 == 0).all()
 
 
@@ -105,7 +104,7 @@ def test_a_pass_leaves_no_threads_and_no_rows_behind():
     for _ in range(5):
         source = sources.open_source(rows, 0)
         remembered = weakref.ref(source)
-        assignment.nearest(sources.ChunkReader(source, 64, 0), rows[:7])
+        assignment.nearest(ChunkReader(source, 64, 0), rows[:7])
         del source
         gc.collect()
         assert remembered() is None

@@ -14,6 +14,7 @@ import pytest
 import tensorflow as tf
 
 from ccssl_tf.clustering import KMeans, assignment, distributed, sources
+from ccssl_tf.clustering.chunk_reader import ChunkReader
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 ROWS = (
@@ -22,7 +23,7 @@ ROWS = (
 
 
 def test_one_worker_reads_all_rows_and_assigns_them_itself():
-    reader = sources.ChunkReader(sources.open_source(ROWS, 1 << 30), 100, 1 << 30)
+    reader = ChunkReader(sources.open_source(ROWS, 1 << 30), 100, 1 << 30)
     strategy = tf.distribute.get_strategy()
     assert distributed.reader_of_worker(reader, strategy) is reader
     labels, sums = np.full(len(ROWS), -1, np.int32), np.zeros([12, ROWS.shape[1]])

@@ -7,6 +7,7 @@ from clustering.test_kmeans import blobs
 from clustering.test_kmeans_settings import SETTINGS
 
 from ccssl_tf.clustering import fits, restarts, sources
+from ccssl_tf.clustering.chunk_reader import ChunkReader
 from ccssl_tf.clustering.kmeans_settings import ALGORITHMS
 from ccssl_tf.clustering.pass_log import PassLog
 
@@ -14,7 +15,7 @@ from ccssl_tf.clustering.pass_log import PassLog
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_every_fit_has_a_seed_of_its_own_and_the_best_is_kept(algorithm, tmp_path, capsys):
     rows = blobs(300, 3, 9, seed=1)
-    reader = sources.ChunkReader(sources.open_source(rows, 0), 64, 0)
+    reader = ChunkReader(sources.open_source(rows, 0), 64, 0)
 
     def fit(**changes):
         settings = dataclasses.replace(

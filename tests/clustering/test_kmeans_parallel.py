@@ -4,11 +4,12 @@ from clustering.test_sources import write_features
 from sklearn.cluster import kmeans_plusplus
 
 from ccssl_tf.clustering import KMeans, sources
+from ccssl_tf.clustering.chunk_reader import ChunkReader
 from ccssl_tf.clustering.kmeans_parallel import kmeans_parallel
 
 
 def reader(rows, memory=1 << 30):
-    return sources.ChunkReader(sources.open_source(rows, memory), 1000, memory)
+    return ChunkReader(sources.open_source(rows, memory), 1000, memory)
 
 
 def test_is_as_good_as_plus_plus_on_all_rows():

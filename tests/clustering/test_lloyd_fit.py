@@ -5,6 +5,7 @@ from clustering.test_kmeans import blobs
 
 from ccssl_tf.clustering import lloyd_fit, sources
 from ccssl_tf.clustering.assignment import PassResult
+from ccssl_tf.clustering.chunk_reader import ChunkReader
 from ccssl_tf.clustering.pass_log import PassLog
 
 
@@ -12,7 +13,7 @@ def fit(rows, start, **settings):
     options = dict(algorithm="lloyd_plain", max_iterations=50, tolerance=0.0)
     passes = []
     result = lloyd_fit.fit(
-        sources.ChunkReader(sources.open_source(rows, 0), 100, 0),
+        ChunkReader(sources.open_source(rows, 0), 100, 0),
         lambda: start,
         lloyd_fit.Options(**(options | settings), strategy=tf.distribute.get_strategy()),
         log=PassLog(*rows.shape, len(start), 51, passes.append),
@@ -58,7 +59,7 @@ def test_empty_clusters_take_the_furthest_rows_of_others():
     result = PassResult(
         labels, squares, sums, np.bincount(labels, minlength=5), np.arange(5), 25, 0
     )
-    reader = sources.ChunkReader(sources.open_source(rows, 0), 2, 0)
+    reader = ChunkReader(sources.open_source(rows, 0), 2, 0)
     updated, reseeded = lloyd_fit.updated_centroids(reader, centroids, result)
     # The three furthest are rows 2, 3 and 4 in their order; row 4 is the last of its cluster then.
     np.testing.assert_array_equal(updated, [[0.25], [50.0], [9.0], [30.0], [-97.0]])
@@ -70,7 +71,7 @@ def test_only_clusters_that_changed_are_updated():
     labels = np.array([0, 0, 1, 1], np.int32)
     sums = np.array([[6.0], [8.0]])
     result = PassResult(labels, np.ones(4), sums, np.array([2, 2]), np.array([1]), 8, 0)
-    reader = sources.ChunkReader(sources.open_source(rows, 0), 2, 0)
+    reader = ChunkReader(sources.open_source(rows, 0), 2, 0)
     centroids = np.array([[7.0], [7.0]], np.float32)
     updated, _ = lloyd_fit.updated_centroids(reader, centroids, result)
     np.testing.assert_array_equal(updated, [[7.0], [4.0]])

@@ -6,6 +6,7 @@ import tensorflow as tf
 from clustering.test_sources import write_features
 
 from ccssl_tf.clustering import sources
+from ccssl_tf.clustering.chunk_reader import ChunkReader
 from ccssl_tf.clustering.minibatches import Minibatches
 
 
@@ -16,7 +17,7 @@ def test_every_pass_takes_every_row_once_and_begins_anywhere(tmp_path, kind):
     features = rows if kind == "array" else tf.data.Dataset.from_tensor_slices(rows).batch(32)
     if kind in ("kept", "streamed"):
         features = write_features(tmp_path / "features", rows, [100, 1, 250, 149])
-    reader = sources.ChunkReader(sources.open_source(features, memory), 64, memory)
+    reader = ChunkReader(sources.open_source(features, memory), 64, memory)
     batches = Minibatches(reader, 30, seed=3)
     assert batches.steps_per_pass == 17
     drawn = list(itertools.islice(batches.from_step(0), 34))

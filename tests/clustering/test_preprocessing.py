@@ -8,6 +8,7 @@ from clustering.test_sources import write_features
 from sklearn.decomposition import PCA
 
 from ccssl_tf.clustering import KMeans, preprocessing_fit, sources
+from ccssl_tf.clustering.chunk_reader import ChunkReader
 from ccssl_tf.clustering.preprocessing import Options, Preprocessing
 from ccssl_tf.runs.errors import CorruptArtifactError, InputError
 
@@ -78,7 +79,7 @@ def test_a_stream_gives_what_the_array_gives(tmp_path, kind):
         np.testing.assert_allclose(np.concatenate(chunks), expected, atol=1e-5)
     positions = np.array([0, 3, 1999, 2000, 2001, 4999])
     np.testing.assert_allclose(
-        sources.ChunkReader(transformed, 64, 0).take(positions), expected[positions], atol=1e-5
+        ChunkReader(transformed, 64, 0).take(positions), expected[positions], atol=1e-5
     )
     windows = transformed.windows(np.random.default_rng(0), 1500)
     for window, block in zip(windows[1:], transformed.read_windows(windows, 1), strict=True):

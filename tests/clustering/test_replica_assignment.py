@@ -3,6 +3,7 @@ import pytest
 import tensorflow as tf
 
 from ccssl_tf.clustering import assignment, sources
+from ccssl_tf.clustering.chunk_reader import ChunkReader
 from ccssl_tf.clustering.replica_assignment import ReplicaAssignment
 from ccssl_tf.runs.errors import InputError
 
@@ -18,7 +19,7 @@ ROWS = (
 )
 @pytest.mark.parametrize("memory_bytes", [0, 1 << 30])
 def test_one_replica_as_on_a_gpu(strategy, memory_bytes):
-    reader = sources.ChunkReader(sources.open_source(ROWS, 1 << 30), 100, memory_bytes)
+    reader = ChunkReader(sources.open_source(ROWS, 1 << 30), 100, memory_bytes)
     labels, sums = np.full(len(ROWS), -1, np.int32), np.zeros([12, ROWS.shape[1]])
     found = ReplicaAssignment(reader, labels, sums, strategy=strategy).step(ROWS[:12])
     wanted = assignment.PlainAssignment(reader, labels, sums).step(ROWS[:12])
@@ -39,7 +40,7 @@ def test_one_replica_as_on_a_gpu(strategy, memory_bytes):
 def test_a_row_that_is_not_finite_is_named():
     rows = ROWS.copy()
     rows[321, 4] = np.inf
-    reader = sources.ChunkReader(sources.open_source(rows, 1 << 30), 100, 0)
+    reader = ChunkReader(sources.open_source(rows, 1 << 30), 100, 0)
     replicas = ReplicaAssignment(
         reader,
         np.full(len(rows), -1, np.int32),

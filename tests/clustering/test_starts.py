@@ -3,6 +3,7 @@ import pytest
 from clustering.test_kmeans import blobs
 
 from ccssl_tf.clustering import KMeans, sources, starts
+from ccssl_tf.clustering.chunk_reader import ChunkReader
 from ccssl_tf.runs.errors import InputError
 
 
@@ -42,8 +43,6 @@ def test_other_files_are_refused_by_name(tmp_path, content):
 
 
 def test_the_size_of_the_sample_is_said(capsys):
-    reader = sources.ChunkReader(
-        sources.open_source(blobs(30_000, 2, 3, seed=0), 1 << 30), 4096, 1 << 30
-    )
+    reader = ChunkReader(sources.open_source(blobs(30_000, 2, 3, seed=0), 1 << 30), 4096, 1 << 30)
     starts.initial_centroids(reader, 3, "k-means++", 0)
     assert "20000 of 30000 rows" in capsys.readouterr().out

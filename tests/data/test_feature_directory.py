@@ -4,6 +4,7 @@ from clustering.test_kmeans import blobs
 from clustering.test_sources import write_features
 
 from ccssl_tf.clustering import KMeans, sources
+from ccssl_tf.clustering.chunk_reader import ChunkReader
 from ccssl_tf.data import manifest as manifest_lib
 from ccssl_tf.data import records
 from ccssl_tf.runs.errors import CorruptArtifactError
@@ -52,6 +53,6 @@ def test_single_rows_come_from_the_shards_that_hold_them(tmp_path):
         write_features(tmp_path / "features", rows, [100, 1, 250, 149])
     )
     for positions in ([0], [499], [100], [99, 100, 101], [3, 150, 350, 351, 498], range(500)):
-        reader = sources.ChunkReader(source, 64, 0)
+        reader = ChunkReader(source, 64, 0)
         np.testing.assert_array_equal(reader.take(np.array(positions)), rows[list(positions)])
     np.testing.assert_array_equal(source.indices(), np.arange(500))
