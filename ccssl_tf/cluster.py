@@ -15,11 +15,13 @@ from ccssl_tf.runs import machine
 machine.quiet_tensorflow()
 
 from ccssl_tf import distribution
-from ccssl_tf.clustering.stage import ClusteringSettings, ClusteringStage
+from ccssl_tf.clustering.stage import ClusteringStage
+from ccssl_tf.clustering.stage_settings import ClusteringSettings
 from ccssl_tf.distribution import StrategySettings
 from ccssl_tf.runs import signals
+from ccssl_tf.runs.command import Command
 from ccssl_tf.runs.errors import FlagError
-from ccssl_tf.runs.launch import Command, launch
+from ccssl_tf.runs.launch import launch
 from ccssl_tf.runs.settings import CommandSettings, WorkdirSettings
 from ccssl_tf.runs.workdir import Workdir
 

@@ -17,7 +17,8 @@ from ccssl_tf.runs import machine
 machine.quiet_tensorflow()
 
 from ccssl_tf.downstream.exporting import ExportSettings, export, export_workdir, load_run
-from ccssl_tf.runs.launch import Command, launch
+from ccssl_tf.runs.command import Command
+from ccssl_tf.runs.launch import launch
 
 COMMAND = Command("ccssl_tf.export", __doc__, (ExportSettings,))
 

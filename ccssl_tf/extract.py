@@ -20,8 +20,9 @@ from ccssl_tf.distribution import StrategySettings
 from ccssl_tf.features import extract_features
 from ccssl_tf.models import start
 from ccssl_tf.models.start import NetworkSettings
+from ccssl_tf.runs.command import Command, described
 from ccssl_tf.runs.errors import FlagError
-from ccssl_tf.runs.launch import Command, launch
+from ccssl_tf.runs.launch import launch
 from ccssl_tf.runs.settings import CommandSettings, SeedSettings, WorkdirSettings, lookup, setting
 from ccssl_tf.runs.workdir import Workdir
 from ccssl_tf.training import LoopSettings, OptimizerSettings
@@ -69,7 +70,7 @@ def overview():
     default = ExtractSettings.extractor
     lines = [f"Extractors (--extractor=NAME --help lists its flags; below are those of {default}):"]
     for name, kind in registry.EXTRACTORS.items():
-        lines.append(f"  {name:{width}}  {kind.__doc__.splitlines()[0]}")
+        lines += described(name, width, kind.__doc__)
     return "\n".join(lines)
 
 

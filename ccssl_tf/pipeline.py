@@ -18,9 +18,10 @@ import time
 
 from ccssl_tf.reporting import terminal
 from ccssl_tf.runs import command_lines, stage_changes
+from ccssl_tf.runs.command import Command
 from ccssl_tf.runs.command_lines import Stage
 from ccssl_tf.runs.errors import InputError
-from ccssl_tf.runs.launch import Command, launch
+from ccssl_tf.runs.launch import launch
 from ccssl_tf.runs.lock import locked
 from ccssl_tf.runs.run_record import command_has_started, command_is_done, format_command
 from ccssl_tf.runs.settings import CommandSettings, SeedSettings, setting

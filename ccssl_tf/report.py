@@ -16,9 +16,10 @@ from ccssl_tf.reporting import figures, page, terminal, transfers
 from ccssl_tf.reporting import summary as summary_lib
 from ccssl_tf.reporting.runs import RunSet
 from ccssl_tf.runs import machine
+from ccssl_tf.runs.command import Command
 from ccssl_tf.runs.errors import InputError
 from ccssl_tf.runs.files import write_bytes, write_json
-from ccssl_tf.runs.launch import Command, launch
+from ccssl_tf.runs.launch import launch
 from ccssl_tf.runs.settings import CommandSettings, setting
 
 

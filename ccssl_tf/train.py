@@ -21,8 +21,9 @@ from ccssl_tf.distribution import StrategySettings
 from ccssl_tf.knowledge_transfer.attention_transfer import AttentionTransfer
 from ccssl_tf.models import backbone_file, rescale, start
 from ccssl_tf.models.start import NetworkSettings
+from ccssl_tf.runs.command import Command, described
 from ccssl_tf.runs.errors import FlagError, InputError
-from ccssl_tf.runs.launch import Command, launch
+from ccssl_tf.runs.launch import launch
 from ccssl_tf.runs.settings import CommandSettings, WorkdirSettings, lookup, setting
 from ccssl_tf.runs.workdir import Workdir
 from ccssl_tf.task import TaskSettings
@@ -81,7 +82,7 @@ def overview():
     width = max(map(len, registry.TASKS))
     lines = ["Tasks (--task=NAME --help lists its flags):"]
     for name, kind in registry.TASKS.items():
-        lines.append(f"  {name:{width}}  {kind.__doc__.splitlines()[0]}")
+        lines += described(name, width, kind.__doc__)
     return "\n".join(lines)
 
 

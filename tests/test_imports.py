@@ -47,6 +47,9 @@ MAY_IMPORT_ABSL = {"runs", *COMMANDS}
 # Modules without behaviour of their own.
 TESTED_ELSEWHERE = {
     "ccssl_tf/task.py": "the contract, held to by test_registry over every task",
+    "ccssl_tf/runs/command.py": "what launch runs, tested in test_launch",
+    "ccssl_tf/training/loop_settings.py": "fields without behaviour, read by test_train",
+    "ccssl_tf/clustering/stage_settings.py": "fields of the command cluster, tested as that",
     "ccssl_tf/clustering/stage.py": "the work of the command cluster, tested as that",
     "ccssl_tf/downstream/exporting.py": "the work of the command export, tested as that",
     "ccssl_tf/downstream/exported_detector.py": "a part of exported, tested as that",

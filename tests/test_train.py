@@ -31,7 +31,7 @@ train_command = importlib.import_module("ccssl_tf.train")
 def test_help_without_a_task_is_the_tasks_and_what_all_share():
     text = train_command.COMMAND.help(["--help"])
     for name in registry.TASKS:
-        assert re.search(rf"^  {name} +\S.*\.$", text, re.MULTILINE), name
+        assert re.search(rf"^  {name} +[A-Z]", text, re.MULTILINE), name
     for name in ("task", "data_dir", "workdir", "train_steps", "learning_rate", "init_backbone"):
         assert f"  --{name}: " in text, name
     for name in ("num_permutations", "pseudo_labels", "probe_grids", "alexnet_order"):
@@ -257,7 +257,7 @@ def test_weights_that_cannot_be_are_refused_in_one_line(
         (["--task=jigsaw_pp"], 1, "--data_dir"),
         (
             ["--task=nonsense", "--data_dir={images}", "--workdir={out}"],
-            2,
+            1,
             "--task=nonsense: unknown; there are",
         ),
         (
@@ -267,7 +267,7 @@ def test_weights_that_cannot_be_are_refused_in_one_line(
         ),
         (
             ["--task=jigsaw_pp", "--data_dir={images}", "--workdir={out}", "--image_size=16"],
-            2,
+            1,
             "--image_size=16",
         ),
         (

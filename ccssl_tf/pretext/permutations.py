@@ -12,9 +12,10 @@ import pathlib
 
 import numpy as np
 
+from ccssl_tf.runs.command import Command
 from ccssl_tf.runs.errors import InputError
 from ccssl_tf.runs.files import write_bytes
-from ccssl_tf.runs.launch import Command, launch
+from ccssl_tf.runs.launch import launch
 from ccssl_tf.runs.settings import CommandSettings, SeedSettings, setting
 from ccssl_tf.runs.values import Values
 

@@ -21,9 +21,9 @@ from collections.abc import Sequence
 
 from absl import flags
 
+from ccssl_tf.runs.command import Command, ForeignFlagError
 from ccssl_tf.runs.errors import CcsslError, InputError
 from ccssl_tf.runs.files import MANIFEST_NAME
-from ccssl_tf.runs.launch import Command, ForeignFlagError
 
 _MODULE = re.compile(r"(ccssl_tf|data_prep)\.[a-z0-9_]+")
 _PLACEHOLDER = re.compile(r"\{[a-z_]*\}")

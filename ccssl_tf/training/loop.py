@@ -1,7 +1,6 @@
 """The one training loop: every task, under every strategy, resumed exactly where it stopped."""
 
 import contextlib
-import dataclasses
 import math
 import pathlib
 import time
@@ -17,44 +16,12 @@ from ccssl_tf.runs import signals
 from ccssl_tf.runs.errors import InputError, Interrupted
 from ccssl_tf.runs.files import fingerprint_of
 from ccssl_tf.runs.progress import Progress
-from ccssl_tf.runs.settings import SeedSettings, setting, whole_or_fields
+from ccssl_tf.runs.settings import whole_or_fields
 from ccssl_tf.training import log as training_log
 from ccssl_tf.training.checkpoints import Checkpoints
+from ccssl_tf.training.loop_settings import LoopSettings
 from ccssl_tf.training.optimizers import OptimizerSettings, make_optimizer
 from ccssl_tf.training.step import step_function
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class LoopSettings(SeedSettings):
-    """The training loop.
-
-    >>> from ccssl_tf import LoopSettings
-    >>> LoopSettings(train_steps=100).batch_size
-    256
-    """
-
-    train_steps: int = setting(
-        350_000, "Steps to train for, from the first one on.", minimum=1, paper=350_000
-    )
-    batch_size: int = setting(
-        256, "Images a step, over all replicas and parts.", minimum=1, paper=256
-    )
-    accumulate_steps: int = setting(
-        1,
-        "Parts a batch is computed in, one after the other, to save memory.",
-        minimum=1,
-    )
-    jit: bool = setting(False, "Compile the step with XLA (one device only).")
-    mixed_precision: str = setting(
-        "none",
-        "Compute in half precision, keep float32 weights.",
-        choices=["none", "float16", "bfloat16"],
-    )
-    log_steps: int = setting(50, "Steps between records of loss and metrics.", minimum=1)
-    eval_steps: int = setting(
-        0, "Steps between evaluations on held-out images; 0: only at the end.", minimum=0
-    )
-    checkpoint_steps: int = setting(1000, "Steps between checkpoints.", minimum=1)
 
 
 class Trained(typing.NamedTuple):

@@ -33,8 +33,9 @@ import numpy as np
 from PIL import Image
 
 from ccssl_tf.runs import machine
+from ccssl_tf.runs.command import Command
 from ccssl_tf.runs.errors import InputError, ResourceError
-from ccssl_tf.runs.launch import Command, launch
+from ccssl_tf.runs.launch import launch
 from ccssl_tf.runs.settings import setting
 from ccssl_tf.runs.values import Values
 from data_prep import conversion, decoding, folder_layout, imagenet_layout, worker_pool

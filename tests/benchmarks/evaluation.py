@@ -26,7 +26,8 @@ from ccssl_tf.layers import RoIPool
 from ccssl_tf.metrics import detection_average_precision
 from ccssl_tf.models.alexnet import AlexNet
 from ccssl_tf.models.fast_rcnn import build_fast_rcnn
-from ccssl_tf.runs.launch import Command, launch
+from ccssl_tf.runs.command import Command
+from ccssl_tf.runs.launch import launch
 from ccssl_tf.runs.settings import setting
 from ccssl_tf.runs.values import Values
 from tests.benchmarks import linear_probe

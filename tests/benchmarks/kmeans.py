@@ -29,7 +29,8 @@ from ccssl_tf.clustering.accelerated import AcceleratedAssignment
 from ccssl_tf.clustering.chunk_reader import ChunkReader
 from ccssl_tf.clustering.sources import ArraySource
 from ccssl_tf.data.feature_directory import DirectorySource
-from ccssl_tf.runs.launch import Command, launch
+from ccssl_tf.runs.command import Command
+from ccssl_tf.runs.launch import launch
 from ccssl_tf.runs.settings import Settings, setting
 from ccssl_tf.runs.values import Values
 

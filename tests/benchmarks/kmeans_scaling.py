@@ -22,7 +22,8 @@ import numpy as np
 from ccssl_tf.clustering import KMeans
 from ccssl_tf.data import manifest as manifest_lib
 from ccssl_tf.data import records
-from ccssl_tf.runs.launch import Command, launch
+from ccssl_tf.runs.command import Command
+from ccssl_tf.runs.launch import launch
 from ccssl_tf.runs.settings import Settings, setting
 from ccssl_tf.runs.values import Values
 

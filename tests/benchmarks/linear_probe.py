@@ -17,7 +17,8 @@ import tensorflow as tf
 
 from ccssl_tf.downstream.linear_probe import LinearClassifiers, pooled_features
 from ccssl_tf.models.alexnet import AlexNet
-from ccssl_tf.runs.launch import Command, launch
+from ccssl_tf.runs.command import Command
+from ccssl_tf.runs.launch import launch
 from ccssl_tf.runs.settings import Settings, setting
 from ccssl_tf.runs.values import Values
 

@@ -17,7 +17,8 @@ import time
 from sklearn.cluster import MiniBatchKMeans
 
 from ccssl_tf.clustering import KMeans
-from ccssl_tf.runs.launch import Command, launch
+from ccssl_tf.runs.command import Command
+from ccssl_tf.runs.launch import launch
 from ccssl_tf.runs.settings import setting
 from ccssl_tf.runs.values import Values
 from tests.benchmarks.kmeans import RowsSettings, first_centroids, read_rows

@@ -31,8 +31,9 @@ from ccssl_tf.models.alexnet import AlexNet
 from ccssl_tf.models.heads import build_classifier
 from ccssl_tf.models.vgg16 import VGG16
 from ccssl_tf.pretext.jigsaw_pp import JigsawPP
+from ccssl_tf.runs.command import Command
 from ccssl_tf.runs.errors import FlagError
-from ccssl_tf.runs.launch import Command, launch
+from ccssl_tf.runs.launch import launch
 from ccssl_tf.runs.settings import Settings, setting
 from ccssl_tf.runs.values import Values
 from ccssl_tf.training.optimizers import OptimizerSettings, make_optimizer

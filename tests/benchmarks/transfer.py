@@ -34,7 +34,8 @@ from ccssl_tf.features.endpoint import EndpointExtractor
 from ccssl_tf.features.network_extractor import BatchSettings
 from ccssl_tf.models import start
 from ccssl_tf.ops.hog_blocks import hog_blocks
-from ccssl_tf.runs.launch import Command, launch
+from ccssl_tf.runs.command import Command
+from ccssl_tf.runs.launch import launch
 from ccssl_tf.runs.settings import setting
 from ccssl_tf.task import ImageSettings
 

@@ -1,0 +1,104 @@
+"""What the stage of clustering may be told."""
+
+import dataclasses
+import pathlib
+
+from ccssl_tf.clustering.kmeans import ALGORITHMS, INITIALIZATIONS, KMeans
+from ccssl_tf.runs.settings import SeedSettings, setting
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ClusteringSettings(SeedSettings):
+    """Clustering."""
+
+    features_dir: str = setting(help="Feature directory to cluster: a workdir of ccssl_tf.extract.")
+    assign_dir: tuple[str, ...] = setting(
+        (),
+        "Feature directory whose images get the pseudo-labels. Default: --features_dir.",
+        repeated=True,
+    )
+    data_dir: str | None = setting(
+        None, "Directory of the images, where they have moved since their features were made."
+    )
+    num_clusters: int = setting(2000, "Number of clusters K.", paper=2000)
+    algorithm: str = setting(
+        "lloyd",
+        "Exact Lloyd iterations, as in the paper, or mini-batches (Sculley 2010): nearly as good, "
+        "sooner.",
+        choices=ALGORITHMS,
+    )
+    initialization: str = setting(
+        "k-means++",
+        "Start: greedy k-means++ on a sample, k-means|| on all rows, or random rows.",
+        choices=INITIALIZATIONS,
+    )
+    initial_centroids: str | None = setting(
+        None, "Centroids to start from instead: [K, D] saved by numpy.save (.npy)."
+    )
+    restarts: int = setting(
+        1, "Fits from different starts; the one with the lowest inertia is kept.", minimum=1
+    )
+    minibatch_size: int = setting(1024, "Rows a mini-batch.", minimum=1)
+    max_no_improvement: int = setting(
+        10,
+        "Stop after this many mini-batches in a row not lowering the smoothed inertia; 0: do not.",
+        minimum=0,
+    )
+    reassignment_ratio: float = setting(
+        0.01,
+        "Mini-batch: clusters with fewer rows than this share of the largest one's move to rows of "
+        "others.",
+        minimum=0,
+        maximum=0.99,
+    )
+    max_iterations: int = setting(
+        100, "Updates of the centroids at the most; mini-batch: passes.", minimum=1
+    )
+    tolerance: float = setting(
+        1e-4,
+        "Stop when a pass lowers the inertia by less than this share of it; 0: when no assignment "
+        "changes.",
+        minimum=0,
+    )
+    pca_dim: int = setting(
+        0,
+        "First project the features on as many principal axes; 0, as in the paper: do not.",
+        minimum=0,
+    )
+    whiten: bool = setting(
+        False,
+        "First whiten the features: variance 1 along the principal axes, of which --pca_dim are "
+        "kept.",
+    )
+    l2_normalize: bool = setting(
+        False, "First divide every row by its length, after PCA and whitening."
+    )
+    memory_gb: float = setting(
+        4.0,
+        "Features up to this size are read once; larger ones on each pass, in windows of an eighth "
+        "of it. Bounds take up to three eighths; centroids and sums come on top (--dry_run says "
+        "how much in all).",
+        unit="GiB",
+        minimum=0,
+    )
+
+    def kmeans(self, strategy=None) -> KMeans:
+        """Returns the k-means these settings describe."""
+        given = self.initial_centroids
+        return KMeans(
+            self.num_clusters,
+            algorithm=self.algorithm,
+            initialization=pathlib.Path(given) if given else self.initialization,
+            restarts=self.restarts,
+            minibatch_size=self.minibatch_size,
+            max_no_improvement=self.max_no_improvement,
+            reassignment_ratio=self.reassignment_ratio,
+            max_iterations=self.max_iterations,
+            tolerance=self.tolerance,
+            seed=self.seed,
+            memory_gb=self.memory_gb,
+            pca_dim=self.pca_dim,
+            whiten=self.whiten,
+            l2_normalize=self.l2_normalize,
+            strategy=strategy,
+        )
