@@ -9,7 +9,8 @@ csv of wnids or class folders.
 
 import dataclasses
 
-from ccssl_tf.runs.launch import Command, launch
+from ccssl_tf.runs.command import Command
+from ccssl_tf.runs.launch import launch
 from ccssl_tf.runs.settings import setting
 from ccssl_tf.runs.values import Values
 from data_prep import command

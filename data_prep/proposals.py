@@ -16,8 +16,9 @@ import shutil
 
 from ccssl_tf.data.manifest import Manifest
 from ccssl_tf.runs import signals
+from ccssl_tf.runs.command import Command
 from ccssl_tf.runs.errors import FlagError, InputError
-from ccssl_tf.runs.launch import Command, launch
+from ccssl_tf.runs.launch import launch
 from ccssl_tf.runs.settings import CommandSettings, OutputSettings, SeedSettings, setting
 from ccssl_tf.runs.values import Values
 from ccssl_tf.runs.workdir import Workdir

@@ -8,7 +8,8 @@ a function of (seed, split, index).
 
 import dataclasses
 
-from ccssl_tf.runs.launch import Command, launch
+from ccssl_tf.runs.command import Command
+from ccssl_tf.runs.launch import launch
 from ccssl_tf.runs.settings import setting
 from ccssl_tf.runs.values import Values
 from data_prep import command

@@ -11,8 +11,9 @@ JPEGs.
 import dataclasses
 
 from ccssl_tf.runs import machine
+from ccssl_tf.runs.command import Command
 from ccssl_tf.runs.errors import InputError
-from ccssl_tf.runs.launch import Command, launch
+from ccssl_tf.runs.launch import launch
 from ccssl_tf.runs.settings import setting
 from ccssl_tf.runs.values import Values
 from data_prep import command

@@ -11,8 +11,9 @@ import dataclasses
 import pathlib
 
 from ccssl_tf.runs import signals
+from ccssl_tf.runs.command import Command
 from ccssl_tf.runs.errors import CorruptArtifactError, Interrupted
-from ccssl_tf.runs.launch import Command, launch
+from ccssl_tf.runs.launch import launch
 from ccssl_tf.runs.settings import CommandSettings, setting
 from ccssl_tf.runs.values import Values
 from data_prep.worker_pool import WorkersSettings
