@@ -15,6 +15,7 @@ from absl import flags
 
 from ccssl_tf.runs import errors, launch
 from ccssl_tf.runs.command import Command, ForeignFlagError
+from ccssl_tf.runs.errors import FlagError
 from ccssl_tf.runs.settings import CommandSettings, SeedSettings, Settings, setting
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -295,7 +296,6 @@ def test_a_choice_brings_its_flags():
             ["--task=puzzle", "--angle=3", "--network=small"],
             "--angle is a flag of --task=turn; not of --task=puzzle --network=small: leave it out",
         ),
-        (["--nogray"], "--task: not given; What to learn."),
     ],
 )
 def test_flags_of_another_choice_are_refused_by_the_names_of_their_owners(
@@ -308,6 +308,11 @@ def test_flags_of_another_choice_are_refused_by_the_names_of_their_owners(
         COMMAND.parse(arguments)
     names = re.findall(r"--(\w+) is a flag", message)
     assert list(caught.value.names) == names
+
+
+def test_without_a_choice_no_other_flag_is_judged():
+    with pytest.raises(FlagError, match="^--task: not given; What to learn.$"):
+        COMMAND.parse(["--nogray"])
 
 
 def test_of_many_owners_the_first_are_named():
