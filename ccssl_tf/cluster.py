@@ -20,7 +20,6 @@ from ccssl_tf.clustering.stage_settings import ClusteringSettings
 from ccssl_tf.distribution import StrategySettings
 from ccssl_tf.runs import signals
 from ccssl_tf.runs.command import Command
-from ccssl_tf.runs.errors import FlagError
 from ccssl_tf.runs.launch import launch
 from ccssl_tf.runs.settings import CommandSettings, WorkdirSettings
 from ccssl_tf.runs.workdir import Workdir
@@ -37,12 +36,11 @@ COMMAND = Command("ccssl_tf.cluster", __doc__, (ClusterSettings, ClusteringSetti
 def main(values):
     """Runs the stage."""
     settings = values[ClusterSettings]
-    if not settings.workdir:
-        raise FlagError("--workdir: not given; name the directory this run writes into")
+    directory = settings.required_workdir()
     strategy = distribution.make_strategy(settings.strategy)
     stage = ClusteringStage(values[ClusteringSettings], strategy)
     chief = distribution.is_chief(strategy)
-    workdir = Workdir(settings.workdir, inputs=stage.inputs(), settings=values, writes=chief)
+    workdir = Workdir(directory, inputs=stage.inputs(), settings=values, writes=chief)
     if settings.dry_run:
         workdir.check()
         print(stage.describe_cost(), flush=True)

@@ -20,8 +20,7 @@ from ccssl_tf.distribution import StrategySettings
 from ccssl_tf.features import extract_features
 from ccssl_tf.models import start
 from ccssl_tf.models.start import NetworkSettings
-from ccssl_tf.runs.command import Command, described
-from ccssl_tf.runs.errors import FlagError
+from ccssl_tf.runs.command import Command, overview_of
 from ccssl_tf.runs.launch import launch
 from ccssl_tf.runs.settings import CommandSettings, SeedSettings, WorkdirSettings, lookup, setting
 from ccssl_tf.runs.workdir import Workdir
@@ -64,16 +63,6 @@ def owners():
     return extractors | networks | tasks | {"ccssl_tf.train": [LoopSettings, OptimizerSettings]}
 
 
-def overview():
-    """Returns the extractors, one line each."""
-    width = max(map(len, registry.EXTRACTORS))
-    default = ExtractSettings.extractor
-    lines = [f"Extractors (--extractor=NAME --help lists its flags; below are those of {default}):"]
-    for name, kind in registry.EXTRACTORS.items():
-        lines += described(name, width, kind.__doc__)
-    return "\n".join(lines)
-
-
 COMMAND = Command(
     "ccssl_tf.extract",
     __doc__,
@@ -81,7 +70,7 @@ COMMAND = Command(
     selectors=("extractor", "backbone", "init_backbone"),
     chosen=chosen,
     owners=owners,
-    overview=overview,
+    overview=lambda: overview_of("extractor", registry.EXTRACTORS, ExtractSettings.extractor),
 )
 
 
@@ -105,8 +94,7 @@ def build_extractor(values):
 def main(values):
     """Writes the features into the work directory."""
     command = values[ExtractSettings]
-    if not command.workdir:
-        raise FlagError("--workdir: not given; name the directory this run writes into")
+    directory = command.required_workdir()
     strategy = distribution.make_strategy(command.strategy)
     machine.seed_everything(command.seed)
     images = Manifest.read(command.data_dir, "images")
@@ -123,7 +111,7 @@ def main(values):
     network = values[NetworkSettings].path if NetworkSettings in values else None
     inputs = dict(data_dir=command.data_dir, init_backbone=network, **extractor.inputs())
     chief = distribution.is_chief(strategy)
-    workdir = Workdir(command.workdir, inputs=inputs, settings=values, writes=chief)
+    workdir = Workdir(directory, inputs=inputs, settings=values, writes=chief)
     if command.dry_run:
         workdir.check()
         print(f"would write them into {workdir.path}")

@@ -10,10 +10,11 @@ import numpy as np
 import tensorflow as tf
 
 from ccssl_tf import distribution
+from ccssl_tf.data import image_batches
 from ccssl_tf.data.pipeline import Epoch
 from ccssl_tf.runs.settings import Settings, setting, whole_or_fields
 
-__all__ = ["Epoch", "Extractor", "ImageSettings", "Result", "Task", "TaskSettings"]
+__all__ = ["Epoch", "Extractor", "ImageSettings", "ImageTask", "Result", "Task", "TaskSettings"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -206,6 +207,23 @@ class Task(abc.ABC):
             )
             self._compiled = model, strategy, sums
         return self._compiled[2]
+
+
+class ImageTask(Task):
+    """A task on whole images whose split val, where there is one, is held out."""
+
+    def __init__(self, settings: TaskSettings | None = None, **fields):
+        """Takes the settings or their fields."""
+        super().__init__(settings, **fields)
+        self.eval_split = image_batches.held_out_split(self.settings.data_dir)
+
+    def dataset(self, split, epoch, model=None):
+        """Batches of `image` [B, S, S, 3] uint8.
+
+        Random mirrored crops in training, the centre otherwise.
+        """
+        size, data_dir = self.settings.image_size, self.settings.data_dir
+        return image_batches.augmented_images(data_dir, split, epoch, image_size=size)
 
 
 class Extractor(abc.ABC):

@@ -21,7 +21,7 @@ from ccssl_tf.distribution import StrategySettings
 from ccssl_tf.knowledge_transfer.attention_transfer import AttentionTransfer
 from ccssl_tf.models import backbone_file, rescale, start
 from ccssl_tf.models.start import NetworkSettings
-from ccssl_tf.runs.command import Command, described
+from ccssl_tf.runs.command import Command, overview_of
 from ccssl_tf.runs.errors import FlagError, InputError
 from ccssl_tf.runs.launch import launch
 from ccssl_tf.runs.settings import CommandSettings, WorkdirSettings, lookup, setting
@@ -77,15 +77,6 @@ def owners():
     return tasks | bases | networks | extractors
 
 
-def overview():
-    """Returns the tasks, one line each."""
-    width = max(map(len, registry.TASKS))
-    lines = ["Tasks (--task=NAME --help lists its flags):"]
-    for name, kind in registry.TASKS.items():
-        lines += described(name, width, kind.__doc__)
-    return "\n".join(lines)
-
-
 COMMAND = Command(
     "ccssl_tf.train",
     __doc__,
@@ -93,7 +84,7 @@ COMMAND = Command(
     selectors=("task", "base_task", "backbone", "init_backbone"),
     chosen=chosen,
     owners=owners,
-    overview=overview,
+    overview=lambda: overview_of("task", registry.TASKS),
 )
 
 
@@ -111,8 +102,7 @@ def build_task(values):
 def main(values):
     """Trains and writes backbone, metrics and pictures into the work directory."""
     command, loop = values[TrainSettings], values[LoopSettings]
-    if not command.workdir:
-        raise FlagError("--workdir: not given; name the directory this run writes into")
+    directory = command.required_workdir()
     strategy = distribution.make_strategy(command.strategy)
     machine.seed_everything(loop.seed)
     if loop.mixed_precision != "none":
@@ -132,7 +122,7 @@ def main(values):
     values, described = _tried(values, task, network)
     inputs = dict(data_dir=data_dir, init_backbone=values[NetworkSettings].path, **task.inputs())
     chief = distribution.is_chief(strategy)
-    workdir = Workdir(command.workdir, inputs=inputs, settings=values, writes=chief)
+    workdir = Workdir(directory, inputs=inputs, settings=values, writes=chief)
     if command.dry_run:
         workdir.check()
         print(

@@ -1,4 +1,6 @@
-"""The rows of a feature directory: shards of TFRecords, the next ones read ahead."""
+"""The rows of a feature directory: shards of TFRecords, written in records of 128 rows and read
+in order, the next shards ahead.
+"""
 
 import os
 import pathlib
@@ -13,6 +15,7 @@ from ccssl_tf.data.datasets import fixed
 from ccssl_tf.data.feature_source import FeatureSource
 from ccssl_tf.runs.errors import CorruptArtifactError, InputError
 
+ROWS_PER_RECORD = 128
 # Up to four shards are open at a time, fewer where together they have more bytes than this.
 _READ_AHEAD_BYTES = 256 << 20
 
@@ -189,3 +192,27 @@ class DirectorySource(FeatureSource):
         return CorruptArtifactError(
             f"{self.directory}: the shards do not hold the {self.num_examples} rows of the manifest"
         )
+
+
+def feature_records(
+    batches: Iterable[tuple[np.ndarray, np.ndarray]],
+) -> Iterator[bytes]:
+    """Yields serialised records of 128 rows, the last one smaller: the contents of one shard.
+
+    Args:
+      batches: of (index [n] int64, rows [n, D] float16 or float32).
+    """
+    indices, features = np.empty(0, np.int64), np.empty(0)
+    for index, rows in batches:
+        indices, features = (
+            np.append(indices, index).astype(np.int64),
+            np.concatenate([features, rows]) if len(features) else rows,
+        )
+        full = len(indices) // ROWS_PER_RECORD * ROWS_PER_RECORD
+        for start in range(0, full, ROWS_PER_RECORD):
+            yield records.feature_example(
+                indices[start : start + ROWS_PER_RECORD], features[start : start + ROWS_PER_RECORD]
+            )
+        indices, features = indices[full:], features[full:]
+    if len(indices):
+        yield records.feature_example(indices, features)

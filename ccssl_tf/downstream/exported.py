@@ -37,9 +37,7 @@ class Exported:
         self.backbone, self.classifier = backbone_file.load_backbone(run), None
         if (run / backbone_file.CLASSIFIER_FILE_NAME).is_file():
             self.classifier = backbone_file.load_model(run / backbone_file.CLASSIFIER_FILE_NAME)
-            self.backbone = next(
-                layer for layer in self.classifier.layers if isinstance(layer, Backbone)
-            )
+            self.backbone = backbone_of(self.classifier)
         network = self.classifier or self.backbone
         self.side = network.input_shape[1]
         size = self.side or read_flags(run).get("image_size")
@@ -158,6 +156,11 @@ def finished(run) -> pathlib.Path:
             "ended"
         )
     return run
+
+
+def backbone_of(model: keras.Model) -> Backbone:
+    """Returns the backbone a trained model holds."""
+    return next(layer for layer in model.layers if isinstance(layer, Backbone))
 
 
 def traced(function, side):

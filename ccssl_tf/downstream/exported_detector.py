@@ -8,9 +8,8 @@ import tensorflow as tf
 
 from ccssl_tf.data import image_ops
 from ccssl_tf.downstream.detector import scores_and_boxes
-from ccssl_tf.downstream.exported import Exported, compare, finished
+from ccssl_tf.downstream.exported import Exported, backbone_of, compare, finished
 from ccssl_tf.models import backbone_file, fast_rcnn
-from ccssl_tf.models.backbone import Backbone
 from ccssl_tf.runs.errors import CorruptArtifactError
 from ccssl_tf.runs.run_record import read_flags
 
@@ -26,9 +25,7 @@ class ExportedDetector(Exported):
         """
         run = finished(run)
         self.classifier = backbone_file.load_model(run / fast_rcnn.FILE_NAME)
-        self.backbone = next(
-            layer for layer in self.classifier.layers if isinstance(layer, Backbone)
-        )
+        self.backbone = backbone_of(self.classifier)
         self.classifier.backbone = self.backbone
         self.is_folded = False
         flags_of_run = read_flags(run)

@@ -3,9 +3,8 @@
 import tensorflow as tf
 
 from ccssl_tf.data import image_ops
-from ccssl_tf.downstream.exported import Exported, finished
+from ccssl_tf.downstream.exported import Exported, backbone_of, finished
 from ccssl_tf.models import backbone_file, fcn
-from ccssl_tf.models.backbone import Backbone
 from ccssl_tf.runs.run_record import read_flags
 
 
@@ -18,9 +17,7 @@ class ExportedSegmenter(Exported):
         """
         run = finished(run)
         self.classifier = backbone_file.load_model(run / fcn.FILE_NAME)
-        self.backbone = next(
-            layer for layer in self.classifier.layers if isinstance(layer, Backbone)
-        )
+        self.backbone = backbone_of(self.classifier)
         self.side, self.is_folded = None, False
         flags_of_run = read_flags(run)
         self.long_side = int(flags_of_run.get("fcn_long_side", 0))

@@ -15,12 +15,12 @@ import numpy as np
 from ccssl_tf import distribution
 from ccssl_tf.data import manifest as manifest_lib
 from ccssl_tf.data import records
+from ccssl_tf.data.feature_directory import feature_records
 from ccssl_tf.runs.errors import CorruptArtifactError, InputError, Interrupted
 from ccssl_tf.runs.files import file_sha256, write_json
 from ccssl_tf.runs.progress import Progress
 from ccssl_tf.task import Extractor
 
-ROWS_PER_RECORD = 128
 _FINISHED = "finished_shards{}.json"
 # Batches, so that a slow disk does not stop the network.
 _AHEAD = 4
@@ -114,7 +114,7 @@ def extract_features(
                     )
 
             finished[path.name] = records.write_shard(
-                path, _blocks(rows()), num_examples=shards[number].num_examples
+                path, feature_records(rows()), num_examples=shards[number].num_examples
             )
             write_json(notes, [vars(shard) for shard in finished.values()])
             done += shards[number].num_examples
@@ -221,24 +221,6 @@ def _stored(features, dtype, path, index, first_record):
             f"{first_record + row} (image/index {index[row]}): {advice}"
         )
     return stored
-
-
-def _blocks(batches):
-    """Serialises batches of rows as records of 128 rows, the last of a shard smaller."""
-    indices, features = [], []
-    for index, rows in batches:
-        indices, features = (
-            np.append(indices, index).astype(np.int64),
-            np.concatenate([features, rows]) if len(features) else rows,
-        )
-        full = len(indices) // ROWS_PER_RECORD * ROWS_PER_RECORD
-        for start in range(0, full, ROWS_PER_RECORD):
-            yield records.feature_example(
-                indices[start : start + ROWS_PER_RECORD], features[start : start + ROWS_PER_RECORD]
-            )
-        indices, features = indices[full:], features[full:]
-    if len(indices):
-        yield records.feature_example(indices, features)
 
 
 def _noted_shards(directory):

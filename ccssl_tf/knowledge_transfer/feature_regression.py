@@ -21,12 +21,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ccssl_tf.data import image_batches
 from ccssl_tf.knowledge_transfer import paired_maps, teacher
 from ccssl_tf.knowledge_transfer.paired_maps import PairedMapsSettings, PairedMapsTask
 from ccssl_tf.runs.errors import InputError
 from ccssl_tf.runs.settings import setting
-from ccssl_tf.task import Epoch, TaskSettings
+from ccssl_tf.task import Epoch, ImageTask, TaskSettings
 
 _MEASURED_IMAGES, _MEASURING_BATCH = 512, 64
 # A channel's deviation counts as at least this share of the typical one: a channel that hardly ever
@@ -43,7 +42,7 @@ class FeatureRegressionSettings(TaskSettings, PairedMapsSettings):
     )
 
 
-class FeatureRegression(PairedMapsTask):
+class FeatureRegression(PairedMapsTask, ImageTask):
     """Regresses layers of a frozen teacher from those of the student.
 
     >>> from ccssl_tf import FeatureRegression
@@ -57,17 +56,7 @@ class FeatureRegression(PairedMapsTask):
     def __init__(self, settings: FeatureRegressionSettings | None = None, **fields):
         """Takes the settings or their fields."""
         super().__init__(settings, **fields)
-        self.eval_split = image_batches.held_out_split(self.settings.data_dir)
         self._statistics: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-
-    def dataset(self, split, epoch, model=None):
-        """Batches of `image` [B, S, S, 3] uint8: random mirrored crops in training, the centre
-        otherwise.
-        """
-        settings = self.settings
-        return image_batches.augmented_images(
-            settings.data_dir, split, epoch, image_size=settings.image_size
-        )
 
     def build_model(self, backbone):
         """The student's maps {endpoint: [B, h, w, C']}, as many channels as the teacher's; loads

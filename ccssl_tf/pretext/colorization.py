@@ -6,14 +6,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ccssl_tf.data import SMALL_IMAGE_SIZE, image_batches
+from ccssl_tf.data import SMALL_IMAGE_SIZE
 from ccssl_tf.layers.per_example_dropout import per_example_seeds
 from ccssl_tf.ops import color
 from ccssl_tf.pictures.captioned import draw_rows
 from ccssl_tf.pretext import ab_bins
 from ccssl_tf.pretext.pixel_prediction import area_average, last_convolution, pixel_head
 from ccssl_tf.runs.settings import setting
-from ccssl_tf.task import Task, TaskSettings
+from ccssl_tf.task import ImageTask, TaskSettings
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class ColorizationSettings(TaskSettings):
     )
 
 
-class Colorization(Task):
+class Colorization(ImageTask):
     """Classifies the colours of a grey picture's places into 313 bins of the ab plane.
 
     It sees lightness alone and answers at every place of the last convolution's map. The backbone
@@ -59,18 +59,7 @@ class Colorization(Task):
     def __init__(self, settings: ColorizationSettings | None = None, **fields):
         """Takes the settings or their fields."""
         super().__init__(settings, **fields)
-        self.eval_split = image_batches.held_out_split(self.settings.data_dir)
         self._shares: dict[tuple[str, int, int], np.ndarray] = {}
-
-    def dataset(self, split, epoch, model=None):
-        """Batches of `image` [B, S, S, 3] uint8.
-
-        Random mirrored crops in training, the centre otherwise.
-        """
-        settings = self.settings
-        return image_batches.augmented_images(
-            settings.data_dir, split, epoch, image_size=settings.image_size
-        )
 
     def build_model(self, backbone):
         """Logits [B, h, w, 313] over the last convolution.

@@ -12,13 +12,13 @@ import dataclasses
 
 import tensorflow as tf
 
-from ccssl_tf.data import image_batches, pipeline
+from ccssl_tf.data import pipeline
 from ccssl_tf.pictures.context import draw_context
 from ccssl_tf.pretext import context_patches as patches_lib
 from ccssl_tf.pretext import siamese
 from ccssl_tf.pretext import tiles as tiles_lib
 from ccssl_tf.runs.settings import setting
-from ccssl_tf.task import Task, TaskSettings
+from ccssl_tf.task import ImageTask, TaskSettings
 
 _NUM_PICTURES = len(patches_lib.RELATIONS)
 
@@ -55,7 +55,7 @@ class ContextSettings(TaskSettings):
         patches_lib.ContextGeometry.for_image_size(self.image_size)
 
 
-class Context(Task):
+class Context(ImageTask):
     """Predicts the relation of pairs of patches.
 
     Patch features are computed once and paired several times.
@@ -72,7 +72,6 @@ class Context(Task):
         """Takes the settings or their fields."""
         super().__init__(settings, **fields)
         self.geometry = patches_lib.ContextGeometry.for_image_size(self.settings.image_size)
-        self.eval_split = image_batches.held_out_split(self.settings.data_dir)
 
     def dataset(self, split, epoch, model=None):
         """Batches of `image` [B, crop, crop, 3] uint8.

@@ -5,7 +5,7 @@ import dataclasses
 import keras
 import tensorflow as tf
 
-from ccssl_tf.data import SMALL_IMAGE_SIZE, image_batches
+from ccssl_tf.data import SMALL_IMAGE_SIZE
 from ccssl_tf.layers.per_example_dropout import PerExampleDropout, per_example_seeds
 from ccssl_tf.models.backbone import batch_normalization
 from ccssl_tf.ops import per_example_random as random
@@ -13,7 +13,7 @@ from ccssl_tf.pictures.captioned import draw_rows
 from ccssl_tf.pretext.pixel_prediction import area_average
 from ccssl_tf.runs.errors import FlagError
 from ccssl_tf.runs.settings import setting
-from ccssl_tf.task import Result, Task, TaskSettings
+from ccssl_tf.task import ImageTask, Result, TaskSettings
 
 _BLOCK_STREAM, _DROPOUT_STREAM = 500, 501
 _NUM_BLOCKS = 4
@@ -44,7 +44,7 @@ class ContextEncoderSettings(TaskSettings):
             )
 
 
-class ContextEncoder(Task):
+class ContextEncoder(ImageTask):
     """Encodes a picture with holes and decodes all of it.
 
     Holes are of the mean colour; the loss is the squared error in them. As in the paper's feature
@@ -64,21 +64,6 @@ class ContextEncoder(Task):
     """
 
     Settings = ContextEncoderSettings
-
-    def __init__(self, settings: ContextEncoderSettings | None = None, **fields):
-        """Takes the settings or their fields."""
-        super().__init__(settings, **fields)
-        self.eval_split = image_batches.held_out_split(self.settings.data_dir)
-
-    def dataset(self, split, epoch, model=None):
-        """Batches of `image` [B, S, S, 3] uint8.
-
-        Random mirrored crops in training, the centre otherwise.
-        """
-        settings = self.settings
-        return image_batches.augmented_images(
-            settings.data_dir, split, epoch, image_size=settings.image_size
-        )
 
     def build_model(self, backbone):
         """Pictures [B, D, D, 3] in [-1, 1] over the last map.

@@ -33,7 +33,7 @@ from ccssl_tf.pretext.siamese import is_normalized
 from ccssl_tf.pretext.tiles import GROUP, gray, normalize_tiles
 from ccssl_tf.runs.errors import FlagError
 from ccssl_tf.runs.settings import setting
-from ccssl_tf.task import Task, TaskSettings
+from ccssl_tf.task import ImageTask, TaskSettings
 
 _STYLE_STREAM = 200
 _MIN_TILE = 8
@@ -76,7 +76,7 @@ class CountingSettings(TaskSettings):
             )
 
 
-class Counting(Task):
+class Counting(ImageTask):
     """Learns counts that add up over the quarters of an image and differ between images.
 
     >>> from ccssl_tf import Epoch, Counting
@@ -87,11 +87,6 @@ class Counting(Task):
 
     Settings = CountingSettings
     batch_multiple = GROUP
-
-    def __init__(self, settings: CountingSettings | None = None, **fields):
-        """Takes the settings or their fields."""
-        super().__init__(settings, **fields)
-        self.eval_split = image_batches.held_out_split(self.settings.data_dir)
 
     def dataset(self, split, epoch, model=None):
         """Batches of `image` [B, crop, crop, 3] uint8.

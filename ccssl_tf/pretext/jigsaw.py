@@ -17,7 +17,7 @@ from ccssl_tf.pretext import siamese
 from ccssl_tf.pretext import tiles as tiles_lib
 from ccssl_tf.pretext.permutations import hamming_distances, permutation_set
 from ccssl_tf.runs.settings import setting
-from ccssl_tf.task import Task, TaskSettings
+from ccssl_tf.task import ImageTask, TaskSettings
 
 _PERMUTATION_STREAM = 100
 _NUM_PICTURES = 8
@@ -48,7 +48,7 @@ class JigsawSettings(TaskSettings):
         tiles_lib.TileGeometry.for_image_size(self.image_size)
 
 
-class Jigsaw(Task):
+class Jigsaw(ImageTask):
     """Predicts which permutation the tiles were shown in.
 
     Tile features are computed once and permuted several times.
@@ -71,7 +71,6 @@ class Jigsaw(Task):
         settings = self.settings
         self.geometry = tiles_lib.TileGeometry.for_image_size(settings.image_size)
         self.permutations = permutation_set(settings.num_permutations, settings.permutations_file)
-        self.eval_split = image_batches.held_out_split(settings.data_dir)
 
     def dataset(self, split, epoch, model=None):
         """Batches of `image` [B, crop, crop, 3] uint8.

@@ -11,11 +11,10 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from ccssl_tf.data import image_batches
 from ccssl_tf.layers.per_example_dropout import per_example_seeds
 from ccssl_tf.models.heads import build_classifier
 from ccssl_tf.pictures.captioned import PLAIN, draw_columns, verdict
-from ccssl_tf.task import Task, TaskSettings
+from ccssl_tf.task import ImageTask, TaskSettings
 
 NUM_ROTATIONS = 4
 
@@ -25,7 +24,7 @@ class RotationSettings(TaskSettings):
     """--task=rotation."""
 
 
-class Rotation(Task):
+class Rotation(ImageTask):
     """Classifies images by their rotation: 0, 90, 180 or 270 degrees counter-clockwise.
 
     >>> from ccssl_tf import Epoch, Rotation
@@ -37,21 +36,6 @@ class Rotation(Task):
     with_fc = True
 
     Settings = RotationSettings
-
-    def __init__(self, settings: RotationSettings | None = None, **fields):
-        """Takes the settings or their fields."""
-        super().__init__(settings, **fields)
-        self.eval_split = image_batches.held_out_split(self.settings.data_dir)
-
-    def dataset(self, split, epoch, model=None):
-        """Batches of upright `image` [B, S, S, 3] uint8.
-
-        Random mirrored crops in training, the centre otherwise.
-        """
-        settings = self.settings
-        return image_batches.augmented_images(
-            settings.data_dir, split, epoch, image_size=settings.image_size
-        )
 
     def build_model(self, backbone):
         """A classifier of the four rotations over `backbone`."""

@@ -187,16 +187,26 @@ class ForeignFlagError(FlagError):
         super().__init__(f"{'; '.join(parts)}; not of {chosen}: {advice}")
 
 
-def described(name: str, width: int, docstring: str | None) -> list[str]:
-    """Returns the lines of a choice in an overview: its name, and the first line of a docstring."""
-    return textwrap.wrap(
-        f"{name:{width}}  {(docstring or '').splitlines()[0]}",
-        _HELP_COLUMNS,
-        initial_indent="  ",
-        subsequent_indent=" " * (width + 4),
-        break_on_hyphens=False,
-        drop_whitespace=True,
-    )
+def overview_of(flag: str, table: Mapping[str, type], default: str | None = None) -> str:
+    """Returns the choices of a flag, each with the first line of its class's docstring.
+
+    Args:
+      flag: its name.
+      table: name -> class.
+      default: the choice that is made without the flag, whose flags then follow.
+    """
+    width = max(map(len, table))
+    follows = f"; those of {default} follow" if default else ""
+    lines = [f"--{flag} is one of these (--{flag}=NAME --help lists its flags{follows}):"]
+    for name, kind in table.items():
+        lines += textwrap.wrap(
+            f"{name:{width}}  {(kind.__doc__ or '').splitlines()[0]}",
+            _HELP_COLUMNS,
+            initial_indent="  ",
+            subsequent_indent=" " * (width + 4),
+            break_on_hyphens=False,
+        )
+    return "\n".join(lines)
 
 
 def _title(cls):

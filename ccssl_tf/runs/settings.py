@@ -74,6 +74,12 @@ class WorkdirSettings(Settings):
         None, "Directory this command writes into; a killed run continues there."
     )
 
+    def required_workdir(self) -> str:
+        """Returns the directory; raises FlagError where there is none, before any long work."""
+        if not self.workdir:
+            raise FlagError("--workdir: not given; name the directory this run writes into")
+        return self.workdir
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OutputSettings(Settings):

@@ -78,7 +78,7 @@ def test_rows_are_those_of_the_images(tmp_path, image_dir, dtype):
 
 
 def test_records_hold_128_rows(tmp_path, image_dir, monkeypatch):
-    monkeypatch.setattr("ccssl_tf.features.extraction.ROWS_PER_RECORD", 6)
+    monkeypatch.setattr("ccssl_tf.data.feature_directory.ROWS_PER_RECORD", 6)
     extract_features(MeanColors(), image_dir, "train", tmp_path)
     assert stored_rows(tmp_path)[3] == [6, 6, 4] * 3
 
