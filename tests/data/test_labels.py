@@ -42,13 +42,13 @@ def test_a_split_that_is_not_there_or_empty_is_named(tmp_path):
 def test_a_label_out_of_range_ends_reading_and_names_the_image(image_dir, training):
     def labels(num_classes):
         parse = parse_labelled(image_dir, "train", num_classes)
-        options = dict(
-            batch_size=8, training=training, epoch_seed=(0, 0), load=lambda parsed: {}, parse=parse
-        )
+        epoch = pipeline.Epoch(batch_size=8, training=training)
         with records.naming_damage(image_dir):
             return [
                 label
-                for batch in pipeline.batches(image_dir, "train", **options)
+                for batch in pipeline.batches(
+                    image_dir, "train", epoch, load=lambda parsed: {}, parse=parse
+                )
                 for label in batch["label"].numpy()
             ]
 
