@@ -8,7 +8,7 @@ from PIL import Image
 
 from ccssl_tf import cluster
 from ccssl_tf.clustering import read_pseudo_labels
-from ccssl_tf.clustering.preprocessing import Preprocessing
+from ccssl_tf.clustering.rows.preprocessing import Preprocessing
 from ccssl_tf.data import image_batches, records
 from ccssl_tf.data import manifest as manifest_lib
 from ccssl_tf.features import extract_features

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from ccssl_tf import extract, registry
-from ccssl_tf.clustering.sources import DirectorySource
+from ccssl_tf.clustering.rows.sources import DirectorySource
 from ccssl_tf.data import image_batches, records
 from ccssl_tf.data import manifest as manifest_lib
 from ccssl_tf.features.endpoint import EndpointExtractor

@@ -15,19 +15,15 @@ import numpy as np
 import tensorflow as tf
 
 from ccssl_tf import distribution
-from ccssl_tf.clustering import (
-    assignment,
-    distributed,
-    fits,
-    preprocessing,
-    preprocessing_fit,
-    sources,
-    starts,
-)
-from ccssl_tf.clustering.chunk_reader import ChunkReader
-from ccssl_tf.clustering.device_distances import exact_float32
+from ccssl_tf.clustering import engines
+from ccssl_tf.clustering.device.distances import exact_float32
+from ccssl_tf.clustering.fitting import fits
+from ccssl_tf.clustering.fitting.pass_log import PassLog, print_pass
+from ccssl_tf.clustering.host.block_threads import chunk_rows
 from ccssl_tf.clustering.kmeans_settings import ALGORITHMS, INITIALIZATIONS, KMeansSettings
-from ccssl_tf.clustering.pass_log import PassLog, print_pass
+from ccssl_tf.clustering.rows import preprocessing, preprocessing_fit, sources
+from ccssl_tf.clustering.rows.chunk_reader import ChunkReader
+from ccssl_tf.clustering.start import starts
 from ccssl_tf.data.feature_source import FeatureSource
 from ccssl_tf.runs.errors import InputError
 
@@ -235,7 +231,7 @@ class KMeans:
             )
         reader = self._reader(source, 0, should_stop)
         with exact_float32():
-            labels, squares = distributed.nearest(reader, self.centroids, self._strategy)
+            labels, squares = engines.nearest(reader, self.centroids, self._strategy)
         return labels, np.sqrt(squares)
 
     def predict(self, features: sources.Features) -> np.ndarray:
@@ -264,5 +260,5 @@ class KMeans:
         memory_bytes: int,
         should_stop: Callable[[], bool] | None,
     ) -> ChunkReader:
-        rows = assignment.chunk_rows(source.num_examples, source.dim, self.num_clusters)
+        rows = chunk_rows(source.num_examples, source.dim, self.num_clusters)
         return ChunkReader(source, rows, memory_bytes, should_stop)

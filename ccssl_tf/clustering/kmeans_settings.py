@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ccssl_tf.clustering import lloyd_fit, preprocessing, starts
+from ccssl_tf.clustering.fitting import lloyd_fit
+from ccssl_tf.clustering.rows import preprocessing
+from ccssl_tf.clustering.start import starts
 from ccssl_tf.data.feature_source import FeatureSource
 from ccssl_tf.runs.errors import InputError
 from ccssl_tf.runs.files import file_sha256, fingerprint_of

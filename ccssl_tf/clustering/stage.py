@@ -6,8 +6,11 @@ import numpy as np
 import tensorflow as tf
 
 from ccssl_tf import distribution
-from ccssl_tf.clustering import cluster_report, cost, machine_speed, preprocessing, pseudo_labels
-from ccssl_tf.clustering.pass_log import print_pass, write_summaries
+from ccssl_tf.clustering import cluster_report, pseudo_labels
+from ccssl_tf.clustering.cost import estimate, machine_speed
+from ccssl_tf.clustering.cost.problem import Problem
+from ccssl_tf.clustering.fitting.pass_log import print_pass, write_summaries
+from ccssl_tf.clustering.rows import preprocessing
 from ccssl_tf.clustering.stage_settings import ClusteringSettings
 from ccssl_tf.data import image_facts
 from ccssl_tf.data.feature_directory import DirectorySource
@@ -95,7 +98,7 @@ class ClusteringStage:
     def describe_cost(self) -> str:
         """Measures the machine for two seconds; returns passes, work, bytes, memory and time."""
         settings, fitted = self._settings, self._fitted
-        problem = cost.Problem(
+        problem = Problem(
             num_examples=fitted.num_examples,
             stored_dim=fitted.dim,
             dim=self._options.pca_dim or fitted.dim,
@@ -113,7 +116,7 @@ class ClusteringStage:
             assigned_rows=sum(source.num_examples for source in self._assigned.values()),
             workers=distribution.worker(self._strategy)[1],
         )
-        return cost.describe(problem, machine_speed.measure(problem, fitted))
+        return estimate.describe(problem, machine_speed.measure(problem, fitted))
 
     def run(self, directory: pathlib.Path, should_stop=None) -> dict | None:
         """Clusters and writes centroids, pseudo-labels, nearest images and TensorBoard events.

@@ -24,10 +24,12 @@ import warnings
 import numpy as np
 from sklearn.cluster import KMeans as SklearnKMeans
 
-from ccssl_tf.clustering import KMeans, assignment, distances
-from ccssl_tf.clustering.accelerated import AcceleratedAssignment
-from ccssl_tf.clustering.chunk_reader import ChunkReader
-from ccssl_tf.clustering.sources import ArraySource
+from ccssl_tf.clustering import KMeans
+from ccssl_tf.clustering.host import distances, plain
+from ccssl_tf.clustering.host.accelerated import AcceleratedAssignment
+from ccssl_tf.clustering.host.block_threads import chunk_rows
+from ccssl_tf.clustering.rows.chunk_reader import ChunkReader
+from ccssl_tf.clustering.rows.sources import ArraySource
 from ccssl_tf.data.feature_directory import DirectorySource
 from ccssl_tf.runs.command import Command
 from ccssl_tf.runs.launch import launch
@@ -256,17 +258,17 @@ def _print_speeds(seconds, products, iterations):
 
 def _check_labels(rows, start, iterations):
     """Compares each pass's labels with those of all distances from the same centroids."""
-    chunk_rows = assignment.chunk_rows(*rows.shape, len(start))
-    reader = ChunkReader(ArraySource(rows), chunk_rows, rows.nbytes)
+    size = chunk_rows(*rows.shape, len(start))
+    reader = ChunkReader(ArraySource(rows), size, rows.nbytes)
     fast = AcceleratedAssignment(reader, np.full(len(rows), -1, np.int32), np.zeros(start.shape))
     centroids, different, largest = start, 0, 0.0
     for _ in range(iterations + 1):
         result = fast.step(centroids)
-        plain, _ = assignment.nearest(reader, centroids)
-        for row in np.flatnonzero(plain != result.labels):
+        all_distances, _ = plain.nearest(reader, centroids)
+        for row in np.flatnonzero(all_distances != result.labels):
             ours_, theirs = (
                 distances.exact_squares(rows[row], centroids[labels[row]][None])[0]
-                for labels in (result.labels, plain)
+                for labels in (result.labels, all_distances)
             )
             different, largest = different + 1, max(largest, abs(ours_ / theirs - 1))
         means = result.sums / np.maximum(result.counts, 1)[:, None]

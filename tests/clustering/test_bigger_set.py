@@ -6,10 +6,11 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from clustering.rows.test_sources import write_features
 from clustering.test_kmeans import blobs
-from clustering.test_sources import write_features
 
-from ccssl_tf.clustering import KMeans, cluster_report, sources
+from ccssl_tf.clustering import KMeans, cluster_report
+from ccssl_tf.clustering.rows import sources
 
 DIM, CLUSTERS, FITTED, ASSIGNED = 64, 12, 1500, 150_000
 

@@ -3,9 +3,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from ccssl_tf.clustering import sources
 from ccssl_tf.clustering.kmeans_settings import ALGORITHMS, INITIALIZATIONS, KMeansSettings
-from ccssl_tf.clustering.preprocessing import Options
+from ccssl_tf.clustering.rows import sources
+from ccssl_tf.clustering.rows.preprocessing import Options
 from ccssl_tf.runs.errors import InputError
 
 SETTINGS = KMeansSettings(

@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
+from clustering.rows.test_sources import write_features
 from clustering.test_kmeans import blobs
-from clustering.test_sources import write_features
 
-from ccssl_tf.clustering import KMeans, sources
-from ccssl_tf.clustering.chunk_reader import ChunkReader
+from ccssl_tf.clustering import KMeans
+from ccssl_tf.clustering.rows import sources
+from ccssl_tf.clustering.rows.chunk_reader import ChunkReader
 from ccssl_tf.data import manifest as manifest_lib
 from ccssl_tf.data import records
 from ccssl_tf.runs.errors import CorruptArtifactError

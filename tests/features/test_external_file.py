@@ -19,7 +19,7 @@ def count(image_dir):
 
 
 def _rows(directory):
-    from ccssl_tf.clustering.sources import DirectorySource
+    from ccssl_tf.clustering.rows.sources import DirectorySource
 
     source = DirectorySource(directory)
     return source.indices(), np.concatenate(list(source.chunks(64)))

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ccssl_tf.clustering.sources import DirectorySource
+from ccssl_tf.clustering.rows.sources import DirectorySource
 from ccssl_tf.data import image_batches
 from ccssl_tf.data.manifest import Manifest
 from ccssl_tf.features import extract_features

@@ -1,0 +1,1 @@
+"""What clustering will cost on this machine, said before it begins."""

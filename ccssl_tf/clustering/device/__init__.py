@@ -1,0 +1,1 @@
+"""K-means as TensorFlow functions, on the devices of a tf.distribute strategy."""

@@ -1,0 +1,127 @@
+"""K-means on the replicas of a tf.distribute strategy, each of which has its share of the rows.
+
+Those of one process (MirroredStrategy) make a `ReplicaAssignment`. Of several processes
+(MultiWorkerMirroredStrategy) each one has a contiguous part of the rows and assigns it in any way
+there is. Sums are added in one fixed order, in float64, and labels and distances gathered, so that
+after a pass all processes hold the same, and go on alike to re-seeding and stopping.
+"""
+
+import functools
+
+import numpy as np
+import tensorflow as tf
+
+from ccssl_tf import distribution
+from ccssl_tf.clustering.assignment import Assignment, Begun, MakeAssignment, OnRows, PassResult
+from ccssl_tf.clustering.device.replica_assignment import ReplicaAssignment
+from ccssl_tf.clustering.host import plain
+from ccssl_tf.clustering.rows.chunk_reader import ChunkReader, reader_of_worker
+
+
+def make_assignment(
+    kind: MakeAssignment,
+    reader: ChunkReader,
+    labels: np.ndarray,
+    sums: np.ndarray,
+    strategy: tf.distribute.Strategy,
+) -> Assignment:
+    """Returns `kind(reader, labels, sums)`, or what does its work on the strategy's replicas."""
+    if _computes_on_devices(strategy):
+        kind = functools.partial(ReplicaAssignment, strategy=strategy)
+    if distribution.worker(strategy)[1] > 1:
+        return WorkerAssignment(reader, labels, sums, kind=kind, strategy=strategy)
+    return kind(reader, labels, sums)
+
+
+def nearest(
+    reader: ChunkReader, centroids: np.ndarray, strategy: tf.distribute.Strategy
+) -> tuple[np.ndarray, np.ndarray]:
+    """Makes one pass over the rows, of which each worker takes its part.
+
+    Args:
+      reader: of all rows.
+      centroids: [K, D] float32.
+      strategy: whose replicas compute.
+
+    Returns:
+      labels [N] int32, squared distances [N] float32, as `plain.nearest`.
+    """
+    reader = reader_of_worker(reader, strategy)
+    if _computes_on_devices(strategy):
+        no_labels = np.full(reader.source.num_examples, -1, np.int32)
+        replicas = ReplicaAssignment(
+            reader, no_labels, np.zeros(centroids.shape), strategy=strategy
+        )
+        result = replicas.step(centroids)
+        labels, squares = result.labels, result.squares
+    else:
+        labels, squares = plain.nearest(reader, centroids)
+    return (
+        distribution.concatenate_over_workers(labels, strategy),
+        distribution.concatenate_over_workers(squares, strategy),
+    )
+
+
+def _computes_on_devices(strategy: tf.distribute.Strategy) -> bool:
+    """Returns whether TensorFlow's devices compute the distances, and so all of them.
+
+    They do where there are several replicas or a GPU. Assignments that skip distances run on CPUs
+    alone; a GPU computes all in less time than it takes to decide which can be skipped.
+    """
+    return distribution.local_replicas(strategy) > 1 or bool(tf.config.list_logical_devices("GPU"))
+
+
+class WorkerAssignment(Assignment):
+    """Assigns this worker's part of the rows, and adds up the results of all workers."""
+
+    def __init__(
+        self,
+        reader: ChunkReader,
+        labels: np.ndarray,
+        sums: np.ndarray,
+        *,
+        kind: MakeAssignment,
+        strategy: tf.distribute.Strategy,
+    ):
+        """See `MakeAssignment`, for all rows. Args: kind: how this worker assigns its part."""
+        self._strategy, self._chief = strategy, distribution.is_chief(strategy)
+        part = distribution.part_of_worker(len(labels), strategy)
+        self._inner = kind(
+            reader_of_worker(reader, strategy),
+            labels[part],
+            sums if self._chief else np.zeros_like(sums),
+        )
+
+    def step(
+        self, centroids: np.ndarray, begun: Begun | None = None, on_rows: OnRows | None = None
+    ) -> PassResult:
+        """See `Assignment`; a pass that was interrupted starts anew, with the same result.
+
+        Args:
+          centroids: the same on all workers.
+          begun, on_rows: not used.
+        """
+        result = self._inner.step(centroids)
+        sums = distribution.sum_over_workers(result.sums, self._strategy)
+        # The next pass may go on from the sums in `result`. So the chief takes those of all rows,
+        # as it does when a fit is continued.
+        result.sums[...] = sums if self._chief else 0
+        labels, squares = (
+            distribution.concatenate_over_workers(values, self._strategy)
+            for values in (result.labels, result.squares)
+        )
+        changed = np.zeros(len(centroids), np.int32)
+        changed[result.changed] = 1
+        changed = distribution.sum_over_workers(changed, self._strategy)
+        computed, bytes_read = distribution.sum_over_workers(
+            np.array([result.distances, result.bytes_read], np.float64), self._strategy
+        )
+        return PassResult(
+            labels=labels,
+            squares=squares,
+            sums=sums,
+            counts=np.bincount(labels, minlength=len(centroids)),
+            changed=np.flatnonzero(changed),
+            distances=int(computed),
+            bytes_read=int(bytes_read),
+        )

@@ -1,0 +1,1 @@
+"""A fit from its start to its end: passes, stopping, checkpoints, restarts."""

@@ -1,0 +1,1 @@
+"""K-means in NumPy and threads, on processors: exact, and with most distances skipped."""

@@ -1,0 +1,133 @@
+"""Squared distances between rows and centroids in NumPy: fast, with bounds on rounding, and exact.
+
+|x - c|^2 = |x|^2 - 2 x.c + |c|^2 makes all distances one matrix product. Every use of it is built
+on one of these functions:
+
+  `squared_distances`: the formula as it stands, [n, K];
+  `nearest_scores`: x.c - |c|^2 / 2, which is all that the nearest centroid depends on;
+  `device_distances.squared_distances`: the formula in TensorFlow;
+  `screening.reduced_squares`: the formula in few dimensions, with the norms inside the product.
+
+Rows and centroids are first shifted by a common vector, so that a large mean costs no precision.
+
+Rounding: with u = 2^-24 a float32 dot product of D terms, added in any order, is off by at most
+g |x| |c|, g = D u / (1 - D u) (Higham, Accuracy and Stability of Numerical Algorithms, section
+3.1), and 2 |x| |c| <= |x|^2 + |c|^2. So the formula gives the squared distance to within
+g (|x|^2 + |c|^2); a few more u cover the shift by a common vector, the norms and the additions.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from ccssl_tf.clustering.rows.row_copies import as_float64
+
+
+def rounding(dim: int) -> float:
+    """Returns g: a sum of `dim` float32 products here is off by at most g times its summands.
+
+    By their absolute values, that is; what the module's docstring adds is included.
+    """
+    terms = (dim + 24) * 2.0**-24
+    return 1.01 * terms / (1 - min(terms, 0.5))
+
+
+def upper_bounds(squares: np.ndarray, rounding: float) -> np.ndarray:
+    """Returns numbers that the true values of `square_norms` [n] do not exceed; rounding: g."""
+    return squares * np.float32(1 + rounding)
+
+
+def common_shift(centroids: np.ndarray) -> np.ndarray:
+    """Returns the mean of the centroids [K, D], to be subtracted from rows too: [D] float32."""
+    return centroids.mean(axis=0, dtype=np.float64).astype(np.float32)
+
+
+def square_norms(rows: np.ndarray) -> np.ndarray:
+    """Returns |x|^2 of rows [n, D] float32, summed in float32: [n].
+
+    It is off by at most g times itself, and does not depend on the rows beside it.
+    """
+    return np.vecdot(rows, rows)
+
+
+def square_norms64(rows: np.ndarray) -> np.ndarray:
+    """Returns |x|^2 of rows [n, D], summed in float64: [n] float64."""
+    return np.einsum("ij,ij->i", rows, rows, dtype=np.float64)
+
+
+def shift_centroids(
+    centroids: np.ndarray,
+    shift: np.ndarray,
+    norms_of: Callable[[np.ndarray], np.ndarray] = square_norms,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns what the formula needs of the centroids [K, D] float32.
+
+    Args:
+      centroids: c.
+      shift: [D] float32, subtracted from them.
+      norms_of: how |c - shift|^2 is summed.
+
+    Returns:
+      -2 (c - shift) [K, D] float32, and |c - shift|^2 [K] float32.
+    """
+    shifted = centroids - shift
+    norms = norms_of(shifted).astype(np.float32, copy=False)
+    shifted *= -2
+    return shifted, norms
+
+
+def squared_distances(
+    rows: np.ndarray,
+    scaled_centroids: np.ndarray,
+    row_norms: np.ndarray,
+    centroid_norms: np.ndarray,
+) -> np.ndarray:
+    """Returns |x|^2 - 2 x.c + |c|^2 for all pairs, [n, K] float32; rounding may make it negative.
+
+    Args:
+      rows: x, [n, D] float32.
+      scaled_centroids: -2 c, [K, D] float32.
+      row_norms: |x|^2, [n] float32.
+      centroid_norms: |c|^2, [K] float32.
+    """
+    squares = rows @ scaled_centroids.T
+    squares += row_norms[:, None]
+    squares += centroid_norms
+    return squares
+
+
+def nearest_scores(rows: np.ndarray, centroids: np.ndarray, half_norms: np.ndarray) -> np.ndarray:
+    """Returns x.c - |c|^2 / 2 for all pairs, [n, K] float32: greatest for the nearest centroid.
+
+    It is the formula without |x|^2, over -2: one addition to a pair less, and no copy of the
+    centroids times -2, which would take as long as the products of a few rows.
+
+    Args:
+      rows: x, [n, D] float32.
+      centroids: c, [K, D] float32.
+      half_norms: |c|^2 / 2, [K] float32.
+    """
+    scores = rows @ centroids.T
+    scores -= half_norms
+    return scores
+
+
+def exact_squares(rows: np.ndarray, centroids: np.ndarray) -> np.ndarray:
+    """Returns the squared distance of row i to centroid i, of differences in float64: [n]."""
+    difference = as_float64(rows) - centroids.astype(np.float64)
+    return (difference * difference).sum(axis=1)
+
+
+def is_first_of_equals(rows: np.ndarray, norms: np.ndarray) -> np.ndarray:
+    """Returns for rows [K, D] with `square_norms` [K] whether no row before is equal, [K] bool."""
+    order = np.argsort(norms, kind="stable")
+    is_first, start = np.ones(len(rows), bool), 0
+    for end in np.append(np.flatnonzero(np.diff(norms[order])) + 1, len(rows)):
+        if end - start > 1:
+            seen = set()
+            for number in order[start:end]:
+                content = (rows[number] + np.float32(0)).tobytes()  # The addition makes -0 to 0.
+                is_first[number] = content not in seen
+                seen.add(content)
+        start = end
+    return is_first

@@ -1,0 +1,1 @@
+"""The rows that are clustered: their sources, reading in chunks, and preprocessing."""

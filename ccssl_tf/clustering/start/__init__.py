@@ -1,0 +1,1 @@
+"""Where a fit starts: which rows are the first centroids."""
