@@ -123,6 +123,12 @@ def local_replicas(strategy) -> int:
     return len(replica_devices(strategy))
 
 
+def local_replica_numbers(strategy) -> range:
+    """Returns the numbers of the replicas this process runs, among those of all processes."""
+    local, index = local_replicas(strategy), worker(strategy)[0]
+    return range(local * index, local * (index + 1))
+
+
 def to_replicas(values: list, strategy):
     """Returns one value that `strategy.run` takes apart again: the i-th of `values` goes to the
     i-th replica of this process.

@@ -1,9 +1,9 @@
-"""K-means on the replicas of a tf.distribute strategy, each of which has its share of the rows.
+"""Which engine makes the passes of a fit: `host` on processors, or `device` where there is more.
 
-Those of one process (MirroredStrategy) make a `ReplicaAssignment`. Of several processes
-(MultiWorkerMirroredStrategy) each one has a contiguous part of the rows and assigns it in any way
-there is. Sums are added in one fixed order, in float64, and labels and distances gathered, so that
-after a pass all processes hold the same, and go on alike to re-seeding and stopping.
+Of several processes (MultiWorkerMirroredStrategy) each one has a contiguous part of the rows. In
+Lloyd's passes it assigns these in any way there is; sums are added in one fixed order, in float64,
+and labels and distances gathered, so that after a pass all processes hold the same, and go on alike
+to re-seeding and stopping.
 """
 
 import functools
@@ -13,7 +13,8 @@ import tensorflow as tf
 
 from ccssl_tf import distribution
 from ccssl_tf.clustering.assignment import Assignment, Begun, MakeAssignment, OnRows, PassResult
-from ccssl_tf.clustering.device.replica_assignment import ReplicaAssignment
+from ccssl_tf.clustering.device import lloyd
+from ccssl_tf.clustering.device.rows import DeviceRows
 from ccssl_tf.clustering.host import plain
 from ccssl_tf.clustering.rows.chunk_reader import ChunkReader, reader_of_worker
 
@@ -26,15 +27,18 @@ def make_assignment(
     strategy: tf.distribute.Strategy,
 ) -> Assignment:
     """Returns `kind(reader, labels, sums)`, or what does its work on the strategy's replicas."""
-    if _computes_on_devices(strategy):
-        kind = functools.partial(ReplicaAssignment, strategy=strategy)
+    if computes_on_devices(strategy):
+        kind = functools.partial(lloyd.DeviceAssignment, strategy=strategy)
     if distribution.worker(strategy)[1] > 1:
         return WorkerAssignment(reader, labels, sums, kind=kind, strategy=strategy)
     return kind(reader, labels, sums)
 
 
 def nearest(
-    reader: ChunkReader, centroids: np.ndarray, strategy: tf.distribute.Strategy
+    reader: ChunkReader,
+    centroids: np.ndarray,
+    strategy: tf.distribute.Strategy,
+    rows: DeviceRows | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Makes one pass over the rows, of which each worker takes its part.
 
@@ -42,27 +46,26 @@ def nearest(
       reader: of all rows.
       centroids: [K, D] float32.
       strategy: whose replicas compute.
+      rows: this worker's part, where the devices may have it already.
 
     Returns:
-      labels [N] int32, squared distances [N] float32, as `plain.nearest`.
+      labels [N] int32, squared distances [N] float32.
     """
-    reader = reader_of_worker(reader, strategy)
-    if _computes_on_devices(strategy):
-        no_labels = np.full(reader.source.num_examples, -1, np.int32)
-        replicas = ReplicaAssignment(
-            reader, no_labels, np.zeros(centroids.shape), strategy=strategy
-        )
-        result = replicas.step(centroids)
-        labels, squares = result.labels, result.squares
+    part = reader_of_worker(reader, strategy)
+    if rows and rows.is_loaded:
+        labels, squares = lloyd.nearest(rows, centroids, strategy)
+    elif computes_on_devices(strategy):
+        passing = DeviceRows(part.of_source(part.source, memory_bytes=0), strategy, len(centroids))
+        labels, squares = lloyd.nearest(passing, centroids, strategy)
     else:
-        labels, squares = plain.nearest(reader, centroids)
+        labels, squares = plain.nearest(part, centroids)
     return (
         distribution.concatenate_over_workers(labels, strategy),
         distribution.concatenate_over_workers(squares, strategy),
     )
 
 
-def _computes_on_devices(strategy: tf.distribute.Strategy) -> bool:
+def computes_on_devices(strategy: tf.distribute.Strategy) -> bool:
     """Returns whether TensorFlow's devices compute the distances, and so all of them.
 
     They do where there are several replicas or a GPU. Assignments that skip distances run on CPUs

@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from ccssl_tf import distribution
 from ccssl_tf.clustering import engines
-from ccssl_tf.clustering.device.distances import exact_float32
+from ccssl_tf.clustering.device.nearest import exact_float32
 from ccssl_tf.clustering.fitting import fits
 from ccssl_tf.clustering.fitting.pass_log import PassLog, print_pass
 from ccssl_tf.clustering.host.block_threads import chunk_rows
@@ -130,11 +129,6 @@ class KMeans:
             preprocessing=preprocessing.Options(pca_dim, whiten, l2_normalize),
         )
         self._strategy = strategy or tf.distribute.get_strategy()
-        if algorithm == "minibatch" and distribution.worker(self._strategy)[1] > 1:
-            raise InputError(
-                "algorithm='minibatch' runs in one process; several workers share the rows of "
-                "lloyd and lloyd_plain"
-            )
         self.num_clusters = num_clusters
         self.preprocessing: preprocessing.Preprocessing | None = None
         vars(self).update(dict.fromkeys(_RESULTS))

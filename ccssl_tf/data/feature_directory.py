@@ -12,7 +12,7 @@ import tensorflow as tf
 from ccssl_tf.data import manifest as manifest_lib
 from ccssl_tf.data import records
 from ccssl_tf.data.datasets import fixed
-from ccssl_tf.data.feature_source import FeatureSource
+from ccssl_tf.data.feature_source import FeatureSource, generated
 from ccssl_tf.runs.errors import CorruptArtifactError, InputError
 
 ROWS_PER_RECORD = 128
@@ -79,40 +79,55 @@ class DirectorySource(FeatureSource):
         moved = (ends[needed] - counts) - (np.cumsum(counts) - counts)
         return self._blocks(shards), positions - moved[which]
 
-    def windows(self, generator: np.random.Generator, rows: int) -> list[list[range]]:
-        """Returns whole shards in a random order, as many to a window as have `rows` rows at most.
+    def dataset(self, rows: int, faults: list[Exception]) -> tf.data.Dataset:
+        """See `FeatureSource`; TensorFlow reads the shards."""
+        del faults
+        return self._dataset(self._shards).map(lambda rows, _: rows).rebatch(rows)
 
-        A shard of more rows is a window of its own.
+    def shuffled(
+        self, generator: np.random.Generator, rows: int, skip: int, faults: list[Exception]
+    ) -> tf.data.Dataset:
+        """See `FeatureSource`; whole shards are read in a random order, by TensorFlow.
+
+        As many make up a window as have `rows` rows at most; a shard of more is one of its own.
         """
         counts = np.array([shard.num_examples for shard in self._shards])
-        windows: list[list[range]] = []
-        ends, room = np.cumsum(counts), 0
+        starts = np.cumsum(counts) - counts
+        windows: list[list[int]] = []
+        room = 0
         for shard in generator.permutation(np.flatnonzero(counts)):
             if not windows or counts[shard] > room:
                 windows.append([])
                 room = rows
-            windows[-1].append(range(int(ends[shard] - counts[shard]), int(ends[shard])))
+            windows[-1].append(shard)
             room -= counts[shard]
-        return windows
+        orders = [generator.permutation(counts[window].sum()) for window in windows]
 
-    def read_windows(self, windows: list[list[range]], first: int) -> Iterator[np.ndarray]:
-        """Yields the rows [w, D] of each window from number `first` on; others are not read."""
-        ends = np.cumsum([shard.num_examples for shard in self._shards])
-        shards = [
-            self._shards[np.searchsorted(ends, part.start, side="right")]
-            for window in windows[first:]
-            for part in window
-        ]
-        blocks = self._blocks(shards) if shards else iter(())
-        for window in windows[first:]:
-            rows, count = np.empty([sum(map(len, window)), self.dim], self.dtype), 0
-            while count < len(rows):
-                block = next(blocks, None)
-                if block is None or count + len(block) > len(rows):
-                    raise self._damage()
-                rows[count : count + len(block)] = block
-                count += len(block)
-            yield rows
+        def plans() -> Iterator[tuple[list[str], np.ndarray, np.ndarray]]:
+            wanted = skip
+            for window, order in zip(windows, orders, strict=True):
+                if wanted < len(order):
+                    paths = [str(self.directory / self._shards[shard].name) for shard in window]
+                    positions = np.concatenate(
+                        [np.arange(counts[shard]) + starts[shard] for shard in window]
+                    )
+                    yield paths, order[wanted:], positions[order[wanted:]]
+                wanted = max(wanted - len(order), 0)
+
+        def read(
+            paths: tf.Tensor, order: tf.Tensor, positions: tf.Tensor
+        ) -> tuple[tf.Tensor, tf.Tensor]:
+            records = self._records(paths, self._shards).map(lambda rows, _: rows)
+            window = records.rebatch(self.num_examples).get_single_element()
+            return positions, tf.gather(window, order)
+
+        vector = tf.TensorSpec([None], tf.int64)
+        plan = generated(plans, (tf.TensorSpec([None], tf.string), vector, vector), faults)
+        return plan.map(read).prefetch(1)
+
+    def reading_fault(self) -> Exception:
+        """Returns the error that names the damaged shard."""
+        return self._damage()
 
     def indices(self) -> np.ndarray:
         """Returns the image index of every row, in order: [N] int64."""
@@ -133,7 +148,12 @@ class DirectorySource(FeatureSource):
 
     def _dataset(self, shards: list[manifest_lib.Shard]) -> tf.data.Dataset:
         """Returns pairs of rows [n, D] and their image indices [n], in order."""
-        paths = [str(self.directory / shard.name) for shard in shards]
+        return self._records([str(self.directory / shard.name) for shard in shards], shards)
+
+    def _records(
+        self, paths: tf.Tensor | list[str], shards: list[manifest_lib.Shard]
+    ) -> tf.data.Dataset:
+        """Returns what `_dataset` does of the files at `paths`, which are some of `shards`."""
         largest = max(shard.num_bytes for shard in shards)
         parallel = int(np.clip(_READ_AHEAD_BYTES // max(largest, 1), 1, min(4, len(shards))))
 

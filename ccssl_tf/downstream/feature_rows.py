@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from ccssl_tf.data.feature_directory import DirectorySource
+from ccssl_tf.data.feature_source import naming_faults
 from ccssl_tf.data.pipeline import Epoch
 
 # A window of shuffled rows; two are in memory at a time.
@@ -69,36 +70,32 @@ class RowsOnDisk(FeatureRows):
         """Batches of rows permuted inside windows of shards."""
         if not epoch.training:
             return lambda: self._in_order(epoch)
-        row_bytes = self._source.dim * self._source.dtype.itemsize
-        windows = self._source.windows(
-            np.random.default_rng([epoch.seed, epoch.number]), max(WINDOW_BYTES // row_bytes, 1)
-        )
-        skipped, first = _first_row(epoch), 0
-        while first < len(windows) and skipped >= (size := sum(map(len, windows[first]))):
-            skipped, first = skipped - size, first + 1
-        return lambda: rebatched(self._shuffled(windows, first, epoch), epoch.batch_size, skipped)
+        return lambda: rebatched(self._shuffled(epoch), epoch.batch_size)
 
     def _in_order(self, epoch):
         batch_size, start = epoch.batch_size, 0
         for features in self._source.chunks(batch_size):
             rows = range(start, start + len(features))
             if start >= _first_row(epoch):
-                yield self._block([rows], features.astype(np.float16))
+                yield (
+                    self._indices[rows.start : rows.stop],
+                    features.astype(np.float16),
+                    self._labels[rows.start : rows.stop],
+                )
             start = rows.stop
 
-    def _shuffled(self, windows, first, epoch):
-        for number, features in enumerate(self._source.read_windows(windows, first), start=first):
-            random = np.random.default_rng([epoch.seed, epoch.number, number])
-            order = random.permutation(len(features))
-            index, features, label = self._block(windows[number], features)
-            yield index[order], features[order], label[order]
-
-    def _block(self, parts, features):
-        index, label = (
-            np.concatenate([values[part.start : part.stop] for part in parts])
-            for values in (self._indices, self._labels)
+    def _shuffled(self, epoch):
+        row_bytes = self._source.dim * self._source.dtype.itemsize
+        faults = []
+        windows = self._source.shuffled(
+            np.random.default_rng([epoch.seed, epoch.number]),
+            max(WINDOW_BYTES // row_bytes, 1),
+            _first_row(epoch),
+            faults,
         )
-        return index, features, label
+        with naming_faults(self._source, faults):
+            for positions, features in windows.as_numpy_iterator():
+                yield self._indices[positions], features, self._labels[positions]
 
 
 def _first_row(epoch):
@@ -106,14 +103,10 @@ def _first_row(epoch):
     return epoch.first_batch * epoch.batch_size if epoch.training else 0
 
 
-def rebatched(blocks, batch_size: int, skipped: int) -> Iterator[Rows]:
-    """Cuts blocks of rows into batches; `skipped` rows of the first block and the remainder are
-    left out.
-    """
+def rebatched(blocks, batch_size: int) -> Iterator[Rows]:
+    """Cuts blocks of rows into batches; the remainder is left out."""
     rest = None
     for block in blocks:
-        block = tuple(values[skipped:] for values in block)
-        skipped = 0
         if rest is not None:
             block = tuple(np.concatenate(pair) for pair in zip(rest, block, strict=True))
         whole = len(block[0]) // batch_size * batch_size

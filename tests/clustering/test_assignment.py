@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ccssl_tf.clustering import assignment, engines
-from ccssl_tf.clustering.device import replica_assignment
+from ccssl_tf.clustering.device import lloyd
 from ccssl_tf.clustering.host.accelerated import AcceleratedAssignment
 from ccssl_tf.clustering.host.plain import PlainAssignment
 
@@ -15,7 +15,7 @@ from ccssl_tf.clustering.host.plain import PlainAssignment
         AcceleratedAssignment,
         PlainAssignment,
         engines.WorkerAssignment,
-        replica_assignment.ReplicaAssignment,
+        lloyd.DeviceAssignment,
     ],
 )
 def test_every_way_to_assign_has_the_one_contract(kind):

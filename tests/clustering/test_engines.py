@@ -54,13 +54,13 @@ flags.FLAGS(["test"])
 strategy = distribution.make_strategy(name)
 assert strategy.num_replicas_in_sync == 2
 rows = np.load(f"{out}.npy")
-for algorithm in ("lloyd", "lloyd_plain"):
+for algorithm in ("lloyd", "lloyd_plain", "minibatch"):
     for memory_gb in (1.0, 0.0):
         # An impossible centroid: its cluster is empty and must be re-seeded alike everywhere.
         start = np.concatenate([rows[:11], np.full([1, rows.shape[1]], 1e3, np.float32)])
         for initialization in ("k-means++", start):
             with strategy.scope():
-                kmeans = KMeans(12, algorithm=algorithm, memory_gb=memory_gb, initialization=initialization).fit(rows)
+                kmeans = KMeans(12, algorithm=algorithm, memory_gb=memory_gb, initialization=initialization, minibatch_size=50).fit(rows)
                 labels, distances = kmeans.assign(rows)
             given = "given" if initialization is start else "drawn"
             np.savez(
@@ -114,21 +114,26 @@ def test_two_replicas_find_the_centroids_of_one(tmp_path, name):
     for memory_gb in (0.0, 1.0):
         for given, initialization in (("drawn", "k-means++"), ("given", start)):
             # The sample of k-means++ depends on the memory.
-            one = KMeans(
-                12, algorithm="lloyd_plain", memory_gb=memory_gb, initialization=initialization
-            ).fit(ROWS)
-            labels, distances = one.assign(ROWS)
-            found = sorted(tmp_path.glob(f"rows.*.{memory_gb}.{given}.*.npz"))
-            assert len(found) == 2 * len(processes)
-            for path in found:
-                with np.load(path) as two:
-                    np.testing.assert_allclose(
-                        two["centroids"], one.centroids, rtol=1e-6, atol=1e-6, err_msg=path.name
-                    )
-                    np.testing.assert_array_equal(two["labels"], labels)
-                    np.testing.assert_allclose(two["distances"], distances, rtol=1e-5)
-                    assert int(two["iterations"]) == one.iterations
-                    assert float(two["inertia"]) == pytest.approx(one.inertia, rel=1e-6)
+            for algorithm, ones in (("lloyd", "lloyd_plain"), ("minibatch", "minibatch")):
+                one = KMeans(
+                    12,
+                    algorithm=ones,
+                    memory_gb=memory_gb,
+                    initialization=initialization,
+                    minibatch_size=50,
+                ).fit(ROWS)
+                labels, distances = one.assign(ROWS)
+                paths = sorted(tmp_path.glob(f"rows.{algorithm}*.{memory_gb}.{given}.*.npz"))
+                assert len(paths) == (1 + (algorithm == "lloyd")) * len(processes)
+                for path in paths:
+                    with np.load(path) as two:
+                        np.testing.assert_allclose(
+                            two["centroids"], one.centroids, rtol=1e-6, atol=1e-6, err_msg=path.name
+                        )
+                        np.testing.assert_array_equal(two["labels"], labels)
+                        np.testing.assert_allclose(two["distances"], distances, rtol=1e-5)
+                        assert int(two["iterations"]) == one.iterations
+                        assert float(two["inertia"]) == pytest.approx(one.inertia, rel=1e-6)
     one = KMeans(
         12,
         pca_dim=5,

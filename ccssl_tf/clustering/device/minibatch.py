@@ -7,14 +7,24 @@ mini-batch k-means", section 3.1): else a centroid would drag along rows that ha
 another's. The first pass is Sculley's. Centroids at which few rows are counted move to rows of the
 batch, and a fit ends when the smoothed inertia stops falling, both like scikit-learn's
 MiniBatchKMeans.
+
+All of it is TensorFlow operations on variables of the devices. Of several replicas each labels its
+part of a batch; then all have the whole batch, and change their centroids alike.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
 
-from ccssl_tf.clustering.device.nearest import Centroids
+from ccssl_tf import distribution
+from ccssl_tf.clustering.device.cluster_sums import move_rows
+from ccssl_tf.clustering.device.nearest import Centroids, nearest_centroids, shifted_centroids
+from ccssl_tf.clustering.device.replicas import Run, compiled, on_each
+from ccssl_tf.clustering.device.rows import DeviceRows, RowShare
 from ccssl_tf.clustering.host.distances import common_shift
 
 # Rows seen between two reassignments, for each cluster, as in scikit-learn.
@@ -29,8 +39,9 @@ class MinibatchState:
       step: int, number of batches so far.
       centroids: [K, D] float32.
       shift: [D] float32, subtracted from rows and centroids before their products.
-      sums: [K, D] float64, of the rows counted at each centroid.
+      sums: [K, D] float64, of the rows counted at each centroid, times their weights.
       counts: [K] int64, how many these are.
+      weights: [K] float64, the sum of their weights.
       labels: [N] int32, the centroid at which each row is counted; -1: at none yet.
       smoothed: float, the mean squared distance of a row, averaged over about the last half pass
         with exponentially falling weights.
@@ -47,6 +58,7 @@ class MinibatchState:
     shift: np.ndarray
     sums: np.ndarray
     counts: np.ndarray
+    weights: np.ndarray
     labels: np.ndarray
     smoothed: float = float("inf")
     lowest: float = float("inf")
@@ -65,116 +77,453 @@ class MinibatchState:
             shift=common_shift(centroids),
             sums=np.zeros(centroids.shape),
             counts=np.zeros(len(centroids), np.int64),
+            weights=np.zeros(len(centroids)),
             labels=np.full(num_examples, -1, np.int32),
         )
 
 
-class MinibatchSteps:
-    """Takes a state from step to step."""
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """What the host reads of a state once in many steps.
 
-    def __init__(self, state: MinibatchState, *, seed: int, reassignment_ratio: float):
+    Attributes:
+      step, smoothed, waited, moved, reassigned: as of `MinibatchState`.
+      not_finite: int, position of a row that is not finite, at which the steps ended; -1: none.
+    """
+
+    step: int
+    smoothed: float
+    waited: int
+    moved: int
+    reassigned: int
+    not_finite: int
+
+
+class MinibatchSteps:
+    """Takes a state from step to step, on the replicas of a strategy."""
+
+    def __init__(
+        self,
+        state: MinibatchState,
+        strategy: tf.distribute.Strategy,
+        *,
+        seed: int,
+        reassignment_ratio: float,
+        max_no_improvement: int = 0,
+        row_weights: np.ndarray | None = None,
+    ):
         """Sets up the steps.
 
         Args:
-          state: changed in place.
+          state: what to begin with.
+          strategy: whose replicas compute.
           seed: of the draw of rows to which centroids are moved.
-          reassignment_ratio: clusters with fewer rows than this share of the largest cluster's are
+          reassignment_ratio: clusters with less weight than this share of the heaviest one's are
             moved; 0: only empty ones.
+          max_no_improvement: the steps end when so many in a row did not lower `smoothed`; 0: they
+            do not.
+          row_weights: [N] float64; None: 1 each.
         """
-        self.state, self._seed, self._ratio = state, seed, reassignment_ratio
-        self._centroids = Centroids(state.centroids, state.shift)
+        self._strategy, self._pass_before = strategy, state.pass_before
+        local = distribution.local_replica_numbers(strategy)
+        self._replicas = on_each(
+            strategy,
+            lambda place: _Replica.start(
+                state,
+                seed=tf.constant(seed % 2**63, tf.int64),
+                reassignment_ratio=tf.constant(reassignment_ratio, tf.float64),
+                max_no_improvement=tf.constant(
+                    max_no_improvement or np.iinfo(np.int64).max, tf.int64
+                ),
+                row_weights=None if row_weights is None else tf.constant(row_weights, tf.float64),
+                place=local[place],
+                num_replicas=strategy.num_replicas_in_sync,
+            ),
+        )
+        self._run_dealt = compiled(_dealt_batches, strategy, self._replicas)
+        self._run_batch = compiled(_one_batch, strategy, self._replicas)
+
+    def run_kept(
+        self, rows: DeviceRows, order: tf.Tensor, first: int, count: int, batch_rows: int
+    ) -> Progress:
+        """Makes steps with rows that the devices keep.
+
+        Args:
+          rows: which are kept.
+          order: [N] int64, all positions in the order of the pass.
+          first: number of the first batch in this order.
+          count: number of steps, at most.
+          batch_rows: B.
+        """
+        run = compiled(_kept_batches, self._strategy, self._replicas, rows.shares())
+        numbers = [tf.constant(number, tf.int64) for number in (first, count, batch_rows)]
+        return _progress(run(order, *numbers))
+
+    def run_dealt(self, batches: Iterator, count: int, batch_rows: int) -> Progress:
+        """Makes at most `count` steps with batches of B rows, or fewer, see `minibatches`."""
+        numbers = [tf.constant(number, tf.int64) for number in (count, batch_rows)]
+        return _progress(self._run_dealt(batches, *numbers))
+
+    def run_batch(self, positions: np.ndarray, rows: np.ndarray) -> Progress:
+        """Makes one step with rows [B, D] float16 or float32 at `positions` [B] int64."""
+        return _progress(self._run_batch(tf.constant(positions), tf.constant(rows)))
+
+    def end_pass(self) -> None:
+        """Begins to count moved rows and reassigned clusters anew."""
+        self._pass_before = float(self._replicas[0].smoothed.numpy())
+        for replica in self._replicas:
+            replica.moved.assign(0)
+            replica.reassigned.assign(0)
+
+    @property
+    def pass_before(self) -> float:
+        """See `MinibatchState`."""
+        return self._pass_before
+
+    def counts(self) -> np.ndarray:
+        """Returns how many rows are counted at each centroid: [K] int64."""
+        return self._replicas[0].tallies.numpy()[:, 0].astype(np.int64)
+
+    def state(self) -> MinibatchState:
+        """Returns a copy of the state."""
+        replica = self._replicas[0]
+        tallies = replica.tallies.numpy()
+        return MinibatchState(
+            step=int(replica.step_number.numpy()),
+            centroids=replica.centroids.values.numpy(),
+            shift=replica.centroids.shift.numpy(),
+            sums=replica.sums.numpy(),
+            counts=tallies[:, 0].astype(np.int64),
+            weights=tallies[:, 1],
+            labels=replica.labels.numpy().astype(np.int32),
+            smoothed=float(replica.smoothed.numpy()),
+            lowest=float(replica.lowest.numpy()),
+            waited=int(replica.waited.numpy()),
+            pass_before=self._pass_before,
+            since_reassignment=int(replica.since_reassignment.numpy()),
+            moved=int(replica.moved.numpy()),
+            reassigned=int(replica.reassigned.numpy()),
+        )
+
+
+def batch_part(count: tf.Tensor, place: tf.Tensor | int, replicas: int) -> slice:
+    """Returns which of the `count` rows of a batch the replica number `place` labels."""
+    return slice(count * place // replicas, count * (place + 1) // replicas)
+
+
+def _progress(values: tf.Tensor) -> Progress:
+    step, smoothed, *counts = values.numpy().tolist()
+    return Progress(int(step), smoothed, *map(int, counts))
+
+
+class _Replica(NamedTuple):
+    """The state on the device of one replica, in variables named as in `MinibatchState`.
+
+    Attributes:
+      centroids: `Centroids` of variables.
+      tallies: variable [K, 2] float64, counts and weights.
+      labels: variable [N] int64: TensorFlow keeps int32 out of the memory of GPUs.
+      step_number: variable, the state's `step`.
+      not_finite: variable, as of `Progress`.
+      seed, reassignment_ratio, max_no_improvement, row_weights: as of `MinibatchSteps`, in tensors.
+      place: int, number of this replica among those of all processes.
+      num_replicas: int, how many these are.
+    """
+
+    centroids: Centroids
+    sums: tf.Variable
+    tallies: tf.Variable
+    labels: tf.Variable
+    smoothed: tf.Variable
+    lowest: tf.Variable
+    step_number: tf.Variable
+    waited: tf.Variable
+    since_reassignment: tf.Variable
+    moved: tf.Variable
+    reassigned: tf.Variable
+    not_finite: tf.Variable
+    seed: tf.Tensor
+    reassignment_ratio: tf.Tensor
+    max_no_improvement: tf.Tensor
+    row_weights: tf.Tensor | None
+    place: int
+    num_replicas: int
+
+    @classmethod
+    def start(cls, state: MinibatchState, **options: Any) -> "_Replica":
+        """Returns a replica with a state; options: the other attributes."""
+
+        def variable(value: npt.ArrayLike, dtype: tf.DType) -> tf.Variable:
+            return tf.Variable(value, dtype=dtype, trainable=False)
+
+        scaled = shifted_centroids(tf.constant(state.centroids), state.shift)
+        return cls(
+            centroids=Centroids(
+                *(variable(value, tf.float32) for value in (state.centroids, state.shift, *scaled))
+            ),
+            sums=variable(state.sums, tf.float64),
+            tallies=variable(np.stack([state.counts, state.weights], axis=1), tf.float64),
+            labels=variable(state.labels, tf.int64),
+            smoothed=variable(state.smoothed, tf.float64),
+            lowest=variable(state.lowest, tf.float64),
+            step_number=variable(state.step, tf.int64),
+            waited=variable(state.waited, tf.int64),
+            since_reassignment=variable(state.since_reassignment, tf.int64),
+            moved=variable(state.moved, tf.int64),
+            reassigned=variable(state.reassigned, tf.int64),
+            not_finite=variable(-1, tf.int64),
+            **options,
+        )
+
+    @property
+    def num_clusters(self) -> int:
+        """K."""
+        return self.sums.shape[0]
+
+    @property
+    def num_examples(self) -> int:
+        """N."""
+        return self.labels.shape[0]
+
+    def progress(self) -> tf.Tensor:
+        """Returns [6] float64, see `Progress`."""
+        numbers = (
+            self.step_number,
+            self.smoothed,
+            self.waited,
+            self.moved,
+            self.reassigned,
+            self.not_finite,
+        )
+        return tf.stack([tf.cast(number, tf.float64) for number in numbers])
 
     def step(
-        self,
-        positions: np.ndarray,
-        rows: np.ndarray,
-        not_finite: Callable[[int], Exception],
-    ) -> None:
+        self, positions: tf.Tensor, slots: tf.Tensor, rows: tf.Tensor, batch_rows: tf.Tensor
+    ) -> tf.Tensor:
         """Lets one batch move the centroids.
 
         Args:
-          positions: [B] int64, ascending.
-          rows: [B, D] float32.
-          not_finite: called with the position of a row that is not finite; returns the error to
-            raise.
+          positions: [B] int64, of the rows of the batch, each once.
+          slots: [n] int64, ascending, which of these this replica labels.
+          rows: [n, D] float16 or float32, the rows there.
+          batch_rows: int64, the number of rows of the largest batch.
+
+        Returns:
+          Whether another step may follow: bool. It may not if a row is not finite, after which
+          nothing is changed, or `smoothed` did not fall for too long.
         """
-        state = self.state
-        labels, squares = self._centroids.nearest(rows)
-        is_finite = np.isfinite(squares)
-        if not is_finite.all():
-            raise not_finite(int(positions[np.argmin(is_finite)]))
-        changed = np.flatnonzero(labels != state.labels[positions])
-        touched = [labels[changed], state.labels[positions[changed]]]
-        self._count(positions[changed], rows[changed], labels[changed])
-        state.moved += len(changed)
-        state.since_reassignment += len(rows)
-        if state.since_reassignment >= min(_ROWS_BETWEEN * len(state.counts), len(state.labels)):
-            touched.append(self._reassign(positions, rows, squares))
-        numbers = np.unique(np.concatenate(touched))
-        numbers = numbers[numbers >= 0]
-        numbers = numbers[state.counts[numbers] > 0]
-        state.centroids[numbers] = state.sums[numbers] / state.counts[numbers, None]
-        self._centroids.change(numbers, state.centroids[numbers])
-        self._smooth(float(squares.mean(dtype=np.float64)), len(rows))
-        state.step += 1
+        labels, squares = nearest_centroids(rows, self.centroids)
+        if self.num_replicas > 1:
+            rows, labels, squares = (
+                _of_all_replicas(positions, slots, value, batch_rows)
+                for value in (rows, labels, squares)
+            )
+        is_finite = tf.math.is_finite(squares)
+        return tf.cond(
+            tf.reduce_all(is_finite),
+            lambda: self._update(positions, tf.cast(rows, tf.float32), labels, squares),
+            lambda: self._end_at(tf.boolean_mask(positions, ~is_finite)[0]),
+        )
 
-    def _count(self, positions: np.ndarray, rows: np.ndarray, labels: np.ndarray) -> None:
-        """Counts rows at the clusters `labels`, and no longer where they were counted."""
-        state = self.state
-        for position, row, label in zip(positions.tolist(), rows, labels.tolist(), strict=True):
-            before = state.labels[position]
-            if before >= 0:
-                state.counts[before] -= 1
-                # The sum of no rows is 0, whatever rounding makes of it.
-                state.sums[before] = state.sums[before] - row if state.counts[before] else 0
-            state.sums[label] += row
-            state.counts[label] += 1
-            state.labels[position] = label
+    def _end_at(self, position: tf.Tensor) -> tf.Tensor:
+        self.not_finite.assign(position)
+        return tf.constant(False)
 
-    def _reassign(self, positions: np.ndarray, rows: np.ndarray, squares: np.ndarray) -> np.ndarray:
-        """Moves clusters with few rows to rows of the batch, drawn at random.
+    def _update(
+        self, positions: tf.Tensor, rows: tf.Tensor, labels: tf.Tensor, squares: tf.Tensor
+    ) -> tf.Tensor:
+        """Makes the step of a whole batch; returns whether another may follow."""
+        before = tf.gather(self.labels, positions)
+        changed = tf.where(labels != before)[:, 0]
+        changed_labels, changed_before = tf.gather(labels, changed), tf.gather(before, changed)
+        self._count(
+            tf.gather(positions, changed),
+            tf.gather(rows, changed),
+            changed_before,
+            changed_labels,
+        )
+        count = tf.shape(rows, tf.int64)[0]
+        self.moved.assign_add(tf.size(changed, tf.int64))
+        self.since_reassignment.assign_add(count)
+        reassigned = tf.cond(
+            self.since_reassignment >= min(_ROWS_BETWEEN * self.num_clusters, self.num_examples),
+            lambda: self._reassign(positions, rows, squares),
+            lambda: tf.zeros([0], tf.int64),
+        )
+        self._follow(tf.concat([changed_labels, changed_before, reassigned], 0))
+        self._smooth(positions, squares, count)
+        self.step_number.assign_add(1)
+        return self.waited < self.max_no_improvement
+
+    def _count(
+        self, positions: tf.Tensor, rows: tf.Tensor, before: tf.Tensor, after: tf.Tensor
+    ) -> None:
+        """Counts rows [n, D] at the clusters `after` [n], and no longer at `before` [n]."""
+        weights = self._weights_of(positions)
+        move_rows(self.sums, tf.cast(rows, tf.float64) * weights[:, None], before, after)
+        move_rows(self.tallies, tf.stack([tf.ones_like(weights), weights], axis=1), before, after)
+        self.labels.scatter_update(tf.IndexedSlices(after, positions))
+        # The sum of no rows is 0, whatever rounding makes of it.
+        left = tf.boolean_mask(before, before >= 0)
+        self._forget(tf.boolean_mask(left, tf.gather(self.tallies, left)[:, 0] == 0))
+
+    def _forget(self, clusters: tf.Tensor) -> None:
+        """Makes the sums and tallies of clusters [n], which may come several times, 0."""
+        for variable in (self.sums, self.tallies):
+            zeros = tf.zeros([tf.size(clusters), variable.shape[1]], tf.float64)
+            variable.scatter_update(tf.IndexedSlices(zeros, clusters))
+
+    def _weights_of(self, positions: tf.Tensor) -> tf.Tensor:
+        if self.row_weights is None:
+            return tf.ones(tf.shape(positions), tf.float64)
+        return tf.gather(self.row_weights, positions)
+
+    def _reassign(self, positions: tf.Tensor, rows: tf.Tensor, squares: tf.Tensor) -> tf.Tensor:
+        """Moves clusters with little weight to rows of the batch, drawn at random.
 
         They are at most half as many as the batch has rows.
 
         Returns:
-          The clusters whose sums have changed, [c] int.
+          The clusters whose sums have changed, [c] int64.
         """
-        state = self.state
-        state.since_reassignment = 0
-        limit = max(self._ratio * state.counts.max(), 1)
-        low = np.flatnonzero(state.counts < limit)
-        low = low[np.argsort(state.counts[low], kind="stable")][: max(len(rows) // 2, 1)]
+        self.since_reassignment.assign(0)
+        counts, weights = self.tallies[:, 0], self.tallies[:, 1]
+        is_low = (weights < self.reassignment_ratio * tf.reduce_max(weights)) | (counts == 0)
+        max_low = tf.maximum(tf.size(positions) // 2, 1)
+        num_low = tf.minimum(tf.reduce_sum(tf.cast(is_low, tf.int32)), max_low)
+        # Those with little weight come first in the order of weights.
+        low = tf.cast(tf.argsort(weights, stable=True)[:num_low], tf.int64)
+        donors = tf.gather(self.labels, positions)
         # A row that lies on its centroid, or is the only one of its cluster, gains nothing.
-        free = np.flatnonzero(
+        is_free = (
             (squares > 0)
-            & (state.counts[state.labels[positions]] > 1)
-            & ~np.isin(state.labels[positions], low)
+            & (tf.gather(counts, donors) > 1)
+            & ~tf.gather(self._are(low), donors)
+            & (self._weights_of(positions) > 0)
         )
-        generator = np.random.default_rng([self._seed, 3, state.step])
-        chosen = generator.permutation(free)[: len(low)]
-        donors = state.labels[positions[chosen]]
+        keys = tf.random.stateless_uniform(
+            tf.shape(positions), [self.seed, self.step_number], dtype=tf.float64, alg="philox"
+        )
+        free = tf.where(is_free)[:, 0]
+        chosen = tf.gather(free, tf.argsort(tf.gather(keys, free))[:num_low])
+        donors = tf.gather(donors, chosen)
         # A cluster whose chosen rows are all that it has keeps them.
-        left = state.counts.copy()
-        np.subtract.at(left, donors, 1)
-        chosen, donors = chosen[left[donors] > 0], donors[left[donors] > 0]
-        low = low[: len(chosen)]
-        emptied = np.append(np.isin(np.arange(len(state.counts)), low), False)
-        state.labels[emptied[state.labels]] = -1
-        state.sums[low], state.counts[low] = 0, 0
-        self._count(positions[chosen], rows[chosen], low)
-        state.reassigned += len(low)
-        return np.concatenate([low, donors])
+        leaving = tf.math.unsorted_segment_sum(
+            tf.ones_like(donors, tf.float64), donors, self.num_clusters
+        )
+        stays_filled = tf.gather(counts - leaving, donors) > 0
+        chosen, donors = (tf.boolean_mask(value, stays_filled) for value in (chosen, donors))
+        low = low[: tf.size(chosen)]
+        is_emptied = tf.concat([[False], self._are(low)], 0)  # The first is for the label -1.
+        self.labels.assign(
+            tf.where(tf.gather(is_emptied, self.labels + 1), np.int64(-1), self.labels)
+        )
+        self._forget(low)
+        self._count(tf.gather(positions, chosen), tf.gather(rows, chosen), donors, low)
+        self.reassigned.assign_add(tf.size(low, tf.int64))
+        return tf.concat([low, donors], 0)
 
-    def _smooth(self, mean: float, num_rows: int) -> None:
-        """Takes the mean squared distance of a batch of rows into `smoothed` and what follows."""
-        state = self.state
-        share = min(2 * num_rows / (len(state.labels) + 1), 1.0)
-        state.smoothed = (
-            mean if np.isinf(state.smoothed) else state.smoothed * (1 - share) + mean * share
+    def _are(self, clusters: tf.Tensor) -> tf.Tensor:
+        """Returns whether each cluster is among `clusters` [n]: [K] bool."""
+        ones = tf.ones_like(clusters, tf.float32)
+        return tf.math.unsorted_segment_sum(ones, clusters, self.num_clusters) > 0
+
+    def _follow(self, clusters: tf.Tensor) -> None:
+        """Moves the centroids of clusters [n], which may be -1 or come several times."""
+        numbers = tf.where(self._are(clusters) & (self.tallies[:, 1] > 0))[:, 0]
+        means = tf.gather(self.sums, numbers) / tf.gather(self.tallies, numbers)[:, 1:]
+        values = tf.cast(means, tf.float32)
+        scaled, norms = shifted_centroids(values, self.centroids.shift)
+        for variable, value in (
+            (self.centroids.values, values),
+            (self.centroids.scaled, scaled),
+            (self.centroids.norms, norms),
+        ):
+            variable.scatter_update(tf.IndexedSlices(value, numbers))
+
+    def _smooth(self, positions: tf.Tensor, squares: tf.Tensor, count: tf.Tensor) -> None:
+        """Takes the mean squared distance of a batch into `smoothed` and what follows from it."""
+        weights = self._weights_of(positions)
+        mean = tf.math.divide_no_nan(
+            tf.reduce_sum(weights * tf.cast(squares, tf.float64)), tf.reduce_sum(weights)
+        )
+        share = tf.minimum(2 * tf.cast(count, tf.float64) / (self.num_examples + 1), 1)
+        smoothed = tf.where(
+            tf.math.is_inf(self.smoothed), mean, self.smoothed * (1 - share) + mean * share
         )
         # In the first pass the batches are not counted: a row may be the only one of its centroid,
         # so that distances are too small yet.
-        lower = state.smoothed < state.lowest or (state.step + 1) * num_rows <= len(state.labels)
-        state.lowest, state.waited = (
-            (state.smoothed, 0) if lower else (state.lowest, state.waited + 1)
+        is_lower = (smoothed < self.lowest) | ((self.step_number + 1) * count <= self.num_examples)
+        self.smoothed.assign(smoothed)
+        self.lowest.assign(tf.where(is_lower, smoothed, self.lowest))
+        self.waited.assign(tf.where(is_lower, np.int64(0), self.waited + 1))
+
+
+def _of_all_replicas(
+    positions: tf.Tensor, slots: tf.Tensor, values: tf.Tensor, batch_rows: tf.Tensor
+) -> tf.Tensor:
+    """Returns [B, ...] from the values [n, ...] that each replica has for its slots [n]."""
+    # All replicas must agree on a shape that is the same in every step.
+    shape = tf.concat([[batch_rows], np.array(values.shape[1:], np.int64)], 0)
+    # Every replica has 0 for the slots of others, so that the sums are the values of all.
+    scattered = tf.scatter_nd(slots[:, None], values, shape)
+    context = tf.distribute.get_replica_context()
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, scattered)[: tf.size(positions)]
+
+
+def _kept_batches(
+    run: Run,
+    replica: _Replica,
+    share: RowShare,
+    order: tf.Tensor,
+    first: tf.Tensor,
+    count: tf.Tensor,
+    batch_rows: tf.Tensor,
+) -> tf.Tensor:
+    """See `MinibatchSteps.run_kept`; returns [6] float64, see `Progress`."""
+
+    def step(number: tf.Tensor) -> tf.Tensor:
+        at = (first + number) * batch_rows
+        positions = order[at : at + batch_rows]
+        return run(
+            lambda replica, share: replica.step(positions, *share.of(positions), batch_rows),
+            replica,
+            share,
         )
+
+    return _loop(run, replica, step, count)
+
+
+def _dealt_batches(
+    run: Run, replica: _Replica, batches: Iterator, count: tf.Tensor, batch_rows: tf.Tensor
+) -> tf.Tensor:
+    """See `MinibatchSteps.run_dealt`; returns [6] float64, see `Progress`."""
+
+    def step(_: tf.Tensor) -> tf.Tensor:
+        return run(lambda replica, batch: replica.step(*batch, batch_rows), replica, next(batches))
+
+    return _loop(run, replica, step, count)
+
+
+def _one_batch(run: Run, replica: _Replica, positions: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+    """See `MinibatchSteps.run_batch`; returns [6] float64, see `Progress`."""
+
+    def step(replica: _Replica) -> tf.Tensor:
+        size = tf.size(positions, tf.int64)
+        part = batch_part(size, replica.place, replica.num_replicas)
+        return replica.step(positions, tf.range(part.start, part.stop), rows[part], size)
+
+    run(step, replica)
+    return run(_Replica.progress, replica)
+
+
+def _loop(
+    run: Run, replica: _Replica, step: Callable[[tf.Tensor], tf.Tensor], count: tf.Tensor
+) -> tf.Tensor:
+    """Calls `step(number)` until `count` steps are made, or one says that it was the last."""
+    tf.while_loop(
+        lambda number, goes_on: goes_on & (number < count),
+        lambda number, _: [number + 1, step(number)],
+        [tf.constant(0, tf.int64), tf.constant(True)],
+    )
+    return run(_Replica.progress, replica)

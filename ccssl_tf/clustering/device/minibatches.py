@@ -1,116 +1,115 @@
 """Which rows make mini-batch number `step`: a function of seed and step that a disk can follow.
 
-A pass takes every row once. Rows in memory are permuted as a whole. Others are read in windows that
-fit the memory: the parts of the source (shards of a directory) are permuted and put together to
-windows, and the rows permuted inside each; those of a tf.data follow each other in its order.
-Nothing of this is kept in a checkpoint: whole windows before the first batch that is wanted are
+A pass takes every row once. Rows that the devices keep are permuted as a whole. Others are read in
+windows that fit the memory, in the order that the source draws for the pass, and permuted inside
+each. Nothing of this is kept in a checkpoint: what comes before the first batch that is wanted is
 left out, unread where the source can leave rows out.
 """
 
-import concurrent.futures
-import itertools
-from collections.abc import Iterable, Iterator
-from typing import TypeVar
+import contextlib
+from collections.abc import Iterator
 
 import numpy as np
+import tensorflow as tf
 
-from ccssl_tf.clustering.rows.chunk_reader import ChunkReader
-from ccssl_tf.clustering.rows.row_copies import as_float32
+from ccssl_tf import distribution
+from ccssl_tf.clustering.device.minibatch import MinibatchSteps, Progress, batch_part
+from ccssl_tf.clustering.device.rows import DeviceRows, as_device_type, deal
+from ccssl_tf.clustering.rows.chunk_reader import ChunkReader, reader_of_worker
+from ccssl_tf.data.feature_source import naming_faults
 
 # A window is 1 / 4 of the memory: beside the one in use there are the next one, and the copy that
 # is made of it.
 _MEMORY_FRACTION = 4
-
-# Positions [n] int64 of rows, and the rows [n, D].
-_Rows = tuple[np.ndarray, np.ndarray]
-_Item = TypeVar("_Item")
+# A pass is made in so many parts, at most; but a part has no fewer steps than the minimum, since
+# the host waits for the devices after each.
+_PARTS = 64
+_MIN_STEPS = 16
 
 
 class Minibatches:
-    """Draws the batches of a source, pass after pass.
+    """Makes the steps of a fit with the batches of a source, pass after pass.
 
     Attributes:
-      num_examples: int, N.
       batch_rows: int, B, at most N; the last batch of a pass may have fewer rows.
       steps_per_pass: int, number of batches of a pass.
+      rows: `DeviceRows` of this worker's part.
     """
 
-    def __init__(self, reader: ChunkReader, batch_rows: int, seed: int):
-        """Args: reader: of the source; batch_rows: B; seed: of the permutations."""
-        self._reader, self._seed = reader, seed
-        self.num_examples = reader.source.num_examples
-        self.batch_rows = min(batch_rows, self.num_examples)
-        self.steps_per_pass = -(-self.num_examples // self.batch_rows)
+    def __init__(
+        self,
+        reader: ChunkReader,
+        strategy: tf.distribute.Strategy,
+        *,
+        num_clusters: int,
+        batch_rows: int,
+        seed: int,
+    ):
+        """Args: reader: of all rows; strategy; num_clusters: K; batch_rows: B; seed: of the order.
+
+        All of the rows are permuted where they fit the memory; the parts of several workers too.
+        """
+        self._reader, self._strategy, self._seed = reader, strategy, seed
+        count = reader.source.num_examples
+        self.batch_rows = min(batch_rows, count)
+        self.steps_per_pass = -(-count // self.batch_rows)
+        first = distribution.part_of_worker(count, strategy).start
+        self.rows = DeviceRows(
+            reader_of_worker(reader, strategy), strategy, num_clusters, first=first
+        )
         row_bytes = reader.source.dim * reader.source.dtype.itemsize
         self._window_rows = max(
             reader.memory_bytes // _MEMORY_FRACTION // row_bytes, self.batch_rows
         )
 
-    def from_step(self, step: int) -> Iterator[_Rows]:
-        """Yields batch number `step` and all that follow, without end.
+    def run_pass(self, steps: MinibatchSteps, number: int, skip: int) -> Iterator[Progress]:
+        """Makes the steps of a pass, and yields what is known after each part of them.
 
-        A batch is its positions [b] int64, ascending, and its rows [b, D] float32.
+        Args:
+          steps: of the fit.
+          number: of the pass.
+          skip: number of its batches that are done already.
+
+        Raises:
+          InputError, CorruptArtifactError: of the source.
+          Interrupted: the reader was told to stop.
         """
-        number, skip = divmod(step, self.steps_per_pass)
-        while True:
-            yield from self._pass(number, skip * self.batch_rows)
-            number, skip = number + 1, 0
-
-    def _pass(self, number: int, skip: int) -> Iterator[_Rows]:
-        """Yields the batches of pass `number` without the first `skip` rows."""
         generator = np.random.default_rng([self._seed, 2, number])
-        if self._reader.keeps:
-            self._reader.load()
-            order = generator.permutation(self.num_examples)
-            for start in range(skip, self.num_examples, self.batch_rows):
-                positions = np.sort(order[start : start + self.batch_rows])
-                yield positions, self._reader.take(positions)
+        count = self.steps_per_pass
+        size = max(-(-count // _PARTS), _MIN_STEPS)
+        parts = [(first, min(size, count - first)) for first in range(skip, count, size)]
+        if self.rows.keeps:
+            order = tf.constant(generator.permutation(self._reader.source.num_examples))
+            for first, num_steps in parts:
+                self._reader.check_stop()
+                yield steps.run_kept(self.rows, order, first, num_steps, self.batch_rows)
         else:
-            yield from self._batches_of(self._shuffled_windows(generator, skip))
+            with self._dealt_batches(generator, skip) as batches:
+                for _, num_steps in parts:
+                    self._reader.check_stop()
+                    yield steps.run_dealt(batches, num_steps, self.batch_rows)
 
-    def _shuffled_windows(self, generator: np.random.Generator, skip: int) -> Iterator[_Rows]:
-        """Yields rows in the order of the pass, without the first `skip`; B or fewer at a time."""
-        windows = self._reader.source.windows(generator, self._window_rows)
-        orders = [generator.permutation(sum(map(len, window))) for window in windows]
-        first = 0
-        while first < len(windows) and skip >= len(orders[first]):
-            skip -= len(orders[first])
-            first += 1
-        blocks = _one_ahead(self._reader.source.read_windows(windows, first))
-        for window, order, rows in zip(windows[first:], orders[first:], blocks, strict=True):
-            positions = np.concatenate([np.arange(part.start, part.stop) for part in window])
-            for start in range(skip, len(order), self.batch_rows):
-                some = order[start : start + self.batch_rows]
-                yield positions[some], rows[some]
-            skip = 0
+    @contextlib.contextmanager
+    def _dealt_batches(self, generator: np.random.Generator, skip: int) -> Iterator[Iterator]:
+        """Returns the context of a pass that reads the rows.
 
-    def _batches_of(self, pieces: Iterable[_Rows]) -> Iterator[_Rows]:
-        """Puts pieces of at most B rows together to batches of B; the last may be smaller."""
-        waiting: list[_Rows] = []
-        for positions, rows in pieces:
-            self._reader.check_stop()
-            room = self.batch_rows - sum(len(piece) for piece, _ in waiting)
-            waiting.append((positions[:room], rows[:room]))
-            if len(positions) >= room:
-                yield _join(waiting)
-                waiting = [(positions[room:], rows[room:])]
-        if sum(len(piece) for piece, _ in waiting):
-            yield _join(waiting)
+        Its value is an iterator for `tf.function`: of (positions of the batch [B] int64, which of
+        them a replica gets [n] int64, the rows there [n, D]) for every replica.
+        """
+        faults: list[Exception] = []
+        source = self._reader.source
+        windows = source.shuffled(generator, self._window_rows, skip * self.batch_rows, faults)
+        batches = windows.rebatch(self.batch_rows)
+        replicas = self._strategy.num_replicas_in_sync
+        local = distribution.local_replica_numbers(self._strategy)
 
+        def share(positions: tf.Tensor, rows: tf.Tensor, place: tf.Tensor):
+            part = batch_part(tf.size(positions, tf.int64), place, replicas)
+            return positions, tf.range(part.start, part.stop), as_device_type(rows[part])
 
-def _join(pieces: list[_Rows]) -> _Rows:
-    positions = np.concatenate([positions for positions, _ in pieces])
-    rows = np.concatenate([rows for _, rows in pieces])
-    order = np.argsort(positions)
-    return positions[order], as_float32(rows[order])
+        def shares(positions: tf.Tensor, rows: tf.Tensor) -> tf.data.Dataset:
+            places = tf.data.Dataset.range(local.start, local.stop)
+            return places.map(lambda place: share(positions, rows, place))
 
-
-def _one_ahead(iterable: Iterable[_Item]) -> Iterator[_Item]:
-    """Yields the items while a thread already reads the next one."""
-    iterator = iter(iterable)
-    with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        # A list of the next item; it is empty at the end.
-        waiting = pool.submit(lambda: list(itertools.islice(iterator, 1)))
-        while item := waiting.result():
-            waiting = pool.submit(lambda: list(itertools.islice(iterator, 1)))
-            yield item[0]
+        with naming_faults(source, faults):
+            yield iter(deal(batches.flat_map(shares), self._strategy))

@@ -1,48 +1,152 @@
-"""The nearest of centroids that stay on the device, for rows that come batch by batch."""
+"""The nearest centroids of rows, as TensorFlow operations: the same labels as in exact arithmetic.
+
+Products in float32 bound all distances (see `host.distances` for the formula and its rounding).
+Where more than one centroid may be the nearest within these bounds, differences in float64 decide.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from ccssl_tf.clustering.device import distances as device_distances
-from ccssl_tf.clustering.host.distances import shift_centroids, square_norms64
+from ccssl_tf.clustering.host import distances
+
+# Bytes of the differences, in float64, that are computed at a time where several centroids may be
+# the nearest of a row.
+_DIFFERENCE_BYTES = 64 << 20
+# Bytes that a chunk of rows takes on a device: its rows in float32, and their scores.
+_CHUNK_BYTES = 256 << 20
+_MIN_CHUNK_ROWS, _MAX_CHUNK_ROWS = 16, 8192
 
 
-class Centroids:
-    """Centroids on the device, with what `device_distances.nearest_centroids` takes of them."""
+class Centroids(NamedTuple):
+    """Centroids and what the formula takes of them, as tensors or variables of a device.
 
-    def __init__(self, centroids: np.ndarray, shift: np.ndarray):
-        """Args: centroids: [K, D] float32; shift: [D] float32, see `distances.common_shift`."""
-        self._shift = shift
-        self._values, self._scaled, self._norms = (
-            tf.Variable(tf.zeros(shape), trainable=False)
-            for shape in (centroids.shape, centroids.shape, [len(centroids)])
+    Attributes:
+      values: c, [K, D] float32.
+      shift: [D] float32, subtracted from rows and centroids before their products.
+      scaled: -2 (c - shift), [K, D] float32.
+      norms: |c - shift|^2, [K] float32.
+    """
+
+    values: tf.Tensor
+    shift: tf.Tensor
+    scaled: tf.Tensor
+    norms: tf.Tensor
+
+
+def chunk_rows(num_clusters: int, dim: int) -> int:
+    """Returns how many rows a device works on together."""
+    rows = _CHUNK_BYTES // (4 * num_clusters + 20 * dim)
+    return int(np.clip(rows, _MIN_CHUNK_ROWS, _MAX_CHUNK_ROWS))
+
+
+@contextlib.contextmanager
+def exact_float32() -> Iterator[None]:
+    """Returns a context in which GPUs do not round factors of products to TensorFloat-32."""
+    before = tf.config.experimental.tensor_float_32_execution_enabled()
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    try:
+        yield
+    finally:
+        tf.config.experimental.enable_tensor_float_32_execution(before)
+
+
+def squared_distances(left: tf.Tensor, right: tf.Tensor, norms: tf.Tensor) -> tf.Tensor:
+    """Returns |x|^2 - 2 x.c + |c|^2 for all pairs, [n, K] float32; rounding may make it negative.
+
+    Args:
+      left: x, [n, D] float32, and
+      right: c, [K, D] float32; one of the two, whichever is smaller, is given times -2.
+      norms: |x|^2 + |c|^2, [n, K] float32. |c|^2 alone, [K], gives the distances less |x|^2, which
+        is all that the nearest centroid depends on.
+    """
+    return norms + tf.matmul(left, right, transpose_b=True)
+
+
+def shifted_centroids(values: tf.Tensor, shift: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns `scaled` and `norms` of `Centroids` for values [K, D] float32 and shift [D]."""
+    shifted = values - shift
+    norms = tf.reduce_sum(tf.square(tf.cast(shifted, tf.float64)), axis=-1)
+    return -2 * shifted, tf.cast(norms, tf.float32)
+
+
+def nearest_centroids(rows: tf.Tensor, centroids: Centroids) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns the nearest centroid of every row, and its squared distance, of differences.
+
+    Args:
+      rows: [n, D] float16 or float32.
+      centroids: see `Centroids`.
+
+    Returns:
+      labels [n] int64 (ties: the lower number), squared distances [n] float32. A row that is not
+      finite has some label and a squared distance that is not finite.
+    """
+    rows = tf.cast(rows, tf.float32)
+    labels = _nearest_labels(rows, centroids)
+    difference = tf.math.squared_difference(rows, tf.gather(centroids.values, labels))
+    return labels, tf.reduce_sum(difference, axis=-1)
+
+
+def _nearest_labels(rows: tf.Tensor, centroids: Centroids) -> tf.Tensor:
+    shifted = rows - centroids.shift
+    # The formula is off by g (|x|^2 + |c|^2), so with norms smaller by twice that share it gives
+    # lower bounds. The nearest centroid's is at most `limit`.
+    rounding = distances.rounding(rows.shape[-1])
+    shrink = np.float32(1 - 2 * rounding)
+    lower = squared_distances(shifted, centroids.scaled, centroids.norms * shrink)
+    best = tf.argmin(lower, axis=-1)
+    slack = tf.reduce_sum(tf.square(shifted), axis=-1) + tf.gather(centroids.norms, best)
+    limit = tf.reduce_min(lower, axis=-1) + np.float32(4 * rounding) * slack
+    num_near = tf.reduce_sum(tf.cast(lower <= limit[:, None], tf.float32), axis=-1)
+    is_open = num_near > 1
+    return tf.cond(
+        tf.reduce_any(is_open),
+        lambda: _decided(rows, centroids.values, lower, limit, best, tf.where(is_open)[:, 0]),
+        lambda: best,
+    )
+
+
+def _decided(
+    rows: tf.Tensor,
+    values: tf.Tensor,
+    lower: tf.Tensor,
+    limit: tf.Tensor,
+    best: tf.Tensor,
+    open_rows: tf.Tensor,
+) -> tf.Tensor:
+    """Returns `best` [n] int64 with the labels of `open_rows` [m] int64 decided in float64.
+
+    The candidates of a row are the centroids whose `lower` [n, K] is at most the row's `limit` [n].
+    """
+    pairs = tf.where(tf.gather(lower, open_rows) <= tf.gather(limit, open_rows)[:, None])
+    count, num_open = tf.shape(pairs)[0], tf.shape(open_rows)[0]
+    size = max(_DIFFERENCE_BYTES // (8 * rows.shape[-1]), 1)
+
+    def decide_some(start: tf.Tensor, smallest: tf.Tensor, labels: tf.Tensor) -> list[tf.Tensor]:
+        some = pairs[start : start + size]
+        number, candidate = some[:, 0], some[:, 1]
+        squares = _squares64(
+            tf.gather(rows, tf.gather(open_rows, number)), tf.gather(values, candidate)
         )
-        self.change(np.arange(len(centroids)), centroids)
+        least = tf.minimum(tf.math.unsorted_segment_min(squares, number, num_open), smallest)
+        # Numbers of centroids are compared as float64, of which GPUs know segments.
+        is_least = tf.equal(squares, tf.gather(least, number))
+        candidate = tf.where(is_least, tf.cast(candidate, tf.float64), np.inf)
+        lowest = tf.math.unsorted_segment_min(candidate, number, num_open)
+        labels = tf.minimum(tf.where(least < smallest, np.float64(np.inf), labels), lowest)
+        return [start + size, least, labels]
 
-    def change(self, numbers: np.ndarray, values: np.ndarray) -> None:
-        """Sets the centroids `numbers` [n] to `values` [n, D] float32."""
-        scaled, norms = shift_centroids(values, self._shift, square_norms64)
-        for variable, value in (
-            (self._values, values),
-            (self._scaled, scaled),
-            (self._norms, norms),
-        ):
-            variable.scatter_update(tf.IndexedSlices(value, numbers))
-
-    def nearest(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the nearest centroid of every row, and its squared distance.
-
-        Args:
-          rows: [n, D] of any type.
-
-        Returns:
-          labels [n] int32, squared distances [n] float32.
-        """
-        rows = rows if rows.dtype == np.float16 else rows.astype(np.float32, copy=False)
-        labels, squares = _nearest(
-            tf.constant(rows), self._values, self._shift, self._scaled, self._norms
-        )
-        return labels.numpy(), squares.numpy()
+    infinite = tf.fill([num_open], np.float64(np.inf))
+    _, _, labels = tf.while_loop(
+        lambda start, *_: start < count, decide_some, [0, infinite, infinite]
+    )
+    return tf.tensor_scatter_nd_update(best, open_rows[:, None], tf.cast(labels, tf.int64))
 
 
-_nearest = tf.function(device_distances.nearest_centroids, reduce_retracing=True, autograph=False)
+def _squares64(left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
+    """Returns the squared distances of row i to row i, of differences in float64: [n]."""
+    difference = tf.cast(left, tf.float64) - tf.cast(right, tf.float64)
+    return tf.reduce_sum(tf.square(difference), axis=-1)

@@ -73,7 +73,7 @@ def _fit(
             max_no_improvement=settings.max_no_improvement,
             reassignment_ratio=settings.reassignment_ratio,
         )
-        return minibatch_fit.fit(reader, start, batches, log=log, **saving)
+        return minibatch_fit.fit(reader, start, batches, strategy, log=log, **saving)
     passes = lloyd_fit.Options(
         settings.algorithm, settings.max_iterations, settings.tolerance, strategy
     )

@@ -6,14 +6,17 @@ import time
 from collections.abc import Callable
 
 import numpy as np
+import tensorflow as tf
 
-from ccssl_tf.clustering import checkpoint
-from ccssl_tf.clustering.device.minibatch import MinibatchState, MinibatchSteps
+from ccssl_tf import distribution
+from ccssl_tf.clustering import checkpoint, engines
+from ccssl_tf.clustering.device.minibatch import MinibatchState, MinibatchSteps, Progress
 from ccssl_tf.clustering.device.minibatches import Minibatches
+from ccssl_tf.clustering.device.rows import DeviceRows
 from ccssl_tf.clustering.fitting.pass_log import PassLog
 from ccssl_tf.clustering.fitting.restarts import FitResult
-from ccssl_tf.clustering.host import plain
 from ccssl_tf.clustering.rows.chunk_reader import ChunkReader
+from ccssl_tf.data.feature_source import FeatureSource
 from ccssl_tf.runs.errors import Interrupted
 
 
@@ -44,6 +47,7 @@ def fit(
     reader: ChunkReader,
     start: Callable[[], np.ndarray],
     options: Options,
+    strategy: tf.distribute.Strategy,
     *,
     log: PassLog,
     checkpoint_path: str | os.PathLike | None,
@@ -56,6 +60,7 @@ def fit(
       reader: of the rows.
       start: returns the first centroids, [K, D] float32; not called if there is a checkpoint.
       options: what is to be computed.
+      strategy: whose replicas compute.
       log: shows the passes.
       checkpoint_path: path; None: no checkpoints.
       identity: see `checkpoint`.
@@ -66,62 +71,95 @@ def fit(
       Interrupted: the reader was told to stop; a checkpoint is written.
     """
     state = checkpoint.load(checkpoint_path, identity, MinibatchState) if checkpoint_path else None
-    is_new = state is None
+    is_new, source = state is None, reader.source
     if state is None:
-        state = MinibatchState.start(start(), reader.source.num_examples)
-    batches = Minibatches(reader, options.batch_rows, options.seed)
-    steps = MinibatchSteps(state, seed=options.seed, reassignment_ratio=options.reassignment_ratio)
-    saved = time.monotonic()
-
-    def save() -> None:
-        nonlocal saved
-        if checkpoint_path:
-            checkpoint.save(checkpoint_path, state, identity)
-            saved = time.monotonic()
-
+        state = MinibatchState.start(start(), source.num_examples)
+    batches = Minibatches(
+        reader,
+        strategy,
+        num_clusters=len(state.centroids),
+        batch_rows=options.batch_rows,
+        seed=options.seed,
+    )
+    steps = MinibatchSteps(
+        state,
+        strategy,
+        seed=options.seed,
+        reassignment_ratio=options.reassignment_ratio,
+        max_no_improvement=options.max_no_improvement,
+        row_weights=source.weights,
+    )
+    saver = _Saver(checkpoint_path if distribution.is_chief(strategy) else None, identity, steps)
     if is_new:
-        save()
-    count, pass_started, first = reader.source.num_examples, time.monotonic(), state.step
+        saver.save()
+    passes, skip = divmod(state.step, batches.steps_per_pass)
     reason = None
     try:
-        for positions, rows in batches.from_step(state.step):
-            steps.step(positions, rows, reader.source.not_finite)
-            passes, rest = divmod(state.step, batches.steps_per_pass)
-            if options.max_no_improvement and state.waited >= options.max_no_improvement:
-                reason = f"{state.waited} batches did not lower the smoothed inertia"
-            if not rest:
-                done = min((state.step - first) * batches.batch_rows, count)
+        while reason is None:
+            pass_started = time.monotonic()
+            bytes_read = 0 if batches.rows.is_loaded else source.bytes_per_pass
+            for progress in batches.run_pass(steps, passes, skip):
+                if progress.not_finite >= 0:
+                    raise source.not_finite(progress.not_finite)
+                if options.max_no_improvement and progress.waited >= options.max_no_improvement:
+                    reason = f"{progress.waited} batches did not lower the smoothed inertia"
+                    break
+                if time.monotonic() - saver.saved >= checkpoint_seconds:
+                    saver.save()
+            passes += 1
+            if progress.step == passes * batches.steps_per_pass:
+                done = source.num_examples - skip * batches.batch_rows
                 log(
                     iteration=passes - 1,
-                    inertia=state.smoothed * count,
-                    moved_rows=state.moved,
-                    sizes=state.counts.copy(),
-                    split=state.reassigned,
+                    inertia=progress.smoothed * _total_weight(source),
+                    moved_rows=progress.moved,
+                    sizes=steps.counts(),
+                    split=progress.reassigned,
                     computed=done * len(state.centroids),
                     seconds=time.monotonic() - pass_started,
-                    bytes_read=0 if reader.keeps else reader.source.bytes_per_pass,
+                    bytes_read=bytes_read,
                 )
-                reason = reason or _reason_to_stop(state, passes, options)
-                state.pass_before, state.moved, state.reassigned = state.smoothed, 0, 0
-                pass_started, first = time.monotonic(), state.step
-            if reason:
-                break
-            if not rest or time.monotonic() - saved >= checkpoint_seconds:
-                save()
+                reason = reason or _reason_to_stop(steps.pass_before, progress, passes, options)
+                steps.end_pass()
+                saver.save()
+            skip = 0
     except Interrupted:
-        save()
+        saver.save()
         raise
-    passes = -(-state.step // batches.steps_per_pass)
-    print(f"k-means  stopped after {state.step} batches, {passes} passes: {reason}", flush=True)
-    return _measured(reader, state, passes, log)
+    print(f"k-means  stopped after {progress.step} batches, {passes} passes: {reason}", flush=True)
+    return _measured(reader, steps.state(), passes, batches.rows, strategy, log)
 
 
-def _reason_to_stop(state: MinibatchState, passes: int, options: Options) -> str | None:
-    if not state.moved and not state.reassigned:
+class _Saver:
+    """Saves the state of a fit.
+
+    Attributes:
+      saved: float, when that was last done, as of `time.monotonic`.
+    """
+
+    def __init__(self, path: str | os.PathLike | None, identity: str, steps: MinibatchSteps):
+        """Args: path: of the `.npz`; None: nothing is saved; identity: see `checkpoint`; steps."""
+        self._path, self._identity, self._steps = path, identity, steps
+        self.saved = time.monotonic()
+
+    def save(self) -> None:
+        """Writes the present state."""
+        if self._path:
+            checkpoint.save(self._path, self._steps.state(), self._identity)
+        self.saved = time.monotonic()
+
+
+def _total_weight(source: FeatureSource) -> float:
+    return source.num_examples if source.weights is None else float(source.weights.sum())
+
+
+def _reason_to_stop(before: float, progress: Progress, passes: int, options: Options) -> str | None:
+    """Returns why the fit ends after a pass; before: the smoothed inertia of the pass before."""
+    if not progress.moved and not progress.reassigned:
         return "no assignment changed"
     if (
-        not state.reassigned
-        and state.pass_before - state.smoothed <= options.tolerance * state.smoothed
+        not progress.reassigned
+        and before - progress.smoothed <= options.tolerance * progress.smoothed
     ):
         return f"the smoothed inertia fell by no more than {options.tolerance:g} of it"
     if passes >= options.max_passes:
@@ -129,11 +167,20 @@ def _reason_to_stop(state: MinibatchState, passes: int, options: Options) -> str
     return None
 
 
-def _measured(reader: ChunkReader, state: MinibatchState, passes: int, log: PassLog) -> FitResult:
+def _measured(
+    reader: ChunkReader,
+    state: MinibatchState,
+    passes: int,
+    rows: DeviceRows,
+    strategy: tf.distribute.Strategy,
+    log: PassLog,
+) -> FitResult:
     """Returns the result, with inertia and sizes of the final centroids: one more pass."""
     started = time.monotonic()
-    labels, squares = plain.nearest(reader, state.centroids)
-    inertia = float(squares.sum(dtype=np.float64))
+    source = reader.source
+    labels, squares = engines.nearest(reader, state.centroids, strategy, rows)
+    weights = np.ones(len(labels)) if source.weights is None else source.weights
+    inertia = float(np.dot(weights, squares))
     sizes = np.bincount(labels, minlength=len(state.centroids))
     log(
         iteration=passes,
@@ -143,6 +190,6 @@ def _measured(reader: ChunkReader, state: MinibatchState, passes: int, log: Pass
         split=0,
         computed=labels.size * len(sizes),
         seconds=time.monotonic() - started,
-        bytes_read=reader.bytes_read,
+        bytes_read=0 if rows.is_loaded else source.bytes_per_pass,
     )
     return FitResult(state.centroids, inertia, passes, sizes)

@@ -13,7 +13,6 @@ import numpy as np
 import tensorflow as tf
 
 from ccssl_tf.clustering import checkpoint
-from ccssl_tf.clustering.host.distances import square_norms64
 from ccssl_tf.clustering.rows.row_copies import as_float32
 from ccssl_tf.clustering.rows.sources import ArraySource
 from ccssl_tf.data.feature_source import FeatureSource
@@ -100,13 +99,16 @@ class Preprocessing:
 
     def transform(self, rows: np.ndarray) -> np.ndarray:
         """Returns rows [n, D] as [n, P] float32; [n, D] if they are not projected."""
-        rows = as_float32(rows, np.empty(rows.shape, np.float32))
+        return self.graph(tf.constant(as_float32(rows))).numpy()
+
+    def graph(self, rows: tf.Tensor) -> tf.Tensor:
+        """Does what `transform` does, as TensorFlow operations."""
+        rows = tf.cast(rows, tf.float32)
         if len(self.projection):
-            rows -= self.mean
-            rows = tf.matmul(rows, self.projection, transpose_b=True).numpy()
+            rows = tf.matmul(rows - self.mean, self.projection, transpose_b=True)
         if self.l2_normalize:
-            lengths = np.sqrt(square_norms64(rows))
-            rows /= np.where(lengths == 0, 1, lengths).astype(np.float32)[:, None]
+            squares = tf.reduce_sum(tf.square(tf.cast(rows, tf.float64)), axis=-1, keepdims=True)
+            rows = tf.math.divide_no_nan(rows, tf.cast(tf.sqrt(squares), tf.float32))
         return rows
 
     def applied_to(self, source: FeatureSource) -> FeatureSource:
@@ -179,13 +181,17 @@ class PreprocessedSource(FeatureSource):
         blocks, places = self._source.blocks_holding(positions)
         return map(self._preprocessing.transform, blocks), places
 
-    def windows(self, generator: np.random.Generator, rows: int) -> list[list[range]]:
-        """Returns the source's windows that have as many bytes as `rows` transformed rows."""
-        return self._source.windows(generator, max(rows * 4 * self.dim // self._row_bytes, 1))
+    def shuffled(
+        self, generator: np.random.Generator, rows: int, skip: int, faults: list[Exception]
+    ) -> tf.data.Dataset:
+        """See `FeatureSource`; windows have as many bytes as `rows` transformed rows."""
+        rows = max(rows * 4 * self.dim // self._row_bytes, 1)
+        windows = self._source.shuffled(generator, rows, skip, faults)
+        return windows.map(lambda positions, rows: (positions, self._preprocessing.graph(rows)))
 
-    def read_windows(self, windows: list[list[range]], first: int) -> Iterator[np.ndarray]:
-        """Yields the transformed rows [w, P] of each window from number `first` on."""
-        return map(self._preprocessing.transform, self._source.read_windows(windows, first))
+    def reading_fault(self) -> Exception:
+        """Returns the source's error where TensorFlow failed while it read."""
+        return self._source.reading_fault()
 
     def not_finite(self, position: int) -> Exception:
         """Returns the source's error for a row that is not finite."""

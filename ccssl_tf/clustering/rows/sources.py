@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from ccssl_tf.data.datasets import fixed
 from ccssl_tf.data.feature_directory import DirectorySource
-from ccssl_tf.data.feature_source import FeatureSource
+from ccssl_tf.data.feature_source import FeatureSource, generated
 from ccssl_tf.runs.errors import InputError
 from ccssl_tf.runs.files import fingerprint_of
 
@@ -82,6 +82,18 @@ class ArraySource(FeatureSource):
     def blocks_holding(self, positions: np.ndarray) -> tuple[Iterable[np.ndarray], np.ndarray]:
         """Returns the array as the one block, and `positions`."""
         return [self._array], positions
+
+    def shuffled(
+        self, generator: np.random.Generator, rows: int, skip: int, faults: list[Exception]
+    ) -> tf.data.Dataset:
+        """See `FeatureSource`; all rows are permuted together."""
+        order = generator.permutation(self.num_examples)
+
+        def windows() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+            for start in range(skip, self.num_examples, rows):
+                yield order[start : start + rows], self._array[order[start : start + rows]]
+
+        return generated(windows, self.shuffled_spec(), faults)
 
     def not_finite(self, position: int) -> Exception:
         """Returns the error to raise for a row that is not finite."""

@@ -5,9 +5,7 @@ Their paper is called "Scalable k-means++".
 
 import numpy as np
 
-from ccssl_tf.clustering.device.nearest import Centroids
-from ccssl_tf.clustering.host.distances import common_shift
-from ccssl_tf.clustering.host.measuring import check_finite
+from ccssl_tf.clustering.host import plain
 from ccssl_tf.clustering.rows.chunk_reader import ChunkReader
 from ccssl_tf.clustering.start.kmeans_plus_plus import affordable_rows, kmeans_plus_plus
 
@@ -94,12 +92,8 @@ class _Closest:
         """Makes one pass in which rows may find `candidates` [n, D] float32 nearer than others."""
         if not len(candidates):
             return
-        centroids = Centroids(candidates, common_shift(candidates))
-        for start, chunk in self._reader:
-            labels, squares = centroids.nearest(chunk)
-            check_finite(self._reader.source, squares, start)
-            part = slice(start, start + len(chunk))
-            is_nearer = squares < self.squares[part]
-            self.labels[part][is_nearer] = self._num_candidates + labels[is_nearer]
-            self.squares[part][is_nearer] = squares[is_nearer]
+        labels, squares = plain.nearest(self._reader, candidates)
+        is_nearer = squares < self.squares
+        self.labels[is_nearer] = self._num_candidates + labels[is_nearer]
+        self.squares[is_nearer] = squares[is_nearer]
         self._num_candidates += len(candidates)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from ccssl_tf.clustering.device import distances as device_distances
+from ccssl_tf.clustering.device.nearest import squared_distances
 
 # Squared distances below this share of the squared norms are rounding: the two rows are copies of
 # each other.
@@ -118,7 +118,7 @@ def closest_after(
       [0, T).
     """
     both_norms = tf.gather(norms, candidates)[:, None] + norms
-    squares = device_distances.squared_distances(-2 * tf.gather(rows, candidates), rows, both_norms)
+    squares = squared_distances(-2 * tf.gather(rows, candidates), rows, both_norms)
     squares = tf.where(squares > _ROUNDING * both_norms, squares, 0.0)
     closest = tf.minimum(closest, squares)
     best = tf.argmin(tf.reduce_sum(tf.cast(closest * weights, tf.float64), axis=-1))

@@ -1,5 +1,3 @@
-import itertools
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -8,27 +6,78 @@ from clustering.rows.test_sources import write_features
 from ccssl_tf.clustering.device.minibatches import Minibatches
 from ccssl_tf.clustering.rows import sources
 from ccssl_tf.clustering.rows.chunk_reader import ChunkReader
+from ccssl_tf.runs.errors import CorruptArtifactError
 
 
-@pytest.mark.parametrize("kind", ["array", "kept", "streamed", "dataset"])
+class Recorder:
+    """Takes batches as `MinibatchSteps` does, and keeps them."""
+
+    def __init__(self):
+        self.drawn = []
+
+    def run_kept(self, rows, order, first, count, batch_rows):
+        for number in range(first, first + count):
+            positions = order[number * batch_rows : (number + 1) * batch_rows]
+            slots, values = rows.shares()[0].of(positions)
+            np.testing.assert_array_equal(slots, np.arange(len(positions)))
+            self.drawn.append((positions.numpy(), values.numpy()))
+
+    def run_dealt(self, batches, count, batch_rows):
+        for _ in range(count):
+            positions, slots, values = next(batches)
+            np.testing.assert_array_equal(slots, np.arange(len(positions)))
+            self.drawn.append((positions.numpy(), values.numpy()))
+
+
+def drawn(batches, number, skip=0):
+    recorder = Recorder()
+    for _ in batches.run_pass(recorder, number, skip):
+        pass
+    return recorder.drawn
+
+
+@pytest.mark.parametrize("kind", ["array", "large array", "kept", "streamed", "dataset"])
 def test_every_pass_takes_every_row_once_and_begins_anywhere(tmp_path, kind):
     rows = np.arange(500 * 3, dtype=np.float32).reshape(500, 3)
     memory = 1 << 20 if kind in ("array", "kept") else 2400
-    features = rows if kind == "array" else tf.data.Dataset.from_tensor_slices(rows).batch(32)
+    features = rows if "array" in kind else tf.data.Dataset.from_tensor_slices(rows).batch(32)
     if kind in ("kept", "streamed"):
         features = write_features(tmp_path / "features", rows, [100, 1, 250, 149])
     reader = ChunkReader(sources.open_source(features, memory), 64, memory)
-    batches = Minibatches(reader, 30, seed=3)
+
+    def batches_of(seed):
+        strategy = tf.distribute.get_strategy()
+        return Minibatches(reader, strategy, num_clusters=5, batch_rows=30, seed=seed)
+
+    batches = batches_of(3)
     assert batches.steps_per_pass == 17
-    drawn = list(itertools.islice(batches.from_step(0), 34))
-    for positions, values in drawn:
-        np.testing.assert_array_equal(values, rows[positions])
-        assert (np.diff(positions) > 0).all() and values.dtype == np.float32
-    for own in (drawn[:17], drawn[17:]):
+    passes = [drawn(batches, number) for number in range(2)]
+    for batch in passes:
+        for positions, values in batch:
+            np.testing.assert_array_equal(values, rows[positions])
+            assert values.dtype == np.float32
+        assert [len(positions) for positions, _ in batch] == [30] * 16 + [20]
         np.testing.assert_array_equal(
-            np.sort(np.concatenate([positions for positions, _ in own])), np.arange(500)
+            np.sort(np.concatenate([positions for positions, _ in batch])), np.arange(500)
         )
-    assert not np.array_equal(drawn[0][0], drawn[17][0])
-    for step in (1, 9, 16, 17, 20):
-        np.testing.assert_array_equal(next(batches.from_step(step))[0], drawn[step][0])
-    assert not np.array_equal(next(Minibatches(reader, 30, seed=4).from_step(0))[0], drawn[0][0])
+    assert not np.array_equal(passes[0][0][0], passes[1][0][0])
+    for number, skip in ((0, 1), (0, 9), (0, 16), (1, 3)):
+        for (positions, _), (wanted, _) in zip(
+            drawn(batches, number, skip), passes[number][skip:], strict=True
+        ):
+            np.testing.assert_array_equal(positions, wanted)
+    assert not np.array_equal(drawn(batches_of(4), 0)[0][0], passes[0][0][0])
+
+
+def test_damage_is_named(tmp_path):
+    rows = np.arange(500 * 3, dtype=np.float32).reshape(500, 3)
+    path = write_features(tmp_path / "features", rows, [250, 250])
+    shard = sorted(path.glob("*.tfrecord*"))[1]
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+    reader = ChunkReader(sources.open_source(path, 0), 64, 0)
+    strategy = tf.distribute.get_strategy()
+    batches = Minibatches(reader, strategy, num_clusters=5, batch_rows=30, seed=0)
+    with pytest.raises(CorruptArtifactError, match=shard.name):
+        drawn(batches, 0)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ccssl_tf.clustering.device.replica_assignment import ReplicaAssignment
+from ccssl_tf.clustering.device.lloyd import DeviceAssignment
 from ccssl_tf.clustering.host import plain
 from ccssl_tf.clustering.rows import sources
 from ccssl_tf.clustering.rows.chunk_reader import ChunkReader
@@ -22,12 +22,12 @@ ROWS = (
 def test_one_replica_as_on_a_gpu(strategy, memory_bytes):
     reader = ChunkReader(sources.open_source(ROWS, 1 << 30), 100, memory_bytes)
     labels, sums = np.full(len(ROWS), -1, np.int32), np.zeros([12, ROWS.shape[1]])
-    found = ReplicaAssignment(reader, labels, sums, strategy=strategy).step(ROWS[:12])
+    found = DeviceAssignment(reader, labels, sums, strategy=strategy).step(ROWS[:12])
     wanted = plain.PlainAssignment(reader, labels, sums).step(ROWS[:12])
     for name in ("labels", "sums", "counts"):
         np.testing.assert_allclose(getattr(found, name), getattr(wanted, name), rtol=1e-12)
     np.testing.assert_allclose(found.squares, wanted.squares, rtol=1e-5)
-    ours = ReplicaAssignment(reader, labels, sums, strategy=strategy)
+    ours = DeviceAssignment(reader, labels, sums, strategy=strategy)
     theirs = plain.PlainAssignment(reader, labels, sums)
     for centroids in (ROWS[:12], ROWS[100:112]):
         result, wanted = ours.step(centroids), theirs.step(centroids)
@@ -42,7 +42,7 @@ def test_a_row_that_is_not_finite_is_named():
     rows = ROWS.copy()
     rows[321, 4] = np.inf
     reader = ChunkReader(sources.open_source(rows, 1 << 30), 100, 0)
-    replicas = ReplicaAssignment(
+    replicas = DeviceAssignment(
         reader,
         np.full(len(rows), -1, np.int32),
         np.zeros([3, 24]),
