@@ -1,7 +1,6 @@
 """Orders of epochs; rows cut into batches. `test_feature_cache` reads them from disk."""
 
 import numpy as np
-import pytest
 
 from ccssl_tf.data.pipeline import Epoch
 from ccssl_tf.downstream.feature_rows import RowsInMemory, rebatched
@@ -32,15 +31,11 @@ def test_evaluation_is_in_order_from_the_first_row():
     assert [index.tolist() for index, *_ in batches()] == [[0, 1], [2, 3], [4]]
 
 
-@pytest.mark.parametrize("skipped", [0, 2, 3])
-def test_blocks_are_cut_into_batches(skipped):
+def test_blocks_are_cut_into_batches():
     index, features, label = rows(14)
     ends = [0, 3, 4, 12, 14]
     parts = [slice(*pair) for pair in zip(ends[:-1], ends[1:], strict=True)]
     blocks = ((index[part], features[part], label[part]) for part in parts)
-    cut = list(rebatched(blocks, 4, skipped))
-    whole = (14 - skipped) // 4
-    assert len(cut) == whole
-    np.testing.assert_array_equal(
-        np.concatenate([index for index, *_ in cut]), np.arange(skipped, skipped + 4 * whole)
-    )
+    cut = list(rebatched(blocks, 4))
+    assert len(cut) == 3
+    np.testing.assert_array_equal(np.concatenate([index for index, *_ in cut]), np.arange(12))

@@ -141,13 +141,13 @@ class BlockAssignment:
         chosen = columns[best].astype(np.int32)
         unclear = np.flatnonzero(near.sum(axis=1) + may_stay > 1)
         if len(unclear):
-            candidates = [
-                np.append(columns[near[row]], labels[some[row]] if may_stay[row] else []).astype(
-                    np.int64
-                )
-                for row in unclear
-            ]
-            chosen[unclear] = self._decide(rows, local[some[unclear]], candidates)
+            is_candidate = np.zeros([len(unclear), self._num_clusters], bool)
+            is_candidate[:, columns] = near[unclear]
+            staying = np.flatnonzero(may_stay[unclear])
+            is_candidate[staying, labels[some[unclear[staying]]]] = True
+            chosen[unclear] = distances.decide(
+                rows[local[some[unclear]]], self._centroids.values, is_candidate
+            )
         changed = chosen != labels[some]
         facts.move(window, rows, local[some[changed]], chosen[changed])
         self._exclude_labels(lower, ids, columns)
@@ -160,20 +160,3 @@ class BlockAssignment:
         places = place[self._facts.labels[ids]]
         there = np.flatnonzero(places >= 0)
         lower[there, places[there]] = np.inf
-
-    def _decide(
-        self, rows: np.ndarray, local: np.ndarray, candidates: list[np.ndarray]
-    ) -> np.ndarray:
-        """Returns the nearest of each row's candidates by distances in float64: [n] int32.
-
-        Of candidates at equal distances it is the one with the lowest number.
-        """
-        chosen = np.empty(len(local), np.int32)
-        values = rows[local]
-        for row, numbers in enumerate(candidates):
-            numbers = np.sort(numbers)
-            squares = distances.exact_squares(
-                values[row : row + 1], self._centroids.values[numbers]
-            )
-            chosen[row] = numbers[np.argmin(squares)]
-        return chosen

@@ -22,6 +22,9 @@ import numpy as np
 
 from ccssl_tf.clustering.rows.row_copies import as_float64
 
+# Bytes of the differences, in float64, that `decide` computes at a time.
+_DIFFERENCE_BYTES = 8 << 20
+
 
 def rounding(dim: int) -> float:
     """Returns g: a sum of `dim` float32 products here is off by at most g times its summands.
@@ -116,6 +119,31 @@ def exact_squares(rows: np.ndarray, centroids: np.ndarray) -> np.ndarray:
     """Returns the squared distance of row i to centroid i, of differences in float64: [n]."""
     difference = as_float64(rows) - centroids.astype(np.float64)
     return (difference * difference).sum(axis=1)
+
+
+def decide(rows: np.ndarray, centroids: np.ndarray, is_candidate: np.ndarray) -> np.ndarray:
+    """Returns the nearest candidate of every row, by differences in float64: [n] int64.
+
+    Args:
+      rows: [n, D] of any type.
+      centroids: [c, D] float32.
+      is_candidate: [n, c] bool; every row has a candidate. Of candidates at equal distances the
+        first is the nearest.
+    """
+    row, candidate = np.nonzero(is_candidate)
+    squares = np.empty(len(row))
+    size = max(_DIFFERENCE_BYTES // (8 * rows.shape[1]), 1)
+    for start in range(0, len(row), size):
+        pairs = slice(start, start + size)
+        squares[pairs] = exact_squares(rows[row[pairs]], centroids[candidate[pairs]])
+    # Pairs are in the order of rows, and those of a row in the order of candidates.
+    starts = np.flatnonzero(np.diff(row, prepend=-1))
+    is_least = squares == np.repeat(
+        np.minimum.reduceat(squares, starts), np.diff(starts, append=len(row))
+    )
+    nearest = np.empty(len(rows), np.int64)
+    nearest[row[is_least][::-1]] = candidate[is_least][::-1]
+    return nearest
 
 
 def is_first_of_equals(rows: np.ndarray, norms: np.ndarray) -> np.ndarray:

@@ -131,7 +131,10 @@ def _assign_from(
     # Products may round the scores of equal centroids differently; so only the first of them can
     # be the nearest.
     norms[~distances.is_first_of_equals(shifted, norms)] = np.inf
-    half_norms = norms / 2
+    # Scores are off by g (|x|^2 + |c|^2) / 2, so with norms smaller by twice that share they are
+    # upper bounds.
+    rounding = distances.rounding(centroids.shape[1])
+    half_norms = norms * np.float32((1 - 2 * rounding) / 2)
 
     def assign(rows: np.ndarray, labels: np.ndarray, squares: np.ndarray, block: slice) -> None:
         rows, labels, squares = rows[block], labels[block], squares[block]
@@ -141,7 +144,21 @@ def _assign_from(
             factor = np.subtract(factor, shift, out=memory)
         else:
             rows = factor  # So that `measure` need not convert them again.
-        nearest = distances.nearest_scores(factor, shifted, half_norms).argmax(axis=1)
+        scores = distances.nearest_scores(factor, shifted, half_norms)
+        nearest = scores.argmax(axis=1)
+        each = np.arange(len(scores))
+        # What the score of the nearest centroid is at least.
+        limits = scores[each, nearest] - np.float32(2 * rounding) * (
+            distances.square_norms(factor) + norms[nearest]
+        )
+        highest = scores[each, nearest]
+        scores[each, nearest] = -np.inf
+        unclear = np.flatnonzero(scores.max(axis=1) >= limits)
+        if len(unclear):
+            scores[each, nearest] = highest
+            nearest[unclear] = distances.decide(
+                rows[unclear], centroids, scores[unclear] >= limits[unclear, None]
+            )
         is_due = has_moved[nearest] | (nearest != labels)
         labels[:] = nearest
         measure(rows, centroids, labels, squares, threads, np.flatnonzero(is_due))

@@ -11,9 +11,12 @@ import tensorflow as tf
 
 from ccssl_tf.clustering.device.nearest import squared_distances
 
-# Squared distances below this share of the squared norms are rounding: the two rows are copies of
-# each other.
-_ROUNDING = np.float32(1e-6)
+# The formula for squared distances is usually off by so much of the squared norms, times the root
+# of D; where that is more than a thousandth of a distance, the distance is computed of differences.
+_ROUNDING = 2.0**-22
+_MAX_ERROR = 1e-3
+# Bytes of the differences that are computed at a time.
+_DIFFERENCE_BYTES = 64 << 20
 # Rows of the sample: so many for each cluster, and no fewer than the minimum.
 _SAMPLED_ROWS_A_CLUSTER = 20
 _MIN_SAMPLED_ROWS = 20_000
@@ -119,7 +122,27 @@ def closest_after(
     """
     both_norms = tf.gather(norms, candidates)[:, None] + norms
     squares = squared_distances(-2 * tf.gather(rows, candidates), rows, both_norms)
-    squares = tf.where(squares > _ROUNDING * both_norms, squares, 0.0)
+    dim = tf.cast(tf.shape(rows)[1], tf.float32)
+    is_rounding = squares * _MAX_ERROR <= _ROUNDING * tf.sqrt(dim) * both_norms
+    squares = _of_differences(squares, tf.where(is_rounding), rows, candidates)
     closest = tf.minimum(closest, squares)
     best = tf.argmin(tf.reduce_sum(tf.cast(closest * weights, tf.float64), axis=-1))
     return closest[best], best
+
+
+def _of_differences(
+    squares: tf.Tensor, pairs: tf.Tensor, rows: tf.Tensor, candidates: tf.Tensor
+) -> tf.Tensor:
+    """Returns `squares` [T, S] with those at `pairs` [p, 2] computed of differences."""
+    size = tf.maximum(_DIFFERENCE_BYTES // (4 * tf.shape(rows, tf.int64)[1]), 1)
+
+    def compute(start: tf.Tensor, squares: tf.Tensor) -> list[tf.Tensor]:
+        some = pairs[start : start + size]
+        centres = tf.gather(rows, tf.gather(candidates, some[:, 0]))
+        difference = tf.math.squared_difference(tf.gather(rows, some[:, 1]), centres)
+        computed = tf.reduce_sum(difference, axis=-1)
+        return [start + size, tf.tensor_scatter_nd_update(squares, some, computed)]
+
+    count = tf.shape(pairs, tf.int64)[0]
+    start = tf.constant(0, tf.int64)
+    return tf.while_loop(lambda start, _: start < count, compute, [start, squares])[1]

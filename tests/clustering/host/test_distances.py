@@ -78,3 +78,16 @@ def test_norms_in_float64_and_upper_bounds():
     np.testing.assert_allclose(norms, exact, rtol=1e-13)
     upper = distances.upper_bounds(distances.square_norms(rows), distances.rounding(3000))
     assert (upper >= exact).all() and upper.dtype == np.float32
+
+
+@pytest.mark.parametrize("difference_bytes", [1 << 20, 100])
+def test_the_nearest_candidate_is_decided_by_differences(difference_bytes, monkeypatch):
+    monkeypatch.setattr(distances, "_DIFFERENCE_BYTES", difference_bytes)
+    generator = np.random.default_rng(0)
+    rows = (generator.normal(size=(40, 5)) + 1e4).astype(np.float32)
+    centroids = np.repeat((generator.normal(size=(6, 5)) + 1e4).astype(np.float32), 2, axis=0)
+    is_candidate = generator.random((40, 12)) < 0.4
+    is_candidate[:, 3] = True
+    squares = ((rows[:, None].astype(np.float64) - centroids) ** 2).sum(axis=-1)
+    wanted = np.where(is_candidate, squares, np.inf).argmin(axis=1)
+    np.testing.assert_array_equal(distances.decide(rows, centroids, is_candidate), wanted)

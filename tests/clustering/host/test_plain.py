@@ -7,6 +7,7 @@ import pytest
 from clustering.test_kmeans import blobs
 
 from ccssl_tf.clustering.host import plain
+from ccssl_tf.clustering.host.accelerated import AcceleratedAssignment
 from ccssl_tf.clustering.rows import sources
 from ccssl_tf.clustering.rows.chunk_reader import ChunkReader
 
@@ -76,3 +77,33 @@ def test_a_pass_leaves_no_threads_and_no_rows_behind():
         gc.collect()
         assert remembered() is None
     assert threading.active_count() <= before + 1
+
+
+def groups(offset, dtype=np.float32):
+    rows = np.random.default_rng(1).normal(size=(2000, 16))
+    return (rows + np.where(np.arange(2000) < 1000, offset, -offset)[:, None]).astype(dtype)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        *(groups(offset) for offset in (300, 1e3, 1e4)),
+        groups(300, np.float16),
+        groups(0) * np.where(np.arange(16) == 3, 1e5, 1).astype(np.float32),
+        np.append(groups(0), np.full([1, 16], 1e7, np.float32), axis=0),
+        np.repeat(groups(1e4)[::100], 100, axis=0),
+    ],
+    ids=["300", "1e3", "1e4", "float16", "one column", "outlier", "copies"],
+)
+def test_labels_are_those_of_float64_where_products_cancel(rows):
+    centroids = np.concatenate([rows[::150], rows[:5], rows[-5:]]).astype(np.float32)
+    reader = ChunkReader(sources.open_source(rows, 0), 640, 0)
+    labels, squares = plain.nearest(reader, centroids)
+    exact = np.stack(
+        [((rows.astype(np.float64) - centroid) ** 2).sum(-1) for centroid in centroids], 1
+    )
+    np.testing.assert_array_equal(labels, exact.argmin(axis=1))
+    np.testing.assert_allclose(squares, exact.min(axis=1), rtol=1e-5)
+    start = (np.full(len(rows), -1, np.int32), np.zeros(centroids.shape))
+    for kind in (plain.PlainAssignment, AcceleratedAssignment):
+        np.testing.assert_array_equal(kind(reader, *start).step(centroids).labels, labels)

@@ -36,12 +36,9 @@ def test_a_part_of_a_directory_is_a_source_itself(tmp_path):
     part = PartSource(source, slice(90, 480))
     assert isinstance(part, FeatureSource) and part.dtype == np.float32
     np.testing.assert_array_equal(np.concatenate(list(part.chunks(50))), ROWS[90:480])
-    windows = part.windows(np.random.default_rng(0), 100)
-    assert [position for window in windows for rows in window for position in rows] == list(
-        range(390)
-    )
-    np.testing.assert_array_equal(
-        np.concatenate(list(part.read_windows(windows, 2))), ROWS[290:480]
-    )
+    windows = part.shuffled(np.random.default_rng(0), 100, 120, [])
+    positions, rows = map(np.concatenate, zip(*windows.as_numpy_iterator(), strict=True))
+    assert len(positions) == 270 and sorted(positions)[80:] == list(range(200, 390))
+    np.testing.assert_array_equal(rows, ROWS[90 + positions])
     others = [PartSource(source, slice(*ends)) for ends in ((90, 480), (90, 481))]
     assert part.fingerprint() == others[0].fingerprint() != others[1].fingerprint()

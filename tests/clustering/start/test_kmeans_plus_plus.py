@@ -42,3 +42,19 @@ def test_positions_are_different_ascending_and_seeded():
     assert (np.diff(positions) > 0).all() and positions.min() >= 0 and positions.max() < 1000
     np.testing.assert_array_equal(positions, kmeans_plus_plus.random_positions(1000, 300, 4))
     assert not np.array_equal(positions, kmeans_plus_plus.random_positions(1000, 300, 5))
+
+
+def test_distances_are_right_where_products_cancel():
+    generator = np.random.default_rng(0)
+    rows = generator.normal(size=(50, 16)).astype(np.float32)
+    rows += np.where(np.arange(50) < 25, 1e4, -1e4)[:, None].astype(np.float32)
+    squares = ((rows[:, None].astype(np.float64) - rows) ** 2).sum(axis=-1)
+    for candidate in (0, 30):
+        closest, _ = kmeans_plus_plus.closest_after(
+            rows,
+            (rows**2).sum(axis=1),
+            np.full(50, np.float32(np.finfo(np.float32).max)),
+            np.array([candidate]),
+            np.ones(50, np.float32),
+        )
+        np.testing.assert_allclose(closest, squares[candidate], rtol=1e-3)
