@@ -21,7 +21,8 @@ class PassResult:
       labels: [N] int32, the nearest centroid of every row; ties: the lower number.
       squares: [N] float32, the squared distance to it, computed as a sum of squared differences.
       sums: [K, D] float64, sums of the rows by label.
-      counts: [K] int64, numbers of rows by label.
+      counts: [K], sums of the weights of the rows by label: int64, numbers of rows, where all rows
+        weigh the same, else float64.
       changed: [c] int64, the clusters whose sums or counts may differ from those of the pass
         before.
       distances: int, number of distances between a row and a centroid that were computed.

@@ -65,6 +65,34 @@ def nearest(
     )
 
 
+def choose_algorithm(
+    num_bytes: int, in_memory: bool, memory_bytes: int, strategy: tf.distribute.Strategy
+) -> tuple[str, str]:
+    """Returns the algorithm that "auto" stands for, and the reason.
+
+    Exact passes over rows in memory cost little after the first; rows that are read again for each
+    of them are clustered nearly as well by mini-batches, in a few passes.
+
+    Args:
+      num_bytes: of all rows.
+      in_memory: whether they are in memory already.
+      memory_bytes: bytes of rows that may be kept there.
+      strategy: whose replicas compute.
+    """
+    size, memory = num_bytes / 2**30, memory_bytes / 2**30
+    if not in_memory and num_bytes > memory_bytes:
+        return "minibatch", (
+            f"rows of {size:.3g} GiB do not fit {memory:.3g} GiB of memory and would be read again "
+            "on every pass"
+        )
+    where = (
+        f"{distribution.local_replicas(strategy)} replicas on devices compute all distances"
+        if computes_on_devices(strategy)
+        else "processors skip the distances that cannot matter"
+    )
+    return "lloyd", f"rows of {size:.3g} GiB are in memory; {where}"
+
+
 def computes_on_devices(strategy: tf.distribute.Strategy) -> bool:
     """Returns whether TensorFlow's devices compute the distances, and so all of them.
 
@@ -89,6 +117,7 @@ class WorkerAssignment(Assignment):
         """See `MakeAssignment`, for all rows. Args: kind: how this worker assigns its part."""
         self._strategy, self._chief = strategy, distribution.is_chief(strategy)
         part = distribution.part_of_worker(len(labels), strategy)
+        self._weights = reader.source.weights
         self._inner = kind(
             reader_of_worker(reader, strategy),
             labels[part],
@@ -123,7 +152,7 @@ class WorkerAssignment(Assignment):
             labels=labels,
             squares=squares,
             sums=sums,
-            counts=np.bincount(labels, minlength=len(centroids)),
+            counts=np.bincount(labels, self._weights, minlength=len(centroids)),
             changed=np.flatnonzero(changed),
             distances=int(computed),
             bytes_read=int(bytes_read),

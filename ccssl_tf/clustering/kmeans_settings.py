@@ -9,12 +9,13 @@ import numpy as np
 
 from ccssl_tf.clustering.fitting import lloyd_fit
 from ccssl_tf.clustering.rows import preprocessing
+from ccssl_tf.clustering.rows.units import Units
 from ccssl_tf.clustering.start import starts
 from ccssl_tf.data.feature_source import FeatureSource
 from ccssl_tf.runs.errors import InputError
 from ccssl_tf.runs.files import file_sha256, fingerprint_of
 
-ALGORITHMS = (*lloyd_fit.ASSIGNMENTS, "minibatch")
+ALGORITHMS = ("auto", *lloyd_fit.ASSIGNMENTS, "minibatch")
 INITIALIZATIONS = starts.NAMES
 
 
@@ -79,6 +80,15 @@ class KMeansSettings:
                 "every fit would be the same"
             )
 
+    def in_units(self, units: Units, dim: int) -> "KMeansSettings":
+        """Returns the same settings with given centroids [K, D] in other units."""
+        start = self.initialization
+        is_name = isinstance(start, str) and start in INITIALIZATIONS
+        if units.are_those_of_the_rows or is_name:
+            return self
+        given = starts.given_array(start, self.num_clusters, dim)
+        return dataclasses.replace(self, initialization=units.to_float32(given))
+
     def identity(self, source: FeatureSource) -> str:
         """Returns a digest of what decides about the state after a pass, for checkpoints.
 
@@ -106,4 +116,6 @@ class KMeansSettings:
                     reassignment_ratio=self.reassignment_ratio,
                 )
             )
+        if source.weights is not None:
+            parts.append(hashlib.sha256(source.weights.tobytes()).hexdigest())
         return fingerprint_of(parts)

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from ccssl_tf import distribution
-from ccssl_tf.clustering import cluster_report, pseudo_labels
+from ccssl_tf.clustering import cluster_report, engines, pseudo_labels
 from ccssl_tf.clustering.cost import estimate, machine_speed
 from ccssl_tf.clustering.cost.problem import Problem
 from ccssl_tf.clustering.fitting.pass_log import print_pass, write_summaries
@@ -35,6 +35,7 @@ class ClusteringStage:
         self._fitted = DirectorySource(settings.features_dir)
         self._assigned = self._assigned_sources()
         self._check_num_clusters()
+        settings.kmeans(strategy).settings()
         self._options = preprocessing.Options(
             settings.pca_dim, settings.whiten, settings.l2_normalize
         )
@@ -98,17 +99,26 @@ class ClusteringStage:
     def describe_cost(self) -> str:
         """Measures the machine for two seconds; returns passes, work, bytes, memory and time."""
         settings, fitted = self._settings, self._fitted
+        dim, memory_bytes = self._options.pca_dim or fitted.dim, int(settings.memory_gb * 2**30)
+        algorithm, reason = settings.algorithm, ""
+        if algorithm == "auto":
+            transformed = bool(self._options)
+            num_bytes = 4 * fitted.num_examples * dim if transformed else fitted.num_bytes
+            algorithm, why = engines.choose_algorithm(
+                num_bytes, fitted.in_memory, memory_bytes, self._strategy
+            )
+            reason = f"algorithm: {algorithm}, since {why}\n"
         problem = Problem(
             num_examples=fitted.num_examples,
             stored_dim=fitted.dim,
-            dim=self._options.pca_dim or fitted.dim,
+            dim=dim,
             projects=self._options.projects,
             normalizes=self._options.l2_normalize,
             num_clusters=settings.num_clusters,
             row_bytes=fitted.num_bytes / fitted.num_examples,
             in_memory=False,
-            memory_bytes=int(settings.memory_gb * 2**30),
-            algorithm=settings.algorithm,
+            memory_bytes=memory_bytes,
+            algorithm=algorithm,
             initialization="given" if settings.initial_centroids else settings.initialization,
             max_iterations=settings.max_iterations,
             restarts=settings.restarts,
@@ -116,7 +126,7 @@ class ClusteringStage:
             assigned_rows=sum(source.num_examples for source in self._assigned.values()),
             workers=distribution.worker(self._strategy)[1],
         )
-        return estimate.describe(problem, machine_speed.measure(problem, fitted))
+        return reason + estimate.describe(problem, machine_speed.measure(problem, fitted))
 
     def run(self, directory: pathlib.Path, should_stop=None) -> dict | None:
         """Clusters and writes centroids, pseudo-labels, nearest images and TensorBoard events.
@@ -157,10 +167,11 @@ class ClusteringStage:
             return None
         metrics = self._write(directory, kmeans, answers)
         return dict(
-            num_clusters=kmeans.num_clusters,
+            num_clusters=self._settings.num_clusters,
             num_examples=self._fitted.num_examples,
             iterations=kmeans.iterations,
             inertia=kmeans.inertia,
+            algorithm=kmeans.algorithm_,
             empty_clusters=kmeans.empty_clusters,
             cluster_size=cluster_report.size_metrics(kmeans.cluster_sizes),
             splits=metrics,
@@ -182,7 +193,7 @@ class ClusteringStage:
             )
             agreement = cluster_report.label_metrics(labels, facts.labels[index]) if facts else {}
             metrics[split] = dict(agreement, num_examples=len(labels))
-            nearest = cluster_report.nearest_members(labels, distances, kmeans.num_clusters)
+            nearest = cluster_report.nearest_members(labels, distances, self._settings.num_clusters)
             nearest_tables[split] = cluster_report.nearest_table(
                 nearest, labels, distances, index, filenames
             )
@@ -199,7 +210,7 @@ class ClusteringStage:
         pseudo_labels.write_pseudo_labels(
             directory,
             splits,
-            num_clusters=kmeans.num_clusters,
+            num_clusters=self._settings.num_clusters,
             info=self._provenance(directory, kmeans),
         )
         return metrics

@@ -22,9 +22,9 @@ class ClusteringSettings(SeedSettings):
     )
     num_clusters: int = setting(2000, "Number of clusters K.", paper=2000)
     algorithm: str = setting(
-        "lloyd",
+        "auto",
         "Exact Lloyd iterations, as in the paper, or mini-batches (Sculley 2010): nearly as good, "
-        "sooner.",
+        "sooner. auto: lloyd where the features fit --memory_gb, else minibatch.",
         choices=ALGORITHMS,
     )
     initialization: str = setting(

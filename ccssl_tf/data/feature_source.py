@@ -33,6 +33,15 @@ class FeatureSource(abc.ABC):
     bytes_per_pass: int
     weights: np.ndarray | None = None
 
+    def weights_of(self, rows: slice) -> np.ndarray | None:
+        """Returns the weights [n] of some rows; None: all the same."""
+        return None if self.weights is None else self.weights[rows]
+
+    @property
+    def total_weight(self) -> float:
+        """The sum of the weights of all rows, N where they are the same."""
+        return self.num_examples if self.weights is None else float(self.weights.sum())
+
     @abc.abstractmethod
     def fingerprint(self) -> str:
         """Returns a digest that tells these rows from others."""

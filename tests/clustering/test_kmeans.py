@@ -4,7 +4,9 @@ import pickle
 import numpy as np
 import pytest
 import tensorflow as tf
+from sklearn.base import clone
 from sklearn.cluster import KMeans as SklearnKMeans
+from sklearn.exceptions import NotFittedError
 
 from ccssl_tf.clustering import KMeans
 from ccssl_tf.runs.errors import InputError
@@ -110,9 +112,13 @@ def test_one_cluster_and_as_many_as_rows(clusters):
     "settings, rows, message",
     [
         (dict(num_clusters=0), np.ones([3, 2]), "num_clusters=0"),
-        (dict(num_clusters=4), np.ones([3, 2]), "more clusters than the 3 rows"),
-        (dict(num_clusters=1), np.ones([0, 2]), "nothing to cluster"),
-        (dict(num_clusters=1), np.ones([3]), r"\[N, D\]"),
+        (
+            dict(num_clusters=4),
+            np.ones([3, 2]),
+            r"more clusters than there are rows \(n_samples=3\)",
+        ),
+        (dict(num_clusters=1), np.ones([0, 2]), "0 sample"),
+        (dict(num_clusters=1), np.ones([3]), "Expected 2D array"),
         (dict(num_clusters=1, algorithm="fast"), np.ones([3, 2]), "fast"),
         (dict(num_clusters=1, initialization="best"), np.ones([3, 2]), "best"),
         (dict(num_clusters=2, initialization=np.ones([2, 3])), np.ones([3, 2]), r"\[2, 3\]"),
@@ -127,15 +133,18 @@ def test_one_cluster_and_as_many_as_rows(clusters):
     ],
 )
 def test_refuses(settings, rows, message):
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(ValueError, match=message):
         KMeans(**settings).fit(rows)
 
 
 def test_predict_needs_a_fit_and_the_same_dimension():
-    with pytest.raises(InputError, match="fit first"):
+    with pytest.raises(NotFittedError):
         KMeans(2).predict(np.ones([3, 2]))
+    kmeans = KMeans(2).fit(np.eye(4))
+    with pytest.raises(ValueError, match="3 features"):
+        kmeans.predict(np.eye(3))
     with pytest.raises(InputError, match="dimension 3"):
-        KMeans(2).fit(np.eye(4)).predict(np.eye(3))
+        kmeans.predict(tf.data.Dataset.from_tensors(np.eye(3)))
 
 
 @pytest.mark.parametrize("options", [{}, dict(pca_dim=2, whiten=True)], ids=["plain", "PCA"])
@@ -146,7 +155,8 @@ def test_a_copy_goes_on_like_the_original(make_copy, options):
     rows = blobs(200, 4, 5, seed=0)
     kmeans = KMeans(5, initialization=rows[:5] if not options else "random", **options)
     unfitted = make_copy(kmeans)
-    assert unfitted.centroids is None
+    with pytest.raises(NotFittedError):
+        _ = unfitted.centroids
     fitted = make_copy(kmeans.fit(rows))
     assert fitted.inertia == kmeans.inertia and fitted.centroids is not kmeans.centroids
     for ours in (fitted, unfitted.fit(rows)):
@@ -157,5 +167,6 @@ def test_a_copy_goes_on_like_the_original(make_copy, options):
 def test_a_deep_copy_keeps_the_strategy_and_a_pickle_takes_the_current_one():
     strategy = tf.distribute.OneDeviceStrategy("/cpu:0")
     kmeans = KMeans(5, strategy=strategy)
-    assert copy.deepcopy(kmeans)._strategy is strategy
-    assert pickle.loads(pickle.dumps(kmeans))._strategy is tf.distribute.get_strategy()
+    assert copy.deepcopy(kmeans).strategy is strategy
+    assert clone(kmeans).strategy is strategy
+    assert pickle.loads(pickle.dumps(kmeans)).strategy is None

@@ -9,14 +9,13 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 
 from ccssl_tf import distribution
 from ccssl_tf.clustering.assignment import Assignment, Begun, OnRows, PassResult
 from ccssl_tf.clustering.device.cluster_sums import move_rows
 from ccssl_tf.clustering.device.nearest import Centroids, nearest_centroids, shifted_centroids
-from ccssl_tf.clustering.device.replicas import Run, compiled, on_each
+from ccssl_tf.clustering.device.replicas import Run, compiled, device_variable, on_each
 from ccssl_tf.clustering.device.rows import DeviceRows, RowShare
 from ccssl_tf.clustering.host import distances
 from ccssl_tf.clustering.host.measuring import check_finite
@@ -206,18 +205,14 @@ class _Replica(NamedTuple):
         adds: bool,
     ) -> "_Replica":
         """Returns a replica before its first pass; shape: [K, D]. Without sums they are [0, D]."""
-
-        def variable(value: npt.ArrayLike, dtype: tf.DType) -> tf.Variable:
-            return tf.Variable(value, dtype=dtype, trainable=False)
-
         num_clusters, dim = shape
         sizes = (shape, [dim], shape, [num_clusters])
         return cls(
-            variable(labels, tf.int64),
-            variable(np.zeros(len(labels)), tf.float32),
-            variable(np.zeros([num_clusters if adds else 0, dim]), tf.float64),
-            variable(0, tf.int64),
-            Centroids(*(variable(np.zeros(size), tf.float32) for size in sizes)),
+            device_variable(labels, tf.int64, [None]),
+            device_variable(np.zeros(len(labels)), tf.float32, [None]),
+            device_variable(np.zeros([num_clusters if adds else 0, dim]), tf.float64),
+            device_variable(0, tf.int64),
+            Centroids(*(device_variable(np.zeros(size), tf.float32) for size in sizes)),
             None if weights is None else tf.constant(weights, tf.float64),
             adds,
         )

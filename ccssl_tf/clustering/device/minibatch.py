@@ -17,13 +17,12 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 
 from ccssl_tf import distribution
 from ccssl_tf.clustering.device.cluster_sums import move_rows
 from ccssl_tf.clustering.device.nearest import Centroids, nearest_centroids, shifted_centroids
-from ccssl_tf.clustering.device.replicas import Run, compiled, on_each
+from ccssl_tf.clustering.device.replicas import Run, compiled, device_variable, on_each
 from ccssl_tf.clustering.device.rows import DeviceRows, RowShare
 from ccssl_tf.clustering.host.distances import common_shift
 
@@ -143,21 +142,23 @@ class MinibatchSteps:
         self._run_dealt = compiled(_dealt_batches, strategy, self._replicas)
         self._run_batch = compiled(_one_batch, strategy, self._replicas)
 
-    def run_kept(
-        self, rows: DeviceRows, order: tf.Tensor, first: int, count: int, batch_rows: int
-    ) -> Progress:
+    def begin_pass(self, order: np.ndarray) -> None:
+        """Sets the order of the rows in the next pass: all positions, [N] int64."""
+        for replica in self._replicas:
+            replica.order.assign(order)
+
+    def run_kept(self, rows: DeviceRows, first: int, count: int, batch_rows: int) -> Progress:
         """Makes steps with rows that the devices keep.
 
         Args:
           rows: which are kept.
-          order: [N] int64, all positions in the order of the pass.
-          first: number of the first batch in this order.
+          first: number of the first batch in the order of the pass.
           count: number of steps, at most.
           batch_rows: B.
         """
         run = compiled(_kept_batches, self._strategy, self._replicas, rows.shares())
         numbers = [tf.constant(number, tf.int64) for number in (first, count, batch_rows)]
-        return _progress(run(order, *numbers))
+        return _progress(run(*numbers))
 
     def run_dealt(self, batches: Iterator, count: int, batch_rows: int) -> Progress:
         """Makes at most `count` steps with batches of B rows, or fewer, see `minibatches`."""
@@ -223,6 +224,8 @@ class _Replica(NamedTuple):
       centroids: `Centroids` of variables.
       tallies: variable [K, 2] float64, counts and weights.
       labels: variable [N] int64: TensorFlow keeps int32 out of the memory of GPUs.
+      order: variable [N] int64, positions of the rows in the order of the pass; [0] if they are
+        dealt out.
       step_number: variable, the state's `step`.
       not_finite: variable, as of `Progress`.
       seed, reassignment_ratio, max_no_improvement, row_weights: as of `MinibatchSteps`, in tensors.
@@ -234,6 +237,7 @@ class _Replica(NamedTuple):
     sums: tf.Variable
     tallies: tf.Variable
     labels: tf.Variable
+    order: tf.Variable
     smoothed: tf.Variable
     lowest: tf.Variable
     step_number: tf.Variable
@@ -252,26 +256,26 @@ class _Replica(NamedTuple):
     @classmethod
     def start(cls, state: MinibatchState, **options: Any) -> "_Replica":
         """Returns a replica with a state; options: the other attributes."""
-
-        def variable(value: npt.ArrayLike, dtype: tf.DType) -> tf.Variable:
-            return tf.Variable(value, dtype=dtype, trainable=False)
-
         scaled = shifted_centroids(tf.constant(state.centroids), state.shift)
         return cls(
             centroids=Centroids(
-                *(variable(value, tf.float32) for value in (state.centroids, state.shift, *scaled))
+                *(
+                    device_variable(value, tf.float32)
+                    for value in (state.centroids, state.shift, *scaled)
+                )
             ),
-            sums=variable(state.sums, tf.float64),
-            tallies=variable(np.stack([state.counts, state.weights], axis=1), tf.float64),
-            labels=variable(state.labels, tf.int64),
-            smoothed=variable(state.smoothed, tf.float64),
-            lowest=variable(state.lowest, tf.float64),
-            step_number=variable(state.step, tf.int64),
-            waited=variable(state.waited, tf.int64),
-            since_reassignment=variable(state.since_reassignment, tf.int64),
-            moved=variable(state.moved, tf.int64),
-            reassigned=variable(state.reassigned, tf.int64),
-            not_finite=variable(-1, tf.int64),
+            sums=device_variable(state.sums, tf.float64),
+            tallies=device_variable(np.stack([state.counts, state.weights], axis=1), tf.float64),
+            labels=device_variable(state.labels, tf.int64, [None]),
+            order=device_variable(np.zeros(0, np.int64), tf.int64, [None]),
+            smoothed=device_variable(state.smoothed, tf.float64),
+            lowest=device_variable(state.lowest, tf.float64),
+            step_number=device_variable(state.step, tf.int64),
+            waited=device_variable(state.waited, tf.int64),
+            since_reassignment=device_variable(state.since_reassignment, tf.int64),
+            moved=device_variable(state.moved, tf.int64),
+            reassigned=device_variable(state.reassigned, tf.int64),
+            not_finite=device_variable(-1, tf.int64),
             **options,
         )
 
@@ -281,9 +285,9 @@ class _Replica(NamedTuple):
         return self.sums.shape[0]
 
     @property
-    def num_examples(self) -> int:
-        """N."""
-        return self.labels.shape[0]
+    def num_examples(self) -> tf.Tensor:
+        """N, int64."""
+        return tf.size(self.labels, tf.int64)
 
     def progress(self) -> tf.Tensor:
         """Returns [6] float64, see `Progress`."""
@@ -346,7 +350,8 @@ class _Replica(NamedTuple):
         self.moved.assign_add(tf.size(changed, tf.int64))
         self.since_reassignment.assign_add(count)
         reassigned = tf.cond(
-            self.since_reassignment >= min(_ROWS_BETWEEN * self.num_clusters, self.num_examples),
+            self.since_reassignment
+            >= tf.minimum(np.int64(_ROWS_BETWEEN * self.num_clusters), self.num_examples),
             lambda: self._reassign(positions, rows, squares),
             lambda: tf.zeros([0], tf.int64),
         )
@@ -447,7 +452,8 @@ class _Replica(NamedTuple):
         mean = tf.math.divide_no_nan(
             tf.reduce_sum(weights * tf.cast(squares, tf.float64)), tf.reduce_sum(weights)
         )
-        share = tf.minimum(2 * tf.cast(count, tf.float64) / (self.num_examples + 1), 1)
+        total = tf.cast(self.num_examples, tf.float64)
+        share = tf.minimum(2 * tf.cast(count, tf.float64) / (total + 1), 1)
         smoothed = tf.where(
             tf.math.is_inf(self.smoothed), mean, self.smoothed * (1 - share) + mean * share
         )
@@ -475,7 +481,6 @@ def _kept_batches(
     run: Run,
     replica: _Replica,
     share: RowShare,
-    order: tf.Tensor,
     first: tf.Tensor,
     count: tf.Tensor,
     batch_rows: tf.Tensor,
@@ -484,12 +489,12 @@ def _kept_batches(
 
     def step(number: tf.Tensor) -> tf.Tensor:
         at = (first + number) * batch_rows
-        positions = order[at : at + batch_rows]
-        return run(
-            lambda replica, share: replica.step(positions, *share.of(positions), batch_rows),
-            replica,
-            share,
-        )
+
+        def on_replica(replica: _Replica, share: RowShare) -> tf.Tensor:
+            positions = replica.order[at : at + batch_rows]
+            return replica.step(positions, *share.of(positions), batch_rows)
+
+        return run(on_replica, replica, share)
 
     return _loop(run, replica, step, count)
 

@@ -79,10 +79,10 @@ class Minibatches:
         size = max(-(-count // _PARTS), _MIN_STEPS)
         parts = [(first, min(size, count - first)) for first in range(skip, count, size)]
         if self.rows.keeps:
-            order = tf.constant(generator.permutation(self._reader.source.num_examples))
+            steps.begin_pass(generator.permutation(self._reader.source.num_examples))
             for first, num_steps in parts:
                 self._reader.check_stop()
-                yield steps.run_kept(self.rows, order, first, num_steps, self.batch_rows)
+                yield steps.run_kept(self.rows, first, num_steps, self.batch_rows)
         else:
             with self._dealt_batches(generator, skip) as batches:
                 for _, num_steps in parts:

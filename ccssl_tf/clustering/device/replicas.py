@@ -5,6 +5,7 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+import numpy.typing as npt
 import tensorflow as tf
 
 from ccssl_tf import distribution
@@ -32,6 +33,16 @@ def on_each(strategy: tf.distribute.Strategy, make: Callable[[int], _Value]) -> 
     # The scope of a strategy, in which variables would be copied to all replicas, is one thread's.
     with concurrent.futures.ThreadPoolExecutor(1) as other_thread:
         return other_thread.submit(make_all).result()
+
+
+def device_variable(
+    value: npt.ArrayLike, dtype: tf.DType, shape: Sequence[int | None] | None = None
+) -> tf.Variable:
+    """Returns a variable; shape: if not that of the value, with None where others may be assigned.
+
+    Functions are not traced anew for values of another number there.
+    """
+    return tf.Variable(value, dtype=dtype, trainable=False, shape=shape and tf.TensorShape(shape))
 
 
 def compiled(

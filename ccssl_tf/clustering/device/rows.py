@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from ccssl_tf import distribution
 from ccssl_tf.clustering.device.nearest import chunk_rows
-from ccssl_tf.clustering.device.replicas import on_each
+from ccssl_tf.clustering.device.replicas import device_variable, on_each
 from ccssl_tf.clustering.rows.chunk_reader import ChunkReader, fits_as_float32
 from ccssl_tf.data.feature_source import naming_faults
 
@@ -51,7 +51,7 @@ class RowShare(NamedTuple):
         chunk = local // self.chunk_rows
         at = chunk // self.places * self.chunk_rows + local % self.chunk_rows
         is_here = (local >= 0) & (chunk % self.places == self.place)
-        slots = tf.where(is_here & (at < self.rows.shape[0]))[:, 0]
+        slots = tf.where(is_here & (at < tf.shape(self.rows, tf.int64)[0]))[:, 0]
         return slots, tf.gather(self.rows, tf.gather(at, slots))
 
 
@@ -114,7 +114,9 @@ class DeviceRows:
         source, places = self.reader.source, self._num_replicas
         starts = range(0, source.num_examples, self.chunk_rows)[place::places]
         count = sum(min(self.chunk_rows, source.num_examples - start) for start in starts)
-        rows = tf.Variable(tf.zeros([count, source.dim], self._dtype), trainable=False)
+        rows = device_variable(
+            tf.zeros([count, source.dim], self._dtype), self._dtype, [None, source.dim]
+        )
         return RowShare(rows, self._first, place, places, self.chunk_rows)
 
     @contextlib.contextmanager

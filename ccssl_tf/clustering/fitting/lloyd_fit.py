@@ -12,7 +12,7 @@ from ccssl_tf import distribution
 from ccssl_tf.clustering import checkpoint, engines
 from ccssl_tf.clustering.assignment import Begun, MakeAssignment, PassResult
 from ccssl_tf.clustering.fitting.pass_log import PassLog
-from ccssl_tf.clustering.fitting.restarts import FitResult
+from ccssl_tf.clustering.fitting.restarts import FitResult, weighted_inertia
 from ccssl_tf.clustering.host.accelerated import AcceleratedAssignment
 from ccssl_tf.clustering.host.plain import PlainAssignment
 from ccssl_tf.clustering.rows.chunk_reader import ChunkReader
@@ -92,13 +92,13 @@ def fit(
         with saver.during(state):
             result = assigner.step(state.centroids, begun, saver.on_rows)
         begun = None
-        inertia = float(result.squares.sum(dtype=np.float64))
+        inertia = weighted_inertia(reader.source, result.squares)
         moved = int(np.sum(result.labels != state.labels))
         log(
             iteration=state.iteration,
             inertia=inertia,
             moved_rows=moved,
-            sizes=result.counts,
+            sizes=np.bincount(result.labels, minlength=len(result.counts)),
             split=state.reseeded,
             computed=result.distances,
             seconds=time.monotonic() - started,
@@ -117,7 +117,7 @@ def fit(
             sums=result.sums,
         )
     print(f"k-means  stopped after {state.iteration} iterations: {reason}", flush=True)
-    return FitResult(state.centroids, inertia, state.iteration, result.counts)
+    return FitResult(state.centroids, inertia, state.iteration, result.labels)
 
 
 def _reason_to_stop(
@@ -153,7 +153,10 @@ def updated_centroids(
       [K, D] float32, and the number of empty clusters that were re-seeded.
     """
     counts, sums, changed = result.counts.copy(), result.sums, result.changed
-    squares, reseeded = result.squares, 0
+    squares, reseeded, weights = result.squares, 0, reader.source.weights
+    sizes = np.bincount(result.labels, minlength=len(counts))
+    if weights is not None:
+        squares = np.where(weights > 0, squares, 0)
     empty = np.flatnonzero(counts == 0)
     furthest = np.argsort(-squares, kind="stable")[: len(empty)] if len(empty) else empty
     furthest = np.sort(furthest[squares[furthest] > 0])
@@ -161,10 +164,12 @@ def updated_centroids(
         sums = sums.copy()
         for cluster, position, row in zip(empty, furthest, reader.take(furthest), strict=False):
             donor = result.labels[position]
-            if counts[donor] > 1:
-                sums[donor] -= row
-                counts[donor] -= 1
-                sums[cluster], counts[cluster] = row, 1
+            weight = 1 if weights is None else weights[position]
+            if sizes[donor] > 1 and counts[donor] > weight:
+                sums[donor] -= weight * row.astype(np.float64)
+                counts[donor] -= weight
+                sizes[donor] -= 1
+                sums[cluster], counts[cluster] = weight * row.astype(np.float64), weight
                 reseeded += 1
         changed = np.arange(len(counts))
     changed = changed[counts[changed] > 0]

@@ -14,9 +14,8 @@ from ccssl_tf.clustering.device.minibatch import MinibatchState, MinibatchSteps,
 from ccssl_tf.clustering.device.minibatches import Minibatches
 from ccssl_tf.clustering.device.rows import DeviceRows
 from ccssl_tf.clustering.fitting.pass_log import PassLog
-from ccssl_tf.clustering.fitting.restarts import FitResult
+from ccssl_tf.clustering.fitting.restarts import FitResult, weighted_inertia
 from ccssl_tf.clustering.rows.chunk_reader import ChunkReader
-from ccssl_tf.data.feature_source import FeatureSource
 from ccssl_tf.runs.errors import Interrupted
 
 
@@ -111,7 +110,7 @@ def fit(
                 done = source.num_examples - skip * batches.batch_rows
                 log(
                     iteration=passes - 1,
-                    inertia=progress.smoothed * _total_weight(source),
+                    inertia=progress.smoothed * source.total_weight,
                     moved_rows=progress.moved,
                     sizes=steps.counts(),
                     split=progress.reassigned,
@@ -149,10 +148,6 @@ class _Saver:
         self.saved = time.monotonic()
 
 
-def _total_weight(source: FeatureSource) -> float:
-    return source.num_examples if source.weights is None else float(source.weights.sum())
-
-
 def _reason_to_stop(before: float, progress: Progress, passes: int, options: Options) -> str | None:
     """Returns why the fit ends after a pass; before: the smoothed inertia of the pass before."""
     if not progress.moved and not progress.reassigned:
@@ -179,8 +174,7 @@ def _measured(
     started = time.monotonic()
     source = reader.source
     labels, squares = engines.nearest(reader, state.centroids, strategy, rows)
-    weights = np.ones(len(labels)) if source.weights is None else source.weights
-    inertia = float(np.dot(weights, squares))
+    inertia = weighted_inertia(source, squares)
     sizes = np.bincount(labels, minlength=len(state.centroids))
     log(
         iteration=passes,
@@ -192,4 +186,4 @@ def _measured(
         seconds=time.monotonic() - started,
         bytes_read=0 if rows.is_loaded else source.bytes_per_pass,
     )
-    return FitResult(state.centroids, inertia, passes, sizes)
+    return FitResult(state.centroids, inertia, passes, labels)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ccssl_tf.clustering import checkpoint
+from ccssl_tf.data.feature_source import FeatureSource
 
 
 @dataclasses.dataclass
@@ -18,15 +19,22 @@ class FitResult:
       centroids: [K, D] float32.
       inertia: float, sum over rows of the squared distance to the nearest of them.
       iterations: int, number of updates of the centroids (mini-batch: of passes begun).
-      cluster_sizes: [K] int64, numbers of rows nearest to each.
+      labels: [N] int32, the nearest of them to each row.
       fits_done: int, number of fits of which this is the best.
     """
 
     centroids: np.ndarray
     inertia: float
     iterations: int
-    cluster_sizes: np.ndarray
+    labels: np.ndarray
     fits_done: int = 1
+
+
+def weighted_inertia(source: FeatureSource, squares: np.ndarray) -> float:
+    """Returns the sum of the squared distances [N] of the rows, each times the row's weight."""
+    if source.weights is None:
+        return float(squares.sum(dtype=np.float64))
+    return float(np.dot(source.weights, squares))
 
 
 def fit_seed(seed: int, number: int) -> int:

@@ -91,7 +91,8 @@ class AcceleratedAssignment(Assignment):
                 )
                 before = facts.labels[window.rows].copy()
                 computed += self._assign_window(window, rows)
-                changed[self._move_sums(rows, before, facts.labels[window.rows])] = True
+                weights = self._source.weights_of(window.rows)
+                changed[self._move_sums(rows, before, facts.labels[window.rows], weights)] = True
                 if self._granule:
                     self._windows[start] = window
                 check_finite(self._source, facts.squares[window.rows], start)
@@ -101,7 +102,7 @@ class AcceleratedAssignment(Assignment):
             labels=facts.labels.copy(),
             squares=facts.squares.copy(),
             sums=self._sums,
-            counts=np.bincount(facts.labels, minlength=len(centroids)),
+            counts=np.bincount(facts.labels, self._source.weights, minlength=len(centroids)),
             changed=np.flatnonzero(changed),
             distances=int(computed),
             bytes_read=self._rows.bytes_read,
@@ -130,10 +131,16 @@ class AcceleratedAssignment(Assignment):
             self._screens = left_open <= _MAX_SCREENED_SHARE * all_pairs
         return computed
 
-    def _move_sums(self, rows: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    def _move_sums(
+        self,
+        rows: np.ndarray,
+        before: np.ndarray,
+        after: np.ndarray,
+        weights: np.ndarray | None,
+    ) -> np.ndarray:
         """Makes the sums follow the labels [n] of the rows; returns the clusters that changed."""
         shares = machine.num_cores()
-        move_share = functools.partial(move_rows, self._sums, rows, before, after, shares)
+        move_share = functools.partial(move_rows, self._sums, rows, before, after, weights, shares)
         return np.concatenate(
             self._threads.run(move_share, [(share,) for share in range(shares)], can_stop=False)
         )

@@ -9,7 +9,12 @@ _ADDED_ROWS = 16
 
 
 def add_rows(
-    sums: np.ndarray, labels: np.ndarray, rows: np.ndarray, index: np.ndarray, sign: int = 1
+    sums: np.ndarray,
+    labels: np.ndarray,
+    rows: np.ndarray,
+    index: np.ndarray,
+    sign: int = 1,
+    weights: np.ndarray | None = None,
 ) -> None:
     """Adds rows to the sums of their labels, or subtracts them; those of a label in their order.
 
@@ -19,12 +24,16 @@ def add_rows(
       rows: [W, D] of any type.
       index: [n] int, which rows.
       sign: 1 to add, -1 to subtract.
+      weights: [W] float64, by which rows are multiplied; None: by 1.
     """
     # One row after the other is faster than any of NumPy's functions that sum by label, and the
     # sums of a cluster are in the cache when the next of its rows comes.
     change, order = np.add if sign > 0 else np.subtract, np.argsort(labels, kind="stable")
     for some in (order[at : at + _ADDED_ROWS] for at in range(0, len(order), _ADDED_ROWS)):
-        for label, row in zip(labels[some].tolist(), as_float64(rows[index[some]]), strict=True):
+        values = as_float64(rows[index[some]])
+        if weights is not None:
+            values *= weights[index[some], None]
+        for label, row in zip(labels[some].tolist(), values, strict=True):
             change(sums[label], row, out=sums[label])
 
 
@@ -33,6 +42,7 @@ def move_rows(
     rows: np.ndarray,
     before: np.ndarray,
     after: np.ndarray,
+    weights: np.ndarray | None = None,
     shares: int = 1,
     share: int = 0,
 ) -> np.ndarray:
@@ -45,6 +55,7 @@ def move_rows(
       rows: [n, D] of any type.
       before: [n] int32, their labels so far; -1: in no sum yet.
       after: [n] int32, their labels now.
+      weights: [n] float64, of the rows; None: 1 each.
       shares: number of shares of the clusters; different shares may be worked on at the same time.
       share: number of the one to work on: the clusters that are `share` modulo `shares`.
 
@@ -54,6 +65,6 @@ def move_rows(
     moved = np.flatnonzero(before != after)
     lost = moved[(before[moved] >= 0) & (before[moved] % shares == share)]
     won = moved[after[moved] % shares == share]
-    add_rows(sums, before[lost], rows, lost, -1)
-    add_rows(sums, after[won], rows, won)
+    add_rows(sums, before[lost], rows, lost, -1, weights)
+    add_rows(sums, after[won], rows, won, 1, weights)
     return np.union1d(before[lost], after[won])

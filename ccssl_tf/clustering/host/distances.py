@@ -22,7 +22,10 @@ import numpy as np
 
 from ccssl_tf.clustering.rows.row_copies import as_float64
 
-# Bytes of the differences, in float64, that `decide` computes at a time.
+# The formula in float64 is usually off by so much of the squared norms, times the root of D, times
+# 1000: a distance of more than that has three digits at least.
+_ROUNDING64 = 1000 * 2.0**-51
+# Bytes of the differences, in float64, that are computed at a time.
 _DIFFERENCE_BYTES = 8 << 20
 
 
@@ -119,6 +122,28 @@ def exact_squares(rows: np.ndarray, centroids: np.ndarray) -> np.ndarray:
     """Returns the squared distance of row i to centroid i, of differences in float64: [n]."""
     difference = as_float64(rows) - centroids.astype(np.float64)
     return (difference * difference).sum(axis=1)
+
+
+def all_squares(rows: np.ndarray, centroids: np.ndarray) -> np.ndarray:
+    """Returns the squared distances of all rows and centroids, in float64: [n, K].
+
+    Where the formula would lose more than a few digits they are computed of differences.
+
+    Args:
+      rows: [n, D] of any type.
+      centroids: [K, D] float32.
+    """
+    shift = np.median(centroids, axis=0).astype(np.float64)
+    left, right = as_float64(rows) - shift, centroids.astype(np.float64) - shift
+    norms = square_norms64(left)[:, None] + square_norms64(right)
+    squares = norms - 2 * left @ right.T
+    norms *= _ROUNDING64 * rows.shape[1] ** 0.5
+    row, centroid = np.nonzero(squares <= norms)
+    size = max(_DIFFERENCE_BYTES // (8 * rows.shape[1]), 1)
+    for start in range(0, len(row), size):
+        pairs = row[start : start + size], centroid[start : start + size]
+        squares[pairs] = exact_squares(rows[pairs[0]], centroids[pairs[1]])
+    return squares
 
 
 def decide(rows: np.ndarray, centroids: np.ndarray, is_candidate: np.ndarray) -> np.ndarray:

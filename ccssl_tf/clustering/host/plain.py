@@ -38,13 +38,14 @@ class PlainAssignment(Assignment):
         self, centroids: np.ndarray, begun: Begun | None = None, on_rows: OnRows | None = None
     ) -> PassResult:
         """See `Assignment`."""
-        begun = begun or Begun.nothing()
+        begun, source = begun or Begun.nothing(), self._reader.source
         changed, first = [begun.changed(self._labels)], len(begun.squares)
         labels, squares = self._labels.copy(), self._squares.copy()
         squares[:first] = begun.squares
 
         def follow(part: slice, rows: np.ndarray) -> None:
-            changed.append(move_rows(self._sums, rows, self._labels[part], labels[part]))
+            weights = source.weights_of(part)
+            changed.append(move_rows(self._sums, rows, self._labels[part], labels[part], weights))
             if on_rows:
                 on_rows(part.stop, labels, squares, self._sums)
 
@@ -57,7 +58,7 @@ class PlainAssignment(Assignment):
             labels=labels,
             squares=squares,
             sums=self._sums,
-            counts=np.bincount(labels, minlength=len(centroids)),
+            counts=np.bincount(labels, source.weights, minlength=len(centroids)),
             changed=np.unique(np.concatenate(changed)),
             distances=(len(squares) - first) * len(centroids),
             bytes_read=self._reader.bytes_read,

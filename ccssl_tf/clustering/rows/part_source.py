@@ -16,6 +16,7 @@ class PartSource(FeatureSource):
         self._source, self._rows = source, rows
         self.in_memory, self.dim, self.dtype = source.in_memory, source.dim, source.dtype
         self.num_examples = rows.stop - rows.start
+        self.weights = source.weights_of(rows)
         self.num_bytes, self.bytes_per_pass = (
             size * self.num_examples // source.num_examples
             for size in (source.num_bytes, source.bytes_per_pass)

@@ -131,7 +131,9 @@ class Preprocessing:
         for chunk in transformed.chunks(transformed.rows_at_once):
             rows[end : end + len(chunk)] = chunk
             end += len(chunk)
-        return ArraySource(rows)
+        array = ArraySource(rows)
+        array.weights = source.weights
+        return array
 
 
 class PreprocessedSource(FeatureSource):
@@ -151,7 +153,7 @@ class PreprocessedSource(FeatureSource):
         self.dim = len(preprocessing.projection) or source.dim
         # The transformed rows are what may be kept, those of the source are what is read.
         self.num_bytes = 4 * self.num_examples * self.dim
-        self.bytes_per_pass = source.bytes_per_pass
+        self.bytes_per_pass, self.weights = source.bytes_per_pass, source.weights
         self._row_bytes = source.dim * source.dtype.itemsize
         self.rows_at_once = max(_CHUNK_BYTES // (4 * source.dim), 16)
 

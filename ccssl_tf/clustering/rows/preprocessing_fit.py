@@ -112,13 +112,18 @@ def _moments(
         if not is_finite.all():
             raise part.source.not_finite(start + int(np.argmin(is_finite)))
         values = as_float64(chunk) - shift
-        total += values.sum(axis=0)
+        weights = part.source.weights_of(slice(start, start + len(chunk)))
+        if weights is None:
+            total += values.sum(axis=0)
+        else:
+            total += weights @ values
+            values *= np.sqrt(weights)[:, None]
         products = scipy.linalg.blas.dsyrk(
             1.0, values.T, beta=1.0, c=products, lower=1, overwrite_c=1
         )
     total = distribution.sum_over_workers(total, strategy)
     products = distribution.sum_over_workers(products, strategy)
-    count = source.num_examples
+    count = source.total_weight
     for column in range(source.dim):
         products[:, column] -= total * (total[column] / count)
     products /= max(count - 1, 1)

@@ -45,7 +45,11 @@ def open_source(features: Features, memory_bytes: int) -> FeatureSource:
 
 
 class ArraySource(FeatureSource):
-    """Rows in memory."""
+    """Rows in memory.
+
+    Attributes (beside those of `FeatureSource`):
+      array: [N, D], any float or integer type.
+    """
 
     in_memory = True
 
@@ -66,22 +70,22 @@ class ArraySource(FeatureSource):
                 f"features: shape {list(array.shape)} holds no features; there is nothing to "
                 "cluster"
             )
-        self._array = array
+        self.array = array
         self.num_examples, self.dim = array.shape
         self.num_bytes, self.bytes_per_pass, self.dtype = array.nbytes, 0, array.dtype
 
     def fingerprint(self) -> str:
         """Returns a digest of the rows."""
-        return hashlib.sha256(np.ascontiguousarray(self._array).view(np.uint8).data).hexdigest()
+        return hashlib.sha256(np.ascontiguousarray(self.array).view(np.uint8).data).hexdigest()
 
     def chunks(self, rows: int) -> Iterator[np.ndarray]:
         """Yields the rows in order as [rows, D], without a copy; the last chunk may have fewer."""
         for start in range(0, self.num_examples, rows):
-            yield self._array[start : start + rows]
+            yield self.array[start : start + rows]
 
     def blocks_holding(self, positions: np.ndarray) -> tuple[Iterable[np.ndarray], np.ndarray]:
         """Returns the array as the one block, and `positions`."""
-        return [self._array], positions
+        return [self.array], positions
 
     def shuffled(
         self, generator: np.random.Generator, rows: int, skip: int, faults: list[Exception]
@@ -91,7 +95,7 @@ class ArraySource(FeatureSource):
 
         def windows() -> Iterator[tuple[np.ndarray, np.ndarray]]:
             for start in range(skip, self.num_examples, rows):
-                yield order[start : start + rows], self._array[order[start : start + rows]]
+                yield order[start : start + rows], self.array[order[start : start + rows]]
 
         return generated(windows, self.shuffled_spec(), faults)
 

@@ -46,11 +46,11 @@ def kmeans_parallel(reader: ChunkReader, num_clusters: int, seed: int) -> np.nda
     candidates = [fresh]
     for number in range(ROUNDS):
         closest.add(fresh)
-        total = float(closest.squares.sum(dtype=np.float64))
+        shares = closest.squares.astype(np.float64)
+        if source.weights is not None:
+            shares *= source.weights
         draws = np.random.default_rng([seed, 4, number]).random(count)
-        fresh_positions = np.flatnonzero(
-            draws * total < wanted * closest.squares.astype(np.float64)
-        )
+        fresh_positions = np.flatnonzero(draws * shares.sum() < wanted * shares)
         if not len(fresh_positions):
             fresh = fresh[:0]
             break
@@ -58,7 +58,7 @@ def kmeans_parallel(reader: ChunkReader, num_clusters: int, seed: int) -> np.nda
         positions = np.concatenate([positions, fresh_positions])
         candidates.append(fresh)
     closest.add(fresh)
-    weights = np.bincount(closest.labels, minlength=len(positions))
+    weights = np.bincount(closest.labels, source.weights, minlength=len(positions))
     print(
         f"k-means  start: k-means||, {len(candidates)} passes, {len(positions)} candidates of "
         f"{count} rows",
@@ -72,7 +72,8 @@ def kmeans_parallel(reader: ChunkReader, num_clusters: int, seed: int) -> np.nda
         )
         rows = np.concatenate([rows, reader.take(extra)])
         weights = np.concatenate([weights, np.ones(len(extra))])
-    return kmeans_plus_plus(rows, num_clusters, seed, reader.check_stop, np.maximum(weights, 1))
+    weights = np.where(weights > 0, weights, 1)
+    return kmeans_plus_plus(rows, num_clusters, seed, reader.check_stop, weights)
 
 
 class _Closest:

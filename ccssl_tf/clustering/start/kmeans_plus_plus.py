@@ -33,10 +33,21 @@ def sample_size(num_examples: int, dim: int, num_clusters: int, memory_bytes: in
     return min(num_examples, wanted, affordable_rows(dim, num_clusters, memory_bytes))
 
 
-def random_positions(num_examples: int, count: int, seed: int) -> np.ndarray:
-    """Returns `count` different positions in [0, N), ascending, drawn uniformly: [count] int64."""
+def random_positions(
+    num_examples: int, count: int, seed: int, weights: np.ndarray | None = None
+) -> np.ndarray:
+    """Returns `count` different positions in [0, N), ascending: [count] int64.
+
+    They are drawn uniformly; with weights [N], of which only the positive ones matter, uniformly
+    among the rows that have some, and others only where these do not suffice.
+    """
     generator = np.random.default_rng([seed, 0])
-    return np.sort(generator.choice(num_examples, count, replace=False, shuffle=False))
+    if weights is None:
+        return np.sort(generator.choice(num_examples, count, replace=False, shuffle=False))
+    heavy, light = np.flatnonzero(weights > 0), np.flatnonzero(weights == 0)
+    some = generator.choice(heavy, min(count, len(heavy)), replace=False, shuffle=False)
+    rest = generator.choice(light, count - len(some), replace=False, shuffle=False)
+    return np.sort(np.concatenate([some, rest]))
 
 
 def num_trials(num_clusters: int) -> int:

@@ -45,14 +45,14 @@ def initial_centroids(reader: ChunkReader, num_clusters: int, how: Start, seed: 
         print(
             f"k-means  start: greedy k-means++ on {count} of {source.num_examples} rows", flush=True
         )
-    positions = random_positions(source.num_examples, count, seed)
+    weights = source.weights
+    positions = random_positions(source.num_examples, count, seed, weights)
     rows = reader.take(positions)
     check_rows(source, positions, rows)
-    return (
-        kmeans_plus_plus(rows, num_clusters, seed, reader.check_stop)
-        if how == "k-means++"
-        else rows
-    )
+    if how == "random":
+        return rows
+    weights = None if weights is None else weights[positions]
+    return kmeans_plus_plus(rows, num_clusters, seed, reader.check_stop, weights)
 
 
 def given_centroids(
@@ -63,28 +63,43 @@ def given_centroids(
     Raises:
       InputError: another shape, not numbers, or not finite; not a file of an array.
     """
-    name = "initialization"
+    array = given_array(given, num_clusters, dim)
+    with np.errstate(over="ignore"):
+        centroids = array.astype(np.float32)
+    if not np.isfinite(centroids).all():
+        raise InputError(f"{_name(given)}: the array holds a NaN or an infinity")
+    return centroids
+
+
+def given_array(
+    given: str | os.PathLike | npt.ArrayLike, num_clusters: int, dim: int
+) -> np.ndarray:
+    """Returns an array [K, D], or what the `.npy` at a path holds, of the type it has.
+
+    Raises:
+      InputError: another shape, or not numbers; not a file of an array.
+    """
+    name = _name(given)
     if isinstance(given, str | os.PathLike):
-        name = os.fspath(given)
         try:
             given = np.load(given, allow_pickle=False)
         except (ValueError, EOFError) as error:
             raise InputError(f"{name}: not an array saved by numpy.save ({error})") from error
-    centroids = np.asarray(given)
+    array = np.asarray(given)
     if (
-        not isinstance(centroids, np.ndarray)
-        or centroids.shape != (num_clusters, dim)
-        or centroids.dtype.kind not in "fiu"
+        not isinstance(array, np.ndarray)
+        or array.shape != (num_clusters, dim)
+        or array.dtype.kind not in "fiu"
     ):
         raise InputError(
-            f"{name}: an array {centroids.dtype} {list(centroids.shape)} was given, centroids are "
+            f"{name}: an array {array.dtype} {list(array.shape)} was given, centroids are "
             f"[{num_clusters}, {dim}]"
         )
-    with np.errstate(over="ignore"):
-        centroids = centroids.astype(np.float32)
-    if not np.isfinite(centroids).all():
-        raise InputError(f"{name}: the array holds a NaN or an infinity")
-    return centroids
+    return array
+
+
+def _name(given: str | os.PathLike | npt.ArrayLike) -> str:
+    return os.fspath(given) if isinstance(given, str | os.PathLike) else "initialization"
 
 
 def check_rows(source: FeatureSource, positions: np.ndarray, rows: np.ndarray) -> None:

@@ -15,9 +15,12 @@ class Recorder:
     def __init__(self):
         self.drawn = []
 
-    def run_kept(self, rows, order, first, count, batch_rows):
+    def begin_pass(self, order):
+        self.order = tf.constant(order)
+
+    def run_kept(self, rows, first, count, batch_rows):
         for number in range(first, first + count):
-            positions = order[number * batch_rows : (number + 1) * batch_rows]
+            positions = self.order[number * batch_rows : (number + 1) * batch_rows]
             slots, values = rows.shares()[0].of(positions)
             np.testing.assert_array_equal(slots, np.arange(len(positions)))
             self.drawn.append((positions.numpy(), values.numpy()))

@@ -62,7 +62,7 @@ def test_rows_that_do_not_fit_are_dealt(tmp_path, kind):
 def test_a_source_that_ends_early_is_named():
     class Short(sources.ArraySource):
         def chunks(self, rows):
-            yield self._array[:100]
+            yield self.array[:100]
 
     source = Short(ROWS)
     with pytest.raises(InputError, match="gave 100 rows"):

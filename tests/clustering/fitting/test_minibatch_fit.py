@@ -129,4 +129,4 @@ def test_fewer_different_rows_than_clusters(capsys):
 )
 def test_refuses(settings):
     with pytest.raises(InputError, match=next(iter(settings))):
-        KMeans(2, algorithm="minibatch", **settings)
+        KMeans(2, algorithm="minibatch", **settings).settings()

@@ -46,4 +46,4 @@ def test_a_stopped_series_continues_with_the_fit_it_was_in(tmp_path, algorithm):
 
 def test_equal_fits_are_refused():
     with pytest.raises(InputError, match="restarts=2"):
-        KMeans(2, initialization=np.eye(2), restarts=2)
+        KMeans(2, initialization=np.eye(2), restarts=2).settings()

@@ -26,7 +26,9 @@ def test_sums_follow_rows_that_move(shares):
     for _ in range(4):
         after = np.where(generator.random(80) < 0.5, before, generator.integers(6, size=80))
         after = np.where(after < 0, 0, after).astype(np.int32)
-        changed = [move_rows(sums, rows, before, after, shares, share) for share in range(shares)]
+        changed = [
+            move_rows(sums, rows, before, after, None, shares, share) for share in range(shares)
+        ]
         moved = before != after
         wanted = np.setdiff1d(np.union1d(before[moved], after[moved]), [-1])
         np.testing.assert_array_equal(np.sort(np.concatenate(changed)), wanted)

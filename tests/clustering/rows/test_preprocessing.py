@@ -143,7 +143,7 @@ def test_refusals(tmp_path):
         with pytest.raises(InputError, match=f"pca_dim={components}"):
             KMeans(2, pca_dim=components).fit(rows)
     with pytest.raises(InputError, match="fitted on 4"):
-        KMeans(2, pca_dim=3).fit(rows).predict(mixed(10, 5))
+        fitted(rows, pca_dim=3).applied_to(sources.ArraySource(mixed(10, 5)))
     rows[6, 1] = np.nan
     with pytest.raises(InputError, match="row 6 "):
         KMeans(2, pca_dim=3).fit(rows)
