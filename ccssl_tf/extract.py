@@ -35,7 +35,9 @@ class ExtractSettings(CommandSettings, WorkdirSettings, StrategySettings, SeedSe
     split: str = setting("train", "Split of the images: train, val, test or trainval.")
     data_dir: str = setting(help="Directory of image shards written by a data_prep command.")
     feature_dtype: str = setting(
-        "float16", "Number format of the stored features.", choices=["float16", "float32"]
+        "auto",
+        "Number format of the stored features; auto: float16 where it keeps what tells them apart.",
+        choices=["auto", "float16", "float32"],
     )
 
 
@@ -101,10 +103,15 @@ def main(values):
     rows, shards = images.num_examples(command.split), images.shards(command.split)
     with strategy.scope():
         extractor, values = build_extractor(values)
-    size = rows * extractor.dim * tf.as_dtype(command.feature_dtype).size
+    half = rows * extractor.dim * 2 / 1e9
+    sizes = dict(
+        float16=f"float16: {half:.3g} GB",
+        float32=f"float32: {2 * half:.3g} GB",
+        auto=f"float16: {half:.3g} GB (float32, where they need it: {2 * half:.3g})",
+    )
     print(
         f"extract  {rows} images, split {command.split}, to rows of {extractor.dim} "
-        f"{command.feature_dtype}: {size / 1e9:.3g} GB in {len(shards)} shards",
+        f"{sizes[command.feature_dtype]} in {len(shards)} shards",
         flush=True,
     )
     extractor.check(command.data_dir, command.split)
@@ -133,7 +140,14 @@ def main(values):
                 strategy=strategy,
             )
         num_bytes = sum(shard.num_bytes for shard in manifest.shards(command.split))
-        workdir.finish(metrics=dict(num_examples=rows, dim=extractor.dim, num_bytes=num_bytes))
+        workdir.finish(
+            metrics=dict(
+                num_examples=rows,
+                dim=extractor.dim,
+                dtype=manifest.info["dtype"],
+                num_bytes=num_bytes,
+            )
+        )
         # A worker that left earlier would look like one that died.
         distribution.wait_for_workers(strategy)
 

@@ -17,14 +17,12 @@ from ccssl_tf.data.manifest import Manifest
 from ccssl_tf.data.pipeline import Epoch
 from ccssl_tf.downstream.feature_rows import FeatureRows, RowsInMemory, RowsOnDisk
 from ccssl_tf.features import extract_features
+from ccssl_tf.features.precision import StoredPrecision
 from ccssl_tf.runs import machine, signals
 from ccssl_tf.runs.errors import CorruptArtifactError, InputError, ResourceError
 from ccssl_tf.runs.files import atomic_file
 from ccssl_tf.runs.progress import Progress
 from ccssl_tf.task import Extractor
-
-# float16 holds what linear classifiers need; larger values are clipped to its range.
-_MAX_STORED = 65504
 
 
 class FeatureCache:
@@ -144,9 +142,13 @@ class FeatureCache:
             np.empty(total, np.int64),
         )
         progress, done = Progress(f"features of {split}", total, "images"), 0
+        precision = StoredPrecision()
         for batch in self._crops(split, self._shard_paths(split)):
             rows = slice(done, done + len(batch["index"]))
-            features[rows] = self._stored(batch["image"])
+            computed = self._compute(batch["image"]).numpy()
+            precision.add(computed)
+            with np.errstate(over="ignore"):
+                features[rows] = computed
             index[rows], label[rows] = batch["index"], batch["label"]
             done = rows.stop
             progress.update(done)
@@ -155,10 +157,9 @@ class FeatureCache:
                 f"{self._data_dir}: split {split} has {done} images instead of the {total} of its "
                 "manifest"
             )
+        if fault := precision.fault():
+            raise InputError(f"--cache_features: {fault}; use --nocache_features")
         return index, features, label
-
-    def _stored(self, images):
-        return np.clip(self._compute(images).numpy(), -_MAX_STORED, _MAX_STORED)
 
     def _on_disk(self, split, total):
         gigabytes = total * self.dim * 2 / 2**30
@@ -242,4 +243,4 @@ class _Extractor(Extractor):
         paths = self._cache._shard_paths(split)
         for shard in shards:
             for batch in self._cache._crops(split, [paths[shard]]):
-                yield batch["index"].numpy(), self._cache._stored(batch["image"])
+                yield batch["index"].numpy(), self._cache._compute(batch["image"]).numpy()

@@ -16,12 +16,16 @@ from ccssl_tf import distribution
 from ccssl_tf.data import manifest as manifest_lib
 from ccssl_tf.data import records
 from ccssl_tf.data.feature_directory import feature_records
+from ccssl_tf.features.precision import StoredPrecision
 from ccssl_tf.runs.errors import CorruptArtifactError, InputError, Interrupted
 from ccssl_tf.runs.files import file_sha256, write_json
 from ccssl_tf.runs.progress import Progress
 from ccssl_tf.task import Extractor
 
 _FINISHED = "finished_shards{}.json"
+_CHOSEN_DTYPE = "chosen_dtype.json"
+# Rows, at least, from which the type of the stored rows is chosen.
+_SAMPLED_ROWS = 256
 # Batches, so that a slow disk does not stop the network.
 _AHEAD = 4
 
@@ -32,7 +36,7 @@ def extract_features(
     split: str,
     directory,
     *,
-    dtype: str = "float16",
+    dtype: str = "auto",
     should_stop=None,
     strategy=None,
 ) -> manifest_lib.Manifest:
@@ -46,7 +50,8 @@ def extract_features(
       split: split name.
       directory: an existing directory; feature shards already finished there are kept after their
         digest is checked.
-      dtype: what rows are stored as, "float16" or "float32".
+      dtype: what rows are stored as, "float16" or "float32"; "auto": float16 where it keeps what
+        tells some of the rows apart, see `precision`.
       should_stop: asked after each batch; True ends the work with Interrupted.
       strategy: a tf.distribute strategy whose workers share the shards, in a directory all of them
         see; the current one by default.
@@ -55,7 +60,7 @@ def extract_features(
       The manifest, also written.
 
     Raises:
-      InputError: no such split, or an empty one.
+      InputError: no such split, or an empty one; float16 loses too much.
       CorruptArtifactError: NaN or infinity in the features of a shard; the message says how many,
         and the first record with some.
       Interrupted: `should_stop` said so; a later call continues with the shard it was in.
@@ -74,6 +79,8 @@ def extract_features(
     names = [manifest_lib.shard_name(split, number, len(shards)) for number in range(len(shards))]
     worker, workers = distribution.worker(strategy)
     _prepare(extractor, data_dir, split, directory, should_stop, strategy)
+    if dtype == "auto":
+        dtype = _chosen_dtype(extractor, data_dir, split, shards, directory, strategy)
     of_worker = range(worker, len(names), workers)
     notes = directory / _FINISHED.format(f"-{worker}" if worker else "")
     noted = _noted_shards(directory)
@@ -96,7 +103,7 @@ def extract_features(
             path = directory / names[number]
 
             def rows(size=shards[number].num_examples, path=path, done=done):
-                count = 0
+                count, precision = 0, StoredPrecision()
                 while count < size and (batch := next(batches, None)):
                     if should_stop and should_stop():
                         raise Interrupted(
@@ -104,9 +111,16 @@ def extract_features(
                         )
                     index, features = batch
                     stored = _stored(features, dtype, path, index, count)
+                    if dtype == "float16":
+                        precision.add(features)
                     count += len(index)
                     progress.update(done + count)
                     yield index, stored
+                if fault := precision.fault():
+                    raise InputError(
+                        f"{path}: {fault}; store float32 (--feature_dtype=float32, of probes "
+                        "--nocache_features)"
+                    )
                 if count != size:
                     raise CorruptArtifactError(
                         f"{path}: {count} rows for the {size} images its shard should have; "
@@ -139,9 +153,28 @@ def extract_features(
     distribution.wait_for_workers(strategy)
     if worker == 0:
         manifest.write(directory)
-        for path in directory.glob(_FINISHED.format("*")):
-            path.unlink()
+        for path in [*directory.glob(_FINISHED.format("*")), directory / _CHOSEN_DTYPE]:
+            path.unlink(missing_ok=True)
     return manifest
+
+
+def _chosen_dtype(extractor, data_dir, split, shards, directory, strategy):
+    """Returns the type of the rows, which the chief chooses and notes, before the first shard."""
+    note = directory / _CHOSEN_DTYPE
+    if distribution.is_chief(strategy) and not note.is_file():
+        first = next(number for number, shard in enumerate(shards) if shard.num_examples)
+        precision, count = StoredPrecision(), 0
+        for _, features in extractor.batches(data_dir, split, [first]):
+            precision.add(features)
+            count += len(features)
+            if count >= _SAMPLED_ROWS:
+                break
+        dtype = "float16" if precision.keeps_enough else "float32"
+        if dtype == "float32":
+            print("extract  as float32: float16 would lose what tells rows apart", flush=True)
+        write_json(note, dict(dtype=dtype))
+    distribution.wait_for_workers(strategy)
+    return json.loads(note.read_text())["dtype"]
 
 
 def _prepare(extractor, data_dir, split, directory, should_stop, strategy):

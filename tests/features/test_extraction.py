@@ -145,10 +145,23 @@ def test_features_that_are_not_finite_are_refused_naming_the_shard(
         CorruptArtifactError,
         match=rf"train-0000\d-of-00003.tfrecord: \d+ of 1?\d features .*{message}",
     ):
-        extract_features(extractor, image_dir, "train", tmp_path)
+        extract_features(extractor, image_dir, "train", tmp_path, dtype="float16")
     assert not (tmp_path / "manifest.json").exists()
 
 
 def test_an_unknown_split_is_refused(tmp_path, image_dir):
     with pytest.raises(InputError, match="no split 'test'"):
         extract_features(MeanColors(), image_dir, "test", tmp_path)
+
+
+@pytest.mark.parametrize("scale, dtype", [(1.0, "float16"), (1e5, "float32"), (1e-9, "float32")])
+def test_rows_are_stored_as_what_keeps_them_apart(tmp_path, image_dir, scale, dtype):
+    manifest = extract_features(MeanColors(scale=scale), image_dir, "train", tmp_path)
+    assert manifest.info["dtype"] == dtype
+    assert len(np.unique(stored_rows(tmp_path)[1], axis=0)) > 40
+    assert not list(tmp_path.glob("chosen*"))
+
+
+def test_half_precision_that_loses_rows_is_refused_if_asked_for(tmp_path, image_dir):
+    with pytest.raises(InputError, match="00000-of-00003.*would lose .*=float32"):
+        extract_features(MeanColors(scale=1e-9), image_dir, "train", tmp_path, dtype="float16")

@@ -5,6 +5,7 @@ The kinds are an array, a tf.data, a feature directory, and any other `FeatureSo
 
 import hashlib
 import os
+import zlib
 from collections.abc import Iterable, Iterator
 from typing import TypeAlias
 
@@ -112,20 +113,38 @@ class DatasetSource(FeatureSource):
 
     in_memory = False
 
-    def __init__(self, dataset: tf.data.Dataset, num_examples: int, dim: int):
-        """Args: dataset: of [B, D]; num_examples: N; dim: D."""
-        self._dataset = dataset
-        self.num_examples, self.dim = num_examples, dim
+    def __init__(self, dataset: tf.data.Dataset, dim: int, checksums: np.ndarray):
+        """Args: dataset: of [B, D]; dim: D; checksums: [N] uint32, of the rows in their order."""
+        self._dataset, self._checksums = dataset, checksums
+        self.num_examples, self.dim = len(checksums), dim
         self.dtype = np.dtype(dataset.element_spec.dtype.as_numpy_dtype)
-        self.num_bytes = self.bytes_per_pass = num_examples * dim * self.dtype.itemsize
+        self.num_bytes = self.num_examples * dim * self.dtype.itemsize
+        self.bytes_per_pass = self.num_bytes
 
     def fingerprint(self) -> str:
         """Returns a digest of the shape: to digest the rows would take a pass over them."""
         return fingerprint_of(["tf.data", self.num_examples, self.dim])
 
     def chunks(self, rows: int) -> Iterator[np.ndarray]:
-        """Yields the rows in order as [rows, D]; the last chunk may have fewer."""
-        return self._dataset.rebatch(rows).prefetch(2).as_numpy_iterator()
+        """Yields the rows in order as [rows, D]; the last chunk may have fewer.
+
+        Raises:
+          InputError: they are not those of the pass before.
+        """
+        start = 0
+        for chunk in self._dataset.rebatch(rows).prefetch(2).as_numpy_iterator():
+            expected = self._checksums[start : start + len(chunk)]
+            if len(expected) < len(chunk):
+                raise self.other_count(start + len(chunk))
+            differs = np.flatnonzero(_checksums(chunk) != expected)
+            if len(differs):
+                raise InputError(
+                    f"features: row {start + differs[0]} of the tf.data is not what it was on the "
+                    "pass before; every pass must give the same rows in the same order "
+                    "(reshuffle_each_iteration=False, no random maps)"
+                )
+            yield chunk
+            start += len(chunk)
 
     def blocks_holding(self, positions: np.ndarray) -> tuple[Iterable[np.ndarray], np.ndarray]:
         """Returns blocks of all rows, and `positions`."""
@@ -138,13 +157,24 @@ class DatasetSource(FeatureSource):
         )
 
 
+def _checksums(rows: np.ndarray) -> np.ndarray:
+    """Returns a number that other rows [n, D] are unlikely to have, [n] uint32."""
+    return np.array([zlib.crc32(np.ascontiguousarray(row).data) for row in rows], np.uint32)
+
+
 def _open_dataset(dataset: tf.data.Dataset, memory_bytes: int) -> FeatureSource:
     """Returns the source of a tf.data, after one pass that counts its rows and keeps what fits."""
     spec = dataset.element_spec
     if not isinstance(spec, tf.TensorSpec) or spec.shape.rank not in (2, None):
         raise InputError(f"features: expected a tf.data of [B, D], found elements {spec}")
+    if dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
+        raise InputError(
+            "features: the tf.data is endless; leave out repeat(), each pass reads it from its "
+            "beginning"
+        )
     dataset = fixed(dataset)
     kept: list[np.ndarray] = []
+    checksums: list[np.ndarray] = []
     count, size = 0, 0
     dim: int | None = spec.shape[-1] if spec.shape.rank else None
     for batch in dataset.as_numpy_iterator():
@@ -154,6 +184,7 @@ def _open_dataset(dataset: tf.data.Dataset, memory_bytes: int) -> FeatureSource:
                 f"{list(batch.shape)}"
             )
         count, dim, size = count + len(batch), batch.shape[1], size + batch.nbytes
+        checksums.append(_checksums(batch))
         if size <= memory_bytes:
             kept.append(batch)
         else:
@@ -162,4 +193,4 @@ def _open_dataset(dataset: tf.data.Dataset, memory_bytes: int) -> FeatureSource:
         raise InputError("features: the tf.data is empty; there is nothing to cluster")
     if size <= memory_bytes:
         return ArraySource(np.concatenate(kept))
-    return DatasetSource(dataset, count, dim)
+    return DatasetSource(dataset, dim, np.concatenate(checksums))

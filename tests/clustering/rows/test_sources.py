@@ -101,3 +101,21 @@ def test_an_object_that_only_looks_like_a_source_is_none():
 
     with pytest.raises(InputError, match="expected an array of numbers"):
         sources.open_source(Similar(), 0)
+
+
+def test_an_endless_dataset_is_refused_at_once():
+    rows = tf.data.Dataset.from_tensors(np.eye(3, dtype=np.float32)).repeat()
+    with pytest.raises(InputError, match="endless"):
+        KMeans(2).fit(rows)
+
+
+@pytest.mark.parametrize("algorithm", ["lloyd", "lloyd_plain", "minibatch"])
+def test_a_dataset_that_changes_its_order_is_refused(algorithm):
+    rows = blobs(400, 4, 5, seed=0)
+    shuffled = tf.data.Dataset.from_tensor_slices(rows).shuffle(400, seed=1).batch(50)
+    with pytest.raises(InputError, match=r"row \d+ of the tf.data is not what it was"):
+        KMeans(5, algorithm=algorithm, memory_gb=0.0).fit(shuffled)
+    once = tf.data.Dataset.from_tensor_slices(rows).shuffle(
+        400, seed=1, reshuffle_each_iteration=False
+    )
+    KMeans(5, algorithm=algorithm, memory_gb=0.0, max_iterations=2).fit(once.batch(50))
