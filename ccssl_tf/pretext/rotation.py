@@ -94,6 +94,6 @@ def all_rotations(images):
     Square images [B, S, S, C] of any dtype become [B, 4, S, S, C].
     """
     turned = tf.reverse(tf.transpose(images, [0, 2, 1, 3]), [1])
-    return tf.stack(
-        [images, turned, tf.reverse(images, [1, 2]), tf.reverse(turned, [1, 2])], axis=1
-    )
+    all_four = [images, turned, tf.reverse(images, [1, 2]), tf.reverse(turned, [1, 2])]
+    # GPUs know how to concatenate pixels of 8 bits, but not how to stack them.
+    return tf.concat([one[:, None] for one in all_four], axis=1)

@@ -3,6 +3,7 @@ import pytest
 import tensorflow as tf
 from clustering.rows.test_sources import write_features
 
+from ccssl_tf.clustering.device.minibatch import MinibatchState, MinibatchSteps
 from ccssl_tf.clustering.device.minibatches import Minibatches
 from ccssl_tf.clustering.rows import sources
 from ccssl_tf.clustering.rows.chunk_reader import ChunkReader
@@ -84,3 +85,31 @@ def test_damage_is_named(tmp_path):
     batches = Minibatches(reader, strategy, num_clusters=5, batch_rows=30, seed=0)
     with pytest.raises(CorruptArtifactError, match=shard.name):
         drawn(batches, 0)
+
+
+def test_the_host_reads_as_often_in_many_steps_as_in_few(monkeypatch):
+    tensor_type = type(tf.constant(0)).__mro__[1]
+    to_numpy, reads = tensor_type.numpy, []
+    rows = np.random.default_rng(0).normal(size=(6000, 3)).astype(np.float32)
+
+    def counted(tensor):
+        reads.append(tensor)
+        return to_numpy(tensor)
+
+    def reads_of_a_pass(batch_rows):
+        reader = ChunkReader(sources.open_source(rows, 1 << 20), 64, 1 << 20)
+        strategy = tf.distribute.get_strategy()
+        batches = Minibatches(reader, strategy, num_clusters=5, batch_rows=batch_rows, seed=0)
+        steps = MinibatchSteps(
+            MinibatchState.start(rows[:5], 6000), strategy, seed=0, reassignment_ratio=0.01
+        )
+        batches.rows.shares()
+        with monkeypatch.context() as patched:
+            patched.setattr(tensor_type, "numpy", counted)
+            reads.clear()
+            steps_made = [progress.step for progress in batches.run_pass(steps, 0, 0)]
+        assert steps_made[-1] == 6000 // batch_rows
+        return len(reads)
+
+    few, many = reads_of_a_pass(4), reads_of_a_pass(1)
+    assert few <= many <= 64 and few > 50
