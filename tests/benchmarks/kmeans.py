@@ -1,7 +1,7 @@
-r"""Measures the exact k-means beside faiss, scikit-learn and scikit-learn-intelex.
+r"""Measures the exact k-means beside faiss, scikit-learn, scikit-learn-intelex and SuperKMeans.
 
-    python -m tests.benchmarks.kmeans --features_dir=DIR [--num_clusters=1000] [--iterations=50] \
-        [--rounds=3] [--contenders=...]
+    python -m tests.benchmarks.kmeans [--features_dir=DIR] [--num_clusters=1000] \
+        [--iterations=50] [--rounds=3] [--contenders=...]
 
 Features of real photos, 15,000 x 4800: `ccssl_tf.extract --endpoint=conv4 --pool_grid=5
 --image_size=64` of `../shared/data/imagenet64`. The sides take turns in one process, on the same
@@ -10,8 +10,9 @@ rows, from the same start. All make as many iterations as ours needs until no la
 iterations are n passes over the rows where centroids are all that is asked for, and one more where
 labels and inertia are. Then it is checked, untimed, that every pass of `lloyd` gives the labels
 that computing every distance from the same centroids gives; where two labels differ, the distances
-must be equal within float32 rounding. faiss-cpu and scikit-learn-intelex are not needed: what
-cannot be imported is skipped.
+must be equal within float32 rounding. SuperKMeans (`superkmeans`, and that of faiss) draws a start
+of its own and is not exact: the inertias say what its time is worth. `pip install faiss-cpu
+scikit-learn-intelex superkmeans` is not needed: what cannot be imported is skipped.
 """
 
 import contextlib
@@ -41,16 +42,34 @@ from ccssl_tf.runs.values import Values
 class RowsSettings(Settings):
     """What is clustered."""
 
-    features_dir: str = setting(
-        help="Feature directory, a workdir of ccssl_tf.extract; kept in memory as float32."
+    features_dir: str | None = setting(
+        None,
+        "Feature directory, a workdir of ccssl_tf.extract; kept in memory as float32.",
+        automatic="rows are drawn",
     )
+    drawn_rows: int = setting(20_000, "Without --features_dir: number of rows.", minimum=64)
+    drawn_dim: int = setting(1024, "Without --features_dir: numbers of a row.", minimum=16)
     num_clusters: int = setting(1000, "Number of clusters K.", minimum=1)
     rounds: int = setting(3, "Times every contender runs.", minimum=1)
 
 
-def read_rows(directory) -> np.ndarray:
-    """Returns all rows of a feature directory, [N, D] float32."""
-    return np.concatenate(list(DirectorySource(directory).chunks(4096))).astype(np.float32)
+def read_rows(settings: RowsSettings) -> np.ndarray:
+    """Returns all rows, [N, D] float32: of the feature directory, or drawn.
+
+    Those that are drawn lie like features of networks: around 2,000 centres, most of the variance
+    along few of many directions.
+    """
+    if settings.features_dir:
+        chunks = DirectorySource(settings.features_dir).chunks(4096)
+        return np.concatenate(list(chunks)).astype(np.float32)
+    generator = np.random.default_rng(0)
+    count, dim = settings.drawn_rows, settings.drawn_dim
+    scales = np.arange(1, dim + 1, dtype=np.float32) ** -0.5
+    directions = np.linalg.qr(generator.normal(size=(dim, dim)))[0].astype(np.float32)
+    centres = generator.normal(size=(2000, dim)).astype(np.float32)
+    rows = generator.normal(size=(count, dim)).astype(np.float32)
+    rows += centres[generator.integers(len(centres), size=count)]
+    return (rows * scales) @ directions
 
 
 def first_centroids(rows, num_clusters, seed) -> np.ndarray:
@@ -128,6 +147,33 @@ def intelex(rows, start, iterations):
         )
 
 
+def super_kmeans(rows, start, iterations):
+    """SuperKMeans on all rows; it draws a start of its own and skips what probably is no nearer."""
+    import superkmeans
+
+    kmeans = superkmeans.SuperKMeans(
+        len(start),
+        rows.shape[1],
+        hierarchical=False,
+        iters=iterations,
+        sampling_fraction=1.0,
+        max_points_per_cluster=len(rows),
+        early_termination=False,
+    )
+    return np.asarray(kmeans.train(rows))
+
+
+def faiss_super_kmeans(rows, start, iterations):
+    """faiss's SuperKmeans, in the same way."""
+    import faiss
+
+    kmeans = faiss.SuperKmeans(
+        rows.shape[1], len(start), niter=iterations, max_points_per_centroid=len(rows)
+    )
+    kmeans.train(rows)
+    return kmeans.centroids
+
+
 ALL = {
     "lloyd": ours("lloyd"),
     "lloyd_plain": ours("lloyd_plain"),
@@ -136,6 +182,8 @@ ALL = {
     "sklearn_lloyd": scikit_learn("lloyd"),
     "sklearn_elkan": scikit_learn("elkan"),
     "sklearnex": intelex,
+    "superkmeans": super_kmeans,
+    "faiss_super": faiss_super_kmeans,
 }
 
 # Those that compute every distance, and how many passes n iterations are beside n.
@@ -162,7 +210,7 @@ COMMAND = Command("tests.benchmarks.kmeans", __doc__, (BenchmarkSettings,))
 def main(values: Values):
     """Runs the comparison."""
     settings = values[BenchmarkSettings]
-    rows = read_rows(settings.features_dir)
+    rows = read_rows(settings)
     start = first_centroids(rows, settings.num_clusters, settings.start_seed)
     contenders = _importable(rows[:64], {name: ALL[name] for name in settings.contenders or ALL})
     passes = []

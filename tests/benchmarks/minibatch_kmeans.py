@@ -1,6 +1,6 @@
 r"""Measures mini-batch k-means beside scikit-learn's: same rows, same start, same batch size.
 
-    python -m tests.benchmarks.minibatch_kmeans --features_dir=DIR [--num_clusters=1000] \
+    python -m tests.benchmarks.minibatch_kmeans [--features_dir=DIR] [--num_clusters=1000] \
         [--minibatch_size=1024] [--rounds=3]
 
 scikit-learn's MiniBatchKMeans runs with its own stopping rule. Ours runs twice: to its own stop,
@@ -59,7 +59,11 @@ def scikit_learn(rows, start, batch_size):
 def main(values: Values):
     """Runs the comparison."""
     settings = values[BenchmarkSettings]
-    rows = read_rows(settings.features_dir)
+    compare(settings, read_rows(settings))
+
+
+def compare(settings, rows):
+    """Prints the times of both sides on rows [N, D]; settings: as `BenchmarkSettings`."""
     start = first_centroids(rows, settings.num_clusters, seed=0)
     batch_size = settings.minibatch_size
     target, passes = scikit_learn(rows, start, batch_size)

@@ -226,6 +226,7 @@ class _Replica(NamedTuple):
       labels: variable [N] int64: TensorFlow keeps int32 out of the memory of GPUs.
       order: variable [N] int64, positions of the rows in the order of the pass; [0] if they are
         dealt out.
+      num_examples: N, int64.
       step_number: variable, the state's `step`.
       not_finite: variable, as of `Progress`.
       seed, reassignment_ratio, max_no_improvement, row_weights: as of `MinibatchSteps`, in tensors.
@@ -238,6 +239,7 @@ class _Replica(NamedTuple):
     tallies: tf.Variable
     labels: tf.Variable
     order: tf.Variable
+    num_examples: tf.Tensor
     smoothed: tf.Variable
     lowest: tf.Variable
     step_number: tf.Variable
@@ -268,6 +270,7 @@ class _Replica(NamedTuple):
             tallies=device_variable(np.stack([state.counts, state.weights], axis=1), tf.float64),
             labels=device_variable(state.labels, tf.int64, [None]),
             order=device_variable(np.zeros(0, np.int64), tf.int64, [None]),
+            num_examples=tf.constant(len(state.labels), tf.int64),
             smoothed=device_variable(state.smoothed, tf.float64),
             lowest=device_variable(state.lowest, tf.float64),
             step_number=device_variable(state.step, tf.int64),
@@ -283,11 +286,6 @@ class _Replica(NamedTuple):
     def num_clusters(self) -> int:
         """K."""
         return self.sums.shape[0]
-
-    @property
-    def num_examples(self) -> tf.Tensor:
-        """N, int64."""
-        return tf.size(self.labels, tf.int64)
 
     def progress(self) -> tf.Tensor:
         """Returns [6] float64, see `Progress`."""

@@ -94,7 +94,7 @@ def _nearest_labels(rows: tf.Tensor, centroids: Centroids) -> tf.Tensor:
     shifted = rows - centroids.shift
     # The formula is off by g (|x|^2 + |c|^2), so with norms smaller by twice that share it gives
     # lower bounds. The nearest centroid's is at most `limit`.
-    rounding = distances.rounding(rows.shape[-1])
+    rounding = distances.probable_rounding(rows.shape[-1])
     shrink = np.float32(1 - 2 * rounding)
     lower = squared_distances(shifted, centroids.scaled, centroids.norms * shrink)
     best = tf.argmin(lower, axis=-1)

@@ -18,7 +18,9 @@ class RowShare(NamedTuple):
     """The rows that one replica keeps: of every L chunks of a worker's part, one.
 
     Attributes:
-      rows: variable [n, D] float16 or float32.
+      rows: variable [n, D] float16 or float32. Rows are gathered from it: to read the variable
+        itself would copy all of them.
+      count: n, int64.
       first: int, position of the first row of the worker's part among all rows.
       place: int, which of the L chunks, in [0, L).
       places: int, L, number of replicas of this worker.
@@ -26,6 +28,7 @@ class RowShare(NamedTuple):
     """
 
     rows: tf.Variable
+    count: tf.Tensor
     first: int
     place: int
     places: int
@@ -39,7 +42,8 @@ class RowShare(NamedTuple):
         """
         at = number * self.chunk_rows
         start = (number * self.places + self.place) * self.chunk_rows
-        return start, self.rows[at : at + self.chunk_rows]
+        end = tf.minimum(at + self.chunk_rows, self.count)
+        return start, tf.gather(self.rows, tf.range(tf.minimum(at, end), end))
 
     def of(self, positions: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns the rows at those of `positions` [b] int64 that are kept here.
@@ -51,7 +55,7 @@ class RowShare(NamedTuple):
         chunk = local // self.chunk_rows
         at = chunk // self.places * self.chunk_rows + local % self.chunk_rows
         is_here = (local >= 0) & (chunk % self.places == self.place)
-        slots = tf.where(is_here & (at < tf.shape(self.rows, tf.int64)[0]))[:, 0]
+        slots = tf.where(is_here & (at < self.count))[:, 0]
         return slots, tf.gather(self.rows, tf.gather(at, slots))
 
 
@@ -104,7 +108,8 @@ class DeviceRows:
                     break
                 at = number // len(shares) * self.chunk_rows
                 rows = shares[number % len(shares)].rows
-                rows[at : at + len(chunk)].assign(chunk.astype(self._dtype.as_numpy_dtype))
+                values = tf.constant(chunk.astype(self._dtype.as_numpy_dtype, copy=False))
+                rows.scatter_update(tf.IndexedSlices(values, tf.range(at, at + len(chunk))))
             if count != self.reader.source.num_examples:
                 raise self.reader.source.other_count(count)
             self._shares = shares
@@ -117,7 +122,9 @@ class DeviceRows:
         rows = device_variable(
             tf.zeros([count, source.dim], self._dtype), self._dtype, [None, source.dim]
         )
-        return RowShare(rows, self._first, place, places, self.chunk_rows)
+        return RowShare(
+            rows, tf.constant(count, tf.int64), self._first, place, places, self.chunk_rows
+        )
 
     @contextlib.contextmanager
     def dealt_chunks(self) -> Iterator[Iterator]:

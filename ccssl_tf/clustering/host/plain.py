@@ -134,7 +134,7 @@ def _assign_from(
     norms[~distances.is_first_of_equals(shifted, norms)] = np.inf
     # Scores are off by g (|x|^2 + |c|^2) / 2, so with norms smaller by twice that share they are
     # upper bounds.
-    rounding = distances.rounding(centroids.shape[1])
+    rounding = distances.probable_rounding(centroids.shape[1])
     half_norms = norms * np.float32((1 - 2 * rounding) / 2)
 
     def assign(rows: np.ndarray, labels: np.ndarray, squares: np.ndarray, block: slice) -> None:
