@@ -136,7 +136,11 @@ class _Passes:
         source, shift = self._rows.reader.source, distances.common_shift(centroids)
         for replica, device in zip(self._replicas, self._devices, strict=True):
             with tf.device(device):
-                replica.begin(centroids, shift, sums if replica is self._replicas[0] else None)
+                replica.begin(centroids, shift)
+                if sums is not None:
+                    # The first replica goes on from the sums of all.
+                    is_first = replica is self._replicas[0]
+                    replica.sums.assign(sums if is_first else tf.zeros(sums.shape, tf.float64))
         parts = _parts(self._rows.chunks_each)
         if self._rows.keeps:
             shares = self._rows.shares()
@@ -157,7 +161,9 @@ class _Passes:
         squares = self._joined([replica.squares.numpy() for replica in self._replicas])
         check_finite(source, squares, 0)
         if sums is not None:
-            sums[...] = np.add.reduce([replica.sums.numpy() for replica in self._replicas])
+            np.copyto(sums, self._replicas[0].sums.numpy())
+            for replica in self._replicas[1:]:
+                sums += replica.sums.numpy()
         return labels.astype(np.int32), squares
 
     def _wait(self) -> None:
@@ -217,12 +223,11 @@ class _Replica(NamedTuple):
             adds,
         )
 
-    def begin(self, centroids: np.ndarray, shift: np.ndarray, sums: np.ndarray | None) -> None:
-        """Begins a pass with centroids [K, D] and shift [D], from these sums; None: from zeros."""
+    def begin(self, centroids: np.ndarray, shift: np.ndarray) -> None:
+        """Begins a pass with centroids [K, D] and shift [D]."""
         values, scaled = tf.constant(centroids), shifted_centroids(tf.constant(centroids), shift)
         for variable, value in zip(self.centroids, (values, shift, *scaled), strict=True):
             variable.assign(value)
-        self.sums.assign(tf.zeros_like(self.sums) if sums is None else sums)
         self.num_rows.assign(0)
 
     def assign(self, start: tf.Tensor, rows: tf.Tensor) -> None:
@@ -238,12 +243,8 @@ class _Replica(NamedTuple):
 
     def _move(self, positions: tf.Tensor, rows: tf.Tensor, labels: tf.Tensor) -> None:
         """Lets the sums follow the rows to their labels of this pass."""
-        before = tf.gather(self.labels, positions)
-        moved = tf.where(labels != before)[:, 0]
-        values = tf.cast(tf.gather(rows, moved), tf.float64)
-        if self.weights is not None:
-            values *= tf.gather(self.weights, tf.gather(positions, moved))[:, None]
-        move_rows(self.sums, values, tf.gather(before, moved), tf.gather(labels, moved))
+        weights = None if self.weights is None else tf.gather(self.weights, positions)
+        move_rows(self.sums, rows, tf.gather(self.labels, positions), labels, weights)
 
 
 def _assign_kept(

@@ -362,9 +362,11 @@ class _Replica(NamedTuple):
         self, positions: tf.Tensor, rows: tf.Tensor, before: tf.Tensor, after: tf.Tensor
     ) -> None:
         """Counts rows [n, D] at the clusters `after` [n], and no longer at `before` [n]."""
-        weights = self._weights_of(positions)
-        move_rows(self.sums, tf.cast(rows, tf.float64) * weights[:, None], before, after)
-        move_rows(self.tallies, tf.stack([tf.ones_like(weights), weights], axis=1), before, after)
+        ones = tf.ones(tf.shape(positions), tf.float64)
+        weights = None if self.row_weights is None else self._weights_of(positions)
+        move_rows(self.sums, rows, before, after, weights)
+        tallies = tf.stack([ones, ones if weights is None else weights], axis=1)
+        move_rows(self.tallies, tallies, before, after)
         self.labels.scatter_update(tf.IndexedSlices(after, positions))
         # The sum of no rows is 0, whatever rounding makes of it.
         left = tf.boolean_mask(before, before >= 0)
