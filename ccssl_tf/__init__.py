@@ -45,7 +45,7 @@ _TASKS = dict(
 )
 _OTHERS = dict(
     data=("manifest.Manifest", "pipeline.Epoch"),
-    clustering=("KMeans", "read_pseudo_labels", "write_pseudo_labels"),
+    clustering=("KMeans", "MiniBatchKMeans", "read_pseudo_labels", "write_pseudo_labels"),
     downstream=("exporting.export",),
     features=("extract_features", "endpoint.EndpointExtractor", "hog.HogExtractor"),
     metrics=("average_precision", "detection_average_precision"),

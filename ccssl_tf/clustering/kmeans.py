@@ -49,24 +49,7 @@ _ShouldStop: TypeAlias = Callable[[], bool] | None
 
 
 class _KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator):
-    """What both estimators have in common; each has the arguments of its constructor.
-
-    Attributes (after `fit`; scikit-learn's names, and ours where they differ):
-      cluster_centers_, centroids: [K, D], float64 where the rows were float64 or wide integers,
-        else float32.
-      labels_, assignments: [N] int32, the nearest centroid of every row that was fitted.
-      inertia_, inertia: float, sum over rows of the squared distance to the nearest centroid, times
-        the weight of the row.
-      n_iter_, iterations: int, number of passes that updated the centroids; of mini-batches, of
-        those begun.
-      algorithm_: str, the one that computed them, where the argument is "auto".
-      cluster_sizes: [K] int64, numbers of rows nearest to each centroid.
-      empty_clusters: int, how many of these are 0. Some are if there are fewer than K different
-        rows, or the fit stopped early.
-      n_features_in_, feature_names_in_: D, and the names of columns that have some.
-      preprocessing: `Preprocessing` that rows go through first, also in `predict`; None if they are
-        clustered as they are. Centroids and distances are those of the transformed rows.
-    """
+    """What both estimators have in common; the constructor of each sets its arguments."""
 
     num_clusters: int | None
     n_clusters: int | None
@@ -252,41 +235,41 @@ class _KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, B
 
     @property
     def centroids(self) -> np.ndarray:
-        """See the class."""
+        """See `KMeans`."""
         check_is_fitted(self)
         return self.cluster_centers_
 
     @property
     def assignments(self) -> np.ndarray:
-        """See the class."""
+        """See `KMeans`."""
         check_is_fitted(self)
         return self.labels_
 
     @property
     def inertia(self) -> float:
-        """See the class."""
+        """See `KMeans`."""
         check_is_fitted(self)
         return self.inertia_
 
     @property
     def iterations(self) -> int:
-        """See the class."""
+        """See `KMeans`."""
         check_is_fitted(self)
         return self.n_iter_
 
     @property
     def cluster_sizes(self) -> np.ndarray:
-        """See the class."""
+        """See `KMeans`."""
         return np.bincount(self.assignments, minlength=len(self.centroids))
 
     @property
     def empty_clusters(self) -> int:
-        """See the class."""
+        """See `KMeans`."""
         return int(np.sum(self.cluster_sizes == 0))
 
     @property
     def preprocessing(self) -> preprocessing.Preprocessing | None:
-        """See the class."""
+        """See `KMeans`."""
         return self._fitted_preprocessing
 
     @property
@@ -372,7 +355,21 @@ class _KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, B
 class KMeans(_KMeans):
     """K-means as a scikit-learn estimator: in pipelines, searches and pickles, or by itself.
 
-    Attributes: see `MiniBatchKMeans`, they are the same.
+    Attributes (after `fit`; scikit-learn's names, and ours where they differ):
+      cluster_centers_, centroids: [K, D], float64 where the rows were float64 or wide integers,
+        else float32.
+      labels_, assignments: [N] int32, the nearest centroid of every row that was fitted.
+      inertia_, inertia: float, sum over rows of the squared distance to the nearest centroid, times
+        the weight of the row.
+      n_iter_, iterations: int, number of passes that updated the centroids; of mini-batches, of
+        those begun.
+      algorithm_: str, the one that computed them, where the argument is "auto".
+      cluster_sizes: [K] int64, numbers of rows nearest to each centroid.
+      empty_clusters: int, how many of these are 0. Some are if there are fewer than K different
+        rows, or the fit stopped early.
+      n_features_in_, feature_names_in_: D, and the names of columns that have some.
+      preprocessing: `Preprocessing` that rows go through first, also in `predict`; None if they are
+        clustered as they are. Centroids and distances are those of the transformed rows.
 
     >>> rows = np.array([[0.0], [1.0], [10.0], [11.0]], np.float32)
     >>> kmeans = KMeans(2, initialization=rows[:2]).fit(rows, on_pass=lambda values: None)
@@ -448,6 +445,8 @@ class KMeans(_KMeans):
 
 class MiniBatchKMeans(_KMeans):
     """Mini-batch k-means as a scikit-learn estimator, which can also be fitted batch by batch.
+
+    Attributes: those of `KMeans`.
 
     >>> rows = np.array([[0.0], [1.0], [10.0], [11.0]], np.float32)
     >>> kmeans = MiniBatchKMeans(2, initialization=rows[1:3])

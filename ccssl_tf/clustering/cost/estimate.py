@@ -145,12 +145,13 @@ def memory(problem: Problem) -> float:
 
     They are of rows that are kept or read ahead, bounds, centroids, and the scores of a chunk.
     """
-    if problem.in_memory and not problem.projects:
+    is_minibatch = problem.algorithm == "minibatch"
+    if problem.in_memory and not problem.projects and not is_minibatch:
         rows = 0.0
     else:
         rows = problem.kept_bytes if problem.keeps else problem.memory_bytes / 2
     covariance = 2 * 8 * (problem.stored_dim or problem.dim) ** 2 if problem.projects else 0
-    a_row = {"lloyd": 28, "lloyd_plain": 12, "minibatch": 12}[problem.algorithm]
+    a_row = {"lloyd": 28, "lloyd_plain": 12, "minibatch": 28}[problem.algorithm]
     # Of `lloyd`: rows in few dimensions, and the bounds of distances.
     bounds = problem.algorithm == "lloyd" and min(
         problem.memory_bytes * 3 / 8,

@@ -133,7 +133,7 @@ class _Passes:
         Returns:
           labels [N] int32, squared distances [N] float32.
         """
-        source, shift = self._rows.reader.source, distances.common_shift(centroids)
+        source, shift = self._rows.reader.source, distances.needed_shift(centroids)
         for replica, device in zip(self._replicas, self._devices, strict=True):
             with tf.device(device):
                 replica.begin(centroids, shift)
@@ -141,15 +141,21 @@ class _Passes:
                     # The first replica goes on from the sums of all.
                     is_first = replica is self._replicas[0]
                     replica.sums.assign(sums if is_first else tf.zeros(sums.shape, tf.float64))
+        replicas = self._replicas
+        if not shift.any():
+            replicas = [
+                replica._replace(centroids=replica.centroids._replace(shift=None))
+                for replica in replicas
+            ]
         parts = _parts(self._rows.chunks_each)
         if self._rows.keeps:
             shares = self._rows.shares()
-            assign_kept = compiled(_assign_kept, self._strategy, self._replicas, shares)
+            assign_kept = compiled(_assign_kept, self._strategy, replicas, shares)
             for first, last in parts:
                 assign_kept(tf.constant(first, tf.int64), tf.constant(last, tf.int64))
                 self._wait()
         else:
-            assign_dealt = compiled(_assign_dealt, self._strategy, self._replicas)
+            assign_dealt = compiled(_assign_dealt, self._strategy, replicas)
             with self._rows.dealt_chunks() as chunks:
                 for first, last in parts:
                     assign_dealt(chunks, tf.constant(last - first, tf.int64))

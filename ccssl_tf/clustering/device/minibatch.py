@@ -24,7 +24,7 @@ from ccssl_tf.clustering.device.cluster_sums import move_rows
 from ccssl_tf.clustering.device.nearest import Centroids, nearest_centroids, shifted_centroids
 from ccssl_tf.clustering.device.replicas import Run, compiled, device_variable, on_each
 from ccssl_tf.clustering.device.rows import DeviceRows, RowShare
-from ccssl_tf.clustering.host.distances import common_shift
+from ccssl_tf.clustering.host.distances import needed_shift
 
 # Rows seen between two reassignments, for each cluster, as in scikit-learn.
 _ROWS_BETWEEN = 10
@@ -37,7 +37,8 @@ class MinibatchState:
     Attributes:
       step: int, number of batches so far.
       centroids: [K, D] float32.
-      shift: [D] float32, subtracted from rows and centroids before their products.
+      shift: [D] float32, subtracted from rows and centroids before their products; zeros where that
+        does not pay.
       sums: [K, D] float64, of the rows counted at each centroid, times their weights.
       counts: [K] int64, how many these are.
       weights: [K] float64, the sum of their weights.
@@ -73,7 +74,7 @@ class MinibatchState:
         return cls(
             step=0,
             centroids=centroids.copy(),
-            shift=common_shift(centroids),
+            shift=needed_shift(centroids),
             sums=np.zeros(centroids.shape),
             counts=np.zeros(len(centroids), np.int64),
             weights=np.zeros(len(centroids)),
@@ -124,6 +125,7 @@ class MinibatchSteps:
           row_weights: [N] float64; None: 1 each.
         """
         self._strategy, self._pass_before = strategy, state.pass_before
+        self._shift = state.shift
         local = distribution.local_replica_numbers(strategy)
         self._replicas = on_each(
             strategy,
@@ -192,7 +194,7 @@ class MinibatchSteps:
         return MinibatchState(
             step=int(replica.step_number.numpy()),
             centroids=replica.centroids.values.numpy(),
-            shift=replica.centroids.shift.numpy(),
+            shift=self._shift,
             sums=replica.sums.numpy(),
             counts=tallies[:, 0].astype(np.int64),
             weights=tallies[:, 1],
@@ -258,13 +260,14 @@ class _Replica(NamedTuple):
     @classmethod
     def start(cls, state: MinibatchState, **options: Any) -> "_Replica":
         """Returns a replica with a state; options: the other attributes."""
-        scaled = shifted_centroids(tf.constant(state.centroids), state.shift)
+        shift = tf.constant(state.shift) if state.shift.any() else None
+        scaled, norms = shifted_centroids(tf.constant(state.centroids), shift)
         return cls(
             centroids=Centroids(
-                *(
-                    device_variable(value, tf.float32)
-                    for value in (state.centroids, state.shift, *scaled)
-                )
+                device_variable(state.centroids, tf.float32),
+                shift,
+                device_variable(scaled, tf.float32),
+                device_variable(norms, tf.float32),
             ),
             sums=device_variable(state.sums, tf.float64),
             tallies=device_variable(np.stack([state.counts, state.weights], axis=1), tf.float64),

@@ -26,13 +26,14 @@ class Centroids(NamedTuple):
 
     Attributes:
       values: c, [K, D] float32.
-      shift: [D] float32, subtracted from rows and centroids before their products.
+      shift: [D] float32, subtracted from rows and centroids before their products; None: nothing
+        is.
       scaled: -2 (c - shift), [K, D] float32.
       norms: |c - shift|^2, [K] float32.
     """
 
     values: tf.Tensor
-    shift: tf.Tensor
+    shift: tf.Tensor | None
     scaled: tf.Tensor
     norms: tf.Tensor
 
@@ -66,9 +67,9 @@ def squared_distances(left: tf.Tensor, right: tf.Tensor, norms: tf.Tensor) -> tf
     return norms + tf.matmul(left, right, transpose_b=True)
 
 
-def shifted_centroids(values: tf.Tensor, shift: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def shifted_centroids(values: tf.Tensor, shift: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns `scaled` and `norms` of `Centroids` for values [K, D] float32 and shift [D]."""
-    shifted = values - shift
+    shifted = values if shift is None else values - shift
     norms = tf.reduce_sum(tf.square(tf.cast(shifted, tf.float64)), axis=-1)
     return -2 * shifted, tf.cast(norms, tf.float32)
 
@@ -85,65 +86,70 @@ def nearest_centroids(rows: tf.Tensor, centroids: Centroids) -> tuple[tf.Tensor,
       finite has some label and a squared distance that is not finite.
     """
     rows = tf.cast(rows, tf.float32)
-    labels = _nearest_labels(rows, centroids)
-    difference = tf.math.squared_difference(rows, tf.gather(centroids.values, labels))
-    return labels, tf.reduce_sum(difference, axis=-1)
-
-
-def _nearest_labels(rows: tf.Tensor, centroids: Centroids) -> tf.Tensor:
-    shifted = rows - centroids.shift
     # The formula is off by g (|x|^2 + |c|^2), so with norms smaller by twice that share it gives
-    # lower bounds. The nearest centroid's is at most `limit`.
+    # lower bounds, less |x|^2. The nearest centroid's is at most `limit`.
     rounding = distances.probable_rounding(rows.shape[-1])
-    shrink = np.float32(1 - 2 * rounding)
-    lower = squared_distances(shifted, centroids.scaled, centroids.norms * shrink)
-    best = tf.argmin(lower, axis=-1)
-    slack = tf.reduce_sum(tf.square(shifted), axis=-1) + tf.gather(centroids.norms, best)
-    limit = tf.reduce_min(lower, axis=-1) + np.float32(4 * rounding) * slack
+    norms = centroids.norms * np.float32(1 - 2 * rounding)
+    shifted = rows if centroids.shift is None else rows - centroids.shift
+    lower = squared_distances(shifted, centroids.scaled, norms)
+    labels = tf.argmin(lower, axis=-1)
+    squares = _squares(rows, centroids.values, labels)
+    # |x| <= |x - c| + |c|, so that |x|^2 need not be computed: it is at most twice the sum of both
+    # squares.
+    slack = 2 * squares + 3 * tf.gather(centroids.norms, labels)
+    smallest = tf.gather(lower, labels, batch_dims=1)
+    limit = smallest + np.float32(4 * rounding) * slack
     num_near = tf.reduce_sum(tf.cast(lower <= limit[:, None], tf.float32), axis=-1)
-    is_open = num_near > 1
-    return tf.cond(
-        tf.reduce_any(is_open),
-        lambda: _decided(rows, centroids.values, lower, limit, best, tf.where(is_open)[:, 0]),
-        lambda: best,
-    )
+    is_open = (num_near > 1) & tf.math.is_finite(squares)
+
+    def decided() -> list[tf.Tensor]:
+        numbers = tf.where(is_open)[:, 0]
+        some = tf.gather(rows, numbers)
+        near = tf.gather(lower, numbers) <= tf.gather(limit, numbers)[:, None]
+        chosen = _decide(some, centroids.values, near)
+        values = zip(
+            (labels, squares), (chosen, _squares(some, centroids.values, chosen)), strict=True
+        )
+        return [tf.tensor_scatter_nd_update(all_, numbers[:, None], new) for all_, new in values]
+
+    return tuple(tf.cond(tf.reduce_any(is_open), decided, lambda: [labels, squares]))
 
 
-def _decided(
-    rows: tf.Tensor,
-    values: tf.Tensor,
-    lower: tf.Tensor,
-    limit: tf.Tensor,
-    best: tf.Tensor,
-    open_rows: tf.Tensor,
-) -> tf.Tensor:
-    """Returns `best` [n] int64 with the labels of `open_rows` [m] int64 decided in float64.
+def _squares(rows: tf.Tensor, values: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """Returns the squared distances of rows to the centroids of their labels: [n] float32."""
+    return tf.reduce_sum(tf.math.squared_difference(rows, tf.gather(values, labels)), axis=-1)
 
-    The candidates of a row are the centroids whose `lower` [n, K] is at most the row's `limit` [n].
+
+def _decide(rows: tf.Tensor, values: tf.Tensor, is_candidate: tf.Tensor) -> tf.Tensor:
+    """Returns the nearest candidate of every row, by differences in float64: [n] int64.
+
+    Args:
+      rows: [n, D] float32.
+      values: [K, D] float32.
+      is_candidate: [n, K] bool; every row has a candidate. Of candidates at equal distances the
+        first is the nearest.
     """
-    pairs = tf.where(tf.gather(lower, open_rows) <= tf.gather(limit, open_rows)[:, None])
-    count, num_open = tf.shape(pairs)[0], tf.shape(open_rows)[0]
+    pairs = tf.where(is_candidate)
+    count, num_rows = tf.shape(pairs)[0], tf.shape(rows)[0]
     size = max(_DIFFERENCE_BYTES // (8 * rows.shape[-1]), 1)
 
     def decide_some(start: tf.Tensor, smallest: tf.Tensor, labels: tf.Tensor) -> list[tf.Tensor]:
         some = pairs[start : start + size]
         number, candidate = some[:, 0], some[:, 1]
-        squares = _squares64(
-            tf.gather(rows, tf.gather(open_rows, number)), tf.gather(values, candidate)
-        )
-        least = tf.minimum(tf.math.unsorted_segment_min(squares, number, num_open), smallest)
+        squares = _squares64(tf.gather(rows, number), tf.gather(values, candidate))
+        least = tf.minimum(tf.math.unsorted_segment_min(squares, number, num_rows), smallest)
         # Numbers of centroids are compared as float64, of which GPUs know segments.
         is_least = tf.equal(squares, tf.gather(least, number))
         candidate = tf.where(is_least, tf.cast(candidate, tf.float64), np.inf)
-        lowest = tf.math.unsorted_segment_min(candidate, number, num_open)
+        lowest = tf.math.unsorted_segment_min(candidate, number, num_rows)
         labels = tf.minimum(tf.where(least < smallest, np.float64(np.inf), labels), lowest)
         return [start + size, least, labels]
 
-    infinite = tf.fill([num_open], np.float64(np.inf))
+    infinite = tf.fill([num_rows], np.float64(np.inf))
     _, _, labels = tf.while_loop(
         lambda start, *_: start < count, decide_some, [0, infinite, infinite]
     )
-    return tf.tensor_scatter_nd_update(best, open_rows[:, None], tf.cast(labels, tf.int64))
+    return tf.cast(labels, tf.int64)
 
 
 def _squares64(left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:

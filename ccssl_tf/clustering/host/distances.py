@@ -28,6 +28,12 @@ _ROUNDING64 = 1000 * 2.0**-51
 # Bytes of the differences, in float64, that are computed at a time.
 _DIFFERENCE_BYTES = 8 << 20
 
+# Rows are not shifted where the median of |c|^2 is at most so many times the median of
+# |c - shift|^2: products then lose less than one decimal digit, and shifting takes time.
+_MAX_NORM_RATIO = 25
+# Number of centroids of which these medians, and the shift, are taken.
+_SAMPLED_CENTROIDS = 64
+
 
 def rounding(dim: int) -> float:
     """Returns g: a sum of `dim` float32 products here is off by at most g times its summands.
@@ -56,6 +62,14 @@ def upper_bounds(squares: np.ndarray, rounding: float) -> np.ndarray:
 def common_shift(centroids: np.ndarray) -> np.ndarray:
     """Returns the mean of the centroids [K, D], to be subtracted from rows too: [D] float32."""
     return centroids.mean(axis=0, dtype=np.float64).astype(np.float32)
+
+
+def needed_shift(centroids: np.ndarray) -> np.ndarray:
+    """Returns the mean of some centroids [D] float32, or zeros where a shift does not pay."""
+    some = centroids[:: max(len(centroids) // _SAMPLED_CENTROIDS, 1)]
+    shift = common_shift(some)
+    norm, shifted_norm = (np.median(square_norms(vectors)) for vectors in (some, some - shift))
+    return np.zeros_like(shift) if norm <= _MAX_NORM_RATIO * shifted_norm else shift
 
 
 def square_norms(rows: np.ndarray) -> np.ndarray:

@@ -13,12 +13,6 @@ from ccssl_tf.clustering.host.measuring import check_finite, measure, measuring_
 from ccssl_tf.clustering.rows.chunk_reader import ChunkReader
 from ccssl_tf.clustering.rows.row_copies import as_float32
 
-# Rows are not shifted where the median of |c|^2 is at most so many times the median of
-# |c - shift|^2: products then lose less than one decimal digit, and shifting takes time.
-_MAX_NORM_RATIO = 25
-# Number of centroids of which these medians, and the shift, are taken.
-_SAMPLED_CENTROIDS = 64
-
 
 class PlainAssignment(Assignment):
     """Computes every distance, as a matrix product of rows and centroids: `nearest_scores`."""
@@ -91,16 +85,6 @@ def nearest(
     return labels, squares
 
 
-def _shift_of(centroids: np.ndarray) -> np.ndarray:
-    """Returns the mean of some centroids [D] float32, or zeros where a shift does not pay."""
-    some = centroids[:: max(len(centroids) // _SAMPLED_CENTROIDS, 1)]
-    shift = distances.common_shift(some)
-    norm, shifted_norm = (
-        np.median(distances.square_norms(vectors)) for vectors in (some, some - shift)
-    )
-    return np.zeros_like(shift) if norm <= _MAX_NORM_RATIO * shifted_norm else shift
-
-
 def _assign_from(
     first: int,
     reader: ChunkReader,
@@ -125,7 +109,7 @@ def _assign_from(
       on_chunk: called with positions and rows [n, D] when they are done.
     """
     count = reader.source.num_examples
-    shift = _shift_of(centroids)
+    shift = distances.needed_shift(centroids)
     needs_shift = shift.any()
     shifted = centroids - shift if needs_shift else centroids
     norms = distances.square_norms(shifted)
