@@ -52,9 +52,10 @@ def nearest(
       labels [N] int32, squared distances [N] float32.
     """
     part = reader_of_worker(reader, strategy)
-    if rows and rows.is_loaded:
+    on_devices = computes_on_devices(strategy)
+    if rows and rows.is_loaded and (on_devices or not part.source.in_memory):
         labels, squares = lloyd.nearest(rows, centroids, strategy)
-    elif computes_on_devices(strategy):
+    elif on_devices:
         passing = DeviceRows(part.of_source(part.source, memory_bytes=0), strategy, len(centroids))
         labels, squares = lloyd.nearest(passing, centroids, strategy)
     else:

@@ -18,8 +18,8 @@ class RowShare(NamedTuple):
     """The rows that one replica keeps: of every L chunks of a worker's part, one.
 
     Attributes:
-      rows: variable [n, D] float16 or float32. Rows are gathered from it: to read the variable
-        itself would copy all of them.
+      rows: variable [n, D] float16 or float32. It is assigned and read as a whole: of a variable
+        that is changed or gathered in parts TensorFlow makes a copy whenever it is read.
       count: n, int64.
       first: int, position of the first row of the worker's part among all rows.
       place: int, which of the L chunks, in [0, L).
@@ -43,7 +43,7 @@ class RowShare(NamedTuple):
         at = number * self.chunk_rows
         start = (number * self.places + self.place) * self.chunk_rows
         end = tf.minimum(at + self.chunk_rows, self.count)
-        return start, tf.gather(self.rows, tf.range(tf.minimum(at, end), end))
+        return start, self.rows[tf.minimum(at, end) : end]
 
     def of(self, positions: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns the rows at those of `positions` [b] int64 that are kept here.
@@ -56,7 +56,7 @@ class RowShare(NamedTuple):
         at = chunk // self.places * self.chunk_rows + local % self.chunk_rows
         is_here = (local >= 0) & (chunk % self.places == self.place)
         slots = tf.where(is_here & (at < self.count))[:, 0]
-        return slots, tf.gather(self.rows, tf.gather(at, slots))
+        return slots, tf.gather(self.rows.value(), tf.gather(at, slots))
 
 
 class DeviceRows:
@@ -100,30 +100,44 @@ class DeviceRows:
     def shares(self) -> list[RowShare]:
         """Returns the share of each replica of this process; the first call reads the rows."""
         if not self._shares:
-            shares = on_each(self._strategy, self._empty_share)
-            count = 0
-            for number, (start, chunk) in enumerate(self.reader):
+            devices = distribution.replica_devices(self._strategy)
+            chunks: list[list[tf.Tensor]] = [[] for _ in devices]
+            source, count = self.reader.source, 0
+            # An array for one device is copied there as it is.
+            is_whole = source.in_memory and len(devices) == 1
+            reader = self.reader.of_source(source, rows=source.num_examples if is_whole else None)
+            for number, (start, chunk) in enumerate(reader):
                 count = start + len(chunk)
-                if count > self.reader.source.num_examples:
+                if count > source.num_examples:
                     break
-                at = number // len(shares) * self.chunk_rows
-                rows = shares[number % len(shares)].rows
-                values = tf.constant(chunk.astype(self._dtype.as_numpy_dtype, copy=False))
-                rows.scatter_update(tf.IndexedSlices(values, tf.range(at, at + len(chunk))))
-            if count != self.reader.source.num_examples:
-                raise self.reader.source.other_count(count)
-            self._shares = shares
+                place = number % len(devices)
+                with tf.device(devices[place]):
+                    values = chunk.astype(self._dtype.as_numpy_dtype, copy=False)
+                    chunks[place].append(tf.constant(values))
+            if count != source.num_examples:
+                raise source.other_count(count)
+            joined = [self._joined(*parts) for parts in zip(chunks, devices, strict=True)]
+            self._shares = on_each(self._strategy, lambda place: self._share(place, joined[place]))
         return self._shares
 
-    def _empty_share(self, place: int) -> RowShare:
-        source, places = self.reader.source, self._num_replicas
-        starts = range(0, source.num_examples, self.chunk_rows)[place::places]
-        count = sum(min(self.chunk_rows, source.num_examples - start) for start in starts)
-        rows = device_variable(
-            tf.zeros([count, source.dim], self._dtype), self._dtype, [None, source.dim]
-        )
+    def _joined(self, chunks: list[tf.Tensor], device: str | None) -> tf.Tensor:
+        """Returns the rows of chunks, which are forgotten, on their device."""
+        if len(chunks) == 1:
+            return chunks.pop()
+        with tf.device(device):
+            nothing = tf.zeros([0, self.reader.source.dim], self._dtype)
+            rows = tf.concat([*chunks, nothing], axis=0)
+        chunks.clear()
+        return rows
+
+    def _share(self, place: int, rows: tf.Tensor) -> RowShare:
         return RowShare(
-            rows, tf.constant(count, tf.int64), self._first, place, places, self.chunk_rows
+            device_variable(rows, self._dtype, [None, self.reader.source.dim]),
+            tf.constant(len(rows), tf.int64),
+            self._first,
+            place,
+            self._num_replicas,
+            self.chunk_rows,
         )
 
     @contextlib.contextmanager
