@@ -24,6 +24,9 @@ from ccssl_tf.runs.files import atomic_file
 from ccssl_tf.runs.progress import Progress
 from ccssl_tf.task import Extractor
 
+# Rows, at least, from which the type of the stored features is chosen.
+_SAMPLED_ROWS = 256
+
 
 class FeatureCache:
     """The features of every split asked for, as batches of `features`, `label`, `index` and
@@ -69,6 +72,8 @@ class FeatureCache:
         self._memory_bytes, self._batch_size, self._strategy = memory_bytes, batch_size, strategy
         self._manifest = Manifest.read(data_dir, "images")
         self._splits: dict[str, FeatureRows] = {}
+        # Of the features of all splits; chosen with the first.
+        self._dtype: np.dtype | None = None
 
     def batches(self, split: str, epoch: Epoch) -> tf.data.Dataset:
         """Returns batches as `ccssl_tf.data.pipeline` would of the images: the remainder dropped in
@@ -85,7 +90,8 @@ class FeatureCache:
                 "smaller --batch_size"
             )
         if split not in self._splits:
-            in_memory = total * self.dim * 2 <= self._memory_bytes
+            self._dtype = self._dtype or self._chosen_dtype(split)
+            in_memory = total * self.dim * self._dtype.itemsize <= self._memory_bytes
             self._splits[split] = (
                 RowsInMemory(self._in_memory(split)) if in_memory else self._on_disk(split, total)
             )
@@ -102,11 +108,12 @@ class FeatureCache:
                     np.concatenate([x, np.repeat(x[:1], missing, 0)]) if missing else x
                     for x in (index, features, label)
                 )
+                features = features.astype(self._dtype, copy=False)
                 weight = (np.arange(batch_size) < batch_size - missing).astype(np.float32)
                 yield dict(features=features, label=label, index=index, weight=weight)
 
         signature = dict(
-            features=tf.TensorSpec([batch_size, self.dim], tf.float16),
+            features=tf.TensorSpec([batch_size, self.dim], self._dtype),
             label=tf.TensorSpec([batch_size], tf.int64),
             index=tf.TensorSpec([batch_size], tf.int64),
             weight=tf.TensorSpec([batch_size], tf.float32),
@@ -134,10 +141,20 @@ class FeatureCache:
     def _shard_paths(self, split):
         return [pathlib.Path(self._data_dir) / shard.name for shard in self._manifest.shards(split)]
 
+    def _chosen_dtype(self, split):
+        """Returns float16, or float32 where that would lose what tells the first rows apart."""
+        precision, count = StoredPrecision(), 0
+        for batch in self._crops(split, self._shard_paths(split)):
+            precision.add(self._compute(batch["image"]).numpy())
+            count += len(batch["index"])
+            if count >= _SAMPLED_ROWS:
+                break
+        return np.dtype(np.float16 if precision.keeps_enough else np.float32)
+
     def _in_memory(self, split):
         total = self._manifest.num_examples(split)
         features, index, label = (
-            np.empty([total, self.dim], np.float16),
+            np.empty([total, self.dim], self._dtype),
             np.empty(total, np.int64),
             np.empty(total, np.int64),
         )
@@ -157,12 +174,12 @@ class FeatureCache:
                 f"{self._data_dir}: split {split} has {done} images instead of the {total} of its "
                 "manifest"
             )
-        if fault := precision.fault():
+        if self._dtype == np.float16 and (fault := precision.fault()):
             raise InputError(f"--cache_features: {fault}; use --nocache_features")
         return index, features, label
 
     def _on_disk(self, split, total):
-        gigabytes = total * self.dim * 2 / 2**30
+        gigabytes = total * self.dim * self._dtype.itemsize / 2**30
         if self._directory is None:
             raise InputError(
                 f"--cache_features: {total} images x {self.dim} numbers need {gigabytes:.1f} GB, "
@@ -192,7 +209,7 @@ class FeatureCache:
                     self._data_dir,
                     split,
                     directory,
-                    dtype="float16",
+                    dtype=self._dtype.name,
                     should_stop=stopping,
                     strategy=self._strategy,
                 )

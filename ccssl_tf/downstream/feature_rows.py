@@ -17,7 +17,7 @@ from ccssl_tf.data.pipeline import Epoch
 # A window of shuffled rows; two are in memory at a time.
 WINDOW_BYTES = 256 * 2**20
 
-# Index [n] int64, features [n, D] float16 and label [n] int64 of n rows.
+# Index [n] int64, features [n, D] float16 or float32 and label [n] int64 of n rows.
 Rows = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
@@ -79,7 +79,7 @@ class RowsOnDisk(FeatureRows):
             if start >= _first_row(epoch):
                 yield (
                     self._indices[rows.start : rows.stop],
-                    features.astype(np.float16),
+                    features,
                     self._labels[rows.start : rows.stop],
                 )
             start = rows.stop
