@@ -23,7 +23,7 @@ def compute(images):
     )
 
 
-def make(image_dir, directory=None, memory_bytes=2**20, **changes):
+def make(image_dir, directory=None, memory_bytes=2**20, compute=compute, **changes):
     settings = dict(
         dim=DIM,
         describe=dict(backbone_fingerprint="x"),
@@ -111,3 +111,19 @@ def test_a_damaged_file_of_rows_is_refused(image_dir, tmp_path):
     path.write_bytes(b"no array")
     with pytest.raises(CorruptArtifactError, match="rows.npy: cannot be read"):
         make(image_dir, tmp_path, memory_bytes=0).batches("val", Epoch(8, training=False))
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+@pytest.mark.parametrize("scale", [1e-9, 1e6])
+def test_features_that_float16_would_lose_are_kept_as_float32(image_dir, tmp_path, on_disk, scale):
+    cache = make(
+        image_dir,
+        tmp_path,
+        memory_bytes=0 if on_disk else 2**20,
+        compute=lambda images: compute(images) * scale,
+    )
+    epoch = Epoch(6, training=False)
+    held = rows(list(cache.batches("val", epoch)))["features"]
+    plain = rows(list(make(image_dir).batches("val", epoch)))["features"]
+    np.testing.assert_allclose(held / scale, plain, rtol=1e-3)
+    assert held.dtype == np.float32 and plain.dtype == np.float16
