@@ -8,7 +8,7 @@ from gpu_kernels import ops_without_gpu_kernel
 from test_registry import flags_of, parse, start_of, train_command  # noqa: F401
 
 from ccssl_tf import registry
-from ccssl_tf.clustering.device import lloyd, minibatch, rows
+from ccssl_tf.clustering.device import lloyd, minibatch, minibatch_replica, minibatch_state, rows
 from ccssl_tf.clustering.rows.chunk_reader import ChunkReader
 from ccssl_tf.clustering.rows.preprocessing import Preprocessing
 from ccssl_tf.clustering.rows.sources import ArraySource
@@ -68,8 +68,8 @@ def test_steps_of_mini_batches(device_rows, weighted, sums, monkeypatch):
     if sums == "products":
         monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: [kind])
     weights = tf.ones([60], tf.float64) if weighted else None
-    state = minibatch.MinibatchState.start(np.eye(5, 8, dtype=np.float32), 60)
-    replica = minibatch._Replica.start(
+    state = minibatch_state.MinibatchState.start(np.eye(5, 8, dtype=np.float32), 60)
+    replica = minibatch_replica.MinibatchReplica.start(
         state,
         seed=tf.constant(0, tf.int64),
         reassignment_ratio=tf.constant(0.1, tf.float64),

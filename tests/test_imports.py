@@ -50,6 +50,8 @@ TESTED_ELSEWHERE = {
     "ccssl_tf/runs/command.py": "what launch runs, tested in test_launch",
     "ccssl_tf/training/loop_settings.py": "fields without behaviour, read by test_train",
     "ccssl_tf/clustering/stage_settings.py": "fields of the command cluster, tested as that",
+    "ccssl_tf/clustering/device/minibatch_replica.py": "what minibatch runs, tested as that",
+    "ccssl_tf/clustering/device/minibatch_state.py": "a record, tested as part of minibatch",
     "ccssl_tf/clustering/stage.py": "the work of the command cluster, tested as that",
     "ccssl_tf/downstream/exporting.py": "the work of the command export, tested as that",
     "ccssl_tf/downstream/exported_detector.py": "a part of exported, tested as that",

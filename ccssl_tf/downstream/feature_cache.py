@@ -17,15 +17,12 @@ from ccssl_tf.data.manifest import Manifest
 from ccssl_tf.data.pipeline import Epoch
 from ccssl_tf.downstream.feature_rows import FeatureRows, RowsInMemory, RowsOnDisk
 from ccssl_tf.features import extract_features
-from ccssl_tf.features.precision import StoredPrecision
+from ccssl_tf.features.precision import StoredPrecision, chosen_dtype
 from ccssl_tf.runs import machine, signals
 from ccssl_tf.runs.errors import CorruptArtifactError, InputError, ResourceError
 from ccssl_tf.runs.files import atomic_file
 from ccssl_tf.runs.progress import Progress
 from ccssl_tf.task import Extractor
-
-# Rows, at least, from which the type of the stored features is chosen.
-_SAMPLED_ROWS = 256
 
 
 class FeatureCache:
@@ -90,7 +87,7 @@ class FeatureCache:
                 "smaller --batch_size"
             )
         if split not in self._splits:
-            self._dtype = self._dtype or self._chosen_dtype(split)
+            self._dtype = self._dtype or np.dtype(chosen_dtype(self._computed(split)))
             in_memory = total * self.dim * self._dtype.itemsize <= self._memory_bytes
             self._splits[split] = (
                 RowsInMemory(self._in_memory(split)) if in_memory else self._on_disk(split, total)
@@ -141,15 +138,10 @@ class FeatureCache:
     def _shard_paths(self, split):
         return [pathlib.Path(self._data_dir) / shard.name for shard in self._manifest.shards(split)]
 
-    def _chosen_dtype(self, split):
-        """Returns float16, or float32 where that would lose what tells the first rows apart."""
-        precision, count = StoredPrecision(), 0
+    def _computed(self, split):
+        """Yields the features of a split as rows [n, D] float32."""
         for batch in self._crops(split, self._shard_paths(split)):
-            precision.add(self._compute(batch["image"]).numpy())
-            count += len(batch["index"])
-            if count >= _SAMPLED_ROWS:
-                break
-        return np.dtype(np.float16 if precision.keeps_enough else np.float32)
+            yield self._compute(batch["image"]).numpy()
 
     def _in_memory(self, split):
         total = self._manifest.num_examples(split)

@@ -16,7 +16,7 @@ from ccssl_tf import distribution
 from ccssl_tf.data import manifest as manifest_lib
 from ccssl_tf.data import records
 from ccssl_tf.data.feature_directory import feature_records
-from ccssl_tf.features.precision import StoredPrecision
+from ccssl_tf.features.precision import StoredPrecision, chosen_dtype
 from ccssl_tf.runs.errors import CorruptArtifactError, InputError, Interrupted
 from ccssl_tf.runs.files import file_sha256, write_json
 from ccssl_tf.runs.progress import Progress
@@ -24,8 +24,6 @@ from ccssl_tf.task import Extractor
 
 _FINISHED = "finished_shards{}.json"
 _CHOSEN_DTYPE = "chosen_dtype.json"
-# Rows, at least, from which the type of the stored rows is chosen.
-_SAMPLED_ROWS = 256
 # Batches, so that a slow disk does not stop the network.
 _AHEAD = 4
 
@@ -80,7 +78,7 @@ def extract_features(
     worker, workers = distribution.worker(strategy)
     _prepare(extractor, data_dir, split, directory, should_stop, strategy)
     if dtype == "auto":
-        dtype = _chosen_dtype(extractor, data_dir, split, shards, directory, strategy)
+        dtype = _noted_dtype(extractor, data_dir, split, shards, directory, strategy)
     of_worker = range(worker, len(names), workers)
     notes = directory / _FINISHED.format(f"-{worker}" if worker else "")
     noted = _noted_shards(directory)
@@ -158,18 +156,13 @@ def extract_features(
     return manifest
 
 
-def _chosen_dtype(extractor, data_dir, split, shards, directory, strategy):
+def _noted_dtype(extractor, data_dir, split, shards, directory, strategy):
     """Returns the type of the rows, which the chief chooses and notes, before the first shard."""
     note = directory / _CHOSEN_DTYPE
     if distribution.is_chief(strategy) and not note.is_file():
         first = next(number for number, shard in enumerate(shards) if shard.num_examples)
-        precision, count = StoredPrecision(), 0
-        for _, features in extractor.batches(data_dir, split, [first]):
-            precision.add(features)
-            count += len(features)
-            if count >= _SAMPLED_ROWS:
-                break
-        dtype = "float16" if precision.keeps_enough else "float32"
+        batches = extractor.batches(data_dir, split, [first])
+        dtype = chosen_dtype(features for _, features in batches)
         if dtype == "float32":
             print("extract  as float32: float16 would lose what tells rows apart", flush=True)
         write_json(note, dict(dtype=dtype))

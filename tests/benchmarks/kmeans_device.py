@@ -20,7 +20,8 @@ import numpy as np
 import tensorflow as tf
 
 from ccssl_tf.clustering.device import lloyd
-from ccssl_tf.clustering.device.minibatch import MinibatchState, MinibatchSteps
+from ccssl_tf.clustering.device.minibatch import MinibatchSteps
+from ccssl_tf.clustering.device.minibatch_state import MinibatchState
 from ccssl_tf.clustering.device.minibatches import Minibatches
 from ccssl_tf.clustering.device.nearest import exact_float32
 from ccssl_tf.clustering.rows.chunk_reader import ChunkReader

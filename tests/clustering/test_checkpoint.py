@@ -3,7 +3,7 @@ import pytest
 from clustering.rows.test_sources import write_features
 from clustering.test_kmeans import blobs
 
-from ccssl_tf.clustering import KMeans, kmeans
+from ccssl_tf.clustering import KMeans, estimator
 from ccssl_tf.clustering.host import windows
 from ccssl_tf.runs.errors import CorruptArtifactError, InputError, Interrupted
 
@@ -59,7 +59,7 @@ def test_an_interrupted_pass_continues_where_it_was(
     read again.
     """
     monkeypatch.setattr(windows, "_KEPT_ROWS", 1000)
-    monkeypatch.setattr(kmeans, "chunk_rows", lambda num_examples, dim, num_clusters: 1000)
+    monkeypatch.setattr(estimator, "chunk_rows", lambda num_examples, dim, num_clusters: 1000)
     rows = blobs(6000, 20, 30, seed=9, spread=1.5)
     settings = dict(
         initialization=rows[:30],

@@ -13,7 +13,8 @@ import numpy as np
 import tensorflow as tf
 
 from ccssl_tf.clustering.cost.problem import Problem
-from ccssl_tf.clustering.device.minibatch import MinibatchState, MinibatchSteps
+from ccssl_tf.clustering.device.minibatch import MinibatchSteps
+from ccssl_tf.clustering.device.minibatch_state import MinibatchState
 from ccssl_tf.clustering.host import plain
 from ccssl_tf.clustering.host.block_threads import chunk_rows, parts
 from ccssl_tf.clustering.host.measuring import measure as measure_rows

@@ -36,16 +36,9 @@ class DeviceAssignment(Assignment):
         sums: np.ndarray,
         *,
         strategy: tf.distribute.Strategy,
-        rows: DeviceRows | None = None,
     ):
-        """See `MakeAssignment`.
-
-        Args:
-          reader, labels, sums: see there.
-          strategy: of the replicas.
-          rows: those of the reader, if they are on the devices already.
-        """
-        self._rows = rows or DeviceRows(reader, strategy, len(sums))
+        """See `MakeAssignment`; strategy: of the replicas."""
+        self._rows = DeviceRows(reader, strategy, len(sums))
         self._labels, self._sums, self._is_first = labels, sums.copy(), True
         self._passes = _Passes(self._rows, labels, sums.shape, strategy, adds=True)
 

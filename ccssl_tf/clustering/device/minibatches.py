@@ -13,7 +13,9 @@ import numpy as np
 import tensorflow as tf
 
 from ccssl_tf import distribution
-from ccssl_tf.clustering.device.minibatch import MinibatchSteps, Progress, batch_part
+from ccssl_tf.clustering.device.minibatch import MinibatchSteps
+from ccssl_tf.clustering.device.minibatch_replica import batch_part
+from ccssl_tf.clustering.device.minibatch_state import Progress
 from ccssl_tf.clustering.device.rows import DeviceRows, as_device_type, deal
 from ccssl_tf.clustering.rows.chunk_reader import ChunkReader, reader_of_worker
 from ccssl_tf.data.feature_source import naming_faults

@@ -10,7 +10,8 @@ import tensorflow as tf
 
 from ccssl_tf import distribution
 from ccssl_tf.clustering import checkpoint, engines
-from ccssl_tf.clustering.device.minibatch import MinibatchState, MinibatchSteps, Progress
+from ccssl_tf.clustering.device.minibatch import MinibatchSteps
+from ccssl_tf.clustering.device.minibatch_state import MinibatchState, Progress
 from ccssl_tf.clustering.device.minibatches import Minibatches
 from ccssl_tf.clustering.device.rows import DeviceRows
 from ccssl_tf.clustering.fitting.pass_log import PassLog

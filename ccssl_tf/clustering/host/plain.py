@@ -133,10 +133,10 @@ def _assign_from(
         nearest = scores.argmax(axis=1)
         each = np.arange(len(scores))
         # What the score of the nearest centroid is at least.
-        limits = scores[each, nearest] - np.float32(2 * rounding) * (
+        highest = scores[each, nearest]
+        limits = highest - np.float32(2 * rounding) * (
             distances.square_norms(factor) + norms[nearest]
         )
-        highest = scores[each, nearest]
         scores[each, nearest] = -np.inf
         unclear = np.flatnonzero(scores.max(axis=1) >= limits)
         if len(unclear):

@@ -3,6 +3,7 @@
 The kinds are an array, a tf.data, a feature directory, and any other `FeatureSource`.
 """
 
+import copy
 import hashlib
 import os
 import zlib
@@ -194,3 +195,20 @@ def _open_dataset(dataset: tf.data.Dataset, memory_bytes: int) -> FeatureSource:
     if size <= memory_bytes:
         return ArraySource(np.concatenate(kept))
     return DatasetSource(dataset, dim, np.concatenate(checksums))
+
+
+def weighted_source(source: FeatureSource, weights: npt.ArrayLike | None) -> FeatureSource:
+    """Returns the source with weights [N]; None: those it has."""
+    if weights is None:
+        return source
+    values = np.asarray(weights, np.float64)
+    if values.shape != (source.num_examples,) or not (np.isfinite(values) & (values >= 0)).all():
+        raise InputError(
+            f"sample_weight: an array {list(values.shape)} was given; {source.num_examples} finite "
+            "numbers of at least 0 are needed"
+        )
+    if not values.any():
+        raise InputError("sample_weight: all weights are zero; there is nothing to cluster")
+    weighted = copy.copy(source)
+    weighted.weights = values
+    return weighted

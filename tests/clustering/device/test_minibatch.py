@@ -1,7 +1,8 @@
 import numpy as np
 import tensorflow as tf
 
-from ccssl_tf.clustering.device.minibatch import MinibatchState, MinibatchSteps
+from ccssl_tf.clustering.device.minibatch import MinibatchSteps
+from ccssl_tf.clustering.device.minibatch_state import MinibatchState
 
 
 def steps_of(state, **options):

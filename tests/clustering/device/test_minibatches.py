@@ -3,7 +3,8 @@ import pytest
 import tensorflow as tf
 from clustering.rows.test_sources import write_features
 
-from ccssl_tf.clustering.device.minibatch import MinibatchState, MinibatchSteps
+from ccssl_tf.clustering.device.minibatch import MinibatchSteps
+from ccssl_tf.clustering.device.minibatch_state import MinibatchState
 from ccssl_tf.clustering.device.minibatches import Minibatches
 from ccssl_tf.clustering.rows import sources
 from ccssl_tf.clustering.rows.chunk_reader import ChunkReader

@@ -11,7 +11,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from ccssl_tf.clustering import KMeans, MiniBatchKMeans
+from ccssl_tf.clustering import KMeans
 from ccssl_tf.runs.errors import InputError
 
 EXCLUDED = {
@@ -22,12 +22,6 @@ EXCLUDED = {
 
 @parametrize_with_checks([KMeans()], expected_failed_checks=lambda _: EXCLUDED, xfail_strict=False)
 def test_scikit_learns_checks(estimator, check):
-    check(estimator)
-
-
-@pytest.mark.slow
-@parametrize_with_checks([MiniBatchKMeans()])
-def test_scikit_learns_checks_of_mini_batches(estimator, check):
     check(estimator)
 
 
@@ -113,15 +107,3 @@ def test_the_algorithm_is_chosen_and_named(memory_gb, algorithm, capsys):
     kmeans = KMeans(3, algorithm="auto", memory_gb=memory_gb).fit(rows)
     assert kmeans.algorithm_ == algorithm
     assert f"algorithm: {algorithm}, since rows of" in capsys.readouterr().out
-
-
-def test_batches_one_by_one_find_what_a_fit_finds():
-    rows = blobs(4000, 6, 8, seed=2)
-    kmeans = MiniBatchKMeans(8, initialization=rows[:8])
-    for batch in np.split(rows, 20):
-        kmeans.partial_fit(batch)
-    assert kmeans.n_steps_ == 20 and len(kmeans.labels_) == 200
-    whole = MiniBatchKMeans(8, initialization=rows[:8], minibatch_size=200).fit(rows)
-    assert -kmeans.score(rows) < 1.3 * whole.inertia
-    with pytest.raises(InputError, match=r"n_samples=5"):
-        MiniBatchKMeans(8).partial_fit(rows[:5])
