@@ -142,7 +142,7 @@ class KMeansEstimator(
           CorruptArtifactError: damaged shards, or NaN or infinity in one.
           Interrupted: `should_stop` said so.
         """
-        settings, strategy = self.settings(), self.strategy or tf.distribute.get_strategy()
+        settings, strategy = self.settings(), self._replicas()
         source = self._opened(X, reset=True, memory_bytes=settings.memory_bytes)
         source = sources.weighted_source(source, sample_weight)
         if settings.num_clusters > source.num_examples:
@@ -323,10 +323,13 @@ class KMeansEstimator(
         """Returns labels [N] int32, squared distances [N] float32 of the fit, and the source."""
         source = self._source_to_assign(X)
         reader = reader_of(source, len(self._centroids), 0, should_stop)
-        strategy = self.strategy or tf.distribute.get_strategy()
         with exact_float32():
-            labels, squares = engines.nearest(reader, self._centroids, strategy)
+            labels, squares = engines.nearest(reader, self._centroids, self._replicas())
         return labels, squares, source
+
+    def _replicas(self) -> tf.distribute.Strategy:
+        """Returns the strategy whose replicas share the rows of this call."""
+        return self.strategy or tf.distribute.get_strategy()
 
     def _positions(self, vectors: np.ndarray) -> np.ndarray:
         """Returns vectors [n, D] float32 of the fit in the units of the rows."""

@@ -2,7 +2,6 @@
 
 import numpy as np
 import numpy.typing as npt
-import tensorflow as tf
 
 from ccssl_tf.clustering import engines
 from ccssl_tf.clustering.device.minibatch import MinibatchSteps
@@ -62,7 +61,7 @@ class MiniBatchKMeans(KMeansEstimator):
         self._partial.labels = np.full(len(rows), -1, np.int32)
         steps = MinibatchSteps(
             self._partial,
-            self.strategy or tf.distribute.get_strategy(),
+            self._replicas(),
             seed=settings.seed,
             reassignment_ratio=settings.reassignment_ratio,
             row_weights=source.weights,
@@ -71,13 +70,10 @@ class MiniBatchKMeans(KMeansEstimator):
             steps.run_batch(np.arange(len(rows)), rows)
             self._partial = steps.state()
             self._centroids = self._partial.centroids
-            labels, squares = engines.nearest(
-                reader, self._centroids, self.strategy or tf.distribute.get_strategy()
-            )
+            labels, squares = engines.nearest(reader, self._centroids, self._replicas())
         self.cluster_centers_ = self._positions(self._centroids)
         self.labels_, self.n_steps_, self.n_iter_ = labels, self._partial.step, 1
-        inertia = weighted_inertia(source, squares)
-        self.inertia_ = self._squares(inertia)
+        self.inertia_ = self._squares(weighted_inertia(source, squares))
         return self
 
     def fit(self, X: sources.Features, y: object = None, *args, **options):
