@@ -2,11 +2,14 @@ r"""Measures what a pass of k-means costs when the memory is too small, and how 
 
     python -m tests.benchmarks.kmeans_scaling [--parts=streaming,memory,growth] [--rows=20000] \
         [--dim=4800] [--num_clusters=2000] [--rounds=5]
+    python -m tests.benchmarks.kmeans_scaling --parts=paper --dim=9600
 
 Streaming: a pass of `lloyd_plain` over float16 shards eight times as large as --memory_gb allows to
 keep, beside the same pass from memory, in turns. Memory: the peak of a process of its own that
 clusters these shards, and ten times as many, beside one that clusters next to nothing. Growth: the
-shortest time of a pass against N, K and D, two sizes each, as exponents of a power law.
+shortest time of a pass against N, K and D, two sizes each, as exponents of a power law. Paper: what
+a pass over the paper's 1.28 M rows takes, by the line through the seconds of half of --rows, of
+--rows and of twice as many, streamed in processes of their own.
 """
 
 import dataclasses
@@ -20,6 +23,7 @@ import tempfile
 import numpy as np
 
 from ccssl_tf.clustering import KMeans
+from ccssl_tf.clustering.kmeans_settings import ALGORITHMS
 from ccssl_tf.data import manifest as manifest_lib
 from ccssl_tf.data import records
 from ccssl_tf.runs.command import Command
@@ -38,13 +42,14 @@ class ScalingSettings(Settings):
     parts: tuple[str, ...] = setting(
         ("streaming", "memory", "growth"),
         "What is measured.",
-        choices=["streaming", "memory", "growth"],
+        choices=["streaming", "memory", "growth", "paper"],
     )
     rounds: int = setting(5, "Times each side runs.", minimum=1)
     peak_of: str | None = setting(
         None,
-        "Used by the benchmark itself: a feature directory to cluster, printing the peak memory.",
+        "Used by the benchmark itself: a feature directory to cluster, printing what it took.",
     )
+    algorithm: str = setting("lloyd_plain", "Used with --peak_of.", choices=ALGORITHMS)
     memory_gb: float | None = setting(
         None,
         "Memory for features.",
@@ -55,6 +60,7 @@ class ScalingSettings(Settings):
 
 COMMAND = Command("tests.benchmarks.kmeans_scaling", __doc__, (ScalingSettings,))
 _SHARD_ROWS = 1000
+_PAPER_ROWS = 1_281_167
 
 
 def write_features(directory, rows, dim):
@@ -108,16 +114,18 @@ def main(values: Values):
     settings = values[ScalingSettings]
     if settings.peak_of:
         start = _random_rows(0, settings.num_clusters, settings.dim)
-        for algorithm in ("lloyd_plain", "lloyd"):
-            pass_seconds(settings.peak_of, start, settings.memory_gb, algorithm)
-            print(json.dumps({algorithm: _peak_bytes()}), flush=True)
+        seconds = pass_seconds(settings.peak_of, start, settings.memory_gb, settings.algorithm)
+        print(json.dumps({"seconds": seconds, "bytes": _peak_bytes()}), flush=True)
         return
     memory_gb = settings.memory_gb or settings.rows * settings.dim * 2 / 2**30 / 8
     for part in settings.parts:
         with tempfile.TemporaryDirectory() as root:
-            dict(streaming=_measure_streaming, memory=_measure_memory, growth=_measure_growth)[
-                part
-            ](settings, root, memory_gb)
+            dict(
+                streaming=_measure_streaming,
+                memory=_measure_memory,
+                growth=_measure_growth,
+                paper=_measure_paper,
+            )[part](settings, root, memory_gb)
 
 
 def _random_rows(seed, rows, dim):
@@ -143,13 +151,11 @@ def _measure_streaming(settings, root, memory_gb):
 
 def _measure_memory(settings, root, memory_gb):
     counts = [2 * settings.num_clusters, settings.rows, 10 * settings.rows]
-    peaks = [
-        _peak_of(write_features(f"{root}/{count}", count, settings.dim), settings, memory_gb)
-        for count in counts
-    ]
-    for algorithm in peaks[0]:
+    directories = [write_features(f"{root}/{count}", count, settings.dim) for count in counts]
+    for algorithm in ("lloyd_plain", "lloyd"):
+        peaks = [_pass_of(path, settings, algorithm, memory_gb)["bytes"] for path in directories]
         shown = ", ".join(
-            f"{peak[algorithm] / 2**20:.0f} MB with {count} rows"
+            f"{peak / 2**20:.0f} MB with {count} rows"
             for count, peak in zip(counts, peaks, strict=True)
         )
         print(
@@ -158,23 +164,41 @@ def _measure_memory(settings, root, memory_gb):
         )
 
 
-def _peak_of(directory, settings, memory_gb):
-    """Returns by algorithm the peak memory, bytes, of a process that clusters `directory`."""
+def _measure_paper(settings, root, memory_gb):
+    counts = [settings.rows // 2, settings.rows, 2 * settings.rows]
+    directories = [write_features(f"{root}/{count}", count, settings.dim) for count in counts]
+    for algorithm in ("lloyd_plain", "minibatch"):
+        passes = [_pass_of(path, settings, algorithm, memory_gb) for path in directories]
+        seconds = [each["seconds"] for each in passes]
+        each_row, once = np.polyfit(counts, seconds, 1)
+        error = np.abs(once + each_row * np.array(counts) - seconds).max() / max(seconds)
+        minutes = (once + each_row * _PAPER_ROWS) / 60
+        print(
+            f"{algorithm}, streamed: "
+            + ", ".join(
+                f"{count} rows {each:.2f} s" for count, each in zip(counts, seconds, strict=True)
+            )
+            + f" a pass (within {error:.1%} of a line); {_PAPER_ROWS} rows of "
+            f"{2 * settings.dim * _PAPER_ROWS / 1e9:.1f} GB: {minutes:.1f} min a pass; peak "
+            f"memory {max(each['bytes'] for each in passes) / 2**20:.0f} MB, features may "
+            f"take {1024 * memory_gb:.0f}",
+            flush=True,
+        )
+
+
+def _pass_of(directory, settings, algorithm, memory_gb):
+    """Returns `seconds` of a pass over `directory` in a process, and its peak `bytes`."""
     command = [
         sys.executable,
         "-m",
         "tests.benchmarks.kmeans_scaling",
         f"--peak_of={directory}",
+        f"--algorithm={algorithm}",
         f"--memory_gb={memory_gb}",
     ]
     command += [f"--dim={settings.dim}", f"--num_clusters={settings.num_clusters}"]
     lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
-    return {
-        name: peak
-        for line in lines
-        if line.startswith("{")
-        for name, peak in json.loads(line).items()
-    }
+    return json.loads(next(line for line in lines if line.startswith("{")))
 
 
 def _peak_bytes():
