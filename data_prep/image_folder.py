@@ -7,6 +7,7 @@ python -m data_prep.image_folder --source=DIR --output_dir=DIR
 import dataclasses
 
 from ccssl_tf.runs.command import Command
+from ccssl_tf.runs.errors import FlagError
 from ccssl_tf.runs.launch import launch
 from ccssl_tf.runs.settings import setting
 from ccssl_tf.runs.values import Values
@@ -39,8 +40,25 @@ class ImageFolderSettings(ConverterSettings):
     list: str | None = setting(
         None,
         "File that names the images to take: lines of `path[ label]` relative to --source, or csv "
-        "with the header `filename[,label]`.",
+        "with a header: filename, and perhaps label and split. A label of -1 is none.",
     )
+    label_column: str | None = setting(
+        None,
+        "Column of the csv --list that holds the labels; default: the one of a usual name, such as "
+        "label, class or category.",
+    )
+    split_folders: str = setting(
+        "auto",
+        "Whether top folders called train, val, test (in any usual spelling) are splits. auto: if "
+        "there are two, or nothing beside one.",
+        choices=("auto", "yes", "no"),
+    )
+
+    def check(self):
+        """Raises FlagError for a column without its list."""
+        super().check()
+        if self.label_column is not None and self.list is None:
+            raise FlagError("--label_column: names a column of --list; give both or neither")
 
 
 COMMAND = Command("data_prep.image_folder", __doc__, (ImageFolderSettings,))
@@ -49,7 +67,12 @@ COMMAND = Command("data_prep.image_folder", __doc__, (ImageFolderSettings,))
 def main(values: Values):
     """Runs the command."""
     settings = values[ImageFolderSettings]
-    options = dict(labels=settings.labels, val_fraction=settings.val_fraction)
+    options = dict(
+        labels=settings.labels,
+        val_fraction=settings.val_fraction,
+        label_column=settings.label_column,
+        split_folders=settings.split_folders,
+    )
 
     def list_images():
         from data_prep import folder_layout

@@ -11,6 +11,7 @@ import os
 import pathlib
 import stat
 import tarfile
+from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -29,7 +30,24 @@ IMAGE_SUFFIXES = (
     b".tif",
     b".tiff",
 )
+# Folders that Synology's and QNAP's disks, macOS and Windows keep beside pictures, in lower case.
+# Those whose name begins with a dot are of this kind, too.
+_SYSTEM_FOLDERS = {
+    b"@eadir",
+    b"@recycle",
+    b"@recently-snapshot",
+    b"@sharebin",
+    b"@tmp",
+    b"#recycle",
+    b"#snapshot",
+    b"__macosx",
+    b"__pycache__",
+    b"$recycle.bin",
+    b"system volume information",
+    b"lost+found",
+}
 _OPEN_FILES = 16
+_READ_BYTES = 1 << 20
 
 
 class SourceFile(NamedTuple):
@@ -43,12 +61,24 @@ class SourceFile(NamedTuple):
 
 
 def is_image_name(name: bytes) -> bool:
-    """Whether the name ends like that of an image and is neither hidden nor a macOS
-    resource fork.
+    """Whether the name ends like that of an image, and neither it nor a folder is hidden or of the
+    system.
     """
-    return name.lower().endswith(IMAGE_SUFFIXES) and not any(
-        part.startswith((b".", b"__MACOSX")) for part in name.split(b"/")
-    )
+    if not name.lower().endswith(IMAGE_SUFFIXES):
+        return False
+    *_, file = name.rpartition(b"/")
+    return not file.startswith(b".") and system_folder(name) is None
+
+
+def system_folder(name: bytes) -> bytes | None:
+    """Returns the first part of a name's folders that is hidden or of the system; None: none is."""
+    *folders, _ = name.split(b"/")
+    return next((part for part in folders if is_system_folder(part)), None)
+
+
+def is_system_folder(part: bytes) -> bool:
+    """Whether a folder of this name is hidden, or holds what a system keeps beside pictures."""
+    return part.startswith(b".") or part.lower() in _SYSTEM_FOLDERS
 
 
 def read_location(location: tuple) -> bytes:
@@ -68,87 +98,167 @@ def _open(path):
     return open(path, "rb")
 
 
-def walk_tree(root: str | pathlib.Path) -> Iterator[SourceFile]:
-    """Yields the regular files below `root`, sorted, following links; a directory reached again (a
-    loop) is passed over.
+class SkippedFolders(NamedTuple):
+    """What a walk left out.
+
+    Attributes:
+      system: name -> how many folders of it were not looked into, since they are hidden or of the
+        system.
+      links: printable paths of links to folders that had been read already.
+    """
+
+    system: Counter[bytes]
+    links: list[str]
+
+    @classmethod
+    def nothing(cls) -> "SkippedFolders":
+        """Returns what a walk may add to."""
+        return cls(Counter(), [])
+
+    def describe(self) -> Iterator[str]:
+        """Yields a line, without the source's name, for each kind that was left out."""
+        if self.system:
+            names = ", ".join(
+                f"{printable(name)} {count}" for name, count in self.system.most_common(5)
+            )
+            yield f"skipping {self.system.total()} hidden or system folders ({names})"
+        if self.links:
+            yield (
+                f"skipping {len(self.links)} links to folders that are read anyway (first: "
+                f"{self.links[0]})"
+            )
+
+
+def walk_tree(
+    root: str | pathlib.Path, skipped: SkippedFolders | None = None
+) -> Iterator[SourceFile]:
+    """Yields the regular files below `root`, sorted, following links.
+
+    A folder right below `root` is always read, so that `val` may be a link to `test`; below it a
+    folder that was reached already is passed over, and so are loops. Hidden folders and those of
+    the system are not looked into.
+
+    Args:
+      root: directory.
+      skipped: what is left out is added to it.
 
     Raises:
-      InputError: a dangling link, a pipe or a device.
+      InputError: a dangling link, a pipe, a device, or a path longer than the system reads.
       OSError: something unreadable.
     """
-    visited = set()
-
-    def walk(directory, prefix):
-        status = os.stat(directory)
-        if (status.st_dev, status.st_ino) in visited:
-            return
-        visited.add((status.st_dev, status.st_ino))
-        for name in sorted(os.listdir(directory)):
-            path = os.path.join(directory, name)
-            try:
-                status = os.stat(path)
-            except OSError as error:
-                if error.errno in (errno.ENOENT, errno.ELOOP):
-                    raise InputError(
-                        f"{printable(path)}: a link that leads nowhere; remove it"
-                    ) from error
-                raise
-            if stat.S_ISDIR(status.st_mode):
-                if not name.startswith(b"."):
-                    yield from walk(path, prefix + name + b"/")
-            elif stat.S_ISREG(status.st_mode):
-                yield SourceFile(prefix + name, status.st_size, (os.fsdecode(path), 0, None))
+    skipped = skipped or SkippedFolders.nothing()
+    top = os.fsencode(root)
+    # The folders being read, the innermost last: path, what stands before its files' names, the
+    # names that are left, and the folders that were read below the same one of the root's. A loop
+    # in place of a recursion, for trees may be deeper than Python's stack.
+    open_folders = [(top, b"", iter(sorted(os.listdir(top))), set())]
+    while open_folders:
+        directory, prefix, names, visited = open_folders[-1]
+        name = next(names, None)
+        if name is None:
+            open_folders.pop()
+            continue
+        path = os.path.join(directory, name)
+        status = _status(path)
+        if stat.S_ISREG(status.st_mode):
+            yield SourceFile(prefix + name, status.st_size, (os.fsdecode(path), 0, None))
+        elif not stat.S_ISDIR(status.st_mode):
+            raise InputError(f"{printable(path)}: neither a file nor a directory; remove it")
+        elif is_system_folder(name):
+            skipped.system[name] += 1
+        else:
+            if not prefix:
+                visited = {_identity(os.stat(top))}
+            if _identity(status) in visited:
+                skipped.links.append(printable(path))
             else:
-                raise InputError(f"{printable(path)}: neither a file nor a directory; remove it")
+                visited.add(_identity(status))
+                inside = iter(sorted(os.listdir(path)))
+                open_folders.append((path, prefix + name + b"/", inside, visited))
 
-    yield from walk(os.fsencode(root), b"")
+
+def _status(path):
+    try:
+        return os.stat(path)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ELOOP):
+            raise InputError(f"{printable(path)}: a link that leads nowhere; remove it") from error
+        if error.errno == errno.ENAMETOOLONG:
+            raise InputError(
+                f"{printable(path)[:80]}...: a path of {len(path)} bytes, longer than the system "
+                "reads; move the folder up"
+            ) from error
+        raise
+
+
+def _identity(status):
+    return status.st_dev, status.st_ino
 
 
 def tar_members(
     path: str | pathlib.Path, start: int = 0, end: int | None = None
 ) -> Iterator[SourceFile]:
     """Yields the files of an uncompressed tar, or of one lying at bytes [start, end) of another
-    file.
+    file; tars one behind the other (`cat a.tar b.tar`) are read as one.
 
     Raises:
-      InputError: no tar, compressed, truncated, or holding a link, a device, an absolute name, `..`
-        or a name twice: the member is named.
+      InputError: no tar, compressed, truncated, holding a link, a device, an absolute name, `..` or
+        a name twice: the member is named; or followed by something that is no tar.
     """
     path = pathlib.Path(path)
-    seen = set()
+    seen: set[bytes] = set()
     with open(path, "rb") as file:
         end = os.fstat(file.fileno()).st_size if end is None else end
-        file.seek(start)
-        try:
-            # Without "r:" tarfile would unpack compressed archives, which cannot be read at random.
-            with tarfile.open(
-                fileobj=file, mode="r:", encoding="utf-8", errors="surrogateescape"
-            ) as archive:
-                while (member := archive.next()) is not None:
-                    archive.members.clear()  # A million members would take a gigabyte.
-                    _check_member(path, member, seen)
-                    if member.offset_data + member.size > end:
-                        raise InputError(
-                            f"{path}: truncated inside {_printable_member(member)}; fetch it again"
-                        )
-                    if member.isfile():
-                        yield SourceFile(
-                            _member_name(member),
-                            member.size,
-                            (str(path), member.offset_data, member.size),
-                        )
-                # tarfile takes a damaged or missing header for the end; the real end is a block of
-                # zeros.
-                file.seek(archive.offset)
-                if archive.offset + tarfile.BLOCKSIZE > end or any(file.read(tarfile.BLOCKSIZE)):
+        behind: int | None = start
+        while behind is not None:
+            behind = yield from _members_of_one(path, file, behind, end, seen)
+
+
+def _members_of_one(path, file, start, end, seen):
+    """Yields the files of the tar at `start`; returns where the next one begins, or None."""
+    file.seek(start)
+    try:
+        # Without "r:" tarfile would unpack compressed archives, which cannot be read at random.
+        with tarfile.open(
+            fileobj=file, mode="r:", encoding="utf-8", errors="surrogateescape"
+        ) as archive:
+            while (member := archive.next()) is not None:
+                archive.members.clear()  # A million members would take a gigabyte.
+                _check_member(path, member, seen)
+                if member.offset_data + member.size > end:
                     raise InputError(
-                        f"{path}: truncated or damaged at byte {archive.offset}; fetch it again"
+                        f"{path}: truncated inside {_printable_member(member)}; fetch it again"
                     )
-        except tarfile.TarError as error:
-            raise InputError(
-                f"{path}: not a whole uncompressed tar at byte {start} ({error}); fetch it again, "
-                "or decompress it"
-            ) from error
+                if member.isfile():
+                    yield SourceFile(
+                        _member_name(member),
+                        member.size,
+                        (str(path), member.offset_data, member.size),
+                    )
+            # tarfile takes a damaged or missing header for the end; the real end is a block of
+            # zeros.
+            file.seek(archive.offset)
+            if archive.offset + tarfile.BLOCKSIZE > end or any(file.read(tarfile.BLOCKSIZE)):
+                raise InputError(
+                    f"{path}: truncated or damaged at byte {archive.offset}; fetch it again"
+                )
+            return _next_data(file, archive.offset, end)
+    except tarfile.TarError as error:
+        raise InputError(
+            f"{path}: not a whole uncompressed tar at byte {start} ({error}); fetch it again, "
+            "or decompress it"
+        ) from error
+
+
+def _next_data(file, offset, end):
+    """Returns the first block from `offset` on that is not all zeros, or None."""
+    file.seek(offset)
+    while offset < end and (data := file.read(min(_READ_BYTES, end - offset))):
+        filled = len(data) - len(data.lstrip(b"\0"))
+        if filled < len(data):
+            return offset + filled // tarfile.BLOCKSIZE * tarfile.BLOCKSIZE
+        offset += len(data)
+    return None
 
 
 def _check_member(path, member, seen):

@@ -8,7 +8,7 @@ NAMES = {b"a.jpg", b"x/b c.jpg", b"x/d", b"\xff\xe9.jpg", b"e,f.jpg", b" g.jpg"}
 
 def _read(tmp_path, content, name="list.txt"):
     (tmp_path / name).write_bytes(content)
-    return file_list.read_list(tmp_path / name, NAMES)
+    return file_list.read_list(tmp_path / name, NAMES).labels
 
 
 @pytest.mark.parametrize(
@@ -35,8 +35,24 @@ def test_text(tmp_path, content, expected):
         (b'filename,label\na.jpg,cat\n"e,f.jpg",dog\n', {b"a.jpg": "cat", b"e,f.jpg": "dog"}),
         (b"\xef\xbb\xbflabel,filename,other\r\n3,a.jpg,z\r\n", {b"a.jpg": "3"}),
         (b"filename\n\xff\xe9.jpg\nx/b c.jpg\n", {b"\xff\xe9.jpg": None, b"x/b c.jpg": None}),
+        (b"filename,class\na.jpg,cat\n", {b"a.jpg": "cat"}),
+        (b"Image,Label\na.jpg, cat \n", {b"a.jpg": "cat"}),
+        (b"label ; File Path\ncat;a.jpg\n", {b"a.jpg": "cat"}),
+        (b"img_path\tcategory_name\r\ne,f.jpg\tcat\r\n", {b"e,f.jpg": "cat"}),
+        ("filename,label\r\na.jpg,caf\u00e9\r\n".encode("utf-16"), {b"a.jpg": "caf\u00e9"}),
     ],
-    ids=["labels", "columns", "names"],
+    ids=[
+        *(
+            "labels",
+            "columns",
+            "names",
+            "class",
+            "capitals",
+            "semicolons, blanks",
+            "tabs",
+            "UTF-16",
+        ),
+    ],
 )
 def test_csv(tmp_path, content, expected):
     assert _read(tmp_path, content, "list.csv") == expected
@@ -67,11 +83,24 @@ def test_labels_that_are_not_utf8_stay_apart_and_can_be_written(tmp_path, name, 
         ("list.txt", b"a.jpg cat\nx/d\n", "line 2: x/d has no label"),
         ("list.txt", b"\n", "names no images"),
         ("list.csv", b"", "expected the header"),
-        ("list.csv", b"file,label\na.jpg,1\n", "expected the header"),
+        ("list.csv", b"photo,label\na.jpg,1\n", "expected the header"),
         ("list.csv", b"filename,label\na.jpg\n", "line 2: expected 2 fields"),
         ("list.csv", b"filename,label\na.jpg,1,2\n", "line 2: expected 2 fields"),
         ("list.csv", b'filename,label\n"a.jpg,1\n', "no csv"),
         ("list.csv", b"filename,label\na.jpg,1\nz.jpg,2\n", r"z.jpg \(line 3\)"),
+        (
+            "list.csv",
+            b"filename,label,class\na.jpg,1,2\n",
+            "'label', 'class' may all be the labels",
+        ),
+        ("list.csv", b"path,image,label\na.jpg,1,2\n", "'path', 'image' may all be the file names"),
+        ("list.csv", b"filename,split\na.jpg,part 1\n", "line 2: split 'part 1'; expected train"),
+        (
+            "list.csv",
+            b"filename,label\na.jpg,\nz.jpg,1\nx/d\nx/d,2\nx/d,2\n",
+            r"4 faults: line 4: expected 2 fields.*; line 6: x/d is listed twice.*; "
+            r"1 of 3 images .* z.jpg \(line 3\); line 2: a.jpg has no label",
+        ),
     ],
 )
 def test_malformed_lists_are_refused(tmp_path, name, content, message):
@@ -80,7 +109,9 @@ def test_malformed_lists_are_refused(tmp_path, name, content, message):
 
 
 def test_twenty_missing_files_are_named(tmp_path):
-    with pytest.raises(InputError, match=r"25 of 25 images .* n19.jpg \(line 20\) and 5 more$"):
+    with pytest.raises(
+        InputError, match=r"25 of 25 images .* n19.jpg \(line 20\) and 5 more; mend the list$"
+    ):
         _read(tmp_path, b"".join(b"n%d.jpg\n" % i for i in range(25)))
 
 
@@ -93,6 +124,12 @@ def test_twenty_missing_files_are_named(tmp_path):
         (["2", "0"], ["a", "b", "c"], ["a", "b", "c"], [2, 0]),
         (["9", "8"], ["9", "8", "7"], ["9", "8", "7"], [0, 1]),
         (["only"], None, ["only"], [0]),
+        (["2", "10", "0", "-1"], None, [str(i) for i in range(11)], [2, 10, 0, -1]),
+        (["2.0", "0", "-1.0"], None, ["0", "1", "2"], [2, 0, -1]),
+        (["1.0", "0.0"], ["1", "0"], ["1", "0"], [0, 1]),
+        (["cat", "-1", "ant"], None, ["ant", "cat"], [1, -1, 0]),
+        (["-1", "a"], ["a", "-1"], ["a", "-1"], [1, 0]),
+        (["-1"], None, None, [-1]),
     ],
 )
 def test_numbers_of_labels(labels, classes, names, numbers):
@@ -106,11 +143,30 @@ def test_numbers_of_labels(labels, classes, names, numbers):
         ("3", ["a", "b", "c"], "label 3, but there are 3 classes"),
         ("z", ["a"], "unknown classes"),
         ("10000000", None, "at most 1000000 classes"),
+        ("-2", None, "label -2, but there are at most 1000000 classes, counted from 0"),
     ],
 )
 def test_labels_out_of_range_are_refused(label, classes, message):
     with pytest.raises(InputError, match=message):
         file_list.number_labels({b"x": label}, classes)
+
+
+def test_numbers_among_names_are_refused(tmp_path):
+    labels = {b"1": "1", b"2": "n/a", b"3": "2.5"}
+    with pytest.raises(InputError, match="1 are numbers and others are not: 2.5, n/a; write -1"):
+        file_list.number_labels(labels, None)
+
+
+def test_the_column_of_the_labels_can_be_named(tmp_path, capsys):
+    path = tmp_path / "list.csv"
+    path.write_text("filename,label,species,width\na.jpg,1,cat,24\n")
+    assert file_list.read_list(path, NAMES, "species").labels == {b"a.jpg": "cat"}
+    assert "not using its columns 'label', 'width'" in capsys.readouterr().out
+    with pytest.raises(InputError, match="--label_column=kind: .* has the columns filename, label"):
+        file_list.read_list(path, NAMES, "kind")
+    path.with_suffix(".txt").write_text("a.jpg cat\n")
+    with pytest.raises(InputError, match="is no csv"):
+        file_list.read_list(path.with_suffix(".txt"), NAMES, "kind")
 
 
 def test_only_the_listed_images_are_taken(tmp_path):

@@ -157,3 +157,148 @@ def test_one_class_links_and_odd_names(tmp_path):
         ),
         0,
     )
+
+
+BASE = (
+    *("train/a/1.jpg", "train/a/2.jpg", "train/b/3.jpg", "train/b/4.jpg"),
+    *("val/a/5.jpg", "val/b/6.jpg"),
+)
+LABELS = {
+    "train": {"train/a/1.jpg": 0, "train/a/2.jpg": 0, "train/b/3.jpg": 1, "train/b/4.jpg": 1},
+    "val": {"val/a/5.jpg": 0, "val/b/6.jpg": 1},
+}
+
+
+def _spelled(name, train, val):
+    return name.replace("train/", f"{train}/").replace("val/", f"{val}/")
+
+
+@pytest.mark.parametrize(
+    "train, val",
+    [("Train", "Val"), ("training", "VALID"), ("TRAIN", "validation"), ("train_set", "dev")],
+)
+def test_split_folders_in_any_spelling(tmp_path, train, val):
+    names = [_spelled(name, train, val) for name in BASE]
+    image_set = folder_layout.list_images(
+        _tree(tmp_path, names), **{**DEFAULTS, "val_fraction": 0.1}
+    )
+    assert image_set.class_names == ["a", "b"]
+    assert _names(image_set) == {
+        split: {_spelled(name, train, val): label for name, label in images.items()}
+        for split, images in LABELS.items()
+    }
+
+
+@pytest.mark.parametrize(
+    "beside, left_out, more",
+    [
+        (["overview.jpg"], "1 images beside them, the first overview.jpg", {}),
+        (["extra/c/7.jpg", "extra/8.jpg"], "2 images beside them, the first extra/8.jpg", {}),
+        (["raw/a/7.jpg", "z.png"], "2 images beside them, the first raw/a/7.jpg", {}),
+        (["unlabeled/7.jpg"], "", {"unlabeled": {"unlabeled/7.jpg": -1}}),
+        (["test/7.jpg"], "", {"test": {"test/7.jpg": -1}}),
+        (["test/images/7.jpg"], "", {"test": {"test/images/7.jpg": -1}}),
+        (["Test/b/7.jpg"], "", {"test": {"Test/b/7.jpg": 1}}),
+    ],
+)
+def test_splits_stay_splits_whatever_lies_beside_them(tmp_path, capsys, beside, left_out, more):
+    image_set = folder_layout.list_images(_tree(tmp_path, [*BASE, *beside]), **DEFAULTS)
+    output = capsys.readouterr().out
+    assert image_set.class_names == ["a", "b"]
+    assert _names(image_set) == LABELS | more
+    assert "are the splits" in output
+    assert (f"leaving out {left_out}" in output) if left_out else "leaving out" not in output
+    assert ("no labels for the images of" in output) == ("-1" in str(more))
+
+
+def test_a_stray_picture_costs_its_split_the_labels_and_this_is_said(tmp_path, capsys):
+    names = [*BASE, "val/stray.jpg"]
+    image_set = folder_layout.list_images(_tree(tmp_path / "val", names), **DEFAULTS)
+    assert _names(image_set)["train"] == LABELS["train"]
+    assert set(_names(image_set)["val"].values()) == {-1}
+    assert "val/stray.jpg lies in no class folder" in capsys.readouterr().out
+    names = [*BASE, "train/stray.jpg"]
+    image_set = folder_layout.list_images(_tree(tmp_path / "train", names), **DEFAULTS)
+    assert image_set.class_names is None
+    assert "train/stray.jpg lies in no class folder" in capsys.readouterr().out
+
+
+def test_one_folder_called_like_a_split_may_be_a_class(tmp_path):
+    names = ["test/1.jpg", "cat/2.jpg", "dog/3.jpg"]
+    with pytest.raises(InputError, match="test may be a split.*--split_folders=yes or no"):
+        folder_layout.list_images(_tree(tmp_path, names), **DEFAULTS)
+    as_class = folder_layout.list_images(tmp_path, **DEFAULTS, split_folders="no")
+    assert as_class.class_names == ["cat", "dog", "test"] and list(as_class.splits) == ["train"]
+    as_split = folder_layout.list_images(tmp_path, **DEFAULTS, split_folders="yes")
+    assert as_split.class_names == ["cat", "dog"]
+    assert _names(as_split) == {
+        "train": {"cat/2.jpg": 0, "dog/3.jpg": 1},
+        "test": {"test/1.jpg": -1},
+    }
+
+
+def test_a_lone_test_folder_is_a_split(tmp_path):
+    image_set = folder_layout.list_images(
+        _tree(tmp_path, ["test/a/1.jpg", "test/b/2.jpg"]), **{**DEFAULTS, "val_fraction": 0.5}
+    )
+    assert image_set.class_names == ["a", "b"]
+    assert _names(image_set) == {"test": {"test/a/1.jpg": 0, "test/b/2.jpg": 1}}
+
+
+def test_links_to_folders(tmp_path, capsys):
+    source = _tree(tmp_path / "splits", [*BASE[:4], "test/a/5.jpg", "test/b/6.jpg"])
+    (source / "val").symlink_to("test")
+    names = _names(folder_layout.list_images(source, **{**DEFAULTS, "val_fraction": 0.5}))
+    assert names["val"] == {"val/a/5.jpg": 0, "val/b/6.jpg": 1}
+    assert names["test"] == {"test/a/5.jpg": 0, "test/b/6.jpg": 1}
+    capsys.readouterr()
+    source = _tree(tmp_path / "classes", ["a/1.jpg", "b/2.jpg"])
+    (source / "a/up").symlink_to("..")
+    (source / "a/again").symlink_to("../a")
+    assert _names(folder_layout.list_images(source, **DEFAULTS))["train"] == {
+        "a/1.jpg": 0,
+        "b/2.jpg": 1,
+    }
+    assert "skipping 2 links to folders that are read anyway" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "folder", ["@eaDir", ".thumbnails", "__MACOSX", "#recycle", "$RECYCLE.BIN", "lost+found"]
+)
+@pytest.mark.parametrize("in_tar", [False, True])
+def test_system_folders_are_skipped_and_counted(tmp_path, capsys, folder, in_tar):
+    names = [f"a/{folder}/1.jpg/thumb.jpg", f"{folder}/2.jpg"]
+    source = _tree(tmp_path / "tree", ["a/1.jpg", "b/2.jpg", *names])
+    if in_tar:
+        with tarfile.open(tmp_path / "tree.tar", "w") as archive:
+            archive.add(source, ".")
+        source = tmp_path / "tree.tar"
+    image_set = folder_layout.list_images(source, **DEFAULTS)
+    assert image_set.class_names == ["a", "b"]
+    assert _names(image_set) == {"train": {"a/1.jpg": 0, "b/2.jpg": 1}}
+    assert f"skipping 2 hidden or system folders ({folder} 2)" in capsys.readouterr().out
+
+
+def test_splits_and_labels_of_a_list(tmp_path):
+    source = _tree(tmp_path / "source", ["a/1.jpg", "a/2.jpg", "b/3.jpg", "b/4.jpg"])
+    path = tmp_path / "list.csv"
+    options = {**DEFAULTS, "list_path": path}
+    path.write_text(
+        "filename,label,split\na/1.jpg,cat,train\na/2.jpg,dog,Train\nb/3.jpg,cat,validation\n"
+        "b/4.jpg,dog,test\n"
+    )
+    image_set = folder_layout.list_images(source, **{**options, "val_fraction": 0.5})
+    assert image_set.class_names == ["cat", "dog"]
+    assert _names(image_set) == {
+        "train": {"a/1.jpg": 0, "a/2.jpg": 1},
+        "val": {"b/3.jpg": 0},
+        "test": {"b/4.jpg": 1},
+    }
+    path.write_text("path;SUBSET\na/1.jpg;train\nb/3.jpg;train\nb/4.jpg;val\n")
+    image_set = folder_layout.list_images(source, **options)
+    assert image_set.class_names == ["a", "b"]
+    assert _names(image_set) == {"train": {"a/1.jpg": 0, "b/3.jpg": 1}, "val": {"b/4.jpg": 1}}
+    path.write_text("filename,label\na/1.jpg,2\na/2.jpg,10\nb/3.jpg,0\nb/4.jpg,-1\n")
+    image_set = folder_layout.list_images(source, **options)
+    assert image_set.class_names == [str(number) for number in range(11)]
+    assert list(_names(image_set)["train"].values()) == [2, 10, 0, -1]

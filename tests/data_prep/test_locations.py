@@ -159,3 +159,51 @@ def test_image_names():
         b".x/a.jpg",
     ):
         assert not locations.is_image_name(name)
+
+
+def test_tars_one_behind_the_other_are_read_as_one(tmp_path):
+    parts = [
+        _tar(tmp_path / f"{name}.tar", [(f"{name}.jpg", name.encode() * 700)]) for name in "abc"
+    ]
+    joined = tmp_path / "joined.tar"
+    joined.write_bytes(b"".join(path.read_bytes() for path in parts) + bytes(3000))
+    members = {
+        member.name: locations.read_location(member.location)
+        for member in locations.tar_members(joined)
+    }
+    assert members == {f"{name}.jpg".encode(): name.encode() * 700 for name in "abc"}
+
+
+@pytest.mark.parametrize(
+    "behind, message",
+    [
+        (b"some text", "truncated or damaged at byte 10240"),
+        (b"\xff\xd8\xff" * 400, "truncated or damaged at byte 10240"),
+        ("first", "its member a.jpg: there twice"),
+        ("half", "truncated"),
+    ],
+    ids=["text", "picture", "the same again", "half a tar"],
+)
+def test_what_follows_a_tar_is_checked(tmp_path, behind, message):
+    first = _tar(tmp_path / "a.tar", [("a.jpg", b"x" * 2000)]).read_bytes()
+    other = _tar(tmp_path / "b.tar", [("b.jpg", b"y" * 2000)]).read_bytes()
+    data = {"first": first, "half": other[:1500]}.get(behind, behind)
+    (tmp_path / "a.tar").write_bytes(first + data)
+    with pytest.raises(InputError, match=message):
+        list(locations.tar_members(tmp_path / "a.tar"))
+
+
+def test_trees_deeper_than_pythons_stack(tmp_path):
+    here = os.getcwd()
+    os.chdir(tmp_path)
+    try:
+        for _ in range(1100):
+            os.mkdir("d")
+            os.chdir("d")
+        with open("1.jpg", "wb") as file:
+            file.write(b"deep")
+    finally:
+        os.chdir(here)
+    (file,) = locations.walk_tree(tmp_path)
+    assert file.name == b"d/" * 1100 + b"1.jpg"
+    assert locations.read_location(file.location) == b"deep"
