@@ -1,50 +1,66 @@
-"""Finds the images of ILSVRC2012 and their classes: tars as published, or the unpacked tree.
+"""Finds the images of ILSVRC2012 and their classes: tars as published, the unpacked tree, Kaggle's
+archive, tiny-imagenet, or Hugging Face's names.
 
-Classes are the sorted WordNet ids ("wnids") of the training images, from 0. Both layouts give the
-same records.
+Classes are the sorted WordNet ids ("wnids") of the training images, from 0. All layouts give the
+same records of the same images, but for the names that Hugging Face gave them.
 """
 
 import pathlib
+import re
 
 from ccssl_tf.runs.errors import InputError
 from ccssl_tf.runs.progress import Progress
 from data_prep import imagenet_truth, locations
 from data_prep.decoding import printable
+from data_prep.faults import shown
 from data_prep.image_set import ImageSet, Item
+from data_prep.split_names import split_of_name
 
 TRAIN_TAR, VAL_TAR = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"
+# Hugging Face's archives, once decompressed.
+_NAMED_TARS = {"train": "train_images_*.tar", "val": "val_images*.tar"}
+# Where Kaggle's archive keeps train/ and val/, below the lists that name the classes.
+_KAGGLE_ROOTS = ("ILSVRC/Data/CLS-LOC", "Data/CLS-LOC", "CLS-LOC")
+# The class at the end of Hugging Face's names: n01440764_18_n01440764.JPEG,
+# ILSVRC2012_val_00000293_n01440764.JPEG.
+_CLASS_IN_NAME = re.compile(rb"_(n\d{8})\.\w+$")
 
 
 def list_images(source: str | pathlib.Path, ground_truth_ids: str = "devkit") -> ImageSet:
     """Lists ImageNet.
 
     Args:
-      source: directory with the two tars, or with `train/` and perhaps `val/`, and the files that
-        tell the validation classes.
+      source: directory with the two tars, with `train/` and perhaps `val/` or `validation/`, the
+        root of Kaggle's archive (`ILSVRC/Data/CLS-LOC/...`), or Hugging Face's tars, and the files
+        that tell the validation classes.
       ground_truth_ids: see `imagenet_truth.validation_classes`.
 
     Raises:
       InputError: the layout is another, or the class files disagree with the images.
     """
     source = pathlib.Path(source)
-    train = _train_files(source)
+    root = next(
+        (source / below for below in _KAGGLE_ROOTS if _split_folder(source / below, "train")),
+        source,
+    )
+    train = _train_files(root)
     wnids = sorted(train)
     label_of = {wnid: label for label, wnid in enumerate(wnids)}
     splits = {"train": [_item(file, label_of[wnid]) for wnid in wnids for file in train[wnid]]}
-    flat, by_folder = _val_files(source)
+    flat, by_folder = _val_files(root)
+    val = _split_folder(root, "val")
     if flat:
         names = [_base_name(file) for file in flat]
-        classes = imagenet_truth.validation_classes(source, names, wnids, ground_truth_ids)
+        classes = _named_classes(names) or imagenet_truth.validation_classes(
+            [source, root, *([val] if val else [])], names, wnids, ground_truth_ids
+        )
+        _check_known(val or root, set((classes or {}).values()), wnids)
         splits["val"] = [
             _item(file, label_of[classes[name]] if classes else -1)
             for file, name in zip(flat, names, strict=True)
         ]
     elif by_folder:
-        unknown = sorted(set(by_folder) - set(wnids))
-        if unknown:
-            raise InputError(
-                f"{source / 'val'}: classes without training images: {', '.join(unknown[:5])}"
-            )
+        _check_known(val, by_folder.keys(), wnids)
         files = [
             (_base_name(file), wnid, file) for wnid, files in by_folder.items() for file in files
         ]
@@ -54,26 +70,85 @@ def list_images(source: str | pathlib.Path, ground_truth_ids: str = "devkit") ->
             f"{source}: no validation images ({VAL_TAR} or val/), converting the training images "
             "alone"
         )
-    words = imagenet_truth.read_words(source, wnids)
+    words = imagenet_truth.read_words([source, root], wnids)
     return ImageSet(
         splits, wnids, "imagenet", locations.read_location, {"class_words": words} if words else {}
     )
 
 
-def _train_files(source):
-    """Wnid -> its files, sorted by name."""
-    if (source / TRAIN_TAR).is_file():
-        return _train_files_in_tar(source / TRAIN_TAR)
-    if not (source / "train").is_dir():
+def _split_folder(root, split):
+    """The folder of a split, in any usual spelling, or None."""
+    if not root.is_dir():
+        return None
+    folders = [
+        path
+        for path in sorted(root.iterdir())
+        if path.is_dir() and split_of_name(path.name) == split
+    ]
+    if len(folders) > 1:
         raise InputError(
-            f"{source}: holds neither {TRAIN_TAR} nor train/; name the directory of the ILSVRC2012 "
+            f"{root}: two folders for the split {split!r}, {folders[0].name}/ and "
+            f"{folders[1].name}/; keep one"
+        )
+    return folders[0] if folders else None
+
+
+def _check_known(place, used, wnids):
+    if unknown := sorted(used - set(wnids)):
+        raise InputError(f"{place}: classes without training images: {shown(unknown)}")
+
+
+def _named_classes(names):
+    """Name -> the wnid at its end; None where a name has none."""
+    matches = {name: _CLASS_IN_NAME.search(name) for name in names}
+    if None in matches.values():
+        return None
+    return {name: match[1].decode() for name, match in matches.items()}
+
+
+def _train_files(root):
+    """Wnid -> its files, sorted by name."""
+    if (root / TRAIN_TAR).is_file():
+        return _train_files_in_tar(root / TRAIN_TAR)
+    folder = _split_folder(root, "train")
+    if folder is not None:
+        files, flat = _by_class(_walked(folder))
+        place = folder
+    elif flat := _files_of_named_tars(root, "train"):
+        files, place = {}, root / _NAMED_TARS["train"]
+    else:
+        raise InputError(
+            f"{root}: holds neither {TRAIN_TAR} nor train/; name the directory of the ILSVRC2012 "
             "tars or tree"
         )
-    files, flat = _by_class(locations.walk_tree(source / "train"))
-    if flat or not files:
+    named = _named_classes([_base_name(file) for file in flat])
+    if (flat and not named) or (flat and files) or not (flat or files):
         content = f"{printable(flat[0].name)} outside them" if flat else "no images"
-        raise InputError(f"{source / 'train'}: expected one folder per class, found {content}")
+        raise InputError(f"{place}: expected one folder per class, found {content}")
+    for file in flat:
+        files.setdefault(named[_base_name(file)], []).append(file)
     return files
+
+
+def _files_of_named_tars(root, split):
+    """The images of Hugging Face's tars of a split, sorted by name."""
+    pattern = _NAMED_TARS[split]
+    if packed := sorted(root.glob(pattern + ".gz")):
+        raise InputError(f"{packed[0]}: is compressed; decompress it and its like first (gunzip)")
+    return sorted(
+        member
+        for path in sorted(root.glob(pattern))
+        for member in locations.tar_members(path)
+        if locations.is_image_name(member.name)
+    )
+
+
+def _walked(folder):
+    """Yields the files of a tree, and says what was left out."""
+    skipped = locations.SkippedFolders.nothing()
+    yield from locations.walk_tree(folder, skipped)
+    for line in skipped.describe():
+        print(f"{folder}: {line}")
 
 
 def _train_files_in_tar(path):
@@ -101,20 +176,20 @@ def _train_files_in_tar(path):
     return files
 
 
-def _val_files(source):
+def _val_files(root):
     """(Flat files, wnid -> files): one of the two is empty."""
-    if (source / VAL_TAR).is_file():
-        return sorted(
-            member
-            for member in locations.tar_members(source / VAL_TAR)
-            if locations.is_image_name(member.name)
-        ), {}
-    if not (source / "val").is_dir():
-        return [], {}
-    by_folder, flat = _by_class(locations.walk_tree(source / "val"))
+    if (root / VAL_TAR).is_file():
+        members = locations.tar_members(root / VAL_TAR)
+        return sorted(m for m in members if locations.is_image_name(m.name)), {}
+    folder = _split_folder(root, "val")
+    if folder is None:
+        return _files_of_named_tars(root, "val"), {}
+    by_folder, flat = _by_class(_walked(folder))
+    if by_folder.keys() == {"images"}:  # As in tiny-imagenet.
+        flat, by_folder = flat + by_folder["images"], {}
     if flat and by_folder:
         raise InputError(
-            f"{source / 'val'}: holds images both in class folders and beside them "
+            f"{folder}: holds images both in class folders and beside them "
             f"({printable(flat[0].name)})"
         )
     return flat, by_folder

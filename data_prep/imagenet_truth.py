@@ -10,8 +10,10 @@ import io
 import pathlib
 import re
 import tarfile
+from collections.abc import Sequence
 
 from ccssl_tf.runs.errors import InputError
+from data_prep import text_lines
 from data_prep.decoding import printable
 
 GROUND_TRUTH = "ILSVRC2012_validation_ground_truth.txt"
@@ -21,16 +23,20 @@ _META_BYTES = 64 * 2**20
 
 
 def validation_classes(
-    source: pathlib.Path, names: list[bytes], wnids: list[str], ground_truth_ids: str
+    directories: Sequence[pathlib.Path],
+    names: list[bytes],
+    wnids: list[str],
+    ground_truth_ids: str,
 ) -> dict[bytes, str] | None:
     """Tells the wnid of every validation image.
 
     The first that is there decides: the development kit (packed or not) with its ground truth,
-    `val.txt` (name, 0-based index of the sorted wnids), a csv (name, wnid), the ground truth with
-    `synsets.txt`. Where several are there they must agree.
+    `val.txt` (name, 0-based index of the sorted wnids), a csv (name, wnid), tiny-imagenet's
+    `val_annotations.txt` (name, wnid, a box), the ground truth with `synsets.txt`. Where several
+    are there they must agree; one that is about other images is not used, and said.
 
     Args:
-      source: directory searched.
+      directories: searched in this order; messages name the first.
       names: the images' base names.
       wnids: the sorted classes.
       ground_truth_ids: "devkit", or "synsets" when the ground truth's numbers are line numbers
@@ -43,29 +49,27 @@ def validation_classes(
       InputError: a bare ground truth, files that disagree with each other or with the images,
         unknown classes.
     """
-    truths = {}
-    ground_truth = _find(source, GROUND_TRUTH, f"{DEVKIT}/data/{GROUND_TRUTH}")
+    truths, source = {}, directories[0]
+    ground_truth = _find(directories, GROUND_TRUTH, f"{DEVKIT}/data/{GROUND_TRUTH}")
     if ground_truth_ids == "synsets":
         if ground_truth is None:
             raise InputError(
                 f"{source}: --ground_truth_ids=synsets, but there is no {GROUND_TRUTH}"
             )
-        synsets = _find(source, "synsets.txt")
-        order = (
-            dict(enumerate(synsets.read_text("utf-8", "replace").split(), 1))
-            if synsets
-            else dict(enumerate(wnids, 1))
-        )
+        synsets = _find(directories, "synsets.txt")
+        order = dict(enumerate(_text(synsets).split(), 1)) if synsets else dict(enumerate(wnids, 1))
         truths[ground_truth.name] = _from_ground_truth(
-            ground_truth.read_text("utf-8", "replace"), ground_truth, order, names
+            _text(ground_truth), ground_truth, order, names
         )
-    meta, truth_text = _devkit(source, ground_truth)
+    meta, truth_text = _devkit(directories, ground_truth)
     if meta is not None:
         truths["meta.mat"] = _from_ground_truth(truth_text, GROUND_TRUTH, _ids_of(meta), names)
-    if (path := _find(source, "val.txt")) is not None:
+    if (path := _find(directories, "val.txt")) is not None:
         truths["val.txt"] = _from_val_txt(path, wnids)
-    if (path := _find(source, *_CSV_NAMES)) is not None:
+    if (path := _find(directories, *_CSV_NAMES)) is not None:
         truths[path.name] = _from_csv(path)
+    if (path := _find(directories, "val_annotations.txt")) is not None:
+        truths[path.name] = _from_annotations(path)
     if not truths:
         if ground_truth is not None:
             raise InputError(
@@ -76,6 +80,11 @@ def validation_classes(
             )
         print(f"{source}: nothing tells the classes of the validation images; they stay unlabelled")
         return None
+    about_others = [name for name, classes in truths.items() if not classes.keys() & set(names)]
+    if len(about_others) < len(truths):
+        for name in about_others:
+            print(f"{source}: {name} names none of the validation images; not used")
+            del truths[name]
     return _agreed(source, truths, names, wnids)
 
 
@@ -105,28 +114,33 @@ def _agreed(source, truths, names, wnids):
     return classes
 
 
-def read_words(source: pathlib.Path, wnids: list[str]) -> list[str] | None:
-    """Returns the words of each class from `words.txt` (wnid, tab, words), or None without that
-    file.
+def read_words(directories: Sequence[pathlib.Path], wnids: list[str]) -> list[str] | None:
+    """Returns the words of each class from `words.txt` (wnid, tab, words), or Kaggle's
+    `LOC_synset_mapping.txt` or `synset_words.txt` (wnid, blank, words); None without such a file.
     """
-    path = _find(source, "words.txt")
+    path = _find(directories, "words.txt", "LOC_synset_mapping.txt", "synset_words.txt")
     if path is None:
         return None
-    words = dict(
-        line.split("\t", 1)
-        for line in path.read_text("utf-8", "replace").splitlines()
-        if "\t" in line
-    )
+    words = dict(line.split(None, 1) for line in _lines(path) if len(line.split(None, 1)) == 2)
     return [words.get(wnid, "") for wnid in wnids]
 
 
-def _find(source, *names):
-    return next((source / name for name in names if (source / name).is_file()), None)
+def _find(directories, *names):
+    paths = (directory / name for name in names for directory in directories)
+    return next((path for path in paths if path.is_file()), None)
 
 
-def _devkit(source, ground_truth):
+def _lines(path):
+    return [line.decode("utf-8", "replace") for line in text_lines.read_lines(path)]
+
+
+def _text(path):
+    return "\n".join(_lines(path))
+
+
+def _devkit(directories, ground_truth):
     """(Bytes of meta.mat, text of the ground truth), or (None, None)."""
-    packed = _find(source, f"{DEVKIT}.tar.gz", f"{DEVKIT}.tar")
+    packed = _find(directories, f"{DEVKIT}.tar.gz", f"{DEVKIT}.tar")
     if packed is not None:
         try:
             with tarfile.open(packed) as archive:
@@ -140,10 +154,10 @@ def _devkit(source, ground_truth):
                 "the task 1-2 kit"
             )
         return meta, truth.decode("ascii", "replace")
-    meta = _find(source, "meta.mat", f"{DEVKIT}/data/meta.mat")
+    meta = _find(directories, "meta.mat", f"{DEVKIT}/data/meta.mat")
     if meta is None or ground_truth is None:
         return None, None
-    return meta.read_bytes(), ground_truth.read_text("utf-8", "replace")
+    return meta.read_bytes(), _text(ground_truth)
 
 
 def _member(archive, name):
@@ -198,7 +212,8 @@ def _from_ground_truth(text, path, order, names):
 
 def _from_val_txt(path, wnids):
     try:
-        pairs = [line.rsplit(None, 1) for line in path.read_bytes().splitlines() if line.strip()]
+        lines = text_lines.read_lines(path)
+        pairs = [line.rsplit(None, 1) for line in lines if line.strip()]
         numbered = {name.rpartition(b"/")[2]: int(label) for name, label in pairs}
     except ValueError as error:
         raise InputError(f"{path}: expected lines of `name label` ({error})") from error
@@ -214,10 +229,25 @@ def _from_val_txt(path, wnids):
 def _from_csv(path):
     """Reads `name,wnid` and Kaggle's `name without suffix,wnid x y x y ...`."""
     classes = {}
-    with open(path, newline="", encoding="utf-8", errors="replace") as file:
+    with text_lines.open_text(path) as file:
         for row in csv.reader(file):
             if len(row) < 2 or not re.match(r"n\d{8}\b", row[1]):
                 continue  # The header.
             name = row[0].rpartition("/")[2]
-            classes[(name if "." in name else name + ".JPEG").encode()] = row[1].split()[0]
+            classes[
+                (name if "." in name else name + ".JPEG").encode("utf-8", "surrogateescape")
+            ] = row[1].split()[0]
+    return classes
+
+
+def _from_annotations(path):
+    """Reads lines of `name wnid x y width height`."""
+    classes = {}
+    for number, line in enumerate(text_lines.read_lines(path), 1):
+        if not line.strip():
+            continue
+        name, *rest = line.split()
+        if not rest or not re.fullmatch(rb"n\d{8}", rest[0]):
+            raise InputError(f"{path}: line {number}: expected an image and its wnid")
+        classes[name] = rest[0].decode()
     return classes

@@ -14,6 +14,7 @@ from ccssl_tf.runs.progress import Progress
 from data_prep import locations
 from data_prep.decoding import printable
 from data_prep.image_set import ImageSet, Item
+from data_prep.text_lines import read_lines
 
 _LISTED_DIFFERENCES = 10
 
@@ -163,23 +164,22 @@ def _image_roots(source, layout):
 
 def _read_list(path, split, listed):
     """Adds the lines `path label` of a list to `listed`."""
-    with open(path, "rb") as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            name, _, label = line.rstrip().rpartition(b" ")
-            name = name.strip().lstrip(b"/")
-            if not name or not label.isdigit():
-                raise InputError(
-                    f"{path}: line {number}: expected `path label`, found "
-                    f"{printable(line.strip())[:80]!r}"
-                )
-            if name in listed:
-                raise InputError(
-                    f"{path}: line {number}: {printable(name)} is listed twice (before: in "
-                    f"{listed[name].split})"
-                )
-            listed[name] = _Listed(split, int(label))
+    for number, line in enumerate(read_lines(path), 1):
+        if not line.strip():
+            continue
+        name, _, label = line.rstrip().rpartition(b" ")
+        name = name.strip().lstrip(b"/")
+        if not name or not label.isdigit():
+            raise InputError(
+                f"{path}: line {number}: expected `path label`, found "
+                f"{printable(line.strip())[:80]!r}"
+            )
+        if name in listed:
+            raise InputError(
+                f"{path}: line {number}: {printable(name)} is listed twice (before: in "
+                f"{listed[name].split})"
+            )
+        listed[name] = _Listed(split, int(label))
 
 
 def _class_names(source, layout, listed):

@@ -116,7 +116,9 @@ def listed_indices(data_dir, split: str, path) -> np.ndarray:
     if not path.is_file():
         raise InputError(f"{path}: no such file; name a list of image ids, one a line")
     listed = [
-        line.split()[0] for line in path.read_text(errors="replace").splitlines() if line.strip()
+        line.split()[0]
+        for line in path.read_text("utf-8-sig", "replace").splitlines()
+        if line.strip()
     ]
     place = {image_id: index for index, image_id in enumerate(image_ids(data_dir, split))}
     if missing := [image_id for image_id in listed if image_id not in place]:

@@ -94,6 +94,83 @@ def test_tars_and_trees_give_the_same_records(tmp_path):
     assert sets[0] == sets[1] == sets[2]
 
 
+def _write_kaggle(root):
+    _write_tree(root / "ILSVRC/Data/CLS-LOC", val_folders=False)
+    rows = zip(VAL_NAMES, VAL_CLASSES, strict=True)
+    (root / "LOC_val_solution.csv").write_text(
+        "ImageId,PredictionString\n"
+        + "".join(f"{name[:-5]},{WNIDS[label]} 1 2 3 4 \n" for name, label in rows)
+    )
+
+
+def _write_tiny(root):
+    for wnid, images in _train().items():
+        for name, data in images.items():
+            (root / "train" / wnid / "images").mkdir(parents=True, exist_ok=True)
+            (root / "train" / wnid / "images" / name).write_bytes(data)
+    (root / "val/images").mkdir(parents=True)
+    lines = []
+    for name, label in zip(VAL_NAMES, VAL_CLASSES, strict=True):
+        (root / "val/images" / name).write_bytes(name.encode())
+        lines.append(f"{name}\t{WNIDS[label]}\t0\t0\t9\t9\n")
+    (root / "val/val_annotations.txt").write_text("".join(lines))
+
+
+def _write_validation(root):
+    _write_tree(root, val_folders=True)
+    (root / "val").rename(root / "Validation")
+    (root / "train").rename(root / "TRAIN")
+
+
+@pytest.mark.parametrize("write", [_write_kaggle, _write_tiny, _write_validation])
+def test_other_layouts_of_the_same_images(tmp_path, write):
+    (tmp_path / "usual").mkdir()
+    (tmp_path / "other").mkdir()
+    (_write_tars(tmp_path / "usual") / "val.txt").write_text(_val_txt())
+    write(tmp_path / "other")
+    usual, other = (imagenet_layout.list_images(tmp_path / name) for name in ("usual", "other"))
+    assert other.class_names == usual.class_names
+    for split, items in usual.splits.items():
+        assert [(i.name, i.label, other.read(i.location)) for i in other.splits[split]] == [
+            (i.name, i.label, usual.read(i.location)) for i in items
+        ]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_names_that_end_with_the_class(tmp_path, packed):
+    """As Hugging Face has them, in tars of many or unpacked into one folder."""
+    train = {
+        f"{name[:-5]}_{wnid}.JPEG": data
+        for wnid, images in _train().items()
+        for name, data in images.items()
+    }
+    val = {
+        f"{name[:-5]}_{WNIDS[label]}.JPEG": name.encode()
+        for name, label in zip(VAL_NAMES, VAL_CLASSES, strict=True)
+    }
+    if packed:
+        names = sorted(train)
+        for number, part in enumerate((names[:4], names[4:])):
+            path = tmp_path / f"train_images_{number}.tar"
+            path.write_bytes(_tar_bytes({name: train[name] for name in part}))
+        (tmp_path / "val_images.tar").write_bytes(_tar_bytes(val))
+    else:
+        for folder, images in (("train", train), ("val", val)):
+            (tmp_path / folder).mkdir()
+            for name, data in images.items():
+                (tmp_path / folder / name).write_bytes(data)
+    image_set = imagenet_layout.list_images(tmp_path)
+    assert image_set.class_names == WNIDS
+    assert {item.name.decode(): item.label for item in image_set.splits["train"]} == {
+        name: WNIDS.index(name.split("_")[0]) for name in train
+    }
+    assert [item.label for item in sorted(image_set.splits["val"])] == VAL_CLASSES
+    if packed:
+        (tmp_path / "train_images_2.tar.gz").write_bytes(b"x")
+        with pytest.raises(InputError, match="train_images_2.tar.gz: is compressed; decompress"):
+            imagenet_layout.list_images(tmp_path)
+
+
 def test_labels_are_optional(tmp_path):
     image_set = imagenet_layout.list_images(_write_tars(tmp_path))
     assert _val_labels(image_set) == [-1] * 4

@@ -64,6 +64,11 @@ KIT = {
 KAGGLE = "".join(
     f"{name[:-5]},{WNIDS[label]} 1 2 3 4 \n" for name, label in zip(TEXT_NAMES, LABELS, strict=True)
 ).encode()
+ANNOTATIONS = "".join(
+    f"{name}\t{WNIDS[label]}\t0\t32\t44\t62\n"
+    for name, label in zip(TEXT_NAMES, LABELS, strict=True)
+).encode()
+OTHERS = b"val_0.JPEG\tn00000001\t0\t0\t9\t9\n"
 BARE = {GROUND_TRUTH: _ground_truth([1, 2, 3])}
 SOURCES = {
     "packed_devkit": {"ILSVRC2012_devkit_t12.tar.gz": _packed(KIT)},
@@ -73,6 +78,14 @@ SOURCES = {
     "csv": {"val_labels.csv": _csv()},
     "kaggle_csv": {"LOC_val_solution.csv": b"ImageId,PredictionString\n" + KAGGLE},
     "bare_beside_val_txt": {**BARE, "val.txt": _val_txt()},
+    "tiny": {"val_annotations.txt": ANNOTATIONS},
+    "another_tiny_beside_val_txt": {"val_annotations.txt": OTHERS, "val.txt": _val_txt()},
+    "mark_of_utf8": {"val.txt": b"\xef\xbb\xbf" + _val_txt()},
+    "utf16_csv": {"val_labels.csv": _csv().decode().encode("utf-16")},
+    "utf16_ground_truth": {
+        "meta.mat": _meta(),
+        GROUND_TRUTH: _ground_truth(DEVKIT_IDS).decode().encode("utf-16"),
+    },
 }
 
 
@@ -85,23 +98,23 @@ def _write(root, files):
 
 @pytest.mark.parametrize("kind", SOURCES)
 def test_every_truth_gives_the_same_classes(tmp_path, kind):
-    found = validation_classes(_write(tmp_path, SOURCES[kind]), NAMES, WNIDS, "devkit")
+    found = validation_classes([_write(tmp_path, SOURCES[kind])], NAMES, WNIDS, "devkit")
     assert {name: found[name] for name in NAMES} == CLASSES
 
 
 def test_a_bare_ground_truth_is_refused_unless_said_what_it_is(tmp_path):
     _write(tmp_path, BARE)
     with pytest.raises(InputError, match="--ground_truth_ids=synsets"):
-        validation_classes(tmp_path, NAMES, WNIDS, "devkit")
-    assert validation_classes(tmp_path, NAMES, WNIDS, "synsets") == CLASSES
+        validation_classes([tmp_path], NAMES, WNIDS, "devkit")
+    assert validation_classes([tmp_path], NAMES, WNIDS, "synsets") == CLASSES
     (tmp_path / "synsets.txt").write_text("\n".join(reversed(WNIDS)))
-    assert list(validation_classes(tmp_path, NAMES, WNIDS, "synsets").values()) == [
+    assert list(validation_classes([tmp_path], NAMES, WNIDS, "synsets").values()) == [
         WNIDS[2 - label] for label in LABELS
     ]
 
 
 def test_without_any_truth_there_are_no_classes(tmp_path, capsys):
-    assert validation_classes(tmp_path, NAMES, WNIDS, "devkit") is None
+    assert validation_classes([tmp_path], NAMES, WNIDS, "devkit") is None
     assert "stay unlabelled" in capsys.readouterr().out
 
 
@@ -121,11 +134,8 @@ def test_without_any_truth_there_are_no_classes(tmp_path, capsys):
         ),
         ({"meta.mat": _meta(), GROUND_TRUTH: b"2\n3\n"}, "2 lines for 4 images"),
         ({"meta.mat": _meta(), GROUND_TRUTH: b"2\n3\n7\n1\n"}, "not one known class number a line"),
-        (
-            {"meta.mat": _meta(), GROUND_TRUTH: "2\n3\n1\n1\n".encode("utf-16")},
-            "not one known class number a line",
-        ),
-        ({"val_labels.csv": _csv().decode().encode("utf-16")}, "no class for 4 images"),
+        ({"val_annotations.txt": OTHERS}, "no class for 4 images"),
+        ({"val_annotations.txt": b"other.JPEG cat\n"}, "line 1: expected an image and its wnid"),
         ({"meta.mat": b"no mat", GROUND_TRUTH: _ground_truth(DEVKIT_IDS)}, "meta.mat"),
         ({"ILSVRC2012_devkit_t12.tar.gz": _packed(KIT)[:200]}, "not a whole archive"),
         ({"ILSVRC2012_devkit_t12.tar.gz": _packed({"readme": b""})}, "holds no meta.mat"),
@@ -133,10 +143,16 @@ def test_without_any_truth_there_are_no_classes(tmp_path, capsys):
 )
 def test_truths_that_do_not_fit_are_refused(tmp_path, files, message):
     with pytest.raises(InputError, match=message):
-        validation_classes(_write(tmp_path, files), NAMES, WNIDS, "devkit")
+        validation_classes([_write(tmp_path, files)], NAMES, WNIDS, "devkit")
 
 
 def test_words_follow_the_classes(tmp_path):
-    assert read_words(tmp_path, WNIDS) is None
+    assert read_words([tmp_path], WNIDS) is None
     (tmp_path / "words.txt").write_bytes(b"n00000001\tone, uno\nn00000003\tcaf\xe9\n")
-    assert read_words(tmp_path, WNIDS) == ["one, uno", "", "caf\ufffd"]
+    assert read_words([tmp_path], WNIDS) == ["one, uno", "", "caf\ufffd"]
+
+
+@pytest.mark.parametrize("name", ["LOC_synset_mapping.txt", "synset_words.txt"])
+def test_words_between_blanks(tmp_path, name):
+    (tmp_path / name).write_text("n00000001 one, uno\nn00000003 three\n")
+    assert read_words([tmp_path], WNIDS) == ["one, uno", "", "three"]

@@ -193,17 +193,24 @@ def test_what_follows_a_tar_is_checked(tmp_path, behind, message):
         list(locations.tar_members(tmp_path / "a.tar"))
 
 
-def test_trees_deeper_than_pythons_stack(tmp_path):
-    here = os.getcwd()
+@pytest.fixture
+def deep_tree(tmp_path):
+    """A tree of 1,100 folders in one another, which not everything can remove."""
+    here, depth = os.getcwd(), 1100
     os.chdir(tmp_path)
-    try:
-        for _ in range(1100):
-            os.mkdir("d")
-            os.chdir("d")
-        with open("1.jpg", "wb") as file:
-            file.write(b"deep")
-    finally:
-        os.chdir(here)
-    (file,) = locations.walk_tree(tmp_path)
+    for _ in range(depth):
+        os.mkdir("d")
+        os.chdir("d")
+    with open("1.jpg", "wb") as file:
+        file.write(b"deep")
+    os.chdir(here)
+    yield tmp_path
+    (tmp_path / ("d/" * depth + "1.jpg")).unlink()
+    for level in range(depth, 0, -1):
+        (tmp_path / ("d/" * level)).rmdir()
+
+
+def test_trees_deeper_than_pythons_stack(deep_tree):
+    (file,) = locations.walk_tree(deep_tree)
     assert file.name == b"d/" * 1100 + b"1.jpg"
     assert locations.read_location(file.location) == b"deep"

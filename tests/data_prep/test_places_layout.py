@@ -102,6 +102,15 @@ def test_places365(tmp_path, kind):
     assert _labels(image_set)["val"] == dict(zip(VAL_365, [2, 0, 1], strict=True))
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_lists_with_byte_order_marks(tmp_path, encoding):
+    usual = places_layout.list_images(_places205(tmp_path))
+    for path in tmp_path.rglob("*_places205.csv"):
+        path.write_text(path.read_text(), encoding)
+    marked = places_layout.list_images(tmp_path)
+    assert marked.splits == usual.splits and marked.class_names == usual.class_names
+
+
 def test_the_order_of_a_tar_does_not_matter(tmp_path):
     sets = [
         places_layout.list_images(_places205(tmp_path / name, name == "tar"))
