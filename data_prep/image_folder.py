@@ -75,10 +75,10 @@ def main(values: Values):
     )
 
     def list_images():
-        from data_prep import folder_layout
+        from data_prep import class_file, folder_layout
 
         path = settings.classes
-        classes = None if path is None else folder_layout.read_classes(path)
+        classes = None if path is None else class_file.read_classes(path)
         return folder_layout.list_images(
             settings.source,
             classes=classes,

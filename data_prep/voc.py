@@ -3,8 +3,8 @@
 python -m data_prep.voc --source=DIR --year=2007 --output_dir=DIR [--task=segmentation]
 
 Nothing is unpacked. Images keep their size, so that boxes and masks fit; classes are 0..19 in the
-devkit's order, masks hold 0 for background, 1..20 and 255 for void. See ccssl_tf.data.voc_records
-for reading.
+devkit's order, or one's own, masks hold 0 for background, 1..20 and 255 for void. What LabelImg,
+CVAT, Roboflow and VoTT write is read, too. See ccssl_tf.data.voc_records for reading.
 """
 
 import dataclasses
@@ -22,7 +22,9 @@ from data_prep.command import ConverterSettings
 class VocSettings(ConverterSettings):
     """PASCAL VOC, and how it is converted."""
 
-    source: str = setting(help="Directory of the devkit's tars, or the unpacked VOCdevkit.")
+    source: str = setting(
+        help="Directory of the devkit's tars, the unpacked VOCdevkit, or images with .xml files."
+    )
     year: int = setting(
         2007,
         "Which VOC<year>; in the paper segmentation is on 2012.",
@@ -52,6 +54,19 @@ class VocSettings(ConverterSettings):
         "File of image ids that become val, such as seg11valid.txt (with --task=segmentation).",
     )
 
+    classes: str | None = setting(
+        None,
+        "Text file of class names, one a line, in the order of their numbers. Default: VOC's 20, "
+        "or those of class lists, annotations or CVAT's labelmap.txt, which are printed.",
+    )
+    clip_boxes: bool = setting(
+        False,
+        "Cut boxes that reach out of their image at its edge, and leave out those wholly outside.",
+    )
+    trust_mask_indices: bool = setting(
+        False, "Take the indices of palette masks for classes, whatever colours they have."
+    )
+
     def check(self):
         """Raises FlagError for what boxes, masks or their splits do not allow."""
         super().check()
@@ -63,6 +78,10 @@ class VocSettings(ConverterSettings):
         for name in ("sbd", "val_list"):
             if getattr(self, name) is not None and self.task != "segmentation":
                 raise FlagError(f"--{name}: is about masks; add --task=segmentation")
+        if self.trust_mask_indices and self.task != "segmentation":
+            raise FlagError("--trust_mask_indices: is about masks; add --task=segmentation")
+        if self.clip_boxes and self.task != "detection":
+            raise FlagError("--clip_boxes: is about boxes; leave it out with --task=segmentation")
         if self.sbd is not None and self.splits:
             raise FlagError("--sbd: makes train and val; leave --splits out")
 
@@ -73,15 +92,24 @@ COMMAND = Command("data_prep.voc", __doc__, (VocSettings,))
 def main(values: Values):
     """Runs the command."""
     settings = values[VocSettings]
-    options = dict(year=settings.year, task=settings.task, splits=settings.splits)
+    options = dict(
+        year=settings.year,
+        task=settings.task,
+        splits=settings.splits,
+        clip_boxes=settings.clip_boxes,
+        trust_mask_indices=settings.trust_mask_indices,
+    )
     files = dict(sbd=settings.sbd, val_list=settings.val_list)
 
     def list_images():
-        from data_prep import voc_layout
+        from data_prep import class_file, voc_layout
 
-        return voc_layout.list_images(settings.source, **files, **options)
+        path = settings.classes
+        classes = None if path is None else class_file.read_classes(path)
+        return voc_layout.list_images(settings.source, classes=classes, **files, **options)
 
-    command.run(values, list_images, inputs={"source": settings.source} | files, options=options)
+    inputs = {"source": settings.source, "classes": settings.classes} | files
+    command.run(values, list_images, inputs=inputs, options=options)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """What the worker processes add to a VOC image's record: its objects, or its segmentation mask."""
 
+import dataclasses
 import io
 from typing import NamedTuple
 
@@ -7,18 +8,20 @@ import numpy as np
 from PIL import Image
 
 from data_prep import decoding, locations
-from data_prep.voc_xml import CLASSES, Annotation
+from data_prep.mask_values import MaskColors, read_png_mask
+from data_prep.voc_xml import Annotation
 
 _MOST_MAT_BYTES = 64 * 2**20
 
 
 class DetectionLocation(NamedTuple):
-    """Where the image lies, what its annotation says, and the state of each class: [20] of 1, -1 or
-    0 (only difficult objects).
+    """Where the image lies, what its annotation says, the class of each object, and the state of
+    each class: [C] of 1, -1 or 0 (only difficult objects).
     """
 
     image: tuple
     annotation: Annotation
+    labels: tuple[int, ...]
     presence: tuple[int, ...]
 
 
@@ -35,8 +38,11 @@ def read_image(location: DetectionLocation | SegmentationLocation) -> bytes:
     return locations.read_location(location.image)
 
 
+@dataclasses.dataclass(frozen=True)
 class DetectionAnnotator:
-    """Adds boxes, classes and class states."""
+    """Adds boxes, classes and class states. Attributes: class_names."""
+
+    class_names: tuple[str, ...]
 
     def features(self, location: DetectionLocation, image: decoding.ConvertedImage) -> dict:
         """See `image_set.Annotator`."""
@@ -46,8 +52,8 @@ class DetectionAnnotator:
         objects = location.annotation.objects
         return voc_records.presence_features(location.presence) | voc_records.object_features(
             np.array([one.box for one in objects], np.int64),
-            [one.label for one in objects],
-            [CLASSES[one.label].encode() for one in objects],
+            list(location.labels),
+            [one.name.encode() for one in objects],
             difficult=[one.difficult for one in objects],
             truncated=[one.truncated for one in objects],
             height=image.height,
@@ -63,19 +69,26 @@ class DetectionAnnotator:
             for name in ("xmin", "ymin", "xmax", "ymax")
         } | {
             "image/object/class/label": tfds.features.Sequence(
-                tfds.features.ClassLabel(names=CLASSES)
+                tfds.features.ClassLabel(names=list(self.class_names))
             ),
             "image/object/class/text": tfds.features.Sequence(tfds.features.Text()),
             "image/object/difficult": tfds.features.Sequence(np.int64),
             "image/object/truncated": tfds.features.Sequence(np.int64),
-            "image/class/presence": tfds.features.Tensor(shape=(len(CLASSES),), dtype=np.int64),
+            "image/class/presence": tfds.features.Tensor(
+                shape=(len(self.class_names),), dtype=np.int64
+            ),
         }
 
 
+@dataclasses.dataclass(frozen=True)
 class SegmentationAnnotator:
-    """Adds the mask, stored as an 8-bit grey PNG of the same class indices, which every decoder
-    reads alike.
+    """Adds the mask, stored as an 8-bit grey PNG of the classes, which every decoder reads alike.
+
+    Attributes:
+      colors: what the numbers and colours of masks mean.
     """
+
+    colors: MaskColors
 
     def features(self, location: SegmentationLocation, image: decoding.ConvertedImage) -> dict:
         """See `image_set.Annotator`."""
@@ -83,19 +96,13 @@ class SegmentationAnnotator:
 
         data = locations.read_location(location.mask)
         try:
-            mask = (
-                read_sbd_mask(data)
-                if location.mask_name.endswith(".mat")
-                else read_png_mask(data, (image.width, image.height))
-            )
+            if location.mask_name.endswith(".mat"):
+                mask = self.colors.checked(read_sbd_mask(data))
+            else:
+                mask, _ = read_png_mask(data, self.colors, (image.width, image.height))
         except decoding.BadImage as error:
             raise decoding.BadImage(f"{location.mask_name}: {error}") from error
         _check_size(mask.shape[1], mask.shape[0], image, location.mask_name)
-        unknown = np.setdiff1d(mask, [*range(len(CLASSES) + 1), 255])
-        if unknown.size:
-            raise decoding.BadImage(
-                f"{location.mask_name}: holds class {unknown[0]}, expected 0..{len(CLASSES)} or 255"
-            )
         encoded = io.BytesIO()
         Image.fromarray(mask).save(encoded, "PNG", optimize=True)
         return voc_records.mask_features(encoded.getvalue())
@@ -109,36 +116,6 @@ class SegmentationAnnotator:
             "image/segmentation/class/encoded": mask,
             "image/segmentation/class/format": tfds.features.Text(),
         }
-
-
-def read_png_mask(data: bytes, size: tuple[int, int]) -> np.ndarray:
-    """Returns the palette (or grey) indices [H, W] uint8 of a mask.
-
-    Args:
-      data: the PNG.
-      size: width and height it must have; compared before anything is decoded.
-
-    Raises:
-      BadImage: not such a PNG.
-    """
-    try:
-        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
-            image.verify()  # Its checksums. An image is used up by that.
-        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
-            if image.mode not in ("P", "L"):
-                raise decoding.BadImage(
-                    f"a mask of mode {image.mode}; class indices (palette or grey) are needed, not "
-                    "colours"
-                )
-            if image.size != size:
-                raise decoding.BadImage(
-                    f"{image.size[0]}x{image.size[1]} pixels, the image has {size[0]}x{size[1]}"
-                )
-            return np.array(image)
-    except (MemoryError, decoding.BadImage):
-        raise
-    except Exception as error:  # Decoders raise anything on hostile bytes.
-        raise decoding.BadImage(f"not a whole PNG ({error})") from error
 
 
 def read_sbd_mask(data: bytes) -> np.ndarray:

@@ -1,15 +1,24 @@
-"""Finds the images, lists, annotations and masks of a VOC devkit, packed or not, and sees that they
-agree.
+"""Lists the images of a VOC source with their boxes or masks, and sees that lists, images,
+annotations and masks agree.
 """
 
+import functools
+import io
 import os
 import pathlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from PIL import Image
 
 from ccssl_tf.runs.errors import InputError
-from data_prep import locations
-from data_prep.decoding import printable
+from data_prep import locations, voc_classes
+from data_prep.decoding import BadImage, printable
+from data_prep.faults import Faults
 from data_prep.image_set import ImageSet, Item
+from data_prep.locations import SourceFile
+from data_prep.mask_values import MaskColors, read_png_mask
+from data_prep.text_lines import lines_of
 from data_prep.voc_annotator import (
     DetectionAnnotator,
     DetectionLocation,
@@ -17,10 +26,13 @@ from data_prep.voc_annotator import (
     SegmentationLocation,
     read_image,
 )
-from data_prep.voc_xml import CLASSES, parse_annotation
+from data_prep.voc_files import SPLITS, VocFiles, find_files, read_ids, without_suffix
+from data_prep.voc_xml import Annotation, AnnotationReader
 
-SPLITS = ("train", "val", "trainval", "test")
 _SHOWN = 5
+# Masks that are looked at before anything is converted.
+_CHECKED_MASKS = 20
+Finder = Callable[[str], SourceFile | None]
 
 
 def list_images(
@@ -31,12 +43,14 @@ def list_images(
     splits: Sequence[str] | None = None,
     sbd: str | pathlib.Path | None = None,
     val_list: str | pathlib.Path | None = None,
+    classes: list[str] | None = None,
+    clip_boxes: bool = False,
+    trust_mask_indices: bool = False,
 ) -> ImageSet:
-    """Lists one task's images of one year.
+    """Lists one task's images of one year, or of a source that some tool wrote in VOC's manner.
 
     Args:
-      source: directory of the devkit's tars, one such tar, or the unpacked tree (`VOCdevkit`, what
-        holds it, or `VOC2007` itself).
+      source: see `voc_files.find_files`.
       year: 2007 or 2012, or any other the devkit was made for.
       task: "detection" (ImageSets/Main: objects and class states) or "segmentation"
         (ImageSets/Segmentation: masks).
@@ -45,227 +59,247 @@ def list_images(
       sbd: directory of Hariharan's masks: then `train` is its train.txt and `val` the devkit's
         without these images.
       val_list: file of the ids that take the place of the devkit's list `val`.
+      classes: names of the classes in the order of their numbers; by default see
+        `voc_classes.object_classes` and `voc_classes.mask_classes`.
+      clip_boxes: see `AnnotationReader`.
+      trust_mask_indices: see `MaskColors`.
 
     Raises:
-      InputError: no such devkit, or lists, images, annotations and masks that disagree; the first
-        differences are named.
+      InputError: no such source, or lists, images, annotations and masks that disagree; the first
+        20 faults are told, and how many there are.
     """
-    devkit = _Devkit(pathlib.Path(source), year)
+    files = find_files(source, year)
+    faults = Faults(files.name)
+    lists = _lists(files, task, splits)
+    if val_list and "val" in lists:
+        lists["val"] = read_ids(str(val_list), pathlib.Path(val_list).read_bytes(), files.images)
+    of_task = files.masks if task == "segmentation" else files.annotations
+    find: dict[str, Finder] = dict.fromkeys(SPLITS, of_task.get)
+    if sbd:
+        lists, find["train"] = _with_sbd(files, lists, pathlib.Path(sbd))
+    if not splits:
+        lists = _annotated(files, lists, find)
+    _check_disjoint(files, lists)
+    for split, ids in lists.items():
+        what = "masks" if task == "segmentation" else "annotations"
+        _check_there(split, ids, {"images": files.images.get, what: find[split]}, faults)
+    if task == "segmentation":
+        names, annotator = _masks(files, lists, find, classes, trust_mask_indices, faults)
+        make = _segmentation_location
+    else:
+        reader = AnnotationReader(faults, clip_boxes=clip_boxes)
+        names, make = _objects(files, lists, classes, reader)
+        annotator = DetectionAnnotator(tuple(names))
+        if clip_boxes and (reader.num_clipped or reader.num_outside):
+            print(
+                f"{files.name}: clipped {reader.num_clipped} boxes at the edge of their image, "
+                f"left out {reader.num_outside} wholly outside"
+            )
+    faults.refuse("mend the source, or name the --splits to convert")
+    items = {
+        split: [
+            _item(files.images[one], make(split, one, files.images[one], find[split](one)))
+            for one in ids
+        ]
+        for split, ids in lists.items()
+    }
+    return ImageSet(items, names, f"voc{year}", read_image, {"task": task}, annotator)
+
+
+def _lists(files: VocFiles, task: str, splits: Sequence[str] | None) -> dict[str, list[str]]:
+    """Split -> ids, of the splits wanted."""
     room = {"detection": "Main", "segmentation": "Segmentation"}[task]
-    lists = {split: devkit.read_list(f"ImageSets/{room}/{split}.txt") for split in splits or SPLITS}
-    absent = [split for split, ids in lists.items() if ids is None]
-    if len(absent) == len(lists) or (splits and absent):
+    paths = files.split_lists(room)
+    lists = {split: files.ids(paths[split]) for split in splits or SPLITS if split in paths}
+    if files.folders is not None:
+        if task == "segmentation":
+            raise InputError(f"{files.name}: images and .xml files alone; there are no masks")
+        folders = files.folders
+        lists = {split: folders[split] for split in splits or SPLITS if split in folders}
+    absent = [split for split in splits or SPLITS if split not in lists]
+    if not lists or (splits and absent):
         raise InputError(
-            f"{devkit.name}: no ImageSets/{room}/{absent[0]}.txt"
+            f"{files.name}: no ImageSets/{room}/{absent[0]}.txt"
             + (f" (nor {', '.join(absent[1:])})" if absent[1:] else "")
         )
-    lists = {split: ids for split, ids in lists.items() if ids is not None}
-    if val_list and "val" in lists:
-        lists["val"] = _ids(val_list, pathlib.Path(val_list).read_bytes())
-    find = dict.fromkeys(SPLITS, devkit.mask if task == "segmentation" else devkit.annotation)
-    if sbd:
-        lists, find["train"] = _with_sbd(devkit, lists, pathlib.Path(sbd))
-    if not splits:
-        lists = _annotated(devkit, lists, find)
-    _check_disjoint(devkit, lists)
-    make = _segmentation_items if task == "segmentation" else _detection_items
-    items = {split: make(devkit, split, ids, find[split]) for split, ids in lists.items()}
-    annotator = SegmentationAnnotator() if task == "segmentation" else DetectionAnnotator()
-    return ImageSet(items, CLASSES, f"voc{year}", read_image, {"task": task}, annotator)
+    return lists
 
 
-class _Devkit:
-    """The files below `VOC<year>/`."""
+def _annotated(files, lists, find):
+    """Leaves out the splits published without any, such as the test images of VOC2012."""
+    kept = {split: ids for split, ids in lists.items() if any(map(find[split], ids))}
+    if left_out := sorted(set(lists) - set(kept)):
+        print(f"{files.name}: leaving out {', '.join(left_out)}: neither annotations nor masks")
+    if not kept:
+        raise InputError(
+            f"{files.name}: none of the lists' images has an annotation or mask; complete the "
+            "source"
+        )
+    return kept
 
-    def __init__(self, source, year):
-        self.name = f"{source}: VOC{year}"
-        self.files = _tree_files(source, year) if source.is_dir() else None
-        if self.files is None:
-            self.files = _tar_files(source, year)
-        if not any(name.startswith("ImageSets/") for name in self.files):
+
+def _check_disjoint(files, lists):
+    for one, other in (("train", "val"), ("train", "test"), ("val", "test"), ("trainval", "test")):
+        if both := sorted(set(lists.get(one, ())) & set(lists.get(other, ()))):
             raise InputError(
-                f"{source}: holds no VOC{year}/ImageSets, neither a tree nor an uncompressed tar "
-                "of it; see --source and --year"
+                f"{files.name}: {len(both)} images are in {one} and in {other}: {_shown(both)}; "
+                "fetch the lists again"
             )
 
-    def image(self, image_id):
-        return self.files.get(f"JPEGImages/{image_id}.jpg")
 
-    def annotation(self, image_id):
-        return self.files.get(f"Annotations/{image_id}.xml")
-
-    def mask(self, image_id):
-        return self.files.get(f"SegmentationClass/{image_id}.png")
-
-    def read(self, name):
-        return locations.read_location(self.files[name].location)
-
-    def read_list(self, name):
-        """The ids of a list, or None without such a list."""
-        return _ids(f"{self.name}/{name}", self.read(name)) if name in self.files else None
-
-    def items_of(self, split, ids, find, what):
-        """Yields (id, its image, what `find` found); raises InputError naming those that
-        lack one.
-        """
-        for kind, missing in (
-            ("images", [image_id for image_id in ids if self.image(image_id) is None]),
-            (what, [image_id for image_id in ids if find(image_id) is None]),
-        ):
-            if missing:
-                raise InputError(
-                    f"{self.name}: the list {split} names {len(missing)} {kind} that are not "
-                    f"there: {_shown(missing)}; "
-                    "complete the source, or name the --splits to convert"
-                )
-        for image_id in ids:
-            yield image_id, self.image(image_id), find(image_id)
-
-
-def _tree_files(source, year):
-    for root in (source, source / f"VOC{year}", source / "VOCdevkit" / f"VOC{year}"):
-        if root.resolve().name == f"VOC{year}" and (root / "ImageSets").is_dir():
-            return {printable(file.name): file for file in locations.walk_tree(root)}
-    return None
-
-
-def _tar_files(source, year):
-    marker, files = f"VOC{year}/".encode(), {}
-    for path in sorted(source.glob("*.tar")) if source.is_dir() else [source]:
-        for file in locations.tar_members(path):
-            before, separator, name = file.name.partition(marker)
-            if not separator or (before and not before.endswith(b"/")):
-                continue
-            # The tars of one year share directories, not files; where they do, they must be the
-            # same.
-            other = files.setdefault(printable(name), file)
-            if other.size != file.size or (other is not file and _bytes(other) != _bytes(file)):
-                raise InputError(
-                    f"{source}: two different files {printable(file.name)}, one in {path.name}; "
-                    "keep one tar of each kind"
-                )
-    return files
-
-
-def _bytes(file):
-    return locations.read_location(file.location)
-
-
-def _ids(name, data):
-    ids = [line.split()[0].decode("utf-8", "replace") for line in data.splitlines() if line.strip()]
-    if not ids or len(set(ids)) < len(ids):
-        twice = next((image_id for image_id in ids if ids.count(image_id) > 1), None)
-        raise InputError(
-            f"{name}: "
-            + (f"names {twice} twice" if ids else "names no images")
-            + "; fetch it again"
-        )
-    return ids
+def _check_there(split, ids, finders, faults):
+    for kind, find in finders.items():
+        if missing := [one for one in ids if find(one) is None]:
+            faults.add(
+                f"the list {split} names {len(missing)} {kind} that are not there: "
+                f"{_shown(missing)}"
+            )
 
 
 def _shown(ids):
     return ", ".join(ids[:_SHOWN]) + (" ..." if len(ids) > _SHOWN else "")
 
 
-def _annotated(devkit, lists, find):
-    """Leaves out the splits published without any, such as the test images of VOC2012."""
-    kept = {split: ids for split, ids in lists.items() if any(map(find[split], ids))}
-    if left_out := sorted(set(lists) - set(kept)):
-        print(f"{devkit.name}: leaving out {', '.join(left_out)}: neither annotations nor masks")
-    if not kept:
-        raise InputError(
-            f"{devkit.name}: none of the lists' images has an annotation or mask; complete the "
-            "source"
-        )
-    return kept
-
-
-def _check_disjoint(devkit, lists):
-    for one, other in (("train", "val"), ("train", "test"), ("val", "test"), ("trainval", "test")):
-        if both := sorted(set(lists.get(one, ())) & set(lists.get(other, ()))):
-            raise InputError(
-                f"{devkit.name}: {len(both)} images are in {one} and in {other}: {_shown(both)}; "
-                "fetch the lists again"
+def _objects(files, lists, given, reader):
+    """(Class names, what makes the location of an image); faults go to the reader's."""
+    annotations: dict[str, Annotation | None] = {}
+    for one in dict.fromkeys(one for ids in lists.values() for one in ids):
+        file, image = files.annotations.get(one), files.images.get(one)
+        if file is not None:
+            annotations[one] = reader.read(
+                locations.read_location(file.location),
+                printable(file.name),
+                functools.partial(_picture_size, image),
             )
-
-
-def _detection_items(devkit, split, ids, find):
-    presence = _presence(devkit, split, ids)
-    items, differing = [], []
-    for image_id, image, file in devkit.items_of(split, ids, find, "annotations"):
-        annotation = parse_annotation(_bytes(file), f"{devkit.name}/Annotations/{image_id}.xml")
-        if _presence_of(annotation) != presence[image_id]:
-            differing.append(image_id)
-        items.append(
-            _item(
-                image_id, image, DetectionLocation(image.location, annotation, presence[image_id])
-            )
-        )
-    if differing:
+    known = {one: annotation for one, annotation in annotations.items() if annotation}
+    used = Counter(thing.name for annotation in known.values() for thing in annotation.objects)
+    listed = {split: files.class_lists(split) for split in lists}
+    all_listed = set().union(*listed.values())
+    names = voc_classes.object_classes(files.name, used, all_listed, given, reader.faults)
+    numbers = {name: number for number, name in enumerate(names)}
+    presence = {
+        split: _presence(files, split, ids, names, listed[split], reader.faults)
+        for split, ids in lists.items()
+    }
+    without = [split for split, states in presence.items() if states is None]
+    if without and not reader.faults.count:
         print(
-            f"{devkit.name}: {split}: class lists and annotations differ for {len(differing)} "
-            f"images, both are kept: {_shown(differing)}"
+            f"{files.name}: no lists of these classes for {', '.join(without)}; the annotations "
+            "tell which images hold them"
         )
-    return items
-
-
-def _presence(devkit, split, ids):
-    """Id -> the state of every class, from the class lists."""
-    columns = []
-    for name in CLASSES:
-        path = f"ImageSets/Main/{name}_{split}.txt"
-        if path not in devkit.files:
-            raise InputError(
-                f"{devkit.name}: no {path}; the class lists say which images hold a {name}"
+    for split, ids in lists.items():
+        differing = [
+            one
+            for one in ids
+            if presence[split] and known.get(one)
+            if _presence_of(known[one], names) != presence[split].get(one)
+        ]
+        if differing and not reader.faults.count:
+            print(
+                f"{files.name}: {split}: class lists and annotations differ for {len(differing)} "
+                f"images, both are kept: {_shown(differing)}"
             )
-        states = {}
-        for number, line in enumerate(devkit.read(path).decode("utf-8", "replace").splitlines(), 1):
-            image_id, _, state = line.strip().partition(" ")
-            if image_id and (state.strip() not in ("1", "0", "-1") or image_id in states):
+
+    def make(split, one, image, unused_file):
+        states = presence[split] or {one: _presence_of(known[one], names)}
+        labels = tuple(numbers[thing.name] for thing in known[one].objects)
+        return DetectionLocation(image.location, known[one], labels, states[one])
+
+    return names, make
+
+
+def _picture_size(file):
+    """(Width, height) in pixels; None where it is no picture."""
+    if file is None:
+        return None
+    try:
+        with Image.open(io.BytesIO(locations.read_location(file.location))) as image:
+            return image.size
+    except Exception:  # Decoders raise anything on hostile bytes.
+        return None
+
+
+def _presence(files, split, ids, names, listed, faults):
+    """Id -> the state of every class, from the class lists; None where there are none of these
+    classes.
+    """
+    if not set(listed) & set(names):
+        return None
+    columns = []
+    for name in names:
+        if name not in listed:
+            faults.add(
+                f"no ImageSets/Main/{name}_{split}.txt; the class lists say which images hold a "
+                f"{name}"
+            )
+            continue
+        path, states = listed[name], {}
+        for number, raw in enumerate(lines_of(locations.read_location(files.lists[path].location))):
+            line = raw.decode("utf-8", "replace").strip()
+            if not line:
+                continue
+            image_id, _, state = line.rpartition(" ")
+            image_id = without_suffix(image_id.strip())
+            if state not in ("1", "0", "-1") or image_id in states:
                 why = "comes twice" if image_id in states else "expected an image and 1, 0 or -1"
-                raise InputError(
-                    f"{devkit.name}/{path}, line {number}: {line.strip()[:60]!r}: {why}; fetch it "
-                    "again"
-                )
-            if image_id:
+                faults.add(f"{path}, line {number + 1}: {line[:60]!r}: {why}")
+            else:
                 states[image_id] = int(state)
         if differing := sorted(set(ids) ^ set(states)):
-            raise InputError(
-                f"{devkit.name}/{path}: {len(differing)} images are in it or in {split}.txt, not "
-                f"in both: {_shown(differing)}"
+            faults.add(
+                f"{path}: {len(differing)} images are in it or in {split}.txt, not in both: "
+                f"{_shown(differing)}"
             )
-        columns.append([states[image_id] for image_id in ids])
+        columns.append([states.get(one, -1) for one in ids])
+    if len(columns) < len(names):
+        return None
     return dict(zip(ids, zip(*columns, strict=True), strict=True))
 
 
-def _presence_of(annotation):
+def _presence_of(annotation, names):
     """The states the devkit derives from the objects: 1 for one that is not difficult, 0 for
     difficult ones alone, else -1.
     """
-    states = [-1] * len(CLASSES)
+    states = dict.fromkeys(names, -1)
     for one in annotation.objects:
-        states[one.label] = max(states[one.label], 0 if one.difficult else 1)
-    return tuple(states)
+        states[one.name] = max(states.get(one.name, -1), 0 if one.difficult else 1)
+    return tuple(states[name] for name in names)
 
 
-def _segmentation_items(devkit, split, ids, find):
-    return [
-        _item(
-            image_id,
-            image,
-            SegmentationLocation(
-                image.location, mask.location, os.path.basename(printable(mask.name))
-            ),
+def _masks(files, lists, find, given, trusts_indices, faults):
+    """(Class names, annotator), after a look at the first masks."""
+    label_map = files.label_map and locations.read_location(files.label_map.location)
+    names, table = voc_classes.mask_classes(files.name, label_map, given)
+    colors = MaskColors(len(names), table, trusts_indices)
+    told_by_colors = 0
+    for split, ids in lists.items():
+        masks = [mask for mask in map(find[split], ids) if mask is not None]
+        for mask in masks[:_CHECKED_MASKS]:
+            if not mask.name.endswith(b".mat"):
+                try:
+                    data = locations.read_location(mask.location)
+                    told_by_colors += read_png_mask(data, colors)[1]
+                except BadImage as error:
+                    faults.add(f"{printable(mask.name)}: {error}")
+    if told_by_colors:
+        print(
+            f"{files.name}: the colours of its masks tell the classes, their numbers are others "
+            f"({told_by_colors} of the first masks)"
         )
-        for image_id, image, mask in devkit.items_of(split, ids, find, "masks")
-    ]
+    return names, SegmentationAnnotator(colors)
 
 
-def _item(image_id, image, location):
-    return Item(f"{image_id}.jpg".encode(), -1, image.size, location)
+def _segmentation_location(unused_split, unused_id, image, mask):
+    name = os.path.basename(printable(mask.name))
+    return SegmentationLocation(image.location, mask.location, name)
 
 
-def _with_sbd(devkit, lists, sbd):
+def _item(image, location):
+    name = image.name.rpartition(b"JPEGImages/")[2]
+    return Item(name, -1, image.size, location)
+
+
+def _with_sbd(files, lists, sbd):
     """(SBD's train.txt as `train` and the devkit's `val` without it, what finds the masks of
     `train`).
     """
@@ -283,12 +317,12 @@ def _with_sbd(devkit, lists, sbd):
             "dataset directory"
         )
     masks = {printable(file.name): file for file in locations.walk_tree(root / "cls")}
-    train = _ids(root / "train.txt", (root / "train.txt").read_bytes())
+    train = read_ids(str(root / "train.txt"), (root / "train.txt").read_bytes(), files.images)
     known = set(train)
     val = [image_id for image_id in lists.get("val", ()) if image_id not in known]
     if not val:
         raise InputError(
-            f"{devkit.name}: its list val is missing or wholly in {root / 'train.txt'}: nothing is "
+            f"{files.name}: its list val is missing or wholly in {root / 'train.txt'}: nothing is "
             "left to evaluate on"
         )
     print(

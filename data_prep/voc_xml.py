@@ -1,13 +1,14 @@
-"""Reads the annotation files of VOC, distrusting them: they decide where boxes lie, and anyone may
-have written them.
+"""Reads the annotation files of VOC, as its devkit and labelling tools write them, distrusting
+them: they decide where boxes lie, and anyone may have written them.
 """
 
 import math
 import re
 import xml.etree.ElementTree as ET
+from collections.abc import Callable
 from typing import NamedTuple
 
-from ccssl_tf.runs.errors import InputError
+from data_prep.faults import Faults
 
 # fmt: off
 CLASSES = [
@@ -16,20 +17,22 @@ CLASSES = [
     "train", "tvmonitor",
 ]
 # fmt: on
-_LABELS = {name: label for label, name in enumerate(CLASSES)}
 _MOST_BYTES = 2**20
 _MOST_OBJECTS = 1000
 _MOST_TAGS = 50 * _MOST_OBJECTS
 # UTF-16 could hide a declaration from this search, and has NULs; VOC's files are ASCII.
 _DECLARATIONS = re.compile(rb"<!\s*(DOCTYPE|ENTITY|ELEMENT|ATTLIST)|\0", re.IGNORECASE)
+# What tools write for a flag that nobody set.
+_UNSET = ("", "unspecified", "unknown", "none", "n/a")
+_FLAGS = {"false": False, "no": False, "true": True, "yes": True}
 
 
 class Object(NamedTuple):
-    """One object: class in [0, 20), box (xmin, ymin, xmax, ymax) in 1-based inclusive pixels,
+    """One object: name of its class, box (xmin, ymin, xmax, ymax) in 1-based inclusive pixels,
     difficult, truncated.
     """
 
-    label: int
+    name: str
     box: tuple[int, int, int, int]
     difficult: bool
     truncated: bool
@@ -43,94 +46,142 @@ class Annotation(NamedTuple):
     objects: tuple[Object, ...]
 
 
-def parse_annotation(data: bytes, name: str) -> Annotation:
-    """Reads one annotation file.
+class AnnotationReader:
+    """Reads the annotation files of a source and gathers their faults.
 
-    Coordinates with decimals, which a few files of VOC2012 have, are rounded; one pixel outside the
-    image (a 0, or width + 1) is moved to the edge. A missing `difficult` or `truncated` is 0, as
-    for the devkit. Parts of persons are not read.
-
-    Args:
-      data: the file.
-      name: for messages.
-
-    Raises:
-      InputError: no such file by its size or content, an unknown class, or a box that is missing,
-        inverted or outside the image.
+    Attributes:
+      faults: what is wrong with the files read so far; each names its file.
+      num_clipped, num_outside: how many boxes were clipped, and left out for being wholly outside.
     """
-    if len(data) > _MOST_BYTES or data.count(b"<") > _MOST_TAGS:
-        raise InputError(
-            f"{name}: {len(data)} bytes and {data.count(b'<')} tags, no annotation has so many; "
-            "remove it"
-        )
-    if content := _DECLARATIONS.search(data):
-        raise InputError(
-            f"{name}: refused for {content[0].decode('ascii')!r}: annotations hold no "
-            "declarations; remove it"
-        )
-    try:
-        root = ET.fromstring(data)
-    except (
-        ET.ParseError,
-        ValueError,
-        LookupError,
-    ) as error:  # ValueError, LookupError: odd encodings.
-        raise InputError(f"{name}: not XML ({error}); fetch it again") from error
-    objects = root.findall("object")
-    if root.tag != "annotation" or len(objects) > _MOST_OBJECTS:
-        content = f"<{root.tag[:40]}>" if root.tag != "annotation" else f"{len(objects)} objects"
-        raise InputError(
-            f"{name}: {content}, expected one <annotation> of at most {_MOST_OBJECTS} objects"
-        )
-    width, height = (_number(root, f"size/{side}", name) for side in ("width", "height"))
-    if min(width, height) < 1:
-        raise InputError(f"{name}: an image of {width}x{height} pixels; mend it")
-    return Annotation(
-        width, height, tuple(_object(element, width, height, name) for element in objects)
-    )
+
+    def __init__(self, faults: Faults, *, clip_boxes: bool = False):
+        """Args: faults: where to gather them; clip_boxes: whether boxes that reach out of their
+        image are cut at its edge, and those wholly outside left out.
+        """
+        self.faults, self._clip = faults, clip_boxes
+        self.num_clipped = self.num_outside = 0
+
+    def read(
+        self, data: bytes, name: str, picture_size: Callable[[], tuple[int, int] | None]
+    ) -> Annotation | None:
+        """Reads one file; where it has faults, they are gathered and None is returned.
+
+        Coordinates with decimals, which a few files of VOC2012 have, are rounded; one pixel outside
+        the image (a 0, or width + 1) is moved to the edge. A missing or unspecified `difficult` or
+        `truncated` is 0, a fraction above 0 is 1. A size that is missing or 0 is the picture's.
+        Parts of persons are not read.
+
+        Args:
+          data: the file.
+          name: for messages.
+          picture_size: gives width and height of the picture, or None where it cannot be read.
+        """
+        before = self.faults.count
+        root = self._root(data, name)
+        if root is None:
+            return None
+        size = self._size(root, name, picture_size)
+        if size is None:
+            return None
+        elements = root.findall("object")
+        objects = [self._object(element, size, name, n) for n, element in enumerate(elements, 1)]
+        if self.faults.count > before:
+            return None
+        return Annotation(*size, tuple(one for one in objects if one is not None))
+
+    def _root(self, data, name):
+        if len(data) > _MOST_BYTES or data.count(b"<") > _MOST_TAGS:
+            return self.faults.add(
+                f"{name}: {len(data)} bytes and {data.count(b'<')} tags, no annotation has so many"
+            )
+        if content := _DECLARATIONS.search(data):
+            return self.faults.add(
+                f"{name}: refused for {content[0].decode('ascii')!r}: annotations hold no "
+                "declarations"
+            )
+        try:
+            root = ET.fromstring(data)
+        except (ET.ParseError, ValueError, LookupError) as error:
+            # ValueError and LookupError come from odd encodings.
+            return self.faults.add(f"{name}: not XML ({error})")
+        count = len(root.findall("object"))
+        if root.tag != "annotation" or count > _MOST_OBJECTS:
+            content = f"<{root.tag[:40]}>" if root.tag != "annotation" else f"{count} objects"
+            return self.faults.add(
+                f"{name}: {content}, expected one <annotation> of at most {_MOST_OBJECTS} objects"
+            )
+        return root
+
+    def _size(self, root, name, picture_size):
+        """(Width, height) in pixels."""
+        texts = [(root.findtext(f"size/{side}") or "").strip() for side in ("width", "height")]
+        if all(_number(text) == 0 for text in texts) or "" in texts:
+            size = picture_size()
+            if size is None:
+                self.faults.add(f"{name}: says no size, and its picture cannot be read")
+            return size
+        size = tuple(map(_number, texts))
+        if None in size or min(size) < 1:
+            return self.faults.add(f"{name}: an image of {texts[0]}x{texts[1]} pixels"[:200])
+        return size
+
+    def _object(self, element, size, name, number):
+        text = (element.findtext("name") or "").strip()
+        if not text:
+            return self.faults.add(f"{name}: object {number} has no <name>")
+        box = []
+        for corner in ("xmin", "ymin", "xmax", "ymax"):
+            value = element.findtext(f"bndbox/{corner}")
+            box.append(_number(value))
+            if box[-1] is None:
+                state = "is missing" if value is None else f"is {value.strip()[:40]!r}"
+                return self.faults.add(
+                    f"{name}: <{corner}> in <bndbox> of object {number} ({text[:40]}) {state}, "
+                    "expected a number of pixels"
+                )
+        flags = [self._flag(element, tag, name) for tag in ("difficult", "truncated")]
+        box = self._inside(box, size, f"{name}: box {tuple(box)} of a {text[:40]}")
+        return box and Object(text, box, *flags)
+
+    def _inside(self, box, size, what):
+        """The box with its corners inside the image; None if it is not."""
+        edges = (*size, *size)
+        if box[0] > box[2] or box[1] > box[3]:
+            return self.faults.add(f"{what} is inverted (expected xmin <= xmax, ymin <= ymax)")
+        far = [not 0 <= value <= edge + 1 for value, edge in zip(box, edges, strict=True)]
+        if any(far) and not self._clip:
+            return self.faults.add(
+                f"{what} lies outside the image of {size[0]}x{size[1]} pixels, counted from 1 "
+                "(--clip_boxes cuts it)"
+            )
+        if box[2] < 1 or box[3] < 1 or box[0] > edges[0] or box[1] > edges[1]:
+            if any(far):
+                self.num_outside += 1
+                return None
+        else:
+            self.num_clipped += any(far)
+        return tuple(min(max(value, 1), edge) for value, edge in zip(box, edges, strict=True))
+
+    def _flag(self, element, tag, name):
+        text = (element.findtext(tag) or "").strip().lower()
+        if text in _UNSET:
+            return False
+        if text in _FLAGS:
+            return _FLAGS[text]
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not 0 <= value <= 1:
+            self.faults.add(f"{name}: <{tag}> is {text[:40]!r}, expected 0 or 1")
+            return False
+        return value > 0
 
 
-def _object(element, width, height, name):
-    text = (element.findtext("name") or "").strip()
-    if text not in _LABELS:
-        raise InputError(f"{name}: unknown class {text[:40]!r}; VOC has {', '.join(CLASSES)}")
-    box = tuple(
-        _number(element, f"bndbox/{corner}", name) for corner in ("xmin", "ymin", "xmax", "ymax")
-    )
-    edges = (width, height, width, height)
-    if any(not 0 <= value <= edge + 1 for value, edge in zip(box, edges, strict=True)):
-        raise InputError(
-            f"{name}: box {box} of a {text} lies outside the image of {width}x{height} pixels, "
-            "counted from 1; mend it"
-        )
-    box = tuple(min(max(value, 1), edge) for value, edge in zip(box, edges, strict=True))
-    if box[0] > box[2] or box[1] > box[3]:
-        raise InputError(
-            f"{name}: box {box} of a {text} is inverted (expected xmin <= xmax, ymin <= ymax); "
-            "mend it"
-        )
-    return Object(
-        _LABELS[text], box, _flag(element, "difficult", name), _flag(element, "truncated", name)
-    )
-
-
-def _number(element, path, name):
-    text = element.findtext(path)
+def _number(text):
+    """A number of pixels, rounded; None if it is none."""
     try:
         value = float(text)
     except (TypeError, ValueError):
-        value = math.nan
-    if not abs(value) < 1e6:  # NaN too.
-        state = "is missing" if text is None else f"is {text.strip()[:40]!r}"
-        raise InputError(
-            f"{name}: <{path.rpartition('/')[2]}> in <{path.partition('/')[0]}> {state}, expected "
-            "a number of pixels; mend it"
-        )
-    return math.floor(value + 0.5)
-
-
-def _flag(element, tag, name):
-    text = (element.findtext(tag) or "0").strip()
-    if text not in ("0", "1"):
-        raise InputError(f"{name}: <{tag}> is {text[:40]!r}, expected 0 or 1; mend it")
-    return text == "1"
+        return None
+    return math.floor(value + 0.5) if abs(value) < 1e6 else None  # NaN too.

@@ -163,8 +163,23 @@ class VocDevkit:
     def mask(cls, seed):
         """The same as a palette PNG."""
         image = Image.frombytes("P", cls.SIZE, cls.mask_pixels(seed).tobytes())
-        image.putpalette(bytes(range(255, -1, -1)) * 3)
+        image.putpalette(cls.palette())
         return cls.encoded(image, "PNG")
+
+    @staticmethod
+    def palette():
+        """The devkit's colours, written as its VOClabelcolormap.m computes them: [768] ints."""
+        colors = []
+        for index in range(256):
+            red = green = blue = 0
+            rest = index
+            for bit in range(8):
+                red |= (rest & 1) << 7 - bit
+                green |= (rest >> 1 & 1) << 7 - bit
+                blue |= (rest >> 2 & 1) << 7 - bit
+                rest >>= 3
+            colors += [red, green, blue]
+        return colors
 
     @classmethod
     def annotation(cls, objects):

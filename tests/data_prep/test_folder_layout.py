@@ -4,7 +4,7 @@ import tarfile
 import pytest
 
 from ccssl_tf.runs.errors import InputError
-from data_prep import folder_layout
+from data_prep import class_file, folder_layout
 
 DEFAULTS = dict(labels="auto", val_fraction=0.0, classes=None, seed=0)
 
@@ -84,7 +84,7 @@ def test_the_class_list_fixes_the_numbers(tmp_path):
     (tmp_path / "classes.txt").write_bytes(
         b"\xef\xbb\xbfc\r\nb\r\n\r\na\r\n"
     )  # As Windows writes it.
-    classes = folder_layout.read_classes(tmp_path / "classes.txt")
+    classes = class_file.read_classes(tmp_path / "classes.txt")
     image_set = folder_layout.list_images(tmp_path, **{**DEFAULTS, "classes": classes})
     assert (image_set.class_names, _names(image_set)["train"]) == (
         ["c", "b", "a"],
@@ -95,9 +95,9 @@ def test_the_class_list_fixes_the_numbers(tmp_path):
     for content, message in {"a\na\n": "comes twice", "\n": "holds no class names"}.items():
         (tmp_path / "classes.txt").write_text(content)
         with pytest.raises(InputError, match=message):
-            folder_layout.read_classes(tmp_path / "classes.txt")
+            class_file.read_classes(tmp_path / "classes.txt")
     with pytest.raises(InputError, match="nothing.txt"):
-        folder_layout.read_classes(tmp_path / "nothing.txt")
+        class_file.read_classes(tmp_path / "nothing.txt")
 
 
 def test_val_fraction_is_a_seeded_choice(tmp_path):

@@ -12,13 +12,14 @@ from PIL import Image
 
 from data_prep import voc_annotator
 from data_prep.decoding import BadImage, ConvertedImage
+from data_prep.mask_values import MaskColors
 from data_prep.voc_annotator import (
     DetectionAnnotator,
     DetectionLocation,
     SegmentationAnnotator,
     SegmentationLocation,
 )
-from data_prep.voc_xml import Annotation
+from data_prep.voc_xml import CLASSES, Annotation
 
 
 @pytest.fixture
@@ -29,7 +30,9 @@ def image(voc_devkit):
 def _stored(tmp_path, image, data, name="a.png"):
     (tmp_path / name).write_bytes(data)
     location = SegmentationLocation(image=(), mask=(str(tmp_path / name), 0, None), mask_name=name)
-    return SegmentationAnnotator().features(location, image)["image/segmentation/class/encoded"][0]
+    return SegmentationAnnotator(MaskColors(20)).features(location, image)[
+        "image/segmentation/class/encoded"
+    ][0]
 
 
 def _mat(mask):
@@ -58,7 +61,7 @@ def test_indices_survive(tmp_path, image, voc_devkit, kind):
 def test_a_palette_of_few_colours_is_unpacked(tmp_path, image, voc_devkit):
     pixels = np.arange(17 * 23, dtype=np.uint8).reshape(17, 23) % 4
     two_bits = Image.frombytes("P", (23, 17), pixels.tobytes())
-    two_bits.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0, 0, 0, 255])
+    two_bits.putpalette(voc_devkit.palette()[:12])
     np.testing.assert_array_equal(
         tf.io.decode_png(_stored(tmp_path, image, voc_devkit.encoded(two_bits, "PNG", bits=2)))[
             ..., 0
@@ -76,7 +79,11 @@ def test_masks_that_do_not_do(tmp_path, image, voc_devkit):
         (b"<html>", "a.png", "a.png: not a whole PNG"),
         (png[:-40], "a.png", "not a whole PNG"),
         (bytes(flipped), "a.png", "not a whole PNG"),
-        (voc_devkit.encoded(np.zeros([17, 23, 3], np.uint8), "PNG"), "a.png", "mode RGB"),
+        (
+            voc_devkit.encoded(np.full([17, 23, 3], (0, 0, 1), np.uint8), "PNG"),
+            "a.png",
+            "the colour (0, 0, 1)",
+        ),
         (
             voc_devkit.encoded(np.zeros([23, 17], np.uint8), "PNG"),
             "a.png",
@@ -95,8 +102,8 @@ def test_masks_that_do_not_do(tmp_path, image, voc_devkit):
 
 
 def test_boxes_must_fit_the_image_as_it_is_stored():
-    location = DetectionLocation((), Annotation(23, 17, ()), (-1,) * 20)
-    annotator = DetectionAnnotator()
+    location = DetectionLocation((), Annotation(23, 17, ()), (), (-1,) * 20)
+    annotator = DetectionAnnotator(tuple(CLASSES))
     features = annotator.features(location, ConvertedImage(b"", 17, 23, ("grey",)))
     assert features["image/class/presence"].tolist() == [-1] * 20 and features[
         "image/object/bbox/xmin"

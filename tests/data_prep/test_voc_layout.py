@@ -2,14 +2,19 @@
 with the differences.
 """
 
+import io
 import pathlib
+import re
 
+import numpy as np
 import pytest
 import scipy.io
+from PIL import Image
 
 from ccssl_tf.runs.errors import InputError
 from data_prep import voc_layout
-from data_prep.voc_annotator import read_image
+from data_prep.decoding import ConvertedImage
+from data_prep.voc_annotator import DetectionLocation, read_image
 from data_prep.voc_xml import CLASSES
 
 PACKS = pathlib.Path(__file__).parents[2] / "../shared/data"
@@ -25,8 +30,8 @@ def _content(image_set):
     for split, items in image_set.splits.items():
         for item in items:
             rest = (
-                (item.location.annotation, item.location.presence)
-                if hasattr(item.location, "presence")
+                (item.location.annotation, item.location.labels, item.location.presence)
+                if isinstance(item.location, DetectionLocation)
                 else item.location.mask_name
             )
             content[split, item.name] = (item.label, item.size, read_image(item.location), rest)
@@ -55,7 +60,7 @@ def test_annotations_and_the_three_states(tmp_path, voc_devkit):
     first, second = image_set.splits["train"]
     assert first.name == b"000001.jpg" and first.label == -1
     assert [
-        (CLASSES[found.label], found.box, found.difficult, found.truncated)
+        (found.name, found.box, found.difficult, found.truncated)
         for found in first.location.annotation.objects
     ] == [
         ("dog", (1, 1, 23, 17), False, True),
@@ -202,6 +207,235 @@ def test_another_list_of_val(tmp_path, voc_devkit):
     val.write_text("000004\n000001\n")
     with pytest.raises(InputError, match="1 images are in train and in val: 000001"):
         _list(root, "segmentation", val_list=val)
+
+
+def _own(devkit, **names):
+    """Renames classes of the annotations and removes the class lists."""
+    for path, data in devkit.files.items():
+        for name, other in names.items():
+            if path.startswith("Annotations/"):
+                data = data.replace(f">{name}<".encode(), f">{other}<".encode())
+        devkit.files[path] = data
+    devkit.files = {
+        path: data
+        for path, data in devkit.files.items()
+        if not any(path.startswith(f"ImageSets/Main/{name}_") for name in CLASSES)
+    }
+    return devkit
+
+
+def _objects_of(image_set):
+    """Id -> (class, box) of every object, from what the records will hold."""
+    return {
+        item.name.decode()[:6]: [
+            (image_set.class_names[label], thing.box)
+            for label, thing in zip(
+                item.location.labels, item.location.annotation.objects, strict=True
+            )
+        ]
+        for items in image_set.splits.values()
+        for item in items
+    }
+
+
+def _objects_by_another_route(devkit):
+    """The same, read with regular expressions."""
+    found = {}
+    for path, data in devkit.files.items():
+        if path.startswith("Annotations/"):
+            text = re.sub("<part>.*?</part>", "", data.decode())
+            found[path[-10:-4]] = [
+                (
+                    re.search("<name>(.*?)<", thing)[1],
+                    tuple(
+                        int(re.search(f"<{corner}>(.*?)<", thing)[1])
+                        for corner in ("xmin", "ymin", "xmax", "ymax")
+                    ),
+                )
+                for thing in re.findall("<object>.*?</object>", text)
+            ]
+    return found
+
+
+def test_without_class_lists_the_annotations_tell_the_states(tmp_path, voc_devkit, capsys):
+    with_lists = _content(_list(voc_devkit.write_tree(tmp_path / "with")))
+    without = _content(_list(_own(voc_devkit).write_tree(tmp_path / "without")))
+    assert without == with_lists
+    assert "no lists of these classes for train, val, trainval, test" in capsys.readouterr().out
+
+
+def test_own_classes(tmp_path, voc_devkit, capsys):
+    devkit = _own(voc_devkit, dog="helmet", car="vest", tvmonitor="gloves", aeroplane="boots")
+    image_set = _list(devkit.write_tree(tmp_path))
+    names = ["boots", "gloves", "helmet", "person", "vest"]
+    assert image_set.class_names == names
+    assert f"its annotations name 5 classes, numbered in this order: {', '.join(names)}" in (
+        capsys.readouterr().out
+    )
+    assert _objects_of(image_set) == _objects_by_another_route(devkit)
+    first = image_set.splits["train"][0].location
+    assert first.presence == (-1, -1, 1, 0, -1)  # The person is difficult.
+    given = ["vest", "person", "helmet", "gloves", "boots", "goggles"]
+    image_set = _list(tmp_path, classes=given)
+    assert image_set.class_names == given and _objects_of(image_set) == (
+        _objects_by_another_route(devkit)
+    )
+    with pytest.raises(InputError, match="2 faults: unknown class 'boots' of 1 objects.*'gloves'"):
+        _list(tmp_path, classes=["helmet", "vest", "person"])
+
+
+def test_a_slip_among_classes_that_have_lists_is_told(tmp_path, voc_devkit):
+    path = "Annotations/000003.xml"
+    voc_devkit.files[path] = voc_devkit.files[path].replace(b"tvmonitor", b"tvmonitr")
+    with pytest.raises(InputError, match="unknown class 'tvmonitr' of 1 objects; the class lists"):
+        _list(voc_devkit.write_tree(tmp_path))
+
+
+@pytest.mark.parametrize("suffix", [".JPG", ".jpeg", ".png", ".JPEG"])
+def test_images_of_any_suffix(tmp_path, voc_devkit, suffix):
+    voc_devkit.files = {
+        path.replace(".jpg", suffix): data for path, data in voc_devkit.files.items()
+    }
+    image_set = _list(voc_devkit.write_tree(tmp_path))
+    assert [item.name for item in image_set.splits["train"]] == [
+        f"{image_id}{suffix}".encode() for image_id in ("000001", "000002")
+    ]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("end", ["", ".jpg"])
+def test_lists_of_any_editor(tmp_path, voc_devkit, encoding, end):
+    expected = _content(_list(voc_devkit.write_tree(tmp_path / "usual")))
+    for path, data in voc_devkit.files.items():
+        if path.startswith("ImageSets/"):
+            text = re.sub(r"(?m)^(\d{6})", rf"\1{end}", data.decode())
+            voc_devkit.files[path] = text.replace("\n", "\r\n").encode(encoding)
+    assert _content(_list(voc_devkit.write_tree(tmp_path / "other"))) == expected
+
+
+def test_all_faults_are_told(tmp_path, voc_devkit):
+    bad = voc_devkit.annotation([("dog", (1, 1, 90, 17), 0, 0)])
+    for number in (1, 3, 4):
+        voc_devkit.files[f"Annotations/00000{number}.xml"] = bad
+    del voc_devkit.files["JPEGImages/000005.jpg"], voc_devkit.files["Annotations/000006.xml"]
+    with pytest.raises(InputError) as caught:
+        _list(voc_devkit.write_tree(tmp_path))
+    text = str(caught.value)
+    assert "5 faults" in text and text.count("--clip_boxes cuts it") == 3
+    assert "the list test names 1 images that are not there: 000005" in text
+    assert "the list test names 1 annotations that are not there: 000006" in text
+    with pytest.raises(InputError, match="2 faults"):
+        _list(tmp_path, clip_boxes=True)
+
+
+def test_a_tree_without_the_devkits_folder(tmp_path, voc_devkit, capsys):
+    """As CVAT exports it; its images without split are in `default`."""
+    expected = _content(_list(voc_devkit.write_tree(tmp_path / "usual"), splits=["train"]))
+    _own(voc_devkit)
+    lists = {path for path in voc_devkit.files if path.startswith("ImageSets/")}
+    train = voc_devkit.files["ImageSets/Main/train.txt"]
+    voc_devkit.files = {p: data for p, data in voc_devkit.files.items() if p not in lists}
+    voc_devkit.files["ImageSets/Main/default.txt"] = train
+    root = voc_devkit.write_tree(tmp_path / "other") / "VOCdevkit/VOC2007"
+    root = root.rename(tmp_path / "export")
+    assert _content(_list(root)) == expected
+    assert "ImageSets/Main/default.txt are taken for train" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("folders", [("train", "valid", "test"), ("Training", "val", "Testing")])
+@pytest.mark.parametrize("beside", [True, False])
+def test_images_and_annotations_in_folders_of_splits(tmp_path, voc_devkit, folders, beside):
+    """As Roboflow and LabelImg write them: no lists; beside each other, or in folders of both."""
+    names = dict(zip(("train", "val", "test"), folders, strict=True))
+    for image_id, split, _ in voc_devkit.PICTURES:
+        for kind, path in (
+            ("images", f"JPEGImages/{image_id}.jpg"),
+            ("labels", f"Annotations/{image_id}.xml"),
+        ):
+            place = tmp_path / names[split] / ("" if beside else kind) / path.split("/")[1]
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(voc_devkit.files[path])
+    image_set = _list(tmp_path)
+    assert image_set.class_names == CLASSES
+    found = {
+        item.name.decode()[-10:-4]: [
+            (image_set.class_names[label], thing.box)
+            for label, thing in zip(
+                item.location.labels, item.location.annotation.objects, strict=True
+            )
+        ]
+        for items in image_set.splits.values()
+        for item in items
+    }
+    assert found == _objects_by_another_route(voc_devkit)
+    assert {
+        split: [item.name.decode()[-10:-4] for item in items]
+        for split, items in image_set.splits.items()
+    } == {
+        split: [image_id for image_id, its_split, _ in voc_devkit.PICTURES if its_split == split]
+        for split in names
+    }
+
+
+def test_masks_by_their_colours(tmp_path, voc_devkit, capsys):
+    """A palette in another order, colours without a palette, and CVAT's own colours."""
+    pixels = voc_devkit.mask_pixels(1)
+    palette = np.reshape(voc_devkit.palette(), [256, 3]).astype(np.uint8)
+    order = np.random.default_rng(0).permutation(22)
+    values = np.array([*range(21), 255])
+    lookup = np.zeros(256, np.uint8)
+    lookup[values[order]] = np.arange(22)
+    image = Image.fromarray(lookup[pixels], "P")
+    image.putpalette(palette[values[order]].ravel().tolist())
+    voc_devkit.files["SegmentationClass/000001.png"] = voc_devkit.encoded(image, "PNG")
+    voc_devkit.files["SegmentationClass/000002.png"] = voc_devkit.encoded(
+        palette[voc_devkit.mask_pixels(2)], "PNG"
+    )
+    image_set = _list(voc_devkit.write_tree(tmp_path), "segmentation", splits=["train"])
+    assert "(2 of the first masks)" in capsys.readouterr().out
+    width, height = voc_devkit.SIZE
+    photo = ConvertedImage(b"", height, width, ())
+    for number, item in enumerate(image_set.splits["train"], 1):
+        features = image_set.annotator.features(item.location, photo)
+        with Image.open(io.BytesIO(features["image/segmentation/class/encoded"][0])) as mask:
+            np.testing.assert_array_equal(mask, voc_devkit.mask_pixels(number))
+
+
+def test_masks_of_cvats_label_map(tmp_path, voc_devkit):
+    colors = {"background": (0, 0, 0), "helmet": (250, 50, 83), "vest": (51, 221, 255)}
+    lines = "".join(f"{name}:{r},{g},{b}::\n" for name, (r, g, b) in colors.items())
+    pixels = np.random.default_rng(0).integers(0, 3, voc_devkit.SIZE[::-1])
+    table = np.array(list(colors.values()), np.uint8)
+    for path in voc_devkit.files:
+        if path.startswith("SegmentationClass/"):
+            voc_devkit.files[path] = voc_devkit.encoded(table[pixels], "PNG")
+    voc_devkit.files["labelmap.txt"] = f"# label:color_rgb:parts:actions\n{lines}".encode()
+    image_set = _list(voc_devkit.write_tree(tmp_path), "segmentation")
+    assert image_set.class_names == ["helmet", "vest"]
+    width, height = voc_devkit.SIZE
+    features = image_set.annotator.features(
+        image_set.splits["train"][0].location, ConvertedImage(b"", height, width, ())
+    )
+    with Image.open(io.BytesIO(features["image/segmentation/class/encoded"][0])) as mask:
+        np.testing.assert_array_equal(mask, pixels)
+
+
+def test_palettes_that_say_nothing_are_refused_or_trusted(tmp_path, voc_devkit):
+    image = Image.frombytes("P", voc_devkit.SIZE, voc_devkit.mask_pixels(1).tobytes())
+    image.putpalette(bytes(range(255, -1, -1)) * 3)
+    voc_devkit.files["SegmentationClass/000001.png"] = voc_devkit.encoded(image, "PNG")
+    root = voc_devkit.write_tree(tmp_path)
+    with pytest.raises(
+        InputError, match="000001.png: its palette gives index .*trust_mask_indices"
+    ):
+        _list(root, "segmentation", splits=["train"])
+    image_set = _list(root, "segmentation", splits=["train"], trust_mask_indices=True)
+    width, height = voc_devkit.SIZE
+    features = image_set.annotator.features(
+        image_set.splits["train"][0].location, ConvertedImage(b"", height, width, ())
+    )
+    with Image.open(io.BytesIO(features["image/segmentation/class/encoded"][0])) as mask:
+        np.testing.assert_array_equal(mask, voc_devkit.mask_pixels(1))
 
 
 @pytest.mark.skipif(not PACKS.is_dir(), reason="the real photos are not here")
