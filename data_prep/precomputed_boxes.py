@@ -73,38 +73,54 @@ def _read_json(path):
     return content
 
 
-# The file is read once in each process: small beside the images.
-_remembered = functools.lru_cache(1)(read_boxes)
+# The files are read once in each process: small beside the images.
+_remembered = functools.lru_cache(8)(read_boxes)
 
 
 @dataclasses.dataclass(frozen=True)
 class PrecomputedBoxes:
-    """Proposals of images by their names, with or without suffix. Attributes: path: see
-    `read_boxes`.
+    """Proposals of images by their names, with or without suffix.
+
+    Attributes:
+      paths: see `read_boxes`; of several files each has the images of one split, or some of them.
     """
 
-    path: pathlib.Path
+    paths: tuple[pathlib.Path, ...]
 
     def boxes(self, parsed: dict[str, np.ndarray]) -> np.ndarray:
         """Returns [R, 4] int32, in the file's order; one pixel outside the image is moved to its
         edge.
 
         Raises:
-          InputError: no boxes of this image, or some that lie outside it, are inverted or no
-            numbers.
+          InputError: no boxes of this image, in two files different ones, or some that lie outside
+            it, are inverted or no numbers.
         """
-        known, name = _remembered(self.path), printable(parsed["filename"])
-        key = name if name in known else name.rpartition(".")[0]
-        if key not in known:
+        name = printable(parsed["filename"])
+        fitting = [
+            (path, key)
+            for path in self.paths
+            for key in (name, name.rpartition(".")[0])
+            if key in _remembered(path)
+        ]
+        if not fitting:
+            files = ", ".join(f"--source={path}" for path in self.paths)
+            others = sum(len(_remembered(path)) for path in self.paths)
             raise InputError(
-                f"--source={self.path}: no boxes of {name}; it has {len(known)} other images"
+                f"{files}: no boxes of {name}; it has {others} other images (boxes of other splits "
+                "may lie in another file: give --source for each)"
             )
+        (path, key), *others = fitting
+        found = self._boxes_in(path, key, parsed)
+        for other_path, other_key in others:
+            if not np.array_equal(found, self._boxes_in(other_path, other_key, parsed)):
+                raise InputError(f"--source={path}, {other_path}: different boxes of {name}")
+        return found
+
+    def _boxes_in(self, path, key, parsed):
         try:
-            boxes = np.asarray(known[key], np.float64).reshape(-1, 4)
+            boxes = np.asarray(_remembered(path)[key], np.float64).reshape(-1, 4)
         except (TypeError, ValueError) as error:
-            raise InputError(
-                f"--source={self.path}: {key}: not [R, 4] numbers ({error})"
-            ) from error
+            raise InputError(f"--source={path}: {key}: not [R, 4] numbers ({error})") from error
         edges = np.tile([int(parsed["width"]), int(parsed["height"])], 2)
         clipped = np.clip(np.floor(boxes + 0.5), 1, edges)
         good = np.isfinite(boxes) & (np.abs(clipped - boxes) <= 1)
@@ -112,8 +128,7 @@ class PrecomputedBoxes:
         if not good.all():
             box = boxes[np.argmin(good)].tolist()
             raise InputError(
-                f"--source={self.path}: {key}: box {box} (xmin, ymin, xmax, ymax from 1) is "
-                "inverted or outside "
-                f"its {edges[0]}x{edges[1]} pixels"
+                f"--source={path}: {key}: box {box} (xmin, ymin, xmax, ymax from 1) is inverted or "
+                f"outside its {edges[0]}x{edges[1]} pixels"
             )
         return clipped.astype(np.int32)

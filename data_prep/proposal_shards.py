@@ -7,13 +7,15 @@ import itertools
 import multiprocessing
 import pathlib
 from collections.abc import Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from ccssl_tf.data import manifest as manifest_lib
+from ccssl_tf.runs.errors import InputError
 from ccssl_tf.runs.progress import Progress
 from data_prep import worker_pool
+from data_prep.faults import Faults
 
 _CHUNK_IMAGES = 8
 _KIND = "proposals"
@@ -54,21 +56,48 @@ def search_images(task: ProposalTask, start: int, stop: int) -> int:
     return stop - start
 
 
-def write_shard(task: ProposalTask) -> tuple[manifest_lib.Shard, int]:
-    """Writes one shard; returns it and the number of boxes."""
+def check_shard(task: ProposalTask) -> list[str]:
+    """Returns what is wrong with the boxes of a shard's images, a line for each image."""
+    from ccssl_tf.data import records
+
+    faults = []
+    for serialized in records.read_shard(task.images):
+        try:
+            task.source.boxes(_parse(serialized))
+        except InputError as error:
+            faults.append(str(error))
+    return faults
+
+
+class WrittenShard(NamedTuple):
+    """A shard of proposals, how many boxes it holds, and how many images had none: they got the
+    whole image, for training needs a region of each.
+    """
+
+    shard: manifest_lib.Shard
+    num_boxes: int
+    num_whole_images: int
+
+
+def write_shard(task: ProposalTask) -> WrittenShard:
+    """Writes one shard."""
     from ccssl_tf.data import proposal_records, records
 
-    total = 0
+    num_boxes = num_whole_images = 0
 
     def examples():
-        nonlocal total
+        nonlocal num_boxes, num_whole_images
         for serialized in records.read_shard(task.images):
             parsed = _parse(serialized)
             boxes = task.source.boxes(parsed)[: task.max_boxes]
-            total += len(boxes)
+            if not len(boxes):
+                num_whole_images += 1
+                boxes = np.array([[1, 1, parsed["width"], parsed["height"]]], np.int32)
+            num_boxes += len(boxes)
             yield proposal_records.proposal_example(int(parsed["index"]), parsed["filename"], boxes)
 
-    return records.write_shard(task.output_dir / task.images.name, examples()), total
+    shard = records.write_shard(task.output_dir / task.images.name, examples())
+    return WrittenShard(shard, num_boxes, num_whole_images)
 
 
 def _parse(serialized):
@@ -117,13 +146,18 @@ def write_proposals(
     ) as pool:
         if search_first:
             _search(pool, tasks, shards, stopped)
-        written = worker_pool.completed(
+        else:
+            _check(pool, tasks, stopped)
+        shards_written = worker_pool.completed(
             [pool.submit(write_shard, task) for task in tasks.values()], stopped
         )
-        written = {shard.name: (shard, boxes) for shard, boxes in written}
+        written = {one.shard.name: one for one in shards_written}
     splits = {
-        split: [written[shard.name][0] for shard in images.shards(split)] for split in images.splits
+        split: [written[shard.name].shard for shard in images.shards(split)]
+        for split in images.splits
     }
+    if whole := sum(one.num_whole_images for one in written.values()):
+        print(f"{whole} images without boxes got one, the whole image", flush=True)
     fingerprints = {split: images.fingerprint(split) for split in images.splits}
     manifest = manifest_lib.Manifest(
         _KIND, splits, dict(info, max_proposals=max_boxes, images_fingerprint=fingerprints)
@@ -132,10 +166,23 @@ def write_proposals(
     return {
         split: dict(
             images=manifest.num_examples(split),
-            proposals=sum(written[shard.name][1] for shard in images.shards(split)),
+            proposals=sum(written[shard.name].num_boxes for shard in images.shards(split)),
+            whole_images=sum(
+                written[shard.name].num_whole_images for shard in images.shards(split)
+            ),
         )
         for split in splits
     }
+
+
+def _check(pool, tasks, stopped):
+    """Raises InputError with the faults of all boxes, before anything is written."""
+    checks = [pool.submit(check_shard, task) for task in tasks.values()]
+    faults = Faults("the boxes")
+    for found in worker_pool.completed(checks, stopped):
+        for fault in found:
+            faults.add(fault)
+    faults.refuse("mend the files")
 
 
 def _search(pool, tasks, shards, stopped):

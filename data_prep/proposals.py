@@ -3,7 +3,7 @@ of boxes.
 
 python -m data_prep.proposals --data_dir=VOC_RECORDS --output_dir=DIR [--mode=quality]
 python -m data_prep.proposals --data_dir=VOC_RECORDS --output_dir=DIR --method=precomputed \
-    --source=voc_2007_trainval.mat
+    --source=voc_2007_trainval.mat --source=voc_2007_test.mat
 
 Boxes are xmin, ymin, xmax, ymax in 1-based inclusive pixels; ccssl_tf.data.proposal_records reads
 them. Selective search takes about 3 s an image and core (fast) or 8 s (quality); stopped, it
@@ -44,10 +44,11 @@ class ProposalsSettings(CommandSettings, OutputSettings, SeedSettings, WorkersSe
         "Of selective search; quality gives about three times the boxes.",
         choices=("fast", "quality"),
     )
-    source: str | None = setting(
-        None,
+    source: tuple[str, ...] = setting(
+        (),
         "File of precomputed boxes: Fast R-CNN's .mat (y1 x1 y2 x2), .npz or .json (name -> xmin "
-        "ymin xmax ymax); all from 1.",
+        "ymin xmax ymax); all from 1. Repeat the flag where each split has a file of its own.",
+        repeated=True,
     )
     max_proposals: int = setting(2000, "Boxes kept of an image.", minimum=1, paper=2000)
     min_box_side: int = setting(
@@ -62,7 +63,7 @@ class ProposalsSettings(CommandSettings, OutputSettings, SeedSettings, WorkersSe
     def check(self):
         """Raises FlagError for a file without its method, or the method without a file."""
         super().check()
-        if self.is_precomputed != (self.source is not None):
+        if self.is_precomputed != bool(self.source):
             raise FlagError("--source: names the file of --method=precomputed; give both or none")
 
 
@@ -79,7 +80,10 @@ def main(values: Values):
             f"{output_dir / 'proposals'}"
         )
     _announce(Manifest.read(data_dir, "images"), settings)
-    inputs = dict(data_dir=data_dir, source=settings.source)
+    inputs = {"data_dir": data_dir} | {
+        f"source[{number}]" if number else "source": path
+        for number, path in enumerate(settings.source)
+    }
     workdir = Workdir(output_dir, inputs=inputs, settings=values)
     if settings.dry_run:
         workdir.check()
@@ -105,7 +109,10 @@ def _announce(images, settings):
 
     count = sum(images.num_examples(split) for split in images.splits)
     if settings.is_precomputed:
-        cost = f"{len(precomputed_boxes.read_boxes(settings.source))} images in {settings.source}"
+        cost = ", ".join(
+            f"{len(precomputed_boxes.read_boxes(path))} images in {path}"
+            for path in settings.source
+        )
     else:
         selective_search.require_opencv()
         hours = count * _SECONDS[settings.mode] / settings.num_processes / 3600
@@ -123,7 +130,8 @@ def _write(data_dir, output_dir, settings):
 
     cache_dir = output_dir / "searched"
     if settings.is_precomputed:
-        source, info = precomputed_boxes.PrecomputedBoxes(pathlib.Path(settings.source)), {}
+        paths = tuple(map(pathlib.Path, settings.source))
+        source, info = precomputed_boxes.PrecomputedBoxes(paths), {}
     else:
         cache_dir.mkdir(exist_ok=True)
         source = selective_search.SelectiveSearch(settings.mode, settings.min_box_side, cache_dir)

@@ -35,7 +35,7 @@ def _write(path, boxes=BOXES):
 
 @pytest.mark.parametrize("suffix", [".mat", ".npz", ".json"])
 def test_every_format_gives_the_same_boxes(tmp_path, suffix):
-    source = PrecomputedBoxes(_write(tmp_path / f"boxes{suffix}"))
+    source = PrecomputedBoxes((_write(tmp_path / f"boxes{suffix}"),))
     found = source.boxes(PARSED)
     assert found.dtype == np.int32
     np.testing.assert_array_equal(found, BOXES["000001"])
@@ -47,7 +47,7 @@ def test_every_format_gives_the_same_boxes(tmp_path, suffix):
 
 
 def test_the_whole_file_name_may_be_the_key_and_no_boxes_are_boxes(tmp_path):
-    source = PrecomputedBoxes(_write(tmp_path / "a.json", {"000001.jpg": np.zeros([0, 4])}))
+    source = PrecomputedBoxes((_write(tmp_path / "a.json", {"000001.jpg": np.zeros([0, 4])}),))
     assert source.boxes(PARSED).shape == (0, 4)
 
 
@@ -57,14 +57,14 @@ def test_the_whole_file_name_may_be_the_key_and_no_boxes_are_boxes(tmp_path):
 )
 def test_bad_boxes_are_named(tmp_path, box):
     source = PrecomputedBoxes(
-        _write(tmp_path / "a.npz", {"000001": np.array([[1, 1, 2, 2], box], float)})
+        (_write(tmp_path / "a.npz", {"000001": np.array([[1, 1, 2, 2], box], float)}),)
     )
     with pytest.raises(InputError, match=r"a.npz: 000001: box \["):
         source.boxes(PARSED)
 
 
 def test_one_pixel_outside_is_moved_to_the_edge(tmp_path):
-    source = PrecomputedBoxes(_write(tmp_path / "a.npz", {"000001": np.array([[0, 0, 61, 51]])}))
+    source = PrecomputedBoxes((_write(tmp_path / "a.npz", {"000001": np.array([[0, 0, 61, 51]])}),))
     assert source.boxes(PARSED).tolist() == [[1, 1, 60, 50]]
 
 
@@ -91,7 +91,25 @@ def test_a_mat_of_something_else_and_pickles_are_refused(tmp_path):
         read_boxes(tmp_path / "a.mat")
     np.savez(tmp_path / "b.npz", **{"000001": np.array([{}], object)})
     with pytest.raises(InputError, match="not .* numbers"):
-        PrecomputedBoxes(tmp_path / "b.npz").boxes(PARSED)
+        PrecomputedBoxes((tmp_path / "b.npz",)).boxes(PARSED)
     (tmp_path / "c.json").write_text('{"000001": [[1, 2, 3]]}')
     with pytest.raises(InputError, match="not .* numbers"):
-        PrecomputedBoxes(tmp_path / "c.json").boxes(PARSED)
+        PrecomputedBoxes((tmp_path / "c.json",)).boxes(PARSED)
+
+
+def test_several_files_are_one_source(tmp_path):
+    first = _write(tmp_path / "a.mat", {"000001": BOXES["000001"]})
+    second = _write(tmp_path / "b.mat", {"000002": BOXES["000002"]})
+    source = PrecomputedBoxes((first, second))
+    for name, boxes in BOXES.items():
+        found = source.boxes(PARSED | {"filename": f"{name}.jpg".encode()})
+        np.testing.assert_array_equal(found, boxes)
+    with pytest.raises(
+        InputError, match="no boxes of 000003.jpg; it has 2 other images .*for each"
+    ):
+        source.boxes(PARSED | {"filename": b"000003.jpg"})
+    same = PrecomputedBoxes((first, _write(tmp_path / "c.npz", BOXES)))
+    np.testing.assert_array_equal(same.boxes(PARSED), BOXES["000001"])
+    other = _write(tmp_path / "d.npz", {"000001": BOXES["000002"]})
+    with pytest.raises(InputError, match="different boxes of 000001.jpg"):
+        PrecomputedBoxes((first, other)).boxes(PARSED)

@@ -36,7 +36,7 @@ def test_chunks_of_a_shard_are_searched(textured_dir, tmp_path):
 
 def test_a_shard_holds_the_first_boxes_of_each_image_in_order(textured_dir, tmp_path):
     task = ProposalTask(textured_dir / "test-00000-of-00001.tfrecord", Recorder(), tmp_path, 2)
-    shard, boxes = write_shard(task)
+    shard, boxes, _ = write_shard(task)
     assert (shard.name, shard.num_examples, boxes) == ("test-00000-of-00001.tfrecord", 2, 4)
     found = [
         proposal_records.parse_proposals(serialized)

@@ -35,7 +35,7 @@ def test_precomputed_boxes_are_tied_to_their_images(commands, textured_dir, tmp_
     output, _ = commands.run(*flags, "--dry_run", without=["tensorflow"])
     assert "13 images (test, trainval)" in output and not out.exists()
     output, _ = commands.run(*flags, "--max_proposals=5", "--num_workers=2")
-    assert "8 for 2 test images, 40 for 11 trainval images" in output
+    assert "8 for 2 test images, 41 for 11 trainval images" in output
     found = proposal_records.read_proposals(out, "test", _fingerprint(textured_dir, "test"))
     assert [one.tolist() for one in found] == [[[1, 1, 12, 2]] * 5, [[1, 1, 4, 2]] * 3]
     info = Manifest.read(out, "proposals").info
@@ -54,6 +54,46 @@ def test_precomputed_boxes_are_tied_to_their_images(commands, textured_dir, tmp_
     )
     _, errors = commands.run(*flags[:-1], f"--output_dir={tmp_path / 'other'}", code=2)
     assert errors.count("\n") == 1 and "no boxes of 000007.jpg" in errors
+
+
+def test_a_file_for_each_split_and_images_without_boxes(commands, textured_dir, tmp_path):
+    boxes = {f"{number:06d}": [[1, 1, number + 1, 2]] * number for number in range(12)}
+    files = [tmp_path / "trainval.json", tmp_path / "test.json"]
+    files[0].write_text(json.dumps({name: boxes[name] for name in list(boxes)[:11]}))
+    files[1].write_text(json.dumps({name: boxes[name] for name in ("000011", "000003")}))
+    flags = ("proposals", f"--data_dir={textured_dir}", "--method=precomputed")
+    _, errors = commands.run(
+        *flags, f"--source={files[0]}", f"--output_dir={tmp_path / 'one'}", code=2
+    )
+    assert errors.count("\n") == 1 and "no boxes of 000011.jpg" in errors
+    sources = [f"--source={path}" for path in files]
+    output, _ = commands.run(*flags, *sources, f"--output_dir={tmp_path / 'out'}")
+    # Image 0 has no boxes.
+    assert "1 images without boxes got one, the whole image" in output
+    out = tmp_path / "out"
+    found = proposal_records.read_proposals(out, "trainval", _fingerprint(textured_dir, "trainval"))
+    assert [one.tolist() for one in found] == [[[1, 1, 60, 50]]] + [
+        boxes[f"{number:06d}"] for number in range(1, 11)
+    ]
+    found = proposal_records.read_proposals(out, "test", _fingerprint(textured_dir, "test"))
+    assert [len(one) for one in found] == [11, 3]
+
+
+def test_all_faults_of_boxes_are_told_and_nothing_is_written(commands, textured_dir, tmp_path):
+    boxes = {f"{number:06d}": [[1, 1, number + 1, 2]] for number in range(12)}
+    del boxes["000004"]
+    boxes["000005"], boxes["000006"] = [[9, 9, 1, 1]], [[1, 1, 1000, 2]]
+    source, out = tmp_path / "boxes.json", tmp_path / "out"
+    source.write_text(json.dumps(boxes))
+    _, errors = commands.run(
+        *("proposals", f"--data_dir={textured_dir}", "--method=precomputed"),
+        *(f"--source={source}", f"--output_dir={out}"),
+        code=2,
+    )
+    assert errors.count("\n") == 1 and "3 faults" in errors
+    for name in ("000004.jpg", "000005", "000006"):
+        assert name in errors
+    assert not list(out.glob("*.tfrecord"))
 
 
 def test_flags_that_cannot_be_meant(commands, textured_dir, tmp_path):
@@ -90,7 +130,7 @@ def test_selective_search_killed_and_continued(commands, textured_dir, tmp_path)
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        (dict(source="a.mat"), "--source: "),
+        (dict(source=("a.mat",)), "--source: "),
         (dict(method="precomputed"), "--source: "),
         (dict(max_proposals=0), "--max_proposals=0: "),
         (dict(min_box_side=0), "--min_box_side=0: "),
