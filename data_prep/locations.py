@@ -48,6 +48,8 @@ _SYSTEM_FOLDERS = {
 }
 _OPEN_FILES = 16
 _READ_BYTES = 1 << 20
+# Zeros at the end of a tar, at most. Usual programs fill up records of 10,240 bytes.
+_MOST_FILLING = 1 << 16
 
 
 class SourceFile(NamedTuple):
@@ -242,7 +244,7 @@ def _members_of_one(path, file, start, end, seen):
                 raise InputError(
                     f"{path}: truncated or damaged at byte {archive.offset}; fetch it again"
                 )
-            return _next_data(file, archive.offset, end)
+            return _behind_end(path, file, archive.offset, end)
     except tarfile.TarError as error:
         raise InputError(
             f"{path}: not a whole uncompressed tar at byte {start} ({error}); fetch it again, "
@@ -250,8 +252,30 @@ def _members_of_one(path, file, start, end, seen):
         ) from error
 
 
-def _next_data(file, offset, end):
-    """Returns the first block from `offset` on that is not all zeros, or None."""
+def _behind_end(path, file, offset, end):
+    """Returns where the next tar begins behind one that ends at `offset`, or None.
+
+    Raises:
+      InputError: zeros that are not those of an end, which is two blocks of them and perhaps the
+        filling of a record: what was lost among them, or behind them, cannot be known.
+    """
+    behind = _first_filled_block(file, offset, end)
+    zeros = (end if behind is None else behind) - offset
+    if behind is not None and zeros < 2 * tarfile.BLOCKSIZE:
+        raise InputError(
+            f"{path}: a lone block of zeros at byte {offset} where a member should be; fetch it "
+            "again"
+        )
+    if zeros > _MOST_FILLING:
+        raise InputError(
+            f"{path}: {zeros} zeros from byte {offset} on, as an interrupted download leaves them; "
+            "fetch it again, or pack it anew"
+        )
+    return behind
+
+
+def _first_filled_block(file, offset, end):
+    """The start of the first block from `offset` on that is not all zeros, or None."""
     file.seek(offset)
     while offset < end and (data := file.read(min(_READ_BYTES, end - offset))):
         filled = len(data) - len(data.lstrip(b"\0"))

@@ -193,6 +193,22 @@ def test_what_follows_a_tar_is_checked(tmp_path, behind, message):
         list(locations.tar_members(tmp_path / "a.tar"))
 
 
+def test_zeros_in_place_of_members_are_no_end(tmp_path):
+    """A zeroed header of an inner tar, a preallocated download that was cut off."""
+    inner = [
+        _tar(tmp_path / f"n{i}.tar", [(f"n{i}_{j}.JPEG", bytes([i]) * 700) for j in range(3)])
+        for i in range(3)
+    ]
+    path = _tar(tmp_path / "outer.tar", [(part.name, part.read_bytes()) for part in inner])
+    whole, second = path.read_bytes(), list(locations.tar_members(path))[1].location[1]
+    path.write_bytes(whole[: second - 512] + bytes(512) + whole[second:])
+    with pytest.raises(InputError, match=f"a lone block of zeros at byte {second - 512}"):
+        list(locations.tar_members(path))
+    path.write_bytes(whole[: second - 512] + bytes(200_000))
+    with pytest.raises(InputError, match="200000 zeros from byte .* interrupted download"):
+        list(locations.tar_members(path))
+
+
 @pytest.fixture
 def deep_tree(tmp_path):
     """A tree of 1,100 folders in one another, which not everything can remove."""
