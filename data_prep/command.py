@@ -37,6 +37,12 @@ class ConverterSettings(CommandSettings, OutputSettings, SeedSettings, WorkersSe
     min_side: int = setting(
         1, "Shorter side below which an image is bad.", unit="pixels", minimum=1
     )
+    chroma_subsampling: str = setting(
+        "auto",
+        "Colours of images that are encoded again: one for each pixel (444), for two (422), for "
+        "four (420). auto: 444 below 128 pixels, where less costs much, else 420.",
+        choices=("auto", "444", "422", "420"),
+    )
     runner: str = setting(
         "local",
         "local: processes of this machine. beam: an Apache Beam pipeline (extra `beam`); the same "
@@ -126,7 +132,10 @@ def _prepare(settings, image_set, output_dir, options):
         image_set,
         output_dir,
         decode_options=decoding.DecodeOptions(
-            settings.resize_short_side, settings.max_pixels, settings.min_side
+            settings.resize_short_side,
+            settings.max_pixels,
+            settings.min_side,
+            settings.chroma_subsampling,
         ),
         max_bad_images=settings.max_bad_images,
         seed=settings.seed,

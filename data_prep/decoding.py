@@ -11,21 +11,27 @@ import os
 import warnings
 from collections.abc import Callable
 
-import numpy as np
-from PIL import Image, ImageChops, ImageOps
+from PIL import Image, ImageChops
 
-from data_prep import jpeg
+from data_prep import image_container, jpeg, pixel_range
 from data_prep.jpeg import BadImage
 
 JPEG_QUALITY = 95
 # Formats are named so that Pillow never starts an external program (EPS) or an exotic decoder on
 # hostile bytes.
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
-_JPEG_FORMATS = (
-    "JPEG",
-    "MPO",
-)  # MPO: a JPEG with further pictures behind it, as some cameras write.
-_EXIF_ORIENTATION = 0x0112
+_TRANSPOSED = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# Short sides (pixels) below this make an image a small one.
+SMALL_SIDE = 128
+_SUBSAMPLINGS = {"444": 0, "422": 1, "420": 2}
 
 # Sizes are compared with --max_pixels before anything is decoded; Pillow's own limit would only
 # double that.
@@ -44,15 +50,25 @@ class DecodeOptions:
       resize_short_side: pixels the short side is reduced to when it is longer; 0 keeps every size.
       max_pixels: larger images are bad, by their header, undecoded.
       min_side: images with a shorter side (pixels) are bad.
+      chroma_subsampling: how colours are stored where an image is encoded again: "444", "422" or
+        "420" (a colour for each pixel, for two, for four); "auto": "444" for those whose short side
+        is below 128 pixels, which lose much by less and gain few bytes, else "420".
     """
 
     resize_short_side: int = 0
     max_pixels: int = 100_000_000
     min_side: int = 1
+    chroma_subsampling: str = "auto"
 
     def reduces(self, height: int, width: int) -> bool:
         """Whether an image of this size is to be made smaller."""
         return 0 < self.resize_short_side < min(height, width)
+
+    def subsampling(self, height: int, width: int) -> int:
+        """Returns Pillow's number of the chroma subsampling for an image of this size."""
+        small = min(height, width) < SMALL_SIDE
+        name = self.chroma_subsampling
+        return _SUBSAMPLINGS[("444" if small else "420") if name == "auto" else name]
 
     def check_size(self, height: int, width: int):
         """Raises BadImage where the size is outside the limits."""
@@ -65,7 +81,7 @@ class DecodeOptions:
 @dataclasses.dataclass(frozen=True)
 class ConvertedImage:
     """RGB JPEG bytes, their height and width in pixels, and why they differ from the source's
-    (empty: they do not).
+    (empty: they do not; "metadata": only by blocks that cannot be read, which are left out).
     """
 
     encoded: bytes
@@ -82,9 +98,10 @@ def convert_image(
 ) -> ConvertedImage:
     """Turns the bytes of one image file into an upright RGB JPEG.
 
-    Grey, CMYK (also Adobe's inverted kind), palette and 16-bit pictures become 8-bit RGB;
-    transparency is laid over white; of an animation the first frame is kept; EXIF rotation is
-    applied. Colour profiles are ignored, as TensorFlow does.
+    Grey of any depth (see `pixel_range`), CMYK (also Adobe's inverted kind), palette and 16-bit
+    pictures become 8-bit RGB; transparency is laid over white; of an animation the first frame is
+    kept; the orientation that EXIF, or else XMP, tells is applied. Colour profiles are ignored, as
+    TensorFlow does. Metadata that cannot be read is as if it were not there.
 
     Args:
       data: the file.
@@ -107,31 +124,57 @@ def convert_image(
         options.check_size(header.height, header.width)
         check_jpeg(data, header)
         return ConvertedImage(data, header.height, header.width, ())
+    kind = image_container.format_of(data)
+    if kind is None:
+        other = image_container.unread_format(data)
+        raise BadImage(
+            f"a picture in {other}, which is not read; convert it to JPEG or PNG"
+            if other
+            else f"not an image (starts with {data[:12]!r})"
+        )
+    contents = image_container.split(data, kind)
     try:
-        image = Image.open(io.BytesIO(data), formats=_FORMATS)
+        image = Image.open(io.BytesIO(contents.pixels), formats=_FORMATS)
     except MemoryError:
         raise
     except Exception as error:  # Decoders raise anything on hostile bytes.
-        raise BadImage(f"not an image (starts with {data[:12]!r})") from error
+        raise BadImage(f"broken {kind}, or of a kind that is not read{_bits(data)}") from error
     options.check_size(image.height, image.width)
-    if image.format in _JPEG_FORMATS:
+    if image.format == "JPEG":
         check_jpeg(data, header)
     try:
-        if image.format == "PNG":
-            # Its checksums; decoding alone would not look at them. An image is used up by that.
-            image.verify()
-            image = Image.open(io.BytesIO(data), formats=_FORMATS)
-        reasons = _reasons(image, options)
-        if image.format in _JPEG_FORMATS and not reasons:
-            return ConvertedImage(data, image.height, image.width, ())
-        image = _to_upright_rgb(image, options)
+        reasons = _reasons(image, contents.orientation, options)
+        if image.format == "JPEG" and not reasons:
+            if _opens(data):
+                return ConvertedImage(data, image.height, image.width, ())
+            return ConvertedImage(contents.pixels, image.height, image.width, ("metadata",))
+        image = _to_upright_rgb(image, contents.orientation, options)
         encoded = io.BytesIO()
-        image.save(encoded, "JPEG", quality=JPEG_QUALITY)
+        image.save(
+            encoded, "JPEG", quality=JPEG_QUALITY, subsampling=options.subsampling(*image.size)
+        )
     except (MemoryError, BadImage):
         raise
     except Exception as error:
-        raise BadImage(f"broken {image.format or 'image'} ({error})") from error
+        raise BadImage(f"broken {kind} ({error})") from error
     return ConvertedImage(encoded.getvalue(), image.height, image.width, reasons)
+
+
+def _opens(data):
+    """Whether Pillow opens a JPEG with its metadata, as those do who look at the records."""
+    try:
+        Image.open(io.BytesIO(data), formats=["JPEG"])
+    except MemoryError:
+        raise
+    except Exception:  # It raises anything on damaged blocks.
+        return False
+    return True
+
+
+def _bits(data):
+    """Says of a JPEG how many bits its pixels have, if not 8."""
+    precision = jpeg.read_precision(data)
+    return "" if precision in (None, 8) else f" (pixels of {precision} bits)"
 
 
 def printable(name: bytes) -> str:
@@ -140,9 +183,9 @@ def printable(name: bytes) -> str:
     return text if text.isprintable() else ascii(text)[1:-1]
 
 
-def _reasons(image, options):
+def _reasons(image, orientation, options):
     reasons = []
-    if image.format not in _JPEG_FORMATS:
+    if image.format != "JPEG":
         reasons.append(image.format.lower())
     if image.mode != "RGB":
         reasons.append(
@@ -150,14 +193,14 @@ def _reasons(image, options):
                 image.mode, "other_mode"
             )
         )
-    if image.getexif().get(_EXIF_ORIENTATION, 1) in range(2, 9):
-        reasons.append("exif_rotated")
+    if orientation != 1:
+        reasons.append("rotated")
     if options.reduces(*image.size):
         reasons.append("resized")
     return tuple(reasons)
 
 
-def _to_upright_rgb(image, options):
+def _to_upright_rgb(image, orientation, options):
     size = image.size
     if options.reduces(*size):
         scale = options.resize_short_side / min(size)
@@ -165,27 +208,22 @@ def _to_upright_rgb(image, options):
         # A JPEG may be decoded at a half, quarter or eighth; twice the target leaves the resampling
         # its antialiasing.
         image.draft(None, (2 * size[0], 2 * size[1]))
+    # Pillow would turn a TIFF upright by its XMP when it loads it.
+    image.info.pop("xmp", None)
     image.load()
-    orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
     rgb = _to_rgb(image)
     if rgb.size != size:
         rgb = rgb.resize(size, Image.Resampling.BICUBIC)
-    if orientation in range(2, 9):
-        rgb.getexif()[_EXIF_ORIENTATION] = orientation
-        rgb = ImageOps.exif_transpose(rgb)
+    if orientation in _TRANSPOSED:
+        rgb = rgb.transpose(_TRANSPOSED[orientation])
     rgb.info.clear()
     return rgb
 
 
 def _to_rgb(image):
-    if image.mode == "F":
-        raise BadImage("floating-point pixels have no defined range")
-    if image.mode.startswith("I"):
-        pixels = np.asarray(image).astype(np.int64)
-        if pixels.min() < 0 or pixels.max() > 0xFFFF:
-            raise BadImage("32-bit pixels have no defined range")
-        return Image.fromarray((pixels >> 8).astype(np.uint8)).convert("RGB")
-    if image.mode == "CMYK" and image.format in _JPEG_FORMATS and "adobe" not in image.info:
+    if pixel_range.has_wide_pixels(image):
+        return pixel_range.as_grey(image).convert("RGB")
+    if image.mode == "CMYK" and image.format == "JPEG" and "adobe" not in image.info:
         image = ImageChops.invert(image)  # Pillow takes every CMYK JPEG for Adobe's inverted kind.
     if image.has_transparency_data:
         image = image.convert("RGBA")

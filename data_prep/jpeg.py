@@ -22,7 +22,9 @@ _JPEG_WARNINGS = ("Corrupt JPEG data", "Premature end of JPEG", "Inconsistent pr
 _STRAY_BYTES = re.compile(r"(\d+) extraneous bytes before marker")
 _MOST_STRAY_BYTES = 0.01  # Of the file.
 
-_START_OF_SCAN, _APP1, _APP2 = 0xDA, 0xE1, 0xE2
+_START_OF_SCAN, _APP1 = 0xDA, 0xE1
+# Bytes of a whole block of metadata, with its two of length; Adobe's has two less.
+_SHORTEST_BLOCK = 16
 # Baseline, extended and progressive, all Huffman-coded; arithmetic coding and lossless frames are
 # rare and not decoded everywhere.
 _HUFFMAN_FRAMES = (0xC0, 0xC1, 0xC2)
@@ -40,7 +42,8 @@ class Header(NamedTuple):
       height: pixels.
       width: pixels.
       components: 1 (grey), 3 (colour) or 4.
-      has_metadata: EXIF (it may ask for a rotation) or further pictures (MPO) are attached.
+      has_metadata: EXIF or XMP that may ask for a rotation is attached, or a block so short that
+        some readers fall over it.
     """
 
     height: int
@@ -77,12 +80,26 @@ def read_header(data: bytes) -> Header | None:
             ):  # Fill bytes and markers without a length are not of the common kind.
                 return None
             elif marker == _APP1:
-                has_metadata = has_metadata or data.startswith(b"Exif", position + 4)
-            elif marker == _APP2:
-                has_metadata = has_metadata or data.startswith(b"MPF", position + 4)
+                has_metadata = has_metadata or (
+                    data.startswith(b"Exif", position + 4)
+                    or data.find(b"tiff:Orientation", position + 4, position + 2 + length) >= 0
+                )
+            if 0xE0 <= marker <= 0xEF and length < _SHORTEST_BLOCK - 2 * (marker == 0xEE):
+                has_metadata = True
             position += 2 + length
     except IndexError:
         return None
+
+
+def read_precision(data: bytes) -> int | None:
+    """Returns the bits of a JPEG's pixels, from the first frame's header; None without one."""
+    position = 2
+    while data[:2] == b"\xff\xd8" and position + 5 <= len(data) and data[position] == 0xFF:
+        marker = data[position + 1]
+        if marker in _HUFFMAN_FRAMES or marker in _OTHER_FRAMES:
+            return data[position + 4]
+        position += 2 + (data[position + 2] << 8 | data[position + 3])
+    return None
 
 
 def check_strictly(data: bytes, header: Header | None = None):

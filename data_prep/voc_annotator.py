@@ -141,9 +141,9 @@ def read_sbd_mask(data: bytes) -> np.ndarray:
 
 def _check_size(width, height, image, what):
     # An image turned upright would leave its boxes and mask behind; VOC has none.
-    if "exif_rotated" in image.reasons:
+    if "rotated" in image.reasons:
         raise decoding.BadImage(
-            "has an EXIF rotation, which boxes and masks know nothing of; remove the tag"
+            "its EXIF or XMP asks for a rotation, which boxes and masks know nothing of; remove it"
         )
     if (width, height) != (image.width, image.height):
         raise decoding.BadImage(

@@ -121,7 +121,7 @@ def test_exif_rotation_is_applied(orientation, kind):
         8: np.rot90(pixels),
     }[orientation]
     assert np.abs(_decode(converted) - expected).mean() < 6
-    assert ("exif_rotated" in converted.reasons) == (orientation != 1)
+    assert ("rotated" in converted.reasons) == (orientation != 1)
     if orientation != 1:
         assert 0x0112 not in Image.open(io.BytesIO(converted.encoded)).getexif()
 
@@ -137,6 +137,31 @@ def test_resize_reduces_the_short_side_and_never_enlarges():
     assert convert_image(data, DecodeOptions(resize_short_side=40)).encoded == data
     upright = convert_image(_rotated(6), DecodeOptions(resize_short_side=20))
     assert (upright.height, upright.width) == (30, 20)
+
+
+def _stripes(side):
+    """Red and blue columns of one pixel each."""
+    pixels = np.zeros((side, side, 3), np.uint8)
+    pixels[:, ::2], pixels[:, 1::2] = (255, 0, 0), (0, 0, 255)
+    return pixels
+
+
+@pytest.mark.parametrize(
+    ("side", "chroma", "keeps"),
+    [
+        (32, "auto", True),
+        (127, "auto", True),
+        (128, "auto", False),
+        (256, "444", True),
+        (32, "420", False),
+        (32, "422", False),
+    ],
+)
+def test_colours_of_single_pixels(side, chroma, keeps):
+    data = _encode(Image.fromarray(_stripes(side)), "PNG")
+    pixels = _decode(convert_image(data, DecodeOptions(chroma_subsampling=chroma)))
+    error = np.abs(pixels - _stripes(side)).mean()
+    assert error < 3 if keeps else error > 50
 
 
 def _bad_images():
@@ -159,7 +184,7 @@ def _bad_images():
         "corrupt_png": png[: len(png) // 2] + b"\0\0\0\0" + png[len(png) // 2 + 4 :],
         "half_grey": _encode(RGB.convert("L"), "JPEG")[:-60],
         "half_rotated": _rotated(6)[:-80],
-        "float_tiff": _encode(Image.fromarray(np.ones((4, 4), np.float32)), "TIFF"),
+        "float_tiff": _encode(Image.fromarray(np.full((4, 4), 2.5, np.float32)), "TIFF"),
         "postscript": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
     }
 

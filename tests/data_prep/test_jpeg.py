@@ -33,7 +33,7 @@ SOUND = {
     "cmyk": (_encode("CMYK"), 4, False),
     "comment": (_encode(comment=b"\xff\xda\xff\xc0 not a marker"), 3, False),
     "exif": (_encode(exif=_exif()), 3, True),
-    "mpo": (_encode(kind="MPO", save_all=True, append_images=[Image.new("RGB", (4, 4))]), 3, True),
+    "mpo": (_encode(kind="MPO", save_all=True, append_images=[Image.new("RGB", (4, 4))]), 3, False),
 }
 
 

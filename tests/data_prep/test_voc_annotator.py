@@ -110,8 +110,8 @@ def test_boxes_must_fit_the_image_as_it_is_stored():
     ].shape == (0,)
     with pytest.raises(BadImage, match="17x23 pixels, its annotation says 23x17"):
         annotator.features(location, ConvertedImage(b"", 23, 17, ()))
-    with pytest.raises(BadImage, match="EXIF rotation"):
-        annotator.features(location, ConvertedImage(b"", 17, 23, ("exif_rotated",)))
+    with pytest.raises(BadImage, match="asks for a rotation"):
+        annotator.features(location, ConvertedImage(b"", 17, 23, ("rotated",)))
 
 
 def test_the_image_is_what_is_read(tmp_path):
