@@ -1,8 +1,10 @@
-"""Measures how fast images become records, beside decoding them only and beside tensorflow-datasets
-building the same.
+r"""Measures how fast images become records, beside decoding them only and beside
+tensorflow-datasets building the same.
 
 python -m tests.benchmarks.data_prep [--source=DIR|TAR] [--sizes=0,48] [--rounds=3] [--repeat=10]
 python -m tests.benchmarks.data_prep --source=../shared/data/imagenet-photos --sizes=0,256
+python -m tests.benchmarks.data_prep --parts=chroma \
+    --sizes=64,128,256
 
 Every run is a fresh process, the contenders take turns, and each converts the list of images once
 and `--repeat` times over. The steady rate comes from the difference of the two, the start-up
@@ -16,6 +18,9 @@ own imagenet2012: bytes are copied unseen. Where images are
              resized, with Pillow, and given to it as arrays.
 tfds_checked the same, but every image is decoded first (tf.io.decode_jpeg): the promise `ours`
 makes, that all of them can be.
+
+Chroma: what a colour for each pixel (4:4:4) costs and saves beside one for four (4:2:0), where
+images are decoded and encoded again as the conversion does: bytes, and PSNR over R, G, B in dB.
 """
 
 import contextlib
@@ -47,6 +52,9 @@ from data_prep.worker_pool import WorkersSettings
 class BenchmarkSettings(WorkersSettings):
     """What is measured."""
 
+    parts: tuple[str, ...] = setting(
+        ("conversion",), "What is measured.", choices=["conversion", "chroma"]
+    )
     source: str = setting(
         "../shared/data/imagenet64", "Folder or tar of images, or a folder of the ILSVRC2012 tars."
     )
@@ -289,9 +297,49 @@ def _print_comparison(rounds, repeat):
             print(f"  ours / {other.__name__}, {name}: {_spread(ratios, 2)}")
 
 
+def compare_chroma(image_set, short_side):
+    """Prints bytes and PSNR of both ways to store colours, over images reduced to a short side."""
+    bytes_over, gains, losses = [], [], []
+    for item in image_set.splits["train"]:
+        with Image.open(io.BytesIO(image_set.read(item.location))) as image:
+            source = image.convert("RGB")
+        if short_side:
+            scale = min(1, short_side / min(source.size))
+            size = [round(scale * side) for side in source.size]
+            source = source.resize(size, Image.Resampling.BICUBIC)
+        pixels = np.asarray(source).astype(float)
+        sizes, errors = [], []
+        for chroma in ("444", "420"):
+            options = decoding.DecodeOptions(chroma_subsampling=chroma)
+            file = io.BytesIO()
+            number = options.subsampling(source.height, source.width)
+            source.save(file, "JPEG", quality=decoding.JPEG_QUALITY, subsampling=number)
+            with Image.open(file) as stored:
+                difference = np.asarray(stored.convert("RGB")) - pixels
+            sizes.append(file.tell())
+            errors.append(10 * math.log10(255**2 / max((difference**2).mean(), 1e-3)))
+        bytes_over.append(sizes[0] / sizes[1])
+        gains.append(errors[0] - errors[1])
+        losses.append(errors)
+    dearer, better = _spread(bytes_over, 3), _spread(gains, 2)
+    reduced = f"reduced to {short_side} pixels" if short_side else "as they are"
+    print(f"4:4:4 over 4:2:0, {len(gains)} images {reduced}: bytes {dearer}; PSNR {better} dB more")
+    fine, coarse = np.median(losses, axis=0)
+    print(f"PSNR in the median: 4:4:4 {fine:.1f} dB, 4:2:0 {coarse:.1f} dB")
+
+
 def main(values: Values):
     """Runs the comparisons."""
     settings = values[BenchmarkSettings]
+    if "chroma" in settings.parts:
+        for short_side in settings.sizes:
+            compare_chroma(list_images(settings.source, settings.num_images), short_side)
+    if "conversion" in settings.parts:
+        compare_conversion(settings)
+
+
+def compare_conversion(settings):
+    """Prints rates and memory of all contenders."""
     workers, repeat, source = settings.num_processes, settings.repeat, settings.source
     image_set = list_images(source, settings.num_images)
     items = image_set.splits["train"]
