@@ -10,15 +10,12 @@ import numpy as np
 
 from ccssl_tf.runs.errors import InputError
 from ccssl_tf.runs.progress import Progress
-from data_prep import locations
+from data_prep import file_list, tfrecord_file
+from data_prep.faults import Faults
 from data_prep.image_set import ImageSet, Item
 
 _NAME_KEYS = ("file_name", "filename", "image/filename", "image/file_name")
 _SPLIT_NAMES = {"validation": "val"}
-_HEADER, _FOOTER = (
-    12,
-    4,
-)  # Of a TFRecord: length and its checksum before the data, the data's checksum behind.
 
 
 def find_builder(name: str, data_dir: str | None):
@@ -34,8 +31,21 @@ def find_builder(name: str, data_dir: str | None):
             f"--name={name}: tensorflow-datasets has no such data set, nor is it below "
             "--tfds_data_dir"
         ) from error
-    except (ValueError, AssertionError) as error:
-        raise InputError(f"--name={name}: {str(error).splitlines()[0]}") from error
+    except tfds.core.dataset_info.DatasetInfoFileError as error:
+        path = str(error).rpartition(" ")[2]
+        raise InputError(
+            f"{path}: missing or damaged; fetch it again, or read the records without it: python "
+            f"-m data_prep.tfrecord_import --source={os.path.dirname(path)}"
+        ) from error
+    except MemoryError:
+        raise
+    except Exception as error:  # Descriptions that are damaged make it raise anything.
+        if isinstance(error, OSError) and error.errno:
+            raise
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(
+            f"--name={name}: tensorflow-datasets cannot open it ({reason[:200]}); fetch it again"
+        ) from error
 
 
 def list_images(
@@ -48,10 +58,12 @@ def list_images(
       builder: of `find_builder`, prepared.
       splits: TFDS's names; all if empty. `validation` becomes `val`.
       image_key: of the feature that is the image; None for `image` or the only one.
-      label_key: of the class; None for `label` or the only one.
+      label_key: of the class, or of a whole number that is its number (-1: none); None for `label`
+        or the only one of the former kind.
 
     Raises:
-      InputError: no such split or feature, images other than 8- or 16-bit, or damaged record files.
+      InputError: no such split or feature, images other than 8- or 16-bit, or damaged record files;
+        all damaged records are told.
     """
     import tensorflow_datasets as tfds
 
@@ -71,19 +83,17 @@ def list_images(
     dtype = np.dtype(features[image_key].np_dtype)
     if dtype not in (np.uint8, np.uint16):
         raise InputError(f"{builder.info.full_name}: its images are {dtype}, not 8- or 16-bit")
-    label_key = _choose(
-        features, tfds.features.ClassLabel, "label", label_key, "label_key", builder
-    )
+    label_key = _choose_label(features, label_key, builder)
     name_key = next(
         (key for key in _NAME_KEYS if isinstance(features.get(key), tfds.features.Text)), None
     )
     counts = {split: builder.info.splits[split].num_examples for split in splits or known}
     total, done, images = sum(counts.values()), 0, {}
     progress = Progress(f"indexing {builder.info.full_name}", total, "images")
+    faults = Faults(str(builder.data_path))
     for split in counts:
         items = images[_SPLIT_NAMES.get(split, split)] = []
-        for location in _locations(builder, split):
-            example = _example(location)
+        for location, example in _examples(builder, split, faults):
             name = (
                 _only(example[name_key].bytes_list, name_key, location)
                 if name_key
@@ -95,13 +105,25 @@ def list_images(
             done += 1
             if done < total:
                 progress.update(done)
-        if len(items) != counts[split]:
-            raise InputError(
-                f"{builder.data_path}: holds {len(items)} images of {split} instead of "
-                f"{counts[split]}; prepare it again"
-            )
-    names = features[label_key].names if label_key else None
+        if len(items) != counts[split] and not faults.count:
+            faults.add(f"holds {len(items)} images of {split} instead of {counts[split]}")
+    faults.refuse("prepare the data set again")
+    names = None
+    if label_key and isinstance(features[label_key], tfds.features.ClassLabel):
+        names = features[label_key].names
+    elif label_key:
+        names, images = _numbered(images)
     return ImageSet(images, names, "tfds", read_image, dict(tfds_name=builder.info.full_name))
+
+
+def _numbered(images):
+    """Class names and images, of labels that are numbers."""
+    used = {item.label: str(item.label) for items in images.values() for item in items}
+    names, number_of = file_list.number_labels(used, None)
+    return names, {
+        split: [item._replace(label=number_of[str(item.label)]) for item in items]
+        for split, items in images.items()
+    }
 
 
 def read_image(location: tuple) -> bytes:
@@ -133,9 +155,29 @@ def _choose(features, kind, usual, wanted, flag, builder):
     raise InputError(f"{builder.info.full_name}: choose one of {', '.join(keys)} by --{flag}")
 
 
-def _locations(builder, split):
-    """Yields where each record of a split lies: (path, offset, size) in a TFRecord file, (path,
-    number, None) in an array_record.
+def _choose_label(features, wanted, builder):
+    """The key of the class, or of a whole number called like one; None where there is neither."""
+    import tensorflow_datasets as tfds
+
+    numbers = {
+        key
+        for key, feature in features.items()
+        if isinstance(feature, tfds.features.Tensor)
+        and not isinstance(feature, tfds.features.ClassLabel)
+        and feature.shape == ()
+        and np.issubdtype(feature.np_dtype, np.integer)
+    }
+    classes = [
+        key for key, found in features.items() if isinstance(found, tfds.features.ClassLabel)
+    ]
+    if wanted in numbers or (wanted is None and not classes and "label" in numbers):
+        return wanted or "label"
+    return _choose(features, tfds.features.ClassLabel, "label", wanted, "label_key", builder)
+
+
+def _examples(builder, split, faults):
+    """Yields (location, features) of the records of a split: (path, offset, size) in a TFRecord
+    file, (path, number, None) in an array_record.
     """
     file_format = builder.info.file_format.value
     if file_format not in ("tfrecord", "array_record"):
@@ -144,34 +186,34 @@ def _locations(builder, split):
             "array_record"
         )
     for path in map(os.fspath, builder.info.splits[split].filepaths):
-        if file_format == "array_record":
-            yield from ((path, number, None) for number in range(_array_record(path).num_records()))
+        if file_format == "tfrecord":
+            for location, data in tfrecord_file.read_records(path, faults):
+                yield location, _parsed(data, location)
             continue
-        end, offset = os.path.getsize(path), 0
-        while offset < end:
-            size = int.from_bytes(locations.read_location((path, offset, 8)), "little")
-            if offset + _HEADER + size + _FOOTER > end:
-                raise InputError(
-                    f"{path}: truncated or damaged at byte {offset}; prepare the data set again"
-                )
-            yield path, offset + _HEADER, size
-            offset += _HEADER + size + _FOOTER
+        for number in range(_array_record(path).num_records()):
+            yield (path, number, None), _example((path, number, None))
 
 
 def _example(location):
-    import tensorflow as tf
-    from google.protobuf.message import DecodeError
-
     path, position, size = location = tuple(location)
     data = (
         _array_record(path).read([position])[0]
         if size is None
-        else locations.read_location(location)
+        else tfrecord_file.read_record(location)
     )
+    return _parsed(data, location)
+
+
+def _parsed(data, location):
+    import tensorflow as tf
+    from google.protobuf.message import DecodeError
+
     try:
         return tf.train.Example.FromString(data).features.feature
     except DecodeError as error:
-        raise InputError(f"{path}: damaged at {position}; prepare the data set again") from error
+        raise InputError(
+            f"{location[0]}: damaged at {location[1]}; prepare the data set again"
+        ) from error
 
 
 def _only(values, key, location):

@@ -1,6 +1,7 @@
 """What is listed is what tensorflow-datasets itself reads back."""
 
 import io
+import pathlib
 
 import numpy as np
 import pytest
@@ -137,8 +138,63 @@ def test_unknown_and_damaged_data_sets_are_refused(tmp_path):
     builder = build(tmp_path, *labelled())
     path = sorted(builder.data_path.glob("*train*tfrecord*"))[0]
     path.write_bytes(path.read_bytes()[:-7])
-    with pytest.raises(InputError, match="truncated or damaged at byte"):
+    with pytest.raises(InputError, match="truncated at byte"):
         tfds_layout.list_images(builder, **OPTIONS)
     path.write_bytes(b"")
     with pytest.raises(InputError, match="images of train instead of 5"):
         tfds_layout.list_images(builder, **OPTIONS)
+
+
+def test_one_changed_byte_is_told_and_all_of_them_are(tmp_path):
+    builder = build(tmp_path, *labelled())
+    paths = sorted(builder.data_path.glob("*train*tfrecord*"))
+    for path in paths:
+        data = bytearray(path.read_bytes())
+        at = data.index(b"label") + 11  # The number itself: the example stays well-formed.
+        data[at] ^= 1
+        path.write_bytes(data)
+    with pytest.raises(InputError) as caught:
+        tfds_layout.list_images(builder, **OPTIONS)
+    assert f"{len(paths)} faults" in str(caught.value)
+    for path in paths:
+        assert f"{path}: damaged at byte " in str(caught.value)
+
+
+def test_a_record_changed_after_the_listing_is_not_converted(tmp_path):
+    builder = build(tmp_path, *labelled())
+    image_set = tfds_layout.list_images(builder, **OPTIONS)
+    item = image_set.splits["train"][0]
+    path, offset, *_ = item.location
+    data = bytearray(pathlib.Path(path).read_bytes())
+    data[offset + 20] ^= 4
+    pathlib.Path(path).write_bytes(data)
+    with pytest.raises(InputError, match=f"damaged at byte {offset - 12}"):
+        image_set.read(item.location)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{", b"[]", b"\xff\xfe"])
+def test_without_its_description_a_data_set_is_refused_in_one_line(tmp_path, content):
+    builder = build(tmp_path, *labelled())
+    path = builder.data_path / "dataset_info.json"
+    path.unlink() if content is None else path.write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        tfds_layout.find_builder("tiny", str(tmp_path))
+    assert "\n" not in str(caught.value) and "tiny" in str(caught.value)
+
+
+def test_labels_that_are_whole_numbers(tmp_path):
+    features = {
+        "image": tfds.features.Image(shape=(None, None, 3)),
+        "label": tfds.features.Scalar(np.int64),
+        "size": tfds.features.Scalar(np.int64),
+    }
+    labels = [2, -1, 0]
+    rows = [
+        dict(image=smooth_picture(i, 9, 9), label=label, size=5) for i, label in enumerate(labels)
+    ]
+    builder = build(tmp_path, features, {"train": rows}, shards=1)
+    image_set = tfds_layout.list_images(builder, **OPTIONS)
+    assert image_set.class_names == ["0", "1", "2"]
+    assert sorted(item.label for item in image_set.splits["train"]) == sorted(labels)
+    image_set = tfds_layout.list_images(builder, **{**OPTIONS, "label_key": "size"})
+    assert {item.label for item in image_set.splits["train"]} == {5}
