@@ -17,15 +17,18 @@ from data_prep.decoding import BadImage, printable
 from data_prep.faults import Faults
 from data_prep.image_set import ImageSet, Item
 from data_prep.locations import SourceFile
+from data_prep.mask_annotator import SegmentationAnnotator, SegmentationLocation
 from data_prep.mask_values import MaskColors, read_png_mask
-from data_prep.text_lines import lines_of
-from data_prep.voc_annotator import (
-    DetectionAnnotator,
-    DetectionLocation,
-    SegmentationAnnotator,
-    SegmentationLocation,
+from data_prep.object_annotator import (
+    BoxEdges,
+    Object,
+    ObjectAnnotator,
+    ObjectLocation,
+    packed,
+    presence_of,
     read_image,
 )
+from data_prep.text_lines import lines_of
 from data_prep.voc_files import SPLITS, VocFiles, find_files, read_ids, without_suffix
 from data_prep.voc_xml import Annotation, AnnotationReader
 
@@ -87,14 +90,11 @@ def list_images(
         names, annotator = _masks(files, lists, find, classes, trust_mask_indices, faults)
         make = _segmentation_location
     else:
-        reader = AnnotationReader(faults, clip_boxes=clip_boxes)
-        names, make = _objects(files, lists, classes, reader)
-        annotator = DetectionAnnotator(tuple(names))
-        if clip_boxes and (reader.num_clipped or reader.num_outside):
-            print(
-                f"{files.name}: clipped {reader.num_clipped} boxes at the edge of their image, "
-                f"left out {reader.num_outside} wholly outside"
-            )
+        edges = BoxEdges(clip_boxes)
+        names, make = _objects(files, lists, classes, AnnotationReader(faults, edges))
+        annotator = ObjectAnnotator(tuple(names))
+        if edges.describe():
+            print(f"{files.name}: {edges.describe()}")
     faults.refuse("mend the source, or name the --splits to convert")
     items = {
         split: [
@@ -187,12 +187,16 @@ def _objects(files, lists, given, reader):
             f"{files.name}: no lists of these classes for {', '.join(without)}; the annotations "
             "tell which images hold them"
         )
+    objects = {
+        one: [Object(numbers.get(thing.name, 0), *thing[1:]) for thing in annotation.objects]
+        for one, annotation in known.items()
+    }
     for split, ids in lists.items():
         differing = [
             one
             for one in ids
-            if presence[split] and known.get(one)
-            if _presence_of(known[one], names) != presence[split].get(one)
+            if presence[split] and one in objects
+            if presence_of(objects[one], len(names)) != presence[split].get(one)
         ]
         if differing and not reader.faults.count:
             print(
@@ -201,9 +205,9 @@ def _objects(files, lists, given, reader):
             )
 
     def make(split, one, image, unused_file):
-        states = presence[split] or {one: _presence_of(known[one], names)}
-        labels = tuple(numbers[thing.name] for thing in known[one].objects)
-        return DetectionLocation(image.location, known[one], labels, states[one])
+        states = presence[split] and presence[split][one]
+        size = known[one].width, known[one].height
+        return ObjectLocation(image.location, size, packed(objects[one]), states)
 
     return names, make
 
@@ -254,16 +258,6 @@ def _presence(files, split, ids, names, listed, faults):
     if len(columns) < len(names):
         return None
     return dict(zip(ids, zip(*columns, strict=True), strict=True))
-
-
-def _presence_of(annotation, names):
-    """The states the devkit derives from the objects: 1 for one that is not difficult, 0 for
-    difficult ones alone, else -1.
-    """
-    states = dict.fromkeys(names, -1)
-    for one in annotation.objects:
-        states[one.name] = max(states.get(one.name, -1), 0 if one.difficult else 1)
-    return tuple(states[name] for name in names)
 
 
 def _masks(files, lists, find, given, trusts_indices, faults):

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from data_prep.faults import Faults
+from data_prep.object_annotator import BoxEdges
 
 # fmt: off
 CLASSES = [
@@ -27,7 +28,7 @@ _UNSET = ("", "unspecified", "unknown", "none", "n/a")
 _FLAGS = {"false": False, "no": False, "true": True, "yes": True}
 
 
-class Object(NamedTuple):
+class NamedObject(NamedTuple):
     """One object: name of its class, box (xmin, ymin, xmax, ymax) in 1-based inclusive pixels,
     difficult, truncated.
     """
@@ -43,7 +44,7 @@ class Annotation(NamedTuple):
 
     width: int
     height: int
-    objects: tuple[Object, ...]
+    objects: tuple[NamedObject, ...]
 
 
 class AnnotationReader:
@@ -51,15 +52,12 @@ class AnnotationReader:
 
     Attributes:
       faults: what is wrong with the files read so far; each names its file.
-      num_clipped, num_outside: how many boxes were clipped, and left out for being wholly outside.
+      edges: what was done with boxes that reach out of their image.
     """
 
-    def __init__(self, faults: Faults, *, clip_boxes: bool = False):
-        """Args: faults: where to gather them; clip_boxes: whether boxes that reach out of their
-        image are cut at its edge, and those wholly outside left out.
-        """
-        self.faults, self._clip = faults, clip_boxes
-        self.num_clipped = self.num_outside = 0
+    def __init__(self, faults: Faults, edges: BoxEdges):
+        """Args: faults: where to gather them; edges: what to do with boxes that reach out."""
+        self.faults, self.edges = faults, edges
 
     def read(
         self, data: bytes, name: str, picture_size: Callable[[], tuple[int, int] | None]
@@ -140,27 +138,10 @@ class AnnotationReader:
                     "expected a number of pixels"
                 )
         flags = [self._flag(element, tag, name) for tag in ("difficult", "truncated")]
-        box = self._inside(box, size, f"{name}: box {tuple(box)} of a {text[:40]}")
-        return box and Object(text, box, *flags)
-
-    def _inside(self, box, size, what):
-        """The box with its corners inside the image; None if it is not."""
-        edges = (*size, *size)
-        if box[0] > box[2] or box[1] > box[3]:
-            return self.faults.add(f"{what} is inverted (expected xmin <= xmax, ymin <= ymax)")
-        far = [not 0 <= value <= edge + 1 for value, edge in zip(box, edges, strict=True)]
-        if any(far) and not self._clip:
-            return self.faults.add(
-                f"{what} lies outside the image of {size[0]}x{size[1]} pixels, counted from 1 "
-                "(--clip_boxes cuts it)"
-            )
-        if box[2] < 1 or box[3] < 1 or box[0] > edges[0] or box[1] > edges[1]:
-            if any(far):
-                self.num_outside += 1
-                return None
-        else:
-            self.num_clipped += any(far)
-        return tuple(min(max(value, 1), edge) for value, edge in zip(box, edges, strict=True))
+        inside, fault = self.edges.inside(tuple(box), size)
+        if fault:
+            self.faults.add(f"{name}: box {tuple(box)} of a {text[:40]} {fault}")
+        return inside and NamedObject(text, inside, *flags)
 
     def _flag(self, element, tag, name):
         text = (element.findtext(tag) or "").strip().lower()

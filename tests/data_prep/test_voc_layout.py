@@ -14,7 +14,7 @@ from PIL import Image
 from ccssl_tf.runs.errors import InputError
 from data_prep import voc_layout
 from data_prep.decoding import ConvertedImage
-from data_prep.voc_annotator import DetectionLocation, read_image
+from data_prep.object_annotator import ObjectLocation, presence_of, read_image
 from data_prep.voc_xml import CLASSES
 
 PACKS = pathlib.Path(__file__).parents[2] / "../shared/data"
@@ -30,8 +30,8 @@ def _content(image_set):
     for split, items in image_set.splits.items():
         for item in items:
             rest = (
-                (item.location.annotation, item.location.labels, item.location.presence)
-                if isinstance(item.location, DetectionLocation)
+                item.location[1:]
+                if isinstance(item.location, ObjectLocation)
                 else item.location.mask_name
             )
             content[split, item.name] = (item.label, item.size, read_image(item.location), rest)
@@ -59,10 +59,7 @@ def test_annotations_and_the_three_states(tmp_path, voc_devkit):
     assert image_set.class_names == CLASSES
     first, second = image_set.splits["train"]
     assert first.name == b"000001.jpg" and first.label == -1
-    assert [
-        (found.name, found.box, found.difficult, found.truncated)
-        for found in first.location.annotation.objects
-    ] == [
+    assert [(CLASSES[found.label], *found[1:]) for found in first.location.objects] == [
         ("dog", (1, 1, 23, 17), False, True),
         ("person", (8, 3, 8, 3), True, False),
     ]
@@ -228,10 +225,7 @@ def _objects_of(image_set):
     """Id -> (class, box) of every object, from what the records will hold."""
     return {
         item.name.decode()[:6]: [
-            (image_set.class_names[label], thing.box)
-            for label, thing in zip(
-                item.location.labels, item.location.annotation.objects, strict=True
-            )
+            (image_set.class_names[thing.label], thing.box) for thing in item.location.objects
         ]
         for items in image_set.splits.values()
         for item in items
@@ -258,9 +252,12 @@ def _objects_by_another_route(devkit):
 
 
 def test_without_class_lists_the_annotations_tell_the_states(tmp_path, voc_devkit, capsys):
-    with_lists = _content(_list(voc_devkit.write_tree(tmp_path / "with")))
-    without = _content(_list(_own(voc_devkit).write_tree(tmp_path / "without")))
-    assert without == with_lists
+    with_lists = _list(voc_devkit.write_tree(tmp_path / "with"))
+    without = _list(_own(voc_devkit).write_tree(tmp_path / "without"))
+    for split, items in with_lists.splits.items():
+        for item, other in zip(items, without.splits[split], strict=True):
+            assert presence_of(other.location.objects, 20) == item.location.presence
+            assert other.location.presence is None
     assert "no lists of these classes for train, val, trainval, test" in capsys.readouterr().out
 
 
@@ -274,7 +271,8 @@ def test_own_classes(tmp_path, voc_devkit, capsys):
     )
     assert _objects_of(image_set) == _objects_by_another_route(devkit)
     first = image_set.splits["train"][0].location
-    assert first.presence == (-1, -1, 1, 0, -1)  # The person is difficult.
+    assert first.presence is None
+    assert presence_of(first.objects, 5) == (-1, -1, 1, 0, -1)  # The person is difficult.
     given = ["vest", "person", "helmet", "gloves", "boots", "goggles"]
     image_set = _list(tmp_path, classes=given)
     assert image_set.class_names == given and _objects_of(image_set) == (
@@ -330,8 +328,8 @@ def test_all_faults_are_told(tmp_path, voc_devkit):
 
 def test_a_tree_without_the_devkits_folder(tmp_path, voc_devkit, capsys):
     """As CVAT exports it; its images without split are in `default`."""
-    expected = _content(_list(voc_devkit.write_tree(tmp_path / "usual"), splits=["train"]))
     _own(voc_devkit)
+    expected = _content(_list(voc_devkit.write_tree(tmp_path / "usual"), splits=["train"]))
     lists = {path for path in voc_devkit.files if path.startswith("ImageSets/")}
     train = voc_devkit.files["ImageSets/Main/train.txt"]
     voc_devkit.files = {p: data for p, data in voc_devkit.files.items() if p not in lists}
@@ -359,10 +357,7 @@ def test_images_and_annotations_in_folders_of_splits(tmp_path, voc_devkit, folde
     assert image_set.class_names == CLASSES
     found = {
         item.name.decode()[-10:-4]: [
-            (image_set.class_names[label], thing.box)
-            for label, thing in zip(
-                item.location.labels, item.location.annotation.objects, strict=True
-            )
+            (image_set.class_names[thing.label], thing.box) for thing in item.location.objects
         ]
         for items in image_set.splits.values()
         for item in items

@@ -9,11 +9,12 @@ import pytest
 
 from ccssl_tf.runs.errors import InputError
 from data_prep.faults import Faults
-from data_prep.voc_xml import CLASSES, AnnotationReader, Object
+from data_prep.object_annotator import BoxEdges
+from data_prep.voc_xml import CLASSES, AnnotationReader, NamedObject
 
 
 def _read(data, name="a.xml", clip_boxes=False, picture_size=None):
-    reader = AnnotationReader(Faults("source"), clip_boxes=clip_boxes)
+    reader = AnnotationReader(Faults("source"), BoxEdges(clip_boxes))
     annotation = reader.read(data, name, lambda: picture_size)
     reader.faults.refuse()
     return annotation
@@ -48,8 +49,8 @@ def test_what_is_read():
     )
     assert (found.width, found.height) == (500, 375)
     assert found.objects == (
-        Object("cat", (1, 2, 3, 4), True, True),
-        Object("person", (1, 1, 500, 375), False, False),
+        NamedObject("cat", (1, 2, 3, 4), True, True),
+        NamedObject("person", (1, 1, 500, 375), False, False),
     )
     assert _read(_xml(), "a.xml").objects == ()
 
@@ -157,15 +158,15 @@ def test_a_size_that_is_not_said_is_the_pictures(data):
     ],
 )
 def test_boxes_can_be_clipped(box, clipped):
-    reader = AnnotationReader(Faults("source"), clip_boxes=True)
+    reader = AnnotationReader(Faults("source"), BoxEdges(True))
     objects = reader.read(_xml(_object(), _object(box=box)), "a.xml", lambda: None).objects
     assert [one.box for one in objects[1:]] == ([clipped] if clipped else [])
-    assert (reader.num_clipped, reader.num_outside) == ((1, 0) if clipped else (0, 1))
+    assert (reader.edges.num_clipped, reader.edges.num_outside) == ((1, 0) if clipped else (0, 1))
     assert not reader.faults.count
 
 
 def test_all_faults_of_all_files_are_gathered():
-    reader = AnnotationReader(Faults("source"))
+    reader = AnnotationReader(Faults("source"), BoxEdges(False))
     objects = _object(box=(-9, 2, 3, 4)), _object(box=(10, 2, 3, 4))
     assert reader.read(_xml(*objects, _object()), "a.xml", lambda: None) is None
     assert reader.read(_xml(_object()), "b.xml", lambda: None).objects

@@ -10,16 +10,9 @@ import scipy.io
 import tensorflow as tf
 from PIL import Image
 
-from data_prep import voc_annotator
 from data_prep.decoding import BadImage, ConvertedImage
+from data_prep.mask_annotator import SegmentationAnnotator, SegmentationLocation
 from data_prep.mask_values import MaskColors
-from data_prep.voc_annotator import (
-    DetectionAnnotator,
-    DetectionLocation,
-    SegmentationAnnotator,
-    SegmentationLocation,
-)
-from data_prep.voc_xml import CLASSES, Annotation
 
 
 @pytest.fixture
@@ -99,24 +92,3 @@ def test_masks_that_do_not_do(tmp_path, image, voc_devkit):
         with pytest.raises(BadImage) as caught:
             _stored(tmp_path, image, data, name)
         assert said in str(caught.value), (said, caught.value)
-
-
-def test_boxes_must_fit_the_image_as_it_is_stored():
-    location = DetectionLocation((), Annotation(23, 17, ()), (), (-1,) * 20)
-    annotator = DetectionAnnotator(tuple(CLASSES))
-    features = annotator.features(location, ConvertedImage(b"", 17, 23, ("grey",)))
-    assert features["image/class/presence"].tolist() == [-1] * 20 and features[
-        "image/object/bbox/xmin"
-    ].shape == (0,)
-    with pytest.raises(BadImage, match="17x23 pixels, its annotation says 23x17"):
-        annotator.features(location, ConvertedImage(b"", 23, 17, ()))
-    with pytest.raises(BadImage, match="asks for a rotation"):
-        annotator.features(location, ConvertedImage(b"", 17, 23, ("rotated",)))
-
-
-def test_the_image_is_what_is_read(tmp_path):
-    (tmp_path / "a").write_bytes(b"0123456789")
-    assert (
-        voc_annotator.read_image(SegmentationLocation((str(tmp_path / "a"), 2, 3), (), ""))
-        == b"234"
-    )
