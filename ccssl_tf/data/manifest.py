@@ -7,6 +7,7 @@ This module does not import TensorFlow.
 import dataclasses
 import json
 import pathlib
+import re
 
 from ccssl_tf.runs.errors import CorruptArtifactError, InputError
 from ccssl_tf.runs.files import MANIFEST_NAME, fingerprint_of, write_json
@@ -115,8 +116,7 @@ class Manifest:
             )
         if not path.is_file():
             raise CorruptArtifactError(
-                f"{directory}: no {MANIFEST_NAME}; the command that writes it has not finished "
-                "there"
+                f"{directory}: no {MANIFEST_NAME}; {_how_to_make_one(directory)}"
             )
         try:
             raw = json.loads(path.read_text())
@@ -164,3 +164,20 @@ class Manifest:
                     )
                     raise CorruptArtifactError(f"{file}: {state}; write the directory again")
         return manifest
+
+
+def _how_to_make_one(directory: pathlib.Path) -> str:
+    """Returns what to do with a directory without manifest, by what it holds."""
+    names = [path.name for path in directory.iterdir()]
+    unfinished = "the command that writes it has not finished there"
+    if any(".tmp-" in name or name in ("run.json", "flags.txt") for name in names):
+        return unfinished
+    if any(re.search(r"\.tfrecord|\.record|-\d{5}-of-\d{5}", name) for name in names):
+        return (
+            f"{unfinished}; TFRecords that another program wrote are converted by python -m "
+            f"data_prep.tfrecord_import --source={directory} --output_dir=DIR"
+        )
+    return (
+        f"{unfinished}; folders of images are converted by python -m data_prep.image_folder "
+        f"--source={directory} --output_dir=DIR"
+    )
