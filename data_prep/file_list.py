@@ -16,11 +16,11 @@ from data_prep.text_lines import open_text, read_lines
 
 _MOST_CLASSES = 1_000_000
 # What columns are called, in lower case without blanks, dashes and underscores.
-_FILENAME_COLUMNS = (
+FILENAME_COLUMNS = (
     *("filename", "filenames", "file", "filepath", "path", "image", "images", "imagename"),
     *("imagefile", "imagefilename", "imagepath", "img", "imgname", "imgpath"),
 )
-_LABEL_COLUMNS = (
+LABEL_COLUMNS = (
     *("label", "labels", "labelname", "labelid", "class", "classes", "classname", "classid"),
     *("classlabel", "category", "categories", "categoryname", "categoryid", "target"),
 )
@@ -160,14 +160,14 @@ class _Columns(NamedTuple):
     @classmethod
     def among(cls, path, header, label_column):
         """Chooses them, and says which columns are not used."""
-        filename = _column(path, header, "file names", _FILENAME_COLUMNS)
+        filename = _column(path, header, "file names", FILENAME_COLUMNS)
         if filename is None:
             raise InputError(
                 f"--list={path}: line 1: expected the header `filename,label` or `filename`, "
                 f"found {header}"
             )
         if label_column is None:
-            label = _column(path, header, "labels", _LABEL_COLUMNS, "--label_column")
+            label = _column(path, header, "labels", LABEL_COLUMNS, "--label_column")
         elif label_column in header:
             label = label_column
         else:
@@ -181,7 +181,25 @@ class _Columns(NamedTuple):
 
 
 def _column(path, header, what, usual, flag=None):
-    """The column of one of the usual names; of several the one that has the first of these."""
+    return usual_column(f"--list={path}", header, what, usual, flag)
+
+
+def usual_column(
+    source: str, header: list[str], what: str, usual: Collection[str], flag: str | None = None
+) -> str | None:
+    """Returns the column that has one of the usual names; None where there is none.
+
+    Args:
+      source: as messages begin.
+      header: the columns' names; case, blanks, dashes and underscores do not matter.
+      what: they hold.
+      usual: names, the most usual first.
+      flag: that names one of several; without it one called by the most usual name is taken.
+
+    Raises:
+      InputError: several columns.
+    """
+    usual = list(usual)
     plain = {name: re.sub(r"[\s_-]", "", name).lower() for name in header}
     fitting = [name for name in header if plain[name] in usual]
     if len(fitting) > 1 and not flag:
@@ -189,8 +207,7 @@ def _column(path, header, what, usual, flag=None):
     if len(fitting) > 1:
         how = f"name one by {flag}" if flag else f"call one {usual[0]}"
         raise InputError(
-            f"--list={path}: the columns {', '.join(map(repr, fitting))} may all be the {what}; "
-            f"{how}"
+            f"{source}: the columns {', '.join(map(repr, fitting))} may all be the {what}; {how}"
         )
     return fitting[0] if fitting else None
 

@@ -80,9 +80,8 @@ def list_images(
         ]
         for split, images in splits.items()
     }
-    if "train" in items and "val" not in items and val_fraction > 0:
-        items = _with_val(source, items, val_fraction, seed)
-    return ImageSet(items, class_names, "image_folder", locations.read_location)
+    image_set = ImageSet(items, class_names, "image_folder", locations.read_location)
+    return with_val(source, image_set, val_fraction, seed)
 
 
 def _listed_files(source, list_path, label_column):
@@ -285,7 +284,15 @@ def _folders_on_disk(source, splits):
     }
 
 
-def _with_val(source, items, val_fraction, seed):
+def with_val(source, image_set: ImageSet, val_fraction: float, seed: int) -> ImageSet:
+    """Returns the set with a seeded share of its training images as `val`, where it has none.
+
+    Raises:
+      InputError: too few images.
+    """
+    items = image_set.splits
+    if "train" not in items or "val" in items or not val_fraction:
+        return image_set
     train = items["train"]
     count = max(1, round(val_fraction * len(train)))
     if count >= len(train):
@@ -298,4 +305,5 @@ def _with_val(source, items, val_fraction, seed):
         "train": [item for i, item in enumerate(train) if i not in chosen],
         "val": [train[i] for i in sorted(chosen)],
     }
-    return {**split, **{name: rest for name, rest in items.items() if name != "train"}}
+    others = {name: rest for name, rest in items.items() if name != "train"}
+    return dataclasses.replace(image_set, splits={**split, **others})

@@ -1,5 +1,6 @@
 """Converts any folder of images, or an uncompressed tar of one; subfolders may be classes, train/
-val/ test/ may be splits.
+val/ test/ may be splits. Also Parquet files of encoded images, as Hugging Face has them (extra
+`parquet`), and WebDataset's tars.
 
 python -m data_prep.image_folder --source=DIR --output_dir=DIR
 """
@@ -7,7 +8,6 @@ python -m data_prep.image_folder --source=DIR --output_dir=DIR
 import dataclasses
 
 from ccssl_tf.runs.command import Command
-from ccssl_tf.runs.errors import FlagError
 from ccssl_tf.runs.launch import launch
 from ccssl_tf.runs.settings import setting
 from ccssl_tf.runs.values import Values
@@ -19,7 +19,10 @@ from data_prep.command import ConverterSettings
 class ImageFolderSettings(ConverterSettings):
     """A folder of images, and how it is converted."""
 
-    source: str = setting(help="Folder or uncompressed tar of images; searched to any depth.")
+    source: str = setting(
+        help="Folder or uncompressed tar of images, searched to any depth; Parquet files, or a "
+        "folder of WebDataset's tars."
+    )
     labels: str = setting(
         "auto",
         "folders: the topmost folder (below train/ or val/) is the class. auto: as --list says; "
@@ -44,8 +47,8 @@ class ImageFolderSettings(ConverterSettings):
     )
     label_column: str | None = setting(
         None,
-        "Column of the csv --list that holds the labels; default: the one of a usual name, such as "
-        "label, class or category.",
+        "Column of the csv --list, or of Parquet files, that holds the labels; default: the one of "
+        "a usual name, such as label, class or category.",
     )
     split_folders: str = setting(
         "auto",
@@ -53,12 +56,6 @@ class ImageFolderSettings(ConverterSettings):
         "there are two, or nothing beside one.",
         choices=("auto", "yes", "no"),
     )
-
-    def check(self):
-        """Raises FlagError for a column without its list."""
-        super().check()
-        if self.label_column is not None and self.list is None:
-            raise FlagError("--label_column: names a column of --list; give both or neither")
 
 
 COMMAND = Command("data_prep.image_folder", __doc__, (ImageFolderSettings,))
@@ -75,16 +72,12 @@ def main(values: Values):
     )
 
     def list_images():
-        from data_prep import class_file, folder_layout
+        from data_prep import class_file, image_sources
 
         path = settings.classes
         classes = None if path is None else class_file.read_classes(path)
-        return folder_layout.list_images(
-            settings.source,
-            classes=classes,
-            seed=settings.seed,
-            list_path=settings.list,
-            **options,
+        return image_sources.list_images(
+            settings.source, classes=classes, seed=settings.seed, list_path=settings.list, **options
         )
 
     inputs = dict(source=settings.source, classes=settings.classes, list=settings.list)

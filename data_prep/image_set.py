@@ -1,7 +1,7 @@
 """What a converter hands to the conversion: images without their bytes, and how to read them."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -47,6 +47,8 @@ class ImageSet:
       read: importable function from an item's location to the bytes of the image file.
       info: more facts for the manifest.
       annotator: makes the records' further features, or None.
+      group_of: importable function from an item to what its source reads at once, such as a row
+        group of Parquet; None: each image can be read by itself. Images of one group stay together.
     """
 
     splits: dict[str, list[Item]]
@@ -55,3 +57,4 @@ class ImageSet:
     read: Callable[[tuple], bytes]
     info: dict = dataclasses.field(default_factory=dict)
     annotator: Annotator | None = None
+    group_of: Callable[[Item], Hashable] | None = None

@@ -10,6 +10,7 @@ import math
 import pathlib
 import time
 import zlib
+from collections.abc import Hashable
 
 import numpy as np
 
@@ -73,7 +74,7 @@ def plan_split(
       seed: of the order.
     """
     items = image_set.splits[split]
-    order = np.random.default_rng([seed, zlib.crc32(split.encode())]).permutation(len(items))
+    order = _order(image_set, items, np.random.default_rng([seed, zlib.crc32(split.encode())]))
     num_shards = shards_for(split, len(items), num_bytes)
     bounds = [k * len(items) // num_shards for k in range(num_shards + 1)]
     return [
@@ -88,6 +89,19 @@ def plan_split(
         )
         for k in range(num_shards)
     ]
+
+
+def _order(image_set, items, random):
+    """A permutation of the items; where the source is read in groups, of these, each in one piece:
+    a shard then reads few of them, and is a random sample of groups.
+    """
+    if image_set.group_of is None:
+        return random.permutation(len(items))
+    groups: dict[Hashable, list[int]] = {}
+    for number, item in enumerate(items):
+        groups.setdefault(image_set.group_of(item), []).append(number)
+    keys = list(groups)
+    return [number for k in random.permutation(len(keys)) for number in groups[keys[k]]]
 
 
 def shards_for(split: str, num_images: int, num_bytes: float) -> int:

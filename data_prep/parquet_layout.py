@@ -1,0 +1,258 @@
+"""Finds encoded images and their labels in Parquet files, as Hugging Face's data sets are stored.
+
+Images are read row group by row group, since nothing smaller can be read by itself: `group_of`
+keeps those of one together, and the latest one is remembered.
+"""
+
+import functools
+import json
+import os
+import pathlib
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from ccssl_tf.runs.errors import InputError
+from ccssl_tf.runs.progress import Progress
+from data_prep import file_list
+from data_prep.faults import Faults
+from data_prep.image_set import ImageSet, Item
+from data_prep.split_names import split_of_name
+
+_IMAGES = ("image", "images", "img", "jpg", "jpeg", "png", "imagebytes", "photo", "picture")
+_NAMES = ("filename", "file", "filepath", "path", "imagename", "imagepath", "name", "key", "id")
+
+
+def require_pyarrow():
+    """Returns pyarrow.parquet; raises InputError where it is not installed."""
+    try:
+        import pyarrow.parquet
+    except ImportError as error:
+        raise InputError("Parquet files need pyarrow (pip install -e '.[parquet]')") from error
+    return pyarrow.parquet
+
+
+def find_files(source: pathlib.Path) -> list[pathlib.Path]:
+    """Returns the Parquet files at a path, in it or in its folders, sorted."""
+    if source.is_dir():
+        return sorted([*source.glob("*.parquet"), *source.glob("*/*.parquet")])
+    return [source] if source.suffix.lower() == ".parquet" else []
+
+
+def list_images(
+    source: pathlib.Path,
+    files: Sequence[pathlib.Path],
+    *,
+    classes: list[str] | None,
+    label_column: str | None,
+    val_fraction: float,
+    seed: int,
+) -> ImageSet:
+    """Lists the images: labels and names are read, pixels are not.
+
+    Splits are told by the files' names or folders; files that tell none are `train`. Without `val`
+    a seeded choice of row groups becomes it.
+
+    Args:
+      source: for messages.
+      files: of `find_files`.
+      classes: names of the classes; None: as the files' Hugging Face metadata say, or else see
+        `file_list.number_labels`.
+      label_column: name of the labels' column; None: the one of a usual name.
+      val_fraction: share of the training images that becomes `val` when there is none.
+      seed: of the choice.
+
+    Raises:
+      InputError: no column of images, several of labels, rows without image, or labels that fit no
+        class.
+    """
+    faults = Faults(str(source))
+    rows: dict[str, list[tuple]] = {}
+    progress, names = Progress("indexing", len(files), "files"), None
+    for number, path in enumerate(files, 1):
+        words = [*re.split(r"[-_.]", path.name), path.parent.name]
+        split = next(filter(None, map(split_of_name, words)), "train")
+        table = _Table(path, label_column)
+        names = names or table.class_names
+        rows.setdefault(split, []).extend(table.rows(faults))
+        progress.update(number)
+    faults.refuse("mend the files")
+    labels = {label for found in rows.values() for *_, label in found if label is not None}
+    number_of: dict = {None: -1}
+    class_names = classes or names
+    if labels and class_names is not None and all(isinstance(label, int) for label in labels):
+        if wrong := sorted(label for label in labels if label >= len(class_names)):
+            raise InputError(
+                f"{source}: label {wrong[0]}, but there are {len(class_names)} classes from 0"
+            )
+        number_of |= {label: max(label, -1) for label in labels}
+    elif labels:
+        texts = {label: str(label) for label in labels}
+        class_names, numbers = file_list.number_labels(texts, classes)
+        number_of |= {label: numbers[text] for label, text in texts.items()}
+    else:
+        class_names = None
+    items = {
+        split: [
+            Item(name, number_of[label], size, location) for name, size, location, label in found
+        ]
+        for split, found in sorted(rows.items())
+    }
+    if "train" in items and "val" not in items and val_fraction > 0:
+        items = _with_val(source, items, val_fraction, seed)
+    return ImageSet(items, class_names, "parquet", read_image, group_of=group_of)
+
+
+def group_of(item: Item) -> tuple:
+    """Returns file and row group of an item."""
+    path, group, *_ = item.location
+    return path, group
+
+
+def read_image(location: tuple) -> bytes:
+    """Returns the image file at (path, row group, row, column)."""
+    path, group, row, column = location
+    return _group(path, group, column)[row].as_py()
+
+
+@functools.lru_cache(1)
+def _group(path, group, column):
+    """The bytes of a row group's images, as an Arrow array."""
+    parquet = require_pyarrow()
+    with parquet.ParquetFile(path) as file:
+        table = file.read_row_group(group, columns=[column])
+    array = table.column(0).combine_chunks()
+    return array.field("bytes") if column.endswith(".bytes") else array
+
+
+class _Table:
+    """One file.
+
+    Attributes:
+      class_names: as its Hugging Face metadata say, or None.
+    """
+
+    def __init__(self, path, label_column):
+        import pyarrow
+
+        self._path = os.fspath(path)
+        try:
+            self._file = require_pyarrow().ParquetFile(self._path)
+            schema = self._file.schema_arrow
+        except (OSError, pyarrow.ArrowException) as error:
+            raise InputError(f"{path}: not a whole Parquet file ({error})") from error
+        header = schema.names
+        types = {name: schema.field(name).type for name in header}
+        where = str(path)
+        image = file_list.usual_column(where, _images_in(types), "images", _IMAGES)
+        if image is None:
+            raise InputError(
+                f"{path}: no column of encoded images called image, img, ...; it has "
+                f"{', '.join(f'{name} ({kind})' for name, kind in types.items())[:300]}"
+            )
+        self._is_struct = pyarrow.types.is_struct(types[image])
+        self._image = f"{image}.bytes" if self._is_struct else image
+        has_path = self._is_struct and types[image].get_field_index("path") >= 0
+        others = [name for name in header if name != image]
+        if label_column is not None and label_column not in others:
+            raise InputError(f"--label_column={label_column}: {path} has {', '.join(others)}")
+        self._label = label_column or file_list.usual_column(
+            where, others, "labels", file_list.LABEL_COLUMNS, "--label_column"
+        )
+        self._name = f"{image}.path" if has_path else None
+        if self._name is None:
+            self._name = next((name for name in others if name.lower() in _NAMES), None)
+        self.class_names = _class_names(schema.metadata or {}, self._label)
+
+    def rows(self, faults):
+        """Yields (name, bytes on the average, location, label or None)."""
+        columns = [name for name in (self._label, self._name) if name]
+        with self._file:
+            yield from self._rows(columns, faults)
+
+    def _rows(self, columns, faults):
+        for group in range(self._file.num_row_groups):
+            facts = self._file.metadata.row_group(group)
+            count = facts.num_rows
+            size = facts.total_byte_size // max(count, 1)
+            table = self._file.read_row_group(group, columns=columns) if columns else None
+            labels = _values(table, self._label, count)
+            names = _values(table, self._name, count)
+            nulls = self._nulls(facts)
+            if nulls:
+                faults.add(f"{self._path}: row group {group}: {nulls} rows without image bytes")
+            for row, (label, name) in enumerate(zip(labels, names, strict=True)):
+                text = name or f"{pathlib.Path(self._path).stem}/{group:05}-{row:05}"
+                text = text if isinstance(text, (str, bytes)) else str(text)
+                encoded = text if isinstance(text, bytes) else text.encode()
+                yield encoded, size, (self._path, group, row, self._image), label
+
+    def _nulls(self, facts):
+        for column in range(facts.num_columns):
+            chunk = facts.column(column)
+            if chunk.path_in_schema == self._image and chunk.statistics:
+                return chunk.statistics.null_count or 0
+        return 0
+
+
+def _images_in(types):
+    """The columns whose type can hold encoded images."""
+    import pyarrow
+
+    def is_bytes(kind):
+        return pyarrow.types.is_binary(kind) or pyarrow.types.is_large_binary(kind)
+
+    return [
+        name
+        for name, kind in types.items()
+        if is_bytes(kind)
+        or (
+            pyarrow.types.is_struct(kind)
+            and kind.get_field_index("bytes") >= 0
+            and is_bytes(kind.field("bytes").type)
+        )
+    ]
+
+
+def _values(table, name, count):
+    """The values of a column, or of a field of one; None for each row without it."""
+    if name is None:
+        return [None] * count
+    column = table.column(name.partition(".")[0])
+    values = column.to_pylist()
+    if "." in name and name not in table.column_names:
+        values = [value and value.get(name.partition(".")[2]) for value in values]
+    return [int(v) if isinstance(v, (bool, np.integer)) else v for v in values]
+
+
+def _class_names(metadata, label):
+    try:
+        features = json.loads(metadata[b"huggingface"])["info"]["features"]
+        names = features[label]["names"]
+        return [str(name) for name in names] if isinstance(names, list) and names else None
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _with_val(source, items, val_fraction, seed):
+    """Moves whole row groups from train to val."""
+    groups: dict[tuple, list[Item]] = {}
+    for item in items["train"]:
+        groups.setdefault(group_of(item), []).append(item)
+    keys = list(groups)
+    wanted, chosen, taken = val_fraction * len(items["train"]), set(), 0
+    for number in np.random.default_rng(seed).permutation(len(keys)):
+        if taken >= wanted:
+            break
+        chosen.add(int(number))
+        taken += len(groups[keys[number]])
+    if len(chosen) == len(keys):
+        raise InputError(
+            f"{source}: its {len(keys)} row group(s) are too few for "
+            f"--val_fraction={val_fraction}; set it to 0"
+        )
+    split = {"train": [], "val": []}
+    for number, key in enumerate(keys):
+        split["val" if number in chosen else "train"] += groups[key]
+    return split | {name: rest for name, rest in items.items() if name != "train"}

@@ -1,0 +1,141 @@
+"""Parquet files as Hugging Face and others write them, read back to what was put in."""
+
+import json
+
+import pytest
+from foreign_records import jpeg
+
+from ccssl_tf.runs.errors import InputError
+from data_prep import image_sources, parquet_layout, shard_plan
+from data_prep.decoding import DecodeOptions
+
+pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+pq = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
+DEFAULTS = dict(labels="auto", val_fraction=0.0, classes=None, seed=0)
+
+
+def write(path, columns, class_names=None, row_group_size=2):
+    """Writes columns, with Hugging Face's description of the labels."""
+    table = pa.table(columns)
+    if class_names:
+        features = {"label": {"names": class_names, "_type": "ClassLabel"}}
+        text = json.dumps({"info": {"features": features}})
+        table = table.replace_schema_metadata({"huggingface": text})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, path, row_group_size=row_group_size)
+    return path
+
+
+def _images(numbers, with_path=True):
+    rows = [{"bytes": jpeg(n), "path": f"{n}.jpg" if with_path else None} for n in numbers]
+    return pa.array(rows, pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
+
+
+def _content(image_set):
+    return {
+        split: [(item.name.decode(), item.label, image_set.read(item.location)) for item in items]
+        for split, items in image_set.splits.items()
+    }
+
+
+def test_hugging_faces_layout(tmp_path):
+    names = ["ant", "bee", "cow"]
+    for file, numbers in (
+        ("train-00000-of-00002", range(5)),
+        ("train-00001-of-00002", range(5, 7)),
+        ("validation-00000-of-00001", range(7, 9)),
+    ):
+        columns = {"image": _images(numbers), "label": [n % 3 for n in numbers]}
+        write(tmp_path / "data" / f"{file}.parquet", columns, names)
+    image_set = image_sources.list_images(tmp_path, **{**DEFAULTS, "val_fraction": 0.5})
+    assert image_set.class_names == names
+    assert _content(image_set) == {
+        "train": [(f"{n}.jpg", n % 3, jpeg(n)) for n in range(7)],
+        "val": [(f"{n}.jpg", n % 3, jpeg(n)) for n in range(7, 9)],
+    }
+
+
+@pytest.mark.parametrize(
+    ("columns", "names", "labels"),
+    [
+        (dict(image=[jpeg(0), jpeg(1)], label=[3, 0]), ["0", "1", "2", "3"], [3, 0]),
+        (dict(img=[jpeg(0), jpeg(1)], category=["b", "a"]), ["a", "b"], [1, 0]),
+        (dict(image=[jpeg(0), jpeg(1)], label=[-1, 1]), ["0", "1"], [-1, 1]),
+        (dict(image=[jpeg(0), jpeg(1)], text=["x", "y"]), None, [-1, -1]),
+    ],
+)
+def test_columns_of_others(tmp_path, columns, names, labels):
+    path = write(tmp_path / "photos.parquet", columns)
+    image_set = image_sources.list_images(path, **DEFAULTS)
+    assert image_set.class_names == names
+    assert [(label, data) for _, label, data in _content(image_set)["train"]] == list(
+        zip(labels, [jpeg(0), jpeg(1)], strict=True)
+    )
+
+
+def test_the_labels_column_can_be_named(tmp_path):
+    columns = dict(image=[jpeg(0), jpeg(1)], fine=[5, 1], label=["x", "y"], category=["p", "q"])
+    path = write(tmp_path / "train.parquet", columns)
+    with pytest.raises(InputError, match="'label', 'category' may all be the labels; name one by"):
+        image_sources.list_images(path, **DEFAULTS)
+    image_set = image_sources.list_images(path, **DEFAULTS, label_column="fine")
+    assert [item.label for item in image_set.splits["train"]] == [5, 1]
+    with pytest.raises(InputError, match="--label_column=z: .* has fine, label, category"):
+        image_sources.list_images(path, **DEFAULTS, label_column="z")
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        (dict(x=[1, 2]), r"no column of encoded images .*; it has x \(int64\)"),
+        (dict(image=["a.jpg", "b.jpg"]), r"no column of encoded images .*image \(string\)"),
+        (dict(image=[jpeg(0), None]), "row group 0: 1 rows without image bytes"),
+        (dict(image=[jpeg(0)], img=[jpeg(1)]), "'image', 'img' may all be the images"),
+    ],
+)
+def test_files_that_do_not_do(tmp_path, columns, said):
+    if said.startswith("'image"):
+        columns = dict(Images=[jpeg(0)], img=[jpeg(1)])
+        said = "'Images', 'img' may all be the images"
+    path = write(tmp_path / "train.parquet", columns)
+    with pytest.raises(InputError, match=said):
+        image_sources.list_images(path, **DEFAULTS)
+
+
+def test_damaged_files_and_options_of_other_forms(tmp_path):
+    (tmp_path / "a.parquet").write_bytes(b"PAR1 nothing PAR1")
+    with pytest.raises(InputError, match="a.parquet: not a whole Parquet file"):
+        image_sources.list_images(tmp_path, **DEFAULTS)
+    write(tmp_path / "a.parquet", dict(image=[jpeg(0)], label=[0]))
+    with pytest.raises(InputError, match="--list=x: .* holds Parquet files"):
+        image_sources.list_images(tmp_path, **DEFAULTS, list_path="x")
+    with pytest.raises(InputError, match="label 5, but there are 2 classes"):
+        write(tmp_path / "a.parquet", dict(image=[jpeg(0)], label=[5]), ["p", "q"])
+        image_sources.list_images(tmp_path, **DEFAULTS)
+
+
+def test_row_groups_stay_together(tmp_path):
+    columns = dict(image=[jpeg(n % 5) for n in range(60)], label=[0] * 60)
+    path = write(tmp_path / "train.parquet", columns, row_group_size=4)
+    image_set = image_sources.list_images(path, **{**DEFAULTS, "val_fraction": 0.2})
+    assert {split: len(items) for split, items in image_set.splits.items()} == {
+        "train": 48,
+        "val": 12,
+    }
+    groups = {
+        split: {parquet_layout.group_of(item) for item in items}
+        for split, items in image_set.splits.items()
+    }
+    assert not groups["train"] & groups["val"]
+    orders = []
+    for seed in (0, 0, 1):
+        tasks = shard_plan.plan_split(
+            image_set, "train", tmp_path, DecodeOptions(), num_bytes=0, seed=seed
+        )
+        items = [item for task in tasks for item in task.items]
+        assert sorted(items) == sorted(image_set.splits["train"])
+        order = [parquet_layout.group_of(item) for item in items]
+        changes = sum(one != other for one, other in zip(order, order[1:], strict=False))
+        assert changes == len(groups["train"]) - 1
+        orders.append(order)
+    assert orders[0] == orders[1] != orders[2]
