@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from ccssl_tf.metrics.segmentation import VOID
+from ccssl_tf.data.voc_colors import VOID
 from ccssl_tf.runs.errors import InputError
 from data_prep import decoding
 from data_prep.object_annotator import check_size

@@ -8,8 +8,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from ccssl_tf.metrics.segmentation import VOID
-from ccssl_tf.pictures.segmentation import voc_colors
+from ccssl_tf.data.voc_colors import VOID, voc_colors
 from data_prep.decoding import BadImage
 
 

@@ -11,9 +11,9 @@ import tensorflow as tf
 from ccssl_tf.data import records, voc_records
 from ccssl_tf.data.datasets import fixed, serialized_records
 from ccssl_tf.data.manifest import Manifest
+from ccssl_tf.data.voc_colors import VOID
 from ccssl_tf.runs.errors import InputError
 
-VOID = 255
 _SHOWN = 5
 # Masks of each split that are looked at before anything is trained on them.
 _CHECKED = 8

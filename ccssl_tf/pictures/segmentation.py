@@ -8,22 +8,9 @@ import io
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from ccssl_tf.metrics.segmentation import VOID
+from ccssl_tf.data.voc_colors import VOID, voc_colors
 
 _HEIGHT, _GAP, _LINE_HEIGHT, _FONT_SIZE, _OPACITY = 160, 4, 15, 11, 0.65
-
-
-def voc_colors(num_colors: int = 256) -> np.ndarray:
-    """Returns the devkit's colours (VOClabelcolormap), [num_colors, 3] uint8.
-
-    They are the bits of a class, spread from the top over R, G, B.
-    """
-    numbers = np.arange(num_colors)
-    channels = [
-        sum(((numbers >> (3 * bit + channel)) & 1) << (7 - bit) for bit in range(8))
-        for channel in range(3)
-    ]
-    return np.stack(channels, -1).astype(np.uint8)
 
 
 def encode_class_map(classes: np.ndarray) -> bytes:

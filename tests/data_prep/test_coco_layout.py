@@ -8,8 +8,7 @@ from foreign_records import jpeg
 
 from ccssl_tf.runs.errors import InputError
 from data_prep import coco_layout, coco_masks
-from data_prep.coco_masks import MaskLocation
-from data_prep.decoding import BadImage, ConvertedImage
+from data_prep.decoding import ConvertedImage
 
 pytest.importorskip("pycocotools", reason="pycocotools is not installed")
 WIDTH, HEIGHT = 32, 24
@@ -197,7 +196,3 @@ def test_masks_by_category(listing):
 def test_shapes_that_are_none(listing):
     with pytest.raises(InputError, match="an object without segmentation"):
         listing(content(["a.jpg"], [annotation(0, 7, shape=[])]), task="segmentation")
-    for shape in ([[1, 2]], dict(size=[9, 9], counts=[81]), dict(counts=3), ["x"]):
-        location = MaskLocation((), (WIDTH, HEIGHT), json.dumps([[1, False, shape]]).encode())
-        with pytest.raises(BadImage, match="cannot be drawn"):
-            coco_masks.mask_values(location)

@@ -92,12 +92,6 @@ def test_the_class_list_fixes_the_numbers(tmp_path):
     )
     with pytest.raises(InputError, match="unknown classes, not in the --classes file: a"):
         folder_layout.list_images(tmp_path, **{**DEFAULTS, "classes": ["b"]})
-    for content, message in {"a\na\n": "comes twice", "\n": "holds no class names"}.items():
-        (tmp_path / "classes.txt").write_text(content)
-        with pytest.raises(InputError, match=message):
-            class_file.read_classes(tmp_path / "classes.txt")
-    with pytest.raises(InputError, match="nothing.txt"):
-        class_file.read_classes(tmp_path / "nothing.txt")
 
 
 def test_val_fraction_is_a_seeded_choice(tmp_path):
