@@ -16,8 +16,9 @@ class ExternalSettings(InputConventionSettings, WidthSettings):
 
     features_file: str | None = setting(
         None,
-        ".npy with an array [N, D], row i of the image whose image/index is i; or .npz with it as "
-        "`features` and, if the order is to be checked, the images' file names as `filenames`.",
+        ".npy with an array [N, D], row i of the image whose image/index is i; or .npz or .parquet "
+        "with features and, in any order, the images' filenames or indices, as in "
+        "DATA_DIR/images.csv.",
     )
     model: str | None = setting(
         None,
