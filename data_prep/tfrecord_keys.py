@@ -76,7 +76,7 @@ def guess_keys(
     faults.refuse("fetch it again")
     if first is None:
         raise InputError(f"{path}: holds no records")
-    features = features_of(first[1], str(path))
+    features = dict(sorted(features_of(first[1], str(path)).items()))
     encoded = [
         key
         for key, feature in features.items()

@@ -41,6 +41,19 @@ class ExternalSettings(InputConventionSettings, WidthSettings):
         False,
         "Run a SavedModel, which is a program, or a .keras file that holds one.",
     )
+    tokens: str | None = setting(
+        None,
+        "Of a --model whose output is a sequence of tokens: cls, the first; patches, their map, "
+        "pooled like other maps; mean, the mean of the patches; all, the mean of all tokens.",
+        choices=["all", "cls", "patches", "mean"],
+        automatic="all",
+    )
+    prefix_tokens: int | None = setting(
+        None,
+        "Tokens in front of the patches: class token, registers.",
+        minimum=0,
+        automatic="what is left beside a square of patches",
+    )
     pool_grid: int | None = setting(
         None,
         "Cells a side a map of --model is pooled to.",
