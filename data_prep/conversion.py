@@ -16,6 +16,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+from ccssl_tf.data import image_list
 from ccssl_tf.data import manifest as manifest_lib
 from ccssl_tf.runs.errors import InputError, ResourceError
 from ccssl_tf.runs.files import sweep_temporary_files, write_bytes
@@ -214,7 +215,7 @@ class Conversion:
         bad = [entry for name in sorted(records) for entry in records[name].bad]
         shown = [
             f"{decoding.printable(bytes.fromhex(name))} ({why})"
-            for name, why in bad[:_LISTED_NAMES]
+            for _, name, why in bad[:_LISTED_NAMES]
         ]
         return ", ".join(shown) + (
             f" and {len(bad) - _LISTED_NAMES} more" if len(bad) > _LISTED_NAMES else ""
@@ -234,7 +235,7 @@ class Conversion:
         )
         if bad:
             lines = sorted(
-                f"{decoding.printable(bytes.fromhex(name))}\t{why}\n" for name, why in bad
+                f"{decoding.printable(bytes.fromhex(name))}\t{why}\n" for _, name, why in bad
             )
             write_bytes(self._directory / "bad_images.txt", "".join(lines).encode())
             print(f"left out {len(bad)} bad images, listed in {self._directory / 'bad_images.txt'}")
@@ -245,6 +246,7 @@ class Conversion:
                 if reason != "total"
             )
             print(f"re-encoded {reencoded['total']} images ({reasons})")
+        image_list.write(self._directory, self._rows(records))
         manifest = manifest_lib.Manifest("images", splits, info)
         manifest.write(self._directory)
         return dict(
@@ -252,6 +254,15 @@ class Conversion:
             reencoded=dict(reencoded),
             bad_images=len(bad),
         )
+
+    def _rows(self, records):
+        """Yields the rows of images.csv in the order of the records."""
+        for split, tasks in self._tasks.items():
+            for record, task in ((records[task.path.name], task) for task in tasks):
+                left_out = {position for position, *_ in record.bad}
+                kept = (item for k, item in enumerate(task.items) if k not in left_out)
+                for index, item in enumerate(kept, record.first_index):
+                    yield image_list.row(index, item.name, split, item.label, self._set.class_names)
 
 
 def remove_sidecars(directory: pathlib.Path):

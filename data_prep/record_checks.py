@@ -3,6 +3,7 @@ import TensorFlow.
 """
 
 import dataclasses
+import hashlib
 import io
 import pathlib
 
@@ -35,6 +36,7 @@ class ShardReport:
       num_faults: all of them.
       index: [n] int64, the image indices in the order of the rows read.
       record: [n] int64, the number of the record each row is in, from 0.
+      listed: SHA-256 of what images.csv should say of the images; "" for other kinds.
     """
 
     name: str
@@ -43,6 +45,7 @@ class ShardReport:
     num_faults: int = 0
     index: np.ndarray = dataclasses.field(default_factory=lambda: np.empty(0, np.int64))
     record: np.ndarray = dataclasses.field(default_factory=lambda: np.empty(0, np.int64))
+    listed: str = ""
 
     def add(self, fault: str):
         """Notes a fault."""
@@ -73,11 +76,14 @@ def check_shard(
         report.add(f"has {size} bytes instead of {shard.num_bytes}")
     elif report.sha256 != shard.sha256:
         report.add(f"its SHA-256 is {report.sha256[:12]}... instead of {shard.sha256[:12]}...")
-    rows, number, whole = [], 0, True
+    rows, number, whole, listed = [], 0, True, hashlib.sha256()
     try:
         for serialized in records.read_shard(path):
             try:
-                rows.append(check(_features(serialized), info))
+                features = _features(serialized)
+                rows.append(check(features, info))
+                if kind == "images":
+                    listed.update(_listed(features))
             except (BadRecord, decoding.BadImage) as error:
                 report.add(f"record {number}: {error}")
                 rows.append(_readable_index(serialized))
@@ -85,6 +91,7 @@ def check_shard(
     except CorruptArtifactError:
         report.add(f"record {number}: damaged or cut off, the rest of the shard cannot be read")
         whole = False
+    report.listed = listed.hexdigest() if kind == "images" else ""
     report.index = np.concatenate([*rows, report.index])
     report.record = np.repeat(np.arange(number), [len(row) for row in rows])
     if whole and len(report.index) != shard.num_examples:
@@ -126,6 +133,20 @@ def _features(serialized):
         return _Features(tf.train.Example.FromString(serialized).features.feature)
     except DecodeError as error:
         raise BadRecord("no tf.train.Example") from error
+
+
+def listed_row(index: int, filename: bytes, label: int) -> bytes:
+    """Returns what is digested of an image to compare it with its row in images.csv."""
+    return b"%d %d %s\n" % (index, label, filename)
+
+
+def _listed(features):
+    labels = features.values("image/class/label", "int64")
+    return listed_row(
+        features.one("image/index", "int64"),
+        features.one("image/filename", "bytes"),
+        labels[0] if labels else -1,
+    )
 
 
 def _readable_index(serialized):

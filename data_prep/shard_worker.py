@@ -51,13 +51,13 @@ class ShardRecord:
     Attributes:
       shard: name, counts and digest.
       first_index: `image/index` of its first image.
-      bad: (name in hex, why) of the images left out.
+      bad: (position among the shard's items, name in hex, why) of the images left out.
       reencoded: reason -> images.
     """
 
     shard: manifest_lib.Shard
     first_index: int
-    bad: list[list[str]]
+    bad: list[list]
     reencoded: dict[str, int]
 
     def write(self, directory: pathlib.Path):
@@ -75,6 +75,7 @@ class ShardRecord:
             whole = (
                 path.stat().st_size == record.shard.num_bytes
                 and file_sha256(path) == record.shard.sha256
+                and all(len(entry) == 3 for entry in record.bad)
             )
         except (OSError, ValueError, TypeError, KeyError):
             return None
@@ -94,12 +95,12 @@ def convert_shard(task: ShardTask) -> ShardRecord:
 
     def examples():
         index = task.first_index
-        for item in task.items:
+        for position, item in enumerate(task.items):
             try:
                 image = decoding.convert_image(task.read(item.location), task.options)
                 extra = task.annotator.features(item.location, image) if task.annotator else None
             except decoding.BadImage as error:
-                bad.append([item.name.hex(), str(error)])
+                bad.append([position, item.name.hex(), str(error)])
                 continue
             finally:
                 worker_process.count_up()

@@ -4,6 +4,8 @@ the image indices are dense.
 
 import contextlib
 import dataclasses
+import hashlib
+import itertools
 import json
 import multiprocessing
 import pathlib
@@ -11,6 +13,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from ccssl_tf.data import image_list
 from ccssl_tf.data import manifest as manifest_lib
 from ccssl_tf.runs.errors import CorruptArtifactError
 from ccssl_tf.runs.files import file_sha256
@@ -84,7 +87,11 @@ def verify(
     for report in reports.values():
         faults += [f"{report.name}: {fault}" for fault in report.faults]
         count += report.num_faults
-    others = [*_extra_files(directory, manifest, reports), *_tfds_faults(directory, manifest)]
+    others = [
+        *_extra_files(directory, manifest, reports),
+        *_tfds_faults(directory, manifest),
+        *_list_faults(directory, manifest, reports),
+    ]
     return Result(faults + others, count + len(others), describe(manifest))
 
 
@@ -162,3 +169,29 @@ def _tfds_faults(directory, manifest):
         split: [shard.num_examples for shard in shards] for split, shards in manifest.splits.items()
     }:
         yield f"{path.name}: its shard lengths are not the manifest's; it was edited or damaged"
+
+
+def _list_faults(directory, manifest, reports):
+    """Compares images.csv, where there is one, with the records of whole shards."""
+    if manifest.kind != "images" or not (directory / image_list.NAME).is_file():
+        return
+    try:
+        rows = image_list.read(directory)
+        for split, shards in manifest.splits.items():
+            for shard in shards:
+                digest = hashlib.sha256()
+                for fields in itertools.islice(rows, shard.num_examples):
+                    index, name, its_split, label, _ = fields
+                    known = its_split == split
+                    digest.update(
+                        record_checks.listed_row(
+                            int(index) if known else -1, image_list.filename_of(name), int(label)
+                        )
+                    )
+                report = reports[shard.name]
+                if digest.hexdigest() != report.listed and not report.num_faults:
+                    yield f"{image_list.NAME}: its rows are not those of the images of {shard.name}"
+        if next(rows, None) is not None:
+            yield f"{image_list.NAME}: has more rows than there are images"
+    except (CorruptArtifactError, ValueError) as error:
+        yield f"{image_list.NAME}: {error}"

@@ -10,6 +10,7 @@ What a network takes for a pixel its file does not say (see `ccssl_tf.models.inp
 """
 
 import dataclasses
+import math
 import pathlib
 
 import tensorflow as tf
@@ -17,6 +18,7 @@ import tensorflow as tf
 from ccssl_tf.features.external_settings import ExternalSettings
 from ccssl_tf.features.network_extractor import BatchSettings, NetworkExtractor, pooled_rows
 from ccssl_tf.features.opened_model import OpenedModel
+from ccssl_tf.features.tokens import chosen_tokens, prefix_of
 from ccssl_tf.models.input_convention import HOW_TO_SAY
 from ccssl_tf.runs.errors import InputError
 from ccssl_tf.runs.settings import whole_or_fields
@@ -80,7 +82,7 @@ class ExternalModelExtractor(NetworkExtractor):
                     f"--output={opened.output}: is {['n', *self._shape]}; for each image a vector, "
                     "tokens or a map is needed"
                 )
-            super().__init__(ran)
+            super().__init__(self._with_tokens(ran))
         except (ValueError, TypeError, tf.errors.OpError) as error:
             if isinstance(error, InputError):
                 raise
@@ -92,8 +94,37 @@ class ExternalModelExtractor(NetworkExtractor):
                 f"--model={name}: cannot be run on images [n, {size}, {size}, 3] ({reason})"
             ) from error
 
+    def _with_tokens(self, settings):
+        """The settings with what is taken of tokens, where the output is a sequence of them."""
+        if self._shape.rank != 2:
+            if settings.tokens or settings.prefix_tokens is not None:
+                raise InputError(
+                    f"--tokens: output {self._opened.output} is {['n', *self._shape]}, no sequence "
+                    "of tokens; leave it out"
+                )
+            return settings
+        tokens, count = settings.tokens or "all", self._shape[0]
+        if tokens == "all":
+            return dataclasses.replace(settings, tokens=tokens)
+        try:
+            prefix = prefix_of(count, settings.image_size, settings.prefix_tokens)
+        except InputError as error:
+            raise InputError(f"--tokens={tokens}: {error}") from error
+        if tokens == "cls" and not prefix:
+            raise InputError(
+                f"--tokens=cls: the output's {count} tokens are all patches; take mean or patches"
+            )
+        side = math.isqrt(count - prefix)
+        print(
+            f"{count} tokens: {prefix} in front of {side} x {side} patches; --tokens={tokens}",
+            flush=True,
+        )
+        return dataclasses.replace(settings, tokens=tokens, prefix_tokens=prefix)
+
     def describe(self) -> dict:
         """Returns what the manifest says of the features."""
+        taken = self.settings
+        tokens = dict(tokens=taken.tokens, prefix_tokens=taken.prefix_tokens)
         extractor = dict(
             name="external",
             model=pathlib.Path(self.settings.model).name,
@@ -103,6 +134,7 @@ class ExternalModelExtractor(NetworkExtractor):
             input=self._seen,
             pool_grid=self.settings.pool_grid,
             pooling=self.settings.pooling,
+            **(tokens if taken.tokens not in (None, "all") else {}),
         )
         return dict(extractor=extractor, backbone_fingerprint=self._opened.digest)
 
@@ -111,7 +143,8 @@ class ExternalModelExtractor(NetworkExtractor):
         return self._opened.files
 
     def rows(self, images):
-        """The output, pooled and flattened; of tokens [n, T, C] the mean."""
+        """The output, pooled and flattened; of tokens [n, T, C] those that --tokens says."""
         outputs = tf.ensure_shape(self._opened.call(self._normalize(images)), [None, *self._shape])
-        outputs = tf.reduce_mean(outputs, 1) if self._shape.rank == 2 else outputs
+        if self._shape.rank == 2:
+            outputs = chosen_tokens(outputs, self.settings.tokens, self.settings.prefix_tokens or 0)
         return pooled_rows(outputs, self.settings.pool_grid, self.settings.pooling)

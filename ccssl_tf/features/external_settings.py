@@ -16,8 +16,9 @@ class ExternalSettings(InputConventionSettings, WidthSettings):
 
     features_file: str | None = setting(
         None,
-        ".npy with an array [N, D], row i of the image whose image/index is i; or .npz with it as "
-        "`features` and, if the order is to be checked, the images' file names as `filenames`.",
+        ".npy with an array [N, D], row i of the image whose image/index is i; or .npz or .parquet "
+        "with features and, in any order, the images' filenames or indices, as in "
+        "DATA_DIR/images.csv.",
     )
     model: str | None = setting(
         None,
@@ -39,6 +40,19 @@ class ExternalSettings(InputConventionSettings, WidthSettings):
     trust_model: bool = setting(
         False,
         "Run a SavedModel, which is a program, or a .keras file that holds one.",
+    )
+    tokens: str | None = setting(
+        None,
+        "Of a --model whose output is a sequence of tokens: cls, the first; patches, their map, "
+        "pooled like other maps; mean, the mean of the patches; all, the mean of all tokens.",
+        choices=["all", "cls", "patches", "mean"],
+        automatic="all",
+    )
+    prefix_tokens: int | None = setting(
+        None,
+        "Tokens in front of the patches: class token, registers.",
+        minimum=0,
+        automatic="what is left beside a square of patches",
     )
     pool_grid: int | None = setting(
         None,

@@ -2,6 +2,7 @@
 
 import pathlib
 
+import keras
 import tensorflow as tf
 
 from ccssl_tf.features.opened_model import OpenedModel, first_line, inference, only_output
@@ -24,10 +25,7 @@ def open_preset(model: str, output: str | None, weights: str | None) -> OpenedMo
     Raises:
       InputError: KerasHub is not installed, or the preset cannot be opened or is of no images.
     """
-    try:
-        import keras_hub
-    except ModuleNotFoundError as error:
-        raise InputError(f"--model={model}: needs KerasHub: pip install 'ccssl_tf[hub]'") from error
+    keras_hub = _keras_hub(model)
     preset = model.removeprefix(KERAS_HUB)
     try:
         network = keras_hub.models.Backbone.from_preset(preset, load_weights=not weights)
@@ -57,6 +55,23 @@ def open_preset(model: str, output: str | None, weights: str | None) -> OpenedMo
         normalize=converter and _conversion(converter),
         files=files,
     )
+
+
+def _keras_hub(model):
+    """KerasHub; it may be absent, or of a version that this Keras does not suit."""
+    try:
+        import keras_hub
+    except MemoryError:
+        raise
+    except Exception as error:  # A package that another does not suit raises anything.
+        how = "pip install 'ccssl_tf[hub]'"
+        if isinstance(error, ModuleNotFoundError) and error.name == "keras_hub":
+            raise InputError(f"--model={model}: needs KerasHub: {how}") from error
+        raise InputError(
+            f"--model={model}: KerasHub cannot be imported beside Keras {keras.__version__} "
+            f"({type(error).__name__}: {first_line(error)}); {how} installs versions that suit"
+        ) from error
+    return keras_hub
 
 
 def _image_converter(keras_hub, preset):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ccssl_tf.data import image_list
 from ccssl_tf.data.manifest import Manifest
 
 
@@ -51,6 +52,12 @@ def test_bad_images_are_named_and_left_out(commands, photos, tmp_path):
             assert (
                 record["image/encoded"] == (photos / record["image/filename"].decode()).read_bytes()
             )
+    listed = list(image_list.read(out))
+    assert [int(row[0]) for row in listed] == list(range(517))
+    assert {(row[2], row[3], row[4]) for row in listed} == {("train", "-1", "")}
+    assert [image_list.filename_of(row[1]) for row in listed] == [
+        record["image/filename"] for record in records
+    ]
     # Made in one go, by more processes: the same bytes.
     commands.run(
         *flags[:-1], f"--output_dir={tmp_path / 'again'}", "--max_bad_images=9", "--num_workers=2"

@@ -74,7 +74,7 @@ def test_bad_images_are_left_out_and_remembered(tmp_path, images, counter):
         (b"4", 0),
     ]
     assert [image["encoded"] for image in parsed] == [images[i] for i in (0, 2, 3, 4)]
-    assert [bytes.fromhex(name) for name, _ in record.bad] == [b"1"]
+    assert [(k, bytes.fromhex(name)) for k, name, _ in record.bad] == [(1, b"1")]
     assert counter.value == 5
 
 

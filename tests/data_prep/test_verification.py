@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from conftest import write_images
 
+from ccssl_tf.data import image_list
 from ccssl_tf.runs.errors import CorruptArtifactError, InputError
 from data_prep import verification, worker_pool
 
@@ -52,6 +53,34 @@ def _record_ends(data):
 def test_what_was_written_is_whole(image_dir):
     result = verification.verify(image_dir, num_workers=1)
     assert result.num_faults == 0 and "48 train, 16 val images in 4 shards" in result.summary
+
+
+def test_the_list_of_images_is_compared_with_the_records(copy):
+    names = {
+        split: [f"{split} {index}".encode() + b"-\xff\xe9.jpg" for index in range(count)]
+        for split, count in (("train", 48), ("val", 16))
+    }
+    rows = [
+        image_list.row(index, name, split, index % 3, ["a", "b", "c"])
+        for split, images in names.items()
+        for index, name in enumerate(images)
+    ]
+    image_list.write(copy, rows)
+    assert _faults(copy) == []
+    for damaged, said in (
+        ([*rows[:20], [99, *rows[20][1:]], *rows[21:]], f"its rows are not those of {SHARD}"),
+        ([*rows[:20], [*rows[20][:3], 1, "b"], *rows[21:]], "its rows are not those of"),
+        ([*rows[:48], [0, "x", "val", 0, "a"], *rows[49:]], "val-00000-of-00001.tfrecord"),
+        ([*rows, rows[-1]], "more rows than there are images"),
+        (rows[:-1], "its rows are not those of the images of val-00000"),
+    ):
+        image_list.write(copy, damaged)
+        (fault,) = _faults(copy)
+        assert fault.startswith("images.csv: ")
+        assert said.replace("of train", "of the images of train") in fault
+    (copy / "images.csv").write_bytes(b"\xff")
+    (fault,) = _faults(copy)
+    assert "images.csv: damaged" in fault
 
 
 def test_missing_and_extra(copy):

@@ -48,6 +48,50 @@ def test_maps_vectors_and_tokens_become_rows():
         extractor(identity(call=lambda images: tf.reduce_mean(images, [1, 2, 3])))
 
 
+def _sequence(images):
+    """A class token of ones, four registers of 1000 and a token for each 2x2 pixels."""
+    patches = tf.nn.avg_pool2d(tf.cast(images, tf.float32), 2, 2, "VALID")
+    count = tf.shape(images)[0]
+    front = [tf.ones([count, 1, 3]), tf.fill([count, 4, 3], 1000.0)]
+    return tf.concat([*front, tf.reshape(patches, [-1, 16, 3])], 1)
+
+
+def test_tokens_of_a_transformer(capsys):
+    opened = identity(call=_sequence)
+    patches = PIXELS.astype(np.float32).reshape(2, 4, 2, 4, 2, 3).mean((2, 4))
+    expected = {
+        "cls": np.ones([2, 3]),
+        "mean": patches.mean((1, 2)),
+        "all": (patches.sum((1, 2)) + 1 + 4000) / 21,
+        "patches": patches.mean((1, 2)),
+    }
+    for tokens, rows in expected.items():
+        found = extractor(opened, tokens=tokens)
+        np.testing.assert_allclose(found.rows(PIXELS), rows, rtol=1e-4)
+        told = found.describe()["extractor"]
+        if tokens != "all":
+            assert (told["tokens"], told["prefix_tokens"]) == (tokens, 5)
+    assert "21 tokens: 5 in front of 4 x 4 patches; --tokens=patches" in capsys.readouterr().out
+    grid = extractor(opened, tokens="patches", pool_grid=2, pooling="max")
+    blocks = patches.reshape(2, 2, 2, 2, 2, 3).max((2, 4))
+    np.testing.assert_allclose(grid.rows(PIXELS), blocks.reshape(2, 12), rtol=1e-4)
+    np.testing.assert_allclose(extractor(opened).rows(PIXELS), expected["all"], rtol=1e-4)
+
+
+def test_tokens_that_cannot_be_told_apart():
+    opened = identity(call=_sequence)
+    with pytest.raises(InputError, match="--prefix_tokens=3: the output has 21 tokens, and 18"):
+        extractor(opened, tokens="mean", prefix_tokens=3)
+    with pytest.raises(InputError, match="--tokens: output pixels is .*no sequence of tokens"):
+        extractor(identity(), tokens="cls")
+    ambiguous = identity(call=lambda images: tf.reshape(images, [-1, 64, 3])[:, :17])
+    with pytest.raises(InputError, match="the output has 17 tokens, of which .* say --prefix_tok"):
+        extractor(ambiguous, tokens="mean", image_size=24)
+    whole = identity(call=lambda images: tf.reshape(images, [-1, 64, 3]))
+    with pytest.raises(InputError, match="the output's 64 tokens are all patches"):
+        extractor(whole, tokens="cls")
+
+
 def test_how_pixels_are_taken_must_be_said_once():
     with pytest.raises(
         InputError, match="--model=net.keras: say what it takes pixels for: --input_range="

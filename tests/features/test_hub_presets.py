@@ -1,6 +1,11 @@
 """Presets of KerasHub, from directories as it saves them."""
 
 import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -13,6 +18,9 @@ from ccssl_tf.runs.errors import InputError
 keras_hub = pytest.importorskip(
     "keras_hub", reason="KerasHub is not installed: pip install -e '.[hub]'"
 )
+
+
+ROOT = pathlib.Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -126,3 +134,30 @@ def test_what_cannot_be_opened_is_refused_in_one_line(damage, network, tmp_path)
     ) as raised:
         opened(path)
     assert "\n" not in str(raised.value) and len(str(raised.value)) < 500
+
+
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        (
+            "ImportError(\"cannot import name 'x' from 'keras'\\nmore\")",
+            "beside Keras .*ImportError",
+        ),
+        ("AttributeError('no ops')", "beside Keras .*AttributeError: no ops"),
+        ("ModuleNotFoundError('no y', name='y')", "beside Keras .*ModuleNotFoundError: no y"),
+        ("ModuleNotFoundError('absent', name='keras_hub')", "needs KerasHub: pip install"),
+    ],
+)
+def test_a_hub_that_cannot_be_imported_is_one_line(tmp_path, raised, said):
+    (tmp_path / "keras_hub.py").write_text(f"raise {raised}")
+    program = (
+        "from ccssl_tf.features.hub_presets import open_preset\n"
+        "from ccssl_tf.runs.errors import InputError\n"
+        "try:\n    open_preset('keras_hub:x', None, None)\n"
+        "except InputError as error:\n    print(repr(str(error)))\n"
+    )
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    output = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    ).stdout
+    assert re.search(f"--model=keras_hub:x: .*{said}", output) and "\\n" not in output
