@@ -184,3 +184,29 @@ def test_files_that_do_not_fit_each_other(tmp_path):
     write(tmp_path / "train-00001-of-00002.parquet", columns, ["b", "a"])
     with pytest.raises(InputError, match="00001-of-00002.parquet: calls its classes otherwise"):
         image_sources.list_images(tmp_path, **DEFAULTS)
+
+
+def test_the_command(commands, tmp_path):
+    """What is written opens as any other data set does."""
+    columns = {"image": _images(range(40)), "label": [n // 10 for n in range(40)]}
+    write(tmp_path / "in/train-00000-of-00001.parquet", columns, list("abcd"), row_group_size=7)
+    out = tmp_path / "out"
+    flags = f"--source={tmp_path / 'in'}", f"--output_dir={out}", "--val_fraction=0.25"
+    output, _ = commands.run("image_folder", *flags, "--num_workers=1")
+    assert "30 train, 10 val images, 4 classes" in output
+    found = {}
+    for split in ("train", "val"):
+        for record in commands.records(out, split):
+            number = int(record["image/filename"].removesuffix(b".jpg"))
+            assert record["image/encoded"] == jpeg(number)
+            assert record["image/class/text"] == b"abcd"[number // 10 : number // 10 + 1]
+            found[number] = record["image/class/label"]
+    assert found == {n: n // 10 for n in range(40)}
+    import tensorflow_datasets as tfds
+
+    rows = tfds.as_numpy(tfds.builder_from_directory(out).as_dataset(split="train"))
+    for row in rows:
+        number = int(row["image"]["filename"].removesuffix(b".jpg"))
+        assert row["image"]["class"]["label"] == number // 10
+    output, _ = commands.run("verify", f"--data_dir={out}", "--num_workers=1")
+    assert "whole: 30 train, 10 val images" in output
