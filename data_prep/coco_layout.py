@@ -14,7 +14,7 @@ from ccssl_tf.runs.errors import InputError
 from ccssl_tf.runs.progress import Progress
 from data_prep import locations
 from data_prep.coco_file import SourceImages, read_categories, read_instances, split_of
-from data_prep.coco_masks import CocoMaskAnnotator, MaskLocation
+from data_prep.coco_masks import CocoMaskAnnotator, MaskLocation, checked_shape
 from data_prep.decoding import printable
 from data_prep.faults import Faults
 from data_prep.image_set import ImageSet, Item
@@ -199,8 +199,12 @@ class _Reader:
             shape = annotation.get("segmentation")
             if label is None:
                 continue
-            if not isinstance(shape, (list, dict)) or not shape:
-                self._fault(f"{name}: an object without segmentation (id {annotation.get('id')})")
+            try:
+                if not shape:
+                    raise ValueError("none")
+                checked_shape(shape, size)
+            except (TypeError, ValueError) as error:
+                self._fault(f"{name}: segmentation of annotation {annotation.get('id')}: {error}")
             else:
                 told.append([label + 1, bool(annotation.get("iscrowd")), shape])
         return MaskLocation(file.location, size, json.dumps(told).encode())

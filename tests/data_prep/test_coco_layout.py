@@ -251,5 +251,5 @@ def test_masks_by_category(listing):
 
 
 def test_shapes_that_are_none(listing):
-    with pytest.raises(InputError, match="an object without segmentation"):
+    with pytest.raises(InputError, match="segmentation of annotation .*: none"):
         listing(content(["a.jpg"], [annotation(0, 7, shape=[])]), task="segmentation")
