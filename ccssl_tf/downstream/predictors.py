@@ -3,7 +3,7 @@ clusters. `ccssl_tf.predict` writes it.
 """
 
 import abc
-import json
+import contextlib
 import os
 import pathlib
 from collections.abc import Iterator
@@ -18,10 +18,10 @@ from ccssl_tf.data.manifest import Manifest
 from ccssl_tf.downstream import detections as detections_lib
 from ccssl_tf.downstream.detection_evaluation import whole_photos
 from ccssl_tf.downstream.detector import Detector
-from ccssl_tf.downstream.exported import Exported, finished
+from ccssl_tf.downstream.exported import Exported, class_names_of, finished
 from ccssl_tf.downstream.exported_detector import ExportedDetector
 from ccssl_tf.models import backbone_file, fast_rcnn, fcn
-from ccssl_tf.runs.errors import InputError
+from ccssl_tf.runs.errors import CcsslError, InputError
 from ccssl_tf.runs.run_record import read_flags, read_record
 
 # Tasks whose classes do not exclude each other.
@@ -202,14 +202,10 @@ def extraction_flags(run: str | os.PathLike) -> list[str]:
 
 
 def _class_names(run):
-    """The names of a classifier's classes: those of its facts, else of the images it saw."""
-    try:
-        facts = json.loads((run / "metrics.json").read_text()).get("facts", {})
-        if facts.get("class_names"):
-            return [str(name) for name in facts["class_names"]]
-        if "num_clusters" in facts:
-            return []
-        data_dir = read_record(run / "run.json")["inputs"]["data_dir"]["path"]
-        return Manifest.read(data_dir, "images").info.get("class_names") or []
-    except (OSError, ValueError, KeyError, AttributeError, TypeError, InputError):
-        return []
+    """The names of a classifier's classes, or else those of the images whose labels it saw."""
+    names = class_names_of(run)
+    if not names and read_flags(run).get("task") != "cluster_classification":
+        with contextlib.suppress(CcsslError, OSError, LookupError):
+            data_dir = read_record(run / "run.json")["inputs"]["data_dir"]["path"]
+            names = Manifest.read(data_dir, "images").info.get("class_names") or []
+    return names
