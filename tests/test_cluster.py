@@ -1,3 +1,4 @@
+import csv
 import json
 import shutil
 
@@ -9,7 +10,7 @@ from PIL import Image
 from ccssl_tf import cluster
 from ccssl_tf.clustering import read_pseudo_labels
 from ccssl_tf.clustering.rows.preprocessing import Preprocessing
-from ccssl_tf.data import image_batches, records
+from ccssl_tf.data import image_batches, image_list, records
 from ccssl_tf.data import manifest as manifest_lib
 from ccssl_tf.features import extract_features
 from ccssl_tf.runs.errors import FlagError, InputError
@@ -97,6 +98,51 @@ def test_every_image_gets_the_nearest_centroid(clustered, image_dir, split):
                 for name, value in records.parse_pseudo_label([serialized]).items()
             }
             assert record["filename"] == names[record["index"]]
+
+
+def test_the_list_of_clusters(clustered, image_dir):
+    """Against distances to all centroids, and the names in the records."""
+    centroids = np.load(clustered / "centroids.npy", allow_pickle=False)
+    with open(clustered / "clusters.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["filename", "split", "index", "cluster", "distance", "margin"]
+    assert [row["split"] for row in rows] == ["train"] * 48 + ["val"] * 16
+    for split in ("train", "val"):
+        listed = {int(row["index"]): row for row in rows if row["split"] == split}
+        for batch in image_batches.evaluation_images(
+            image_dir, split, image_size=4, batch_size=16
+        ).as_numpy_iterator():
+            pixels = batch["image"].reshape([-1, 48]).astype(np.float64)
+            distances = np.linalg.norm(pixels[:, None] - centroids[None], axis=-1)
+            for index, name, each in zip(batch["index"], batch["filename"], distances, strict=True):
+                row, (first, second) = listed[index], np.sort(each)[:2]
+                assert image_list.filename_of(row["filename"]) == name
+                assert int(row["cluster"]) == each.argmin()
+                np.testing.assert_allclose(float(row["distance"]), first, rtol=1e-4)
+                np.testing.assert_allclose(float(row["margin"]), second - first, atol=1e-2)
+
+
+def test_pages_of_clusters_on_request(features, tmp_path):
+    command(
+        features_dir=features["train"], num_clusters=5, cluster_pages=3, workdir=tmp_path / "out"
+    )
+    pages = tmp_path / "out" / "pages"
+    names = sorted(path.name for path in pages.iterdir())
+    assert len(names) == 4 and names[0] == "train.html"
+    overview = (pages / "train.html").read_text()
+    assert all(f'href="{name}"' in overview for name in names[1:])
+    table = json.loads((tmp_path / "out" / "nearest.json").read_text())["train"]
+    largest = max(table, key=lambda row: row["size"])
+    page = (pages / f"train_cluster_{largest['cluster']:05}.html").read_text()
+    assert f"Cluster {largest['cluster']} of train: {largest['size']} images" in page
+    assert page.count("<figure>") == largest["size"] and "data:image/jpeg;base64," in page
+
+
+def test_without_the_list_of_clusters(features, tmp_path):
+    command(
+        features_dir=features["train"], num_clusters=5, clusters_csv=False, workdir=tmp_path / "out"
+    )
+    assert not (tmp_path / "out" / "clusters.csv").exists()
 
 
 def test_the_numbers_and_the_picture(clustered, features):

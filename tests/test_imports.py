@@ -11,7 +11,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PACKAGES = ("ccssl_tf", "data_prep")
-COMMANDS = {"train", "extract", "cluster", "export", "report", "pipeline"}
+COMMANDS = {"train", "extract", "cluster", "export", "report", "pipeline", "predict"}
 
 _BELOW_TASKS = {
     *("runs", "ops", "metrics", "data", "layers", "models", "clustering", "features", "pictures"),

@@ -66,6 +66,28 @@ def nearest(
     )
 
 
+def second_nearest(
+    reader: ChunkReader,
+    centroids: np.ndarray,
+    labels: np.ndarray,
+    strategy: tf.distribute.Strategy,
+) -> np.ndarray:
+    """Makes one pass over the rows, and returns the squared distance of each to the nearest of the
+    centroids that are not its label's: [N] float32. TensorFlow computes it, on processors, too.
+
+    Args:
+      reader: of all rows.
+      centroids: [K, D] float32, two at least.
+      labels: [N] int32.
+      strategy: whose replicas compute.
+    """
+    part = reader_of_worker(reader, strategy)
+    rows = DeviceRows(part.of_source(part.source, memory_bytes=0), strategy, len(centroids))
+    mine = labels[distribution.part_of_worker(len(labels), strategy)]
+    _, squares = lloyd.nearest(rows, centroids, strategy, excluded=mine)
+    return distribution.concatenate_over_workers(squares, strategy)
+
+
 def choose_algorithm(
     num_bytes: int, in_memory: bool, memory_bytes: int, strategy: tf.distribute.Strategy
 ) -> tuple[str, str]:

@@ -212,6 +212,33 @@ class KMeansEstimator(
         labels, squares, _ = self._assigned(X, should_stop)
         return labels, self._lengths(np.sqrt(squares))
 
+    def margins(
+        self,
+        X: sources.Features,
+        labels: np.ndarray,
+        distances: np.ndarray,
+        *,
+        should_stop: _ShouldStop = None,
+    ) -> np.ndarray:
+        """Computes how sure the labels are, in one pass over the rows.
+
+        Args:
+          X, should_stop: as in `fit`.
+          labels, distances: as `assign` returns them for these rows.
+
+        Returns:
+          The Euclidean distance to the second nearest centroid less that to the nearest, [N]; NaN
+          where there is one centroid.
+        """
+        if len(self._centroids) < 2:
+            return np.full(len(labels), np.nan)
+        source = self._source_to_assign(X)
+        reader = reader_of(source, len(self._centroids), 0, should_stop)
+        with exact_float32():
+            squares = engines.second_nearest(reader, self._centroids, labels, self._replicas())
+        # Distances are float32 at least, so of two centroids as far the margin may be a last digit.
+        return np.maximum(self._lengths(np.sqrt(squares)) - distances, 0)
+
     def predict(self, X: sources.Features) -> np.ndarray:
         """Returns the nearest centroid of every row, in row order: [N] int32."""
         return self._assigned(X)[0]

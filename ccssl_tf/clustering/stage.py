@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from ccssl_tf import distribution
-from ccssl_tf.clustering import cluster_report, engines, pseudo_labels
+from ccssl_tf.clustering import cluster_pages, cluster_report, clusters_csv, engines, pseudo_labels
 from ccssl_tf.clustering.cost import estimate, machine_speed
 from ccssl_tf.clustering.cost.problem import Problem
 from ccssl_tf.clustering.fitting.pass_log import print_pass, write_summaries
@@ -123,7 +123,8 @@ class ClusteringStage:
             max_iterations=settings.max_iterations,
             restarts=settings.restarts,
             minibatch_size=settings.minibatch_size,
-            assigned_rows=sum(source.num_examples for source in self._assigned.values()),
+            assigned_rows=(1 + settings.clusters_csv)
+            * sum(source.num_examples for source in self._assigned.values()),
             workers=distribution.worker(self._strategy)[1],
         )
         return reason + estimate.describe(problem, machine_speed.measure(problem, fitted))
@@ -163,9 +164,14 @@ class ClusteringStage:
             split: kmeans.assign(source, should_stop=should_stop)
             for split, source in self._assigned.items()
         }
+        margins = {
+            split: kmeans.margins(self._assigned[split], *answer, should_stop=should_stop)
+            for split, answer in answers.items()
+            if self._settings.clusters_csv
+        }
         if not chief:
             return None
-        metrics = self._write(directory, kmeans, answers)
+        metrics = self._write(directory, kmeans, answers, margins)
         return dict(
             num_clusters=self._settings.num_clusters,
             num_examples=self._fitted.num_examples,
@@ -177,8 +183,10 @@ class ClusteringStage:
             splits=metrics,
         )
 
-    def _write(self, directory, kmeans, answers):
-        """Writes pseudo-labels and the images nearest to centroids; returns metrics by split."""
+    def _write(self, directory, kmeans, answers, margins):
+        """Writes pseudo-labels, what people read of them, and the images nearest to centroids;
+        returns metrics by split.
+        """
         splits, metrics, nearest_tables, picture = {}, {}, {}, None
         for split, (labels, distances) in answers.items():
             source = self._assigned[split]
@@ -191,6 +199,16 @@ class ClusteringStage:
             splits[split] = pseudo_labels.PseudoLabels(
                 fingerprint, index, labels, distances, filenames
             )
+            if facts and self._settings.cluster_pages:
+                cluster_pages.write(
+                    directory / "pages",
+                    split,
+                    facts,
+                    index,
+                    labels,
+                    distances,
+                    self._settings.cluster_pages,
+                )
             agreement = cluster_report.label_metrics(labels, facts.labels[index]) if facts else {}
             metrics[split] = dict(agreement, num_examples=len(labels))
             nearest = cluster_report.nearest_members(labels, distances, self._settings.num_clusters)
@@ -203,6 +221,8 @@ class ClusteringStage:
             shown = "".join(f"  {name} {value:.4f}" for name, value in agreement.items())
             print(f"pseudo-labels  {split}  {len(labels)} images{shown}", flush=True)
         write_json(directory / "nearest.json", nearest_tables)
+        if margins:
+            clusters_csv.write(directory, splits, margins)
         if picture is not None:
             (directory / "pictures").mkdir(exist_ok=True)
             with atomic_file(directory / "pictures" / "nearest_images.png") as temporary:

@@ -73,6 +73,17 @@ class ClusteringSettings(SeedSettings):
     l2_normalize: bool = setting(
         False, "First divide every row by its length, after PCA and whitening."
     )
+    clusters_csv: bool = setting(
+        True,
+        "Write clusters.csv: file name, cluster, distance and margin to the second cluster of "
+        "every labelled image; takes one more pass over these.",
+    )
+    cluster_pages: int = setting(
+        0,
+        "Clusters, the largest first, of which a page with their nearest and furthest images is "
+        "written to pages/.",
+        minimum=0,
+    )
     memory_gb: float = setting(
         4.0,
         "Features up to this size are read once; larger ones on each pass, in windows of an eighth "

@@ -1,5 +1,6 @@
 """A trained backbone or classifier as functions of images that a SavedModel can hold."""
 
+import json
 import pathlib
 
 import keras
@@ -156,6 +157,17 @@ def finished(run) -> pathlib.Path:
             "ended"
         )
     return run
+
+
+def class_names_of(run) -> list[str]:
+    """Returns the names of the classes that a run learned, as its metrics.json says; [] where it
+    says none.
+    """
+    try:
+        facts = json.loads((pathlib.Path(run) / "metrics.json").read_text())["facts"]
+        return [str(name) for name in facts["class_names"]]
+    except (OSError, ValueError, LookupError, TypeError):
+        return []
 
 
 def backbone_of(model: keras.Model) -> Backbone:

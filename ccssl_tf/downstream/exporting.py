@@ -4,7 +4,7 @@ import dataclasses
 import json
 import pathlib
 
-from ccssl_tf.downstream.exported import Exported
+from ccssl_tf.downstream.exported import Exported, class_names_of
 from ccssl_tf.downstream.exported_detector import ExportedDetector
 from ccssl_tf.downstream.exported_segmenter import ExportedSegmenter
 from ccssl_tf.models import backbone_file, fast_rcnn, fcn
@@ -67,6 +67,8 @@ def export(run, output_dir, fold: bool = True, *, arguments=None):
             exported.save(temporary)
             exported.verify(temporary)
         facts = exported.describe()
+        if names := class_names_of(run):
+            facts = dict(class_names=names) | facts
         made_by = json.loads((pathlib.Path(run) / "run.json").read_text())
         provenance = dict(
             run=str(run),

@@ -248,6 +248,7 @@ class FCN(Task):
         )
         return dict(
             num_classes=len(self.class_names),
+            class_names=self.class_names,
             **(result.facts if result else dict(chance=None, iou=None)),
             definition=f"mean over the {len(self.class_names)} classes, background included, that "
             "occur, of intersection over union of all "

@@ -231,6 +231,7 @@ class Voc07Classification(Task):
             dict(chance=None),
             **(result.facts if result else {}),
             num_classes=len(self.class_names),
+            class_names=self.class_names,
             freeze=settings.freeze,
             random_crops=settings.random_crops,
             splits=dict(train=self.train_split, evaluation=self.eval_split),

@@ -56,5 +56,6 @@ class Supervised(ImageClassification):
         return dict(
             chance=1 / self.num_classes,
             num_classes=self.num_classes,
+            class_names=self.class_names,
             definition="top-1, one central crop; chance is a guess among the classes",
         )

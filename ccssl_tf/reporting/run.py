@@ -7,9 +7,9 @@ import pathlib
 EVALUATIONS = {
     "voc07_classification": (
         "mean_average_precision",
-        "VOC 2007 classification: mean average precision",
+        "Classes in a photo: mean average precision",
     ),
-    "fast_rcnn": ("mean_average_precision", "VOC 2007 detection: mean average precision"),
+    "fast_rcnn": ("mean_average_precision", "Detection: mean average precision"),
     "fcn": ("mean_iou", "Segmentation: mean intersection over union"),
 }
 

@@ -164,6 +164,37 @@ def test_a_copy_goes_on_like_the_original(make_copy, options):
         np.testing.assert_array_equal(ours.distances(rows), kmeans.distances(rows))
 
 
+@pytest.mark.parametrize("offset", [0, 300, 10_000])
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, np.float64])
+def test_margins_are_those_of_float64_distances(offset, dtype):
+    if dtype == np.float16 and offset == 10_000:
+        offset = 200  # Its numbers end at 65,504, and at 10,000 lie 8 apart.
+    rows = (
+        np.random.default_rng(0).normal(size=[600, 16]) + offset * (-1) ** np.arange(600)[:, None]
+    )
+    rows = rows.astype(dtype)
+    kmeans = KMeans(20, seed=1, max_iterations=3).fit(rows, on_pass=lambda values: None)
+    labels, distances = kmeans.assign(rows)
+    margins = kmeans.margins(rows, labels, distances)
+    differences = rows[:, None].astype(np.float64) - np.asarray(kmeans.centroids, np.float64)
+    exact = np.sort(np.sqrt((differences**2).sum(-1)), axis=1)
+    np.testing.assert_allclose(
+        margins, exact[:, 1] - exact[:, 0], atol=2e-5 * exact[:, 1].max() + 4e-7 * offset
+    )
+    assert (margins >= 0).all()
+
+
+def test_margins_of_equal_and_of_single_centroids():
+    rows = np.array([[0.0], [1.0], [4.0]], np.float32)
+    start = np.array([[0.0], [0.0], [4.0]], np.float32)
+    quiet = dict(max_iterations=1, algorithm="lloyd_plain")
+    kmeans = KMeans(1, initialization=rows[:1], **quiet).fit(rows, on_pass=lambda values: None)
+    assert np.isnan(kmeans.margins(rows, *kmeans.assign(rows))).all()
+    kmeans = KMeans(3, initialization=start, **quiet).fit(rows, on_pass=lambda values: None)
+    kmeans._centroids = start
+    assert kmeans.margins(rows, *kmeans.assign(rows)).tolist() == [0, 0, 4]
+
+
 def test_a_deep_copy_keeps_the_strategy_and_a_pickle_takes_the_current_one():
     strategy = tf.distribute.OneDeviceStrategy("/cpu:0")
     kmeans = KMeans(5, strategy=strategy)

@@ -25,7 +25,7 @@ def test_the_main_metric_comes_first_and_the_best_network_is_pictured(runs):
         )
     run_set = RunSet(runs.root)
     section = evaluation_section.section(run_set, summarise(run_set), "voc07_classification")
-    assert section["title"] == "VOC 2007 classification: mean average precision"
+    assert section["title"] == "Classes in a photo: mean average precision"
     assert texts(section["table"]) == [
         ["", "mAP", "chance", "steps"],
         ["random", "41.2", "7.0%", "80"],

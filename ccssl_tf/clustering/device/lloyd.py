@@ -71,7 +71,10 @@ class DeviceAssignment(Assignment):
 
 
 def nearest(
-    rows: DeviceRows, centroids: np.ndarray, strategy: tf.distribute.Strategy
+    rows: DeviceRows,
+    centroids: np.ndarray,
+    strategy: tf.distribute.Strategy,
+    excluded: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Makes one pass that only assigns the rows.
 
@@ -79,12 +82,19 @@ def nearest(
       rows: of this process.
       centroids: [K, D] float32.
       strategy: of the replicas.
+      excluded: [N] int32, a centroid that is not looked at for each row, so that the nearest of the
+        others is found, of which there must be one; None: all are.
 
     Returns:
       labels [N] int32, squared distances [N] float32.
     """
-    no_labels = np.full(rows.reader.source.num_examples, -1, np.int32)
-    return _Passes(rows, no_labels, centroids.shape, strategy, adds=False).run(centroids, None)
+    labels = excluded
+    if labels is None:
+        labels = np.full(rows.reader.source.num_examples, -1, np.int32)
+    passes = _Passes(
+        rows, labels, centroids.shape, strategy, adds=False, excludes=excluded is not None
+    )
+    return passes.run(centroids, None)
 
 
 class _Passes:
@@ -98,6 +108,7 @@ class _Passes:
         strategy: tf.distribute.Strategy,
         *,
         adds: bool,
+        excludes: bool = False,
     ):
         """Sets up the passes.
 
@@ -107,12 +118,14 @@ class _Passes:
           shape: [K, D].
           strategy: of the replicas.
           adds: whether sums follow the rows.
+          excludes: whether each row's label of the pass before is not looked at.
         """
         self._rows, self._strategy = rows, strategy
         self._devices = distribution.replica_devices(strategy)
         weights = rows.reader.source.weights
         self._replicas = on_each(
-            strategy, lambda _: _Replica.start(labels, shape, weights if adds else None, adds)
+            strategy,
+            lambda _: _Replica.start(labels, shape, weights if adds else None, adds, excludes),
         )
 
     def run(self, centroids: np.ndarray, sums: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
@@ -191,6 +204,7 @@ class _Replica(NamedTuple):
       centroids: `Centroids` of variables.
       weights: [N] float64, of the rows; None: 1 each.
       adds: bool, whether sums follow the rows.
+      excludes: bool, whether each row's label before the pass is not looked at.
     """
 
     labels: tf.Variable
@@ -200,6 +214,7 @@ class _Replica(NamedTuple):
     centroids: Centroids
     weights: tf.Tensor | None
     adds: bool
+    excludes: bool
 
     @classmethod
     def start(
@@ -208,6 +223,7 @@ class _Replica(NamedTuple):
         shape: tuple[int, ...],
         weights: np.ndarray | None,
         adds: bool,
+        excludes: bool = False,
     ) -> "_Replica":
         """Returns a replica before its first pass; shape: [K, D]. Without sums they are [0, D]."""
         num_clusters, dim = shape
@@ -220,6 +236,7 @@ class _Replica(NamedTuple):
             Centroids(*(device_variable(np.zeros(size), tf.float32) for size in sizes)),
             None if weights is None else tf.constant(weights, tf.float64),
             adds,
+            excludes,
         )
 
     def begin(self, centroids: np.ndarray, shift: np.ndarray) -> None:
@@ -233,7 +250,8 @@ class _Replica(NamedTuple):
         """Assigns rows [n, D]; start: position of the first, int64."""
         count = tf.shape(rows, tf.int64)[0]
         positions = start + tf.range(count)
-        labels, squares = nearest_centroids(rows, self.centroids)
+        excluded = tf.gather(self.labels, positions) if self.excludes else None
+        labels, squares = nearest_centroids(rows, self.centroids, excluded)
         if self.adds:
             self._move(positions, rows, labels)
         self.labels.scatter_update(tf.IndexedSlices(labels, positions))

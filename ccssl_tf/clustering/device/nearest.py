@@ -77,12 +77,15 @@ def shifted_centroids(values: tf.Tensor, shift: tf.Tensor | None) -> tuple[tf.Te
     return -2 * shifted, tf.cast(norms, tf.float32)
 
 
-def nearest_centroids(rows: tf.Tensor, centroids: Centroids) -> tuple[tf.Tensor, tf.Tensor]:
+def nearest_centroids(
+    rows: tf.Tensor, centroids: Centroids, excluded: tf.Tensor | None = None
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns the nearest centroid of every row, and its squared distance, of differences.
 
     Args:
       rows: [n, D] float16 or float32.
       centroids: see `Centroids`.
+      excluded: [n] int64, a centroid that is not looked at for each row; None: all are.
 
     Returns:
       labels [n] int64 (ties: the lower number), squared distances [n] float32. A row that is not
@@ -95,6 +98,9 @@ def nearest_centroids(rows: tf.Tensor, centroids: Centroids) -> tuple[tf.Tensor,
     norms = centroids.norms * np.float32(1 - 2 * rounding)
     shifted = rows if centroids.shift is None else rows - centroids.shift
     lower = squared_distances(shifted, centroids.scaled, norms)
+    if excluded is not None:
+        is_excluded = tf.cast(excluded, tf.int32)[:, None] == tf.range(tf.shape(lower)[1])
+        lower = tf.where(is_excluded, np.float32(np.inf), lower)
     labels = tf.argmin(lower, axis=-1)
     squares = _squares(rows, centroids.values, labels)
     # |x| <= |x - c| + |c|, so that |x|^2 need not be computed: it is at most twice the sum of both

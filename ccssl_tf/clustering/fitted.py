@@ -1,0 +1,81 @@
+"""The clusters that a finished run of `ccssl_tf.cluster` found, for new features."""
+
+import os
+import pathlib
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from ccssl_tf.clustering import engines
+from ccssl_tf.clustering.device.nearest import exact_float32
+from ccssl_tf.clustering.estimator import reader_of
+from ccssl_tf.clustering.rows.preprocessing import Preprocessing
+from ccssl_tf.data.feature_source import FeatureSource
+from ccssl_tf.runs.errors import CorruptArtifactError, InputError
+
+
+class Assigned(NamedTuple):
+    """What is known of N rows.
+
+    Attributes:
+      labels: [N] int32, the nearest centroid.
+      distances: [N] float32, the Euclidean distance to it.
+      margins: [N] float32, how much further the second nearest is; NaN where there is one centroid.
+    """
+
+    labels: np.ndarray
+    distances: np.ndarray
+    margins: np.ndarray
+
+
+class FittedClusters:
+    """Centroids, and what rows go through before they are compared with them.
+
+    Attributes:
+      centroids: [K, D] float32.
+      preprocessing: `Preprocessing`, or None.
+    """
+
+    def __init__(self, run: str | os.PathLike):
+        """Loads the clusters of the finished run in directory `run`.
+
+        Raises:
+          InputError: there is no finished run of `ccssl_tf.cluster`.
+          CorruptArtifactError: its files are damaged.
+        """
+        run = pathlib.Path(run)
+        path = run / "centroids.npy"
+        if not path.is_file() or not (run / "DONE").is_file():
+            raise InputError(f"{run}: no finished run of ccssl_tf.cluster there")
+        try:
+            self.centroids = np.load(path, allow_pickle=False)
+            if self.centroids.ndim != 2 or self.centroids.dtype.kind != "f":
+                raise ValueError(f"{self.centroids.dtype} {list(self.centroids.shape)}")
+        except Exception as error:  # NumPy raises anything on hostile bytes.
+            raise CorruptArtifactError(f"{path}: no centroids [K, D] ({error})") from error
+        prepared = run / "preprocessing.npz"
+        self.preprocessing = Preprocessing.load(prepared) if prepared.is_file() else None
+
+    def assign(self, source: FeatureSource, strategy: tf.distribute.Strategy) -> Assigned:
+        """Finds the nearest centroids of all rows of a source, in two passes over them.
+
+        Raises:
+          InputError: rows of another dimension.
+        """
+        if self.preprocessing:
+            source = self.preprocessing.applied_to(source)
+        if source.dim != self.centroids.shape[1]:
+            raise InputError(
+                f"features of dimension {source.dim}, but the centroids have "
+                f"{self.centroids.shape[1]}"
+            )
+        reader = reader_of(source, len(self.centroids), 0)
+        with exact_float32():
+            labels, squares = engines.nearest(reader, self.centroids, strategy)
+            distances = np.sqrt(squares)
+            margins = np.full(len(labels), np.nan, np.float32)
+            if len(self.centroids) > 1:
+                others = engines.second_nearest(reader, self.centroids, labels, strategy)
+                margins = np.maximum(np.sqrt(others) - distances, 0)
+        return Assigned(labels, distances, margins)
