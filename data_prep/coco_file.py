@@ -15,13 +15,17 @@ from data_prep.split_names import split_of_name
 
 
 def read_instances(path: str | pathlib.Path) -> dict:
-    """Returns a file's lists `images`, `annotations` and `categories`, the latter two objects with
-    an id and a name; raises InputError for any other file.
+    """Returns a file's lists `images`, `annotations` and `categories`; raises InputError for any
+    other file. Files of test images have no annotations, which is said.
     """
     try:
         content = json.loads(pathlib.Path(path).read_bytes().decode("utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"--annotations={path}: no JSON file ({error})") from error
+    if isinstance(content, dict) and {"images", "categories"} <= content.keys():
+        if "annotations" not in content:
+            print(f"--annotations={path}: has no annotations; its images are background")
+        content.setdefault("annotations", [])
     kinds = dict(images=list, annotations=list, categories=list)
     if not isinstance(content, dict) or not all(
         isinstance(content.get(key), kind) for key, kind in kinds.items()

@@ -84,6 +84,7 @@ def list_images(
     """
     faults = Faults(str(source))
     rows: dict[str, list[tuple]] = {}
+    not_taken: dict[str, None] = {}
     progress, done, names = Progress("indexing", len(files), "files"), 0, None
     for split, paths in split_files.files_by_split(source, files, below=source).items():
         for path in paths:
@@ -92,9 +93,12 @@ def list_images(
                 faults.add(f"{path}: calls its classes otherwise than the files before")
             names = names or table.class_names
             rows.setdefault(split, []).extend(table.rows(faults))
+            not_taken.update(dict.fromkeys(table.not_taken))
             done += 1
             progress.update(done)
     faults.refuse("mend the files")
+    if not_taken:
+        print(f"{source}: columns not taken: {shown(list(not_taken))}")
     used = {label for found in rows.values() for *_, label in found if label is not None}
     number_of: dict = {None: -1}
     class_names = classes or names
@@ -151,6 +155,7 @@ class _Table:
 
     Attributes:
       class_names: as its Hugging Face metadata say, or None.
+      not_taken: the names of the columns that are not read.
     """
 
     def __init__(self, path, label_column, has_labels):
@@ -177,11 +182,10 @@ class _Table:
         others = [name for name in header if name != image]
         if label_column is not None and label_column not in others:
             raise InputError(f"--label_column={label_column}: {path} has {', '.join(others)}")
-        self._label = None
-        if has_labels:
-            self._label = label_column or file_list.usual_column(
-                where, others, "labels", file_list.LABEL_COLUMNS, "--label_column"
-            )
+        told = _classes_told(schema.metadata or {})
+        self._label = label_column if has_labels else None
+        if has_labels and label_column is None:
+            self._label = _label_column(where, others, told)
         if self._label is not None and pyarrow.types.is_nested(types[self._label]):
             raise InputError(
                 f"{path}: its labels in {self._label!r} are {types[self._label]}, expected one "
@@ -190,7 +194,9 @@ class _Table:
         self._name = f"{image}.path" if has_path else None
         if self._name is None:
             self._name = next((name for name in others if name.lower() in _NAMES), None)
-        self.class_names = _class_names(schema.metadata or {}, self._label)
+        self.class_names = told.get(self._label)
+        taken = (self._label, self._name)
+        self.not_taken = tuple(name for name in others if name not in taken)
 
     def rows(self, faults):
         """Yields (name, bytes on the average, location, label or None)."""
@@ -253,10 +259,28 @@ def _values(table, name, count):
     return [int(v) if isinstance(v, (bool, np.integer)) else v for v in values]
 
 
-def _class_names(metadata, label):
+def _classes_told(metadata):
+    """Column -> names of its classes, as Hugging Face's description has them."""
     try:
-        features = json.loads(metadata[b"huggingface"])["info"]["features"]
-        names = features[label]["names"]
-        return [str(name) for name in names] if isinstance(names, list) and names else None
-    except (KeyError, TypeError, ValueError):
-        return None
+        features = json.loads(metadata[b"huggingface"])["info"]["features"].items()
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return {}
+    told = {name: one.get("names") for name, one in features if isinstance(one, dict)}
+    return {
+        name: list(map(str, names))
+        for name, names in told.items()
+        if isinstance(names, list) and names
+    }
+
+
+def _label_column(where, others, told):
+    """The column of classes of a usual name, or else the only one that is described as such."""
+    usual = file_list.usual_column(
+        where, others, "labels", file_list.LABEL_COLUMNS, "--label_column"
+    )
+    described = [name for name in others if name in told]
+    if usual is not None or not described:
+        return usual
+    if len(described) > 1:
+        raise InputError(f"{where}: choose one of {', '.join(described)} by --label_column")
+    return described[0]

@@ -17,7 +17,8 @@ def number_classes(
     """Returns the names of the classes, None where there are none, and the number of each label.
 
     Args:
-      labels: label -> text beside it -> how often. Labels below 0 are none.
+      labels: label -> text beside it -> how often. Names that are all whole numbers are these.
+        Labels below 0 are none.
       label_map: path of the Object Detection API's .pbtxt, or of a text with a name a line, the
         first one that of number 0, or of 1 where 0 is not in use; None: without.
       faults: where labels that do not fit each other, their texts or the map are told.
@@ -27,6 +28,13 @@ def number_classes(
     if numbers and words:
         faults.add("the label is a number in some records, in others a name")
         return None, {}
+    if words and all(re.fullmatch(r"[+-]?\d{1,18}", word, re.ASCII) for word in words):
+        # "10" is no name that comes before "2".
+        as_numbers: dict[int | str, Counter[bytes]] = {}
+        for word in words:
+            as_numbers.setdefault(int(word), Counter()).update(labels[word])
+        names, number_of = number_classes(as_numbers, label_map, faults)
+        return names, {word: number_of[int(word)] for word in words if int(word) in number_of}
     none = {label: -1 for label in numbers if label < 0}
     numbers = [label for label in numbers if label >= 0]
     if words:

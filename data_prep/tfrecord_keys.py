@@ -180,9 +180,7 @@ def num_values(feature) -> int:
 
 
 def _is_single(feature):
-    return feature is not None and (
-        len(feature.bytes_list.value) + len(feature.int64_list.value) == 1
-    )
+    return single_value(feature) is not None
 
 
 def say(keys: Keys):
@@ -201,7 +199,11 @@ def say(keys: Keys):
 
 
 def single_value(feature) -> int | bytes | None:
-    """Returns the single number or bytes of a feature, or None."""
-    if feature is None or not _is_single(feature):
+    """Returns the single bytes or whole number (2.0 is one) of a feature, or None."""
+    if num_values(feature) != 1:
         return None
-    return (list(feature.bytes_list.value) or [int(feature.int64_list.value[0])])[0]
+    for values in (feature.bytes_list.value, feature.int64_list.value):
+        if values:
+            return values[0]
+    number = feature.float_list.value[0]
+    return int(number) if number.is_integer() else None

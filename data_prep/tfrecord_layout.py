@@ -97,9 +97,9 @@ def list_images(
         and texts or boxes that do not fit; all faults are told.
     """
     faults = Faults("--source")
-    keys = tfrecord_keys.guess_keys(
-        [paths[0] for paths in files.values()], image_key, label_key, with_objects
-    )
+    # Empty files among others are what a program with many workers leaves.
+    firsts = [next(filter(_is_filled, paths), paths[0]) for paths in files.values()]
+    keys = tfrecord_keys.guess_keys(firsts, image_key, label_key, with_objects)
     tfrecord_keys.say(keys)
     total = sum(path.stat().st_size for paths in files.values() for path in paths)
     progress, done = Progress("indexing", total, "bytes"), 0
@@ -249,6 +249,10 @@ class _Reader:
         if self.faults.count > before:
             return None
         return _Row(name, len(encoded), place, None, size, packed(objects))
+
+
+def _is_filled(path):
+    return path.stat().st_size > 0
 
 
 def _labels_beside(files, keys):

@@ -7,7 +7,7 @@ import pytest
 from foreign_records import jpeg
 
 from ccssl_tf.runs.errors import InputError
-from data_prep.coco_file import SourceImages, read_categories, split_of
+from data_prep.coco_file import SourceImages, read_categories, read_instances, split_of
 
 
 def _content(*categories, used=()):
@@ -15,6 +15,13 @@ def _content(*categories, used=()):
     return dict(
         categories=[dict(id=n, name=name) for n, name in categories], annotations=annotations
     )
+
+
+def test_a_file_of_test_images(tmp_path, capsys):
+    path = tmp_path / "image_info_test2017.json"
+    path.write_text('\ufeff{"images": [], "categories": []}', encoding="utf-8")
+    assert read_instances(path)["annotations"] == []
+    assert "has no annotations; its images are background" in capsys.readouterr().out
 
 
 def test_categories_of_several_files(capsys):

@@ -15,11 +15,12 @@ pq = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
 DEFAULTS = dict(labels="auto", val_fraction=0.0, classes=None, seed=0)
 
 
-def write(path, columns, class_names=None, row_group_size=2):
+def write(path, columns, class_names=None, row_group_size=2, label_columns=("label",)):
     """Writes columns, with Hugging Face's description of the labels."""
     table = pa.table(columns)
     if class_names:
-        features = {"label": {"names": class_names, "_type": "ClassLabel"}}
+        label = {"names": class_names, "_type": "ClassLabel"}
+        features = dict.fromkeys(label_columns, label) | {"image": {"_type": "Image"}}
         text = json.dumps({"info": {"features": features}})
         table = table.replace_schema_metadata({"huggingface": text})
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -83,6 +84,19 @@ def test_the_labels_column_can_be_named(tmp_path):
     assert [item.label for item in image_set.splits["train"]] == [5, 1]
     with pytest.raises(InputError, match="--label_column=z: .* has fine, label, category"):
         image_sources.list_images(path, **DEFAULTS, label_column="z")
+
+
+def test_columns_described_as_classes(tmp_path, capsys):
+    columns = dict(img=[jpeg(0), jpeg(1)], fine_label=[1, 0], note=["x", "y"], coarse_label=[0, 0])
+    path = tmp_path / "train.parquet"
+    write(path, columns, ["a", "b"], label_columns=["fine_label"])
+    image_set = image_sources.list_images(path, **DEFAULTS)
+    assert image_set.class_names == ["a", "b"]
+    assert [item.label for item in image_set.splits["train"]] == [1, 0]
+    assert "columns not taken: note, coarse_label" in capsys.readouterr().out
+    write(path, columns, ["a", "b"], label_columns=["fine_label", "coarse_label"])
+    with pytest.raises(InputError, match="choose one of fine_label, coarse_label by --label_colu"):
+        image_sources.list_images(path, **DEFAULTS)
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,9 @@ def test_imagenets_usual_converters(tmp_path, capsys):
         ([dict(img=b"", label=b"dog"), dict(img=b"", label=b"cat")], ["cat", "dog"], [1, 0]),
         ([{"image/encoded": b"", "x": 1.0}], None, [-1]),
         ([dict(photo=b"", category=0)], ["0"], [0]),
+        ([dict(image=b"", label=3.0), dict(image=b"", label=1.0)], ["1", "3"], [1, 0]),
+        ([dict(image=b"", label=b"10"), dict(image=b"", label=b"2")], ["2", "10"], [1, 0]),
+        ([dict(image=b"", label=b"-1"), dict(image=b"", label=b"2")], ["2"], [-1, 0]),
         ([{"image/encoded": b"", "image/class/label": -1}], None, [-1]),
     ],
 )
@@ -154,6 +157,12 @@ def test_a_lost_file_is_told(tmp_path):
     write(tmp_path / "train-00001-of-00003", [dict(image=jpeg(), label=0)])
     with pytest.raises(InputError, match="2 faults: .*train-00000-of-00003 is missing; .*00002-of"):
         tfrecord_layout.find_files([tmp_path])
+
+
+def test_empty_files_among_others(tmp_path):
+    (tmp_path / "train-00000-of-00002").write_bytes(b"")
+    write(tmp_path / "train-00001-of-00002", [dict(image=jpeg(), label=0)])
+    assert len(_list(tmp_path).splits["train"]) == 1
 
 
 def test_names_that_lie_beside_the_records(tmp_path, capsys):
