@@ -2,18 +2,18 @@
 masks.
 
 Boxes are [x, y, width, height] in pixels from 0, with decimals: the pixels from 1, the last one
-included, that they touch by half or more are xmin = round(x) + 1 to xmax = round(x + width).
+included, that they cover by half or more are xmin = round(x) + 1 to xmax = round(x + width).
 Categories are numbered from 0 in the order of their ids. A crowd counts as difficult.
 """
 
 import json
-import math
 import pathlib
-import re
 from collections.abc import Sequence
 
 from ccssl_tf.runs.errors import InputError
+from ccssl_tf.runs.progress import Progress
 from data_prep import locations
+from data_prep.coco_file import SourceImages, read_categories, read_instances, split_of
 from data_prep.coco_masks import CocoMaskAnnotator, MaskLocation
 from data_prep.decoding import printable
 from data_prep.faults import Faults
@@ -25,8 +25,8 @@ from data_prep.object_annotator import (
     ObjectLocation,
     packed,
     read_image,
+    size_at,
 )
-from data_prep.split_names import split_of_name
 
 MOST_MASK_CLASSES = 254
 
@@ -54,9 +54,11 @@ def list_images(
         many there are.
     """
     faults = Faults("--annotations")
-    files = _images_by_name(pathlib.Path(source))
-    contents = {str(path): _read(path) for path in annotations}
-    categories = _categories(contents)
+    files = SourceImages(pathlib.Path(source))
+    contents = {str(path): read_instances(path) for path in annotations}
+    if len(contents) < len(annotations):
+        raise InputError("--annotations: a file is named twice")
+    categories = read_categories(contents)
     names = [name for _, name in sorted(categories.items())]
     number_of = {category: number for number, category in enumerate(sorted(categories))}
     if task == "segmentation" and len(names) > MOST_MASK_CLASSES:
@@ -65,12 +67,21 @@ def list_images(
         )
     edges = BoxEdges(clip_boxes)
     items: dict[str, list[Item]] = {}
+    total = sum(len(content["images"]) for content in contents.values())
+    progress, done = Progress("indexing", total, "images"), 0
     for position, (path, content) in enumerate(contents.items()):
-        split = splits[position] if splits else _split_of(path, content)
+        split = splits[position] if splits else split_of(path, content)
         if split in items:
             raise InputError(f"--annotations={path}: a second file of the split {split}")
+        items[split] = []
         reader = _Reader(path, content, files, number_of, edges, faults)
-        items[split] = list(reader.items(task))
+        for item in reader.items(task, split):
+            if item is not None:
+                items[split].append(item)
+            done += 1
+            if done < total:
+                progress.update(done)
+    _refuse_shared(items, faults)
     faults.refuse("mend them")
     if edges.describe():
         print(f"--annotations: {edges.describe()}")
@@ -86,83 +97,15 @@ def read_mask_image(location: MaskLocation) -> bytes:
     return locations.read_location(location.image)
 
 
-def _images_by_name(source):
-    """Path below the source, and base name where there is one of it -> file; None for several."""
-    skipped = locations.SkippedFolders.nothing()
-    walked = (
-        locations.walk_tree(source, skipped) if source.is_dir() else locations.tar_members(source)
-    )
-    by_name = {}
-    for file in walked:
-        if locations.is_image_name(file.name):
-            name = printable(file.name)
-            by_name[name] = file
-            base = name.rpartition("/")[2]
-            if base != name:
-                by_name[base] = None if base in by_name else file
-    for line in skipped.describe():
-        print(f"{source}: {line}")
-    if not by_name:
-        raise InputError(f"{source}: holds no images")
-    return by_name
-
-
-def _read(path):
-    try:
-        content = json.loads(pathlib.Path(path).read_bytes().decode("utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"--annotations={path}: no JSON file ({error})") from error
-    kinds = dict(images=list, annotations=list, categories=list)
-    if not isinstance(content, dict) or not all(
-        isinstance(content.get(key), kind) for key, kind in kinds.items()
-    ):
-        present = ", ".join(content) if isinstance(content, dict) else type(content).__name__
-        raise InputError(
-            f"--annotations={path}: expected lists of images, annotations and categories, found "
-            f"{present[:200] or 'nothing'}"
-        )
-    return content
-
-
-def _categories(contents):
-    """Id -> name, the same in all files."""
-    found: dict[int, str] = {}
-    for path, content in contents.items():
-        told = {}
-        for category in content["categories"]:
-            try:
-                told[int(category["id"])] = str(category["name"])
-            except (KeyError, TypeError, ValueError) as error:
-                raise InputError(
-                    f"--annotations={path}: a category without id and name: {str(category)[:60]}"
-                ) from error
-        if len(set(told.values())) < len(content["categories"]):
-            raise InputError(f"--annotations={path}: two categories with one id or name")
-        if differing := {n: name for n, name in told.items() if found.get(n, name) != name}:
-            raise InputError(
-                f"--annotations={path}: calls category {next(iter(differing))} "
-                f"{next(iter(differing.values()))!r}, another file {found[next(iter(differing))]!r}"
-            )
-        found |= told
-    if not found:
-        raise InputError("--annotations: no categories")
-    return found
-
-
-def _split_of(path, content):
-    """The split that a file's name tells (instances_train2017.json), or its images' folder."""
-    words = re.split(r"[\s._-]", pathlib.Path(path).name)
-    folders = {str(image.get("file_name", "")).split("/")[0] for image in content["images"][:100]}
-    folder = folders.pop() if len(folders) == 1 else ""
-    parent = pathlib.Path(path).parent.name
-    for word in (*words, folder, parent):
-        split = split_of_name(re.sub(r"\d+$", "", word))
-        if split:
-            return split
-    raise InputError(
-        f"--annotations={path}: neither its name nor its images' folder tells the split; say "
-        "--splits"
-    )
+def _refuse_shared(items, faults):
+    """An image that is trained and tested on would tell nothing."""
+    splits = [split for split in ("train", "val", "test") if split in items]
+    seen: dict[bytes, str] = {}
+    for split in splits:
+        for item in items[split]:
+            other = seen.setdefault(item.name, split)
+            if other != split:
+                faults.add(f"{printable(item.name)} is in {other} and in {split}")
 
 
 class _Reader:
@@ -172,67 +115,80 @@ class _Reader:
         self._path, self._files, self._number_of = path, files, number_of
         self._edges, self._faults = edges, faults
         self._images = content["images"]
-        self._by_image: dict = {}
+        self._by_image: dict[int | str, list[dict]] = {}
+        seen: set[int | str] = set()
         for annotation in content["annotations"]:
             image = annotation.get("image_id") if isinstance(annotation, dict) else None
+            if not isinstance(image, (int, str)):
+                self._fault(f"an annotation without image_id: {str(annotation)[:60]}")
+                continue
+            number = annotation.get("id")
+            if isinstance(number, (int, str)) and number in seen:
+                self._fault(f"annotation {number} is there twice")
+            elif isinstance(number, (int, str)):
+                seen.add(number)
             self._by_image.setdefault(image, []).append(annotation)
 
-    def items(self, task):
-        """Yields the items; faults are told."""
+    def items(self, task, split):
+        """Yields an item for each image; None where it has a fault, which is told."""
         make = self._with_mask if task == "segmentation" else self._with_boxes
-        seen, names = set(), set()
+        seen: set[int | str] = set()
+        names: set[bytes] = set()
         for image in self._images:
-            try:
-                image_id, name = image["id"], str(image["file_name"])
-                size = int(image["width"]), int(image["height"])
-            except (KeyError, TypeError, ValueError):
-                self._fault(f"an image without id, file_name, width and height: {str(image)[:60]}")
-                continue
-            file = self._file(name)
-            if image_id in seen or name in names:
-                self._fault(f"image {image_id} ({name}) is there twice")
-            elif file is None:
-                self._fault(f"{name} is not below --source, or there are several of that name")
-            elif min(size) < 1:
-                self._fault(f"{name}: an image of {size[0]}x{size[1]} pixels")
-            else:
-                location = make(file, size, name, self._by_image.get(image_id, []))
-                yield Item(file.name, -1, file.size, location)
-            seen.add(image_id)
-            names.add(name)
+            yield self._item(image, split, seen, names, make)
         for image_id in self._by_image.keys() - seen:
             self._fault(f"annotations of image {image_id}, which it does not name")
+
+    def _item(self, image, split, seen, names, make):
+        try:
+            image_id, name = image["id"], str(image["file_name"])
+            size = int(image.get("width") or 0), int(image.get("height") or 0)
+            is_new = image_id not in seen
+        except (AttributeError, KeyError, TypeError, ValueError):
+            return self._fault(f"an image without id, file_name or size: {str(image)[:60]}")
+        seen.add(image_id)
+        file, why = self._files.find(name, split, self._path)
+        if file is None:
+            return self._fault(f"{name} {why}")
+        if not is_new or file.name in names:
+            return self._fault(f"image {image_id} ({name}) is there twice")
+        names.add(file.name)
+        found = size_at(file)
+        if found is not None and min(size) < 1:
+            size = found  # As some tools leave it.
+        if found is not None and found != size:
+            turned = "; turn photos themselves that EXIF turns" if found[::-1] == size else ""
+            return self._fault(
+                f"{name}: {found[0]}x{found[1]} pixels, not {size[0]}x{size[1]}{turned}"
+            )
+        location = make(file, size, name, self._by_image.get(image_id, []))
+        return Item(file.name, -1, file.size, location)
 
     def _fault(self, text):
         self._faults.add(f"{self._path}: {text}")
 
-    def _file(self, name):
-        name = name.removeprefix("./")
-        return self._files.get(name) or self._files.get(name.rpartition("/")[2])
-
     def _category(self, annotation, name):
         """The class of an annotation; None where it has a fault, which is told."""
         category = annotation.get("category_id")
-        if category not in self._number_of:
-            return self._fault(f"{name}: unknown category {category}")
+        if not isinstance(category, int) or category not in self._number_of:
+            return self._fault(f"{name}: unknown category {str(category)[:60]}")
         return self._number_of[category]
 
     def _with_boxes(self, file, size, name, annotations):
         objects = []
         for annotation in annotations:
             label = self._category(annotation, name)
-            box = _pixel_box(annotation.get("bbox"))
-            if box is None:
+            edges = _edges(annotation.get("bbox"))
+            if edges is None:
                 self._fault(
                     f"{name}: bbox {str(annotation.get('bbox'))[:60]}, expected [x, y, width, "
-                    "height] in pixels, none of the latter negative"
+                    "height] in pixels"
                 )
-            if label is None or box is None:
                 continue
-            inside, fault = self._edges.inside(box, size)
+            inside, fault = self._edges.rounded(edges, size)
             if fault:
-                self._fault(f"{name}: box {annotation['bbox']} {fault}")
-            elif inside is not None:
+                self._fault(f"{name}: box {str(annotation['bbox'])[:80]} {fault}")
+            elif inside is not None and label is not None:
                 objects.append(Object(label, inside, bool(annotation.get("iscrowd"))))
         return ObjectLocation(file.location, size, packed(objects))
 
@@ -250,17 +206,10 @@ class _Reader:
         return MaskLocation(file.location, size, json.dumps(told).encode())
 
 
-def _pixel_box(bbox):
-    """(xmin, ymin, xmax, ymax) in 1-based inclusive pixels; None where the numbers are no box."""
+def _edges(bbox):
+    """(xmin, ymin, xmax, ymax) in pixels from 0; None where it is not four numbers."""
     try:
         x, y, width, height = map(float, bbox)
     except (TypeError, ValueError):
         return None
-    if not all(math.isfinite(value) and abs(value) < 1e6 for value in (x, y, width, height)):
-        return None
-    if width < 0 or height < 0:
-        return None
-    xmin, ymin = math.floor(x + 0.5) + 1, math.floor(y + 0.5) + 1
-    xmax, ymax = math.floor(x + width + 0.5), math.floor(y + height + 0.5)
-    # A box narrower than half a pixel is the pixel it lies in.
-    return xmin, ymin, max(xmax, xmin), max(ymax, ymin)
+    return x, y, x + width, y + height

@@ -48,7 +48,7 @@ class ImageSet:
       info: more facts for the manifest.
       annotator: makes the records' further features, or None.
       group_of: importable function from an item to what its source reads at once, such as a row
-        group of Parquet; None: each image can be read by itself. Images of one group stay together.
+        group of Parquet; None: each image can be read by itself. See `shard_plan.plan_split`.
     """
 
     splits: dict[str, list[Item]]

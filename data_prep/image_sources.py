@@ -29,18 +29,14 @@ def list_images(
     """
     source = pathlib.Path(source)
     if files := parquet_layout.find_files(source):
-        _refuse(source, "Parquet files", list_path, split_folders)
+        _refuse(source, "Parquet files", list_path, split_folders, labels)
         parquet_layout.require_pyarrow()
-        return parquet_layout.list_images(
-            source,
-            files,
-            classes=classes,
-            label_column=label_column,
-            val_fraction=val_fraction,
-            seed=seed,
+        image_set = parquet_layout.list_images(
+            source, files, classes=classes, label_column=label_column, labels=labels
         )
+        return folder_layout.with_val(source, image_set, val_fraction, seed)
     if list_path is None and (files := webdataset_layout.find_files(source)):
-        _refuse(source, "WebDataset's tars", list_path, split_folders)
+        _refuse(source, "WebDataset's tars", list_path, split_folders, labels)
         image_set = webdataset_layout.list_images(source, files, classes=classes, labels=labels)
         return folder_layout.with_val(source, image_set, val_fraction, seed)
     if label_column is not None and list_path is None:
@@ -59,7 +55,9 @@ def list_images(
     )
 
 
-def _refuse(source, form, list_path, split_folders):
+def _refuse(source, form, list_path, split_folders, labels):
+    if labels == "folders":
+        raise InputError(f"--labels=folders: {source} holds {form}; leave it out")
     if list_path is not None:
         raise InputError(f"--list={list_path}: {source} holds {form}; leave it out")
     if split_folders != "auto":

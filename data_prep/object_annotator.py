@@ -3,14 +3,20 @@ what the worker processes add to its record.
 """
 
 import dataclasses
+import io
+import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 
-from data_prep import decoding, locations
+from data_prep import decoding, jpeg, locations
 
 _COLUMNS = 7
+_MOST_PIXELS = 1e6
+# Enough for the header of nearly every picture; the rest of a file is read where it is not.
+_HEADER_BYTES = 16384
 
 
 class Object(NamedTuple):
@@ -58,11 +64,33 @@ def read_image(location: ObjectLocation) -> bytes:
     return locations.read_location(location.image)
 
 
+def size_of(encoded: bytes) -> tuple[int, int] | None:
+    """Returns width and height in pixels of an image file, or of as much of it as holds its header;
+    None where they cannot be read.
+    """
+    header = jpeg.read_header(encoded)
+    if header is not None:
+        return header.width, header.height
+    try:
+        with Image.open(io.BytesIO(encoded)) as image:
+            return image.size
+    except Exception:  # Decoders raise anything on hostile bytes.
+        return None
+
+
+def size_at(file: locations.SourceFile) -> tuple[int, int] | None:
+    """The same of a file of a source, of which no more than needed is read."""
+    path, offset, _ = file.location
+    start = locations.read_location((path, offset, min(file.size, _HEADER_BYTES)))
+    return size_of(start) or size_of(locations.read_location(file.location))
+
+
 class BoxEdges:
     """Sees to it that boxes lie in their images.
 
     Attributes:
-      num_clipped, num_outside: how many boxes were cut, and left out for being wholly outside.
+      num_clipped, num_outside, num_empty: how many boxes were cut, and left out for being wholly
+        outside or without any width or height.
     """
 
     def __init__(self, clip: bool):
@@ -70,7 +98,31 @@ class BoxEdges:
         wholly outside left out; else they are faults, but for one pixel.
         """
         self._clip = clip
-        self.num_clipped = self.num_outside = 0
+        self.num_clipped = self.num_outside = self.num_empty = 0
+
+    def rounded(
+        self, edges: tuple[float, float, float, float], size: tuple[int, int]
+    ) -> tuple[tuple[int, int, int, int] | None, str]:
+        """Returns the pixels that a box covers by half or more, seen to lie in the image as
+        `inside` does; or None and its fault, or None and "" where it is left out.
+
+        A box that covers no pixel by half becomes the one its centre lies in.
+
+        Args:
+          edges: xmin, ymin, xmax, ymax in pixels; the image begins at 0 and ends at its size.
+          size: width and height of the image in pixels.
+        """
+        if not all(math.isfinite(value) and abs(value) < _MOST_PIXELS for value in edges):
+            return None, "is not of numbers of pixels"
+        if edges[0] > edges[2] or edges[1] > edges[3]:
+            return None, "is inverted (expected xmin <= xmax, ymin <= ymax)"
+        if edges[0] == edges[2] or edges[1] == edges[3]:
+            self.num_empty += self._clip
+            return None, "" if self._clip else (
+                "has no width or no height (--clip_boxes leaves such out)"
+            )
+        (xmin, xmax), (ymin, ymax) = (_covered(edges[k], edges[k + 2]) for k in (0, 1))
+        return self.inside((xmin, ymin, xmax, ymax), size)
 
     def inside(
         self, box: tuple[int, int, int, int], size: tuple[int, int]
@@ -101,12 +153,19 @@ class BoxEdges:
 
     def describe(self) -> str:
         """Returns a line about what was cut and left out; "" where nothing was."""
-        if not self.num_clipped and not self.num_outside:
+        if not self.num_clipped and not self.num_outside and not self.num_empty:
             return ""
         return (
             f"clipped {self.num_clipped} boxes at the edge of their image, left out "
             f"{self.num_outside} wholly outside"
+            + (f", {self.num_empty} without width or height" if self.num_empty else "")
         )
+
+
+def _covered(low, high):
+    """First and last pixel, from 1, of a stretch from `low` to `high`, which are from 0."""
+    first, last = math.floor(low + 0.5) + 1, math.floor(high + 0.5)
+    return (first, last) if first <= last else (math.floor((low + high) / 2) + 1,) * 2
 
 
 def presence_of(objects: Iterable[Object], num_classes: int) -> tuple[int, ...]:

@@ -1,25 +1,24 @@
 """Finds encoded images and their labels in Parquet files, as Hugging Face's data sets are stored.
 
-Images are read row group by row group, since nothing smaller can be read by itself: `group_of`
-keeps those of one together, and the latest one is remembered.
+Images are read row group by row group, since nothing smaller can be read by itself; the latest one
+is remembered, and by `group_of` a shard asks for those of one together.
 """
 
 import functools
 import json
 import os
 import pathlib
-import re
 from collections.abc import Sequence
 
 import numpy as np
 
 from ccssl_tf.runs.errors import InputError
 from ccssl_tf.runs.progress import Progress
-from data_prep import file_list
-from data_prep.faults import Faults
+from data_prep import file_list, locations, split_files
+from data_prep.faults import Faults, shown
 from data_prep.image_set import ImageSet, Item
-from data_prep.split_names import split_of_name
 
+_DEPTH = 3
 _IMAGES = ("image", "images", "img", "jpg", "jpeg", "png", "imagebytes", "photo", "picture")
 _NAMES = ("filename", "file", "filepath", "path", "imagename", "imagepath", "name", "key", "id")
 
@@ -34,10 +33,29 @@ def require_pyarrow():
 
 
 def find_files(source: pathlib.Path) -> list[pathlib.Path]:
-    """Returns the Parquet files at a path, in it or in its folders, sorted."""
+    """Returns the Parquet files at a path, in it or in its folders (three deep), sorted. Hidden
+    folders, and those that hold images, are not looked into.
+    """
     if source.is_dir():
-        return sorted([*source.glob("*.parquet"), *source.glob("*/*.parquet")])
+        return sorted(_files_below(source, _DEPTH))
     return [source] if source.suffix.lower() == ".parquet" else []
+
+
+def _files_below(folder, depth):
+    folders = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            name = os.fsencode(entry.name)
+            if name.lower().endswith(locations.IMAGE_SUFFIXES):
+                return
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                folders.append(entry.path)
+            elif name.lower().endswith(b".parquet"):
+                yield pathlib.Path(entry.path)
+    for inner in folders if depth else []:
+        yield from _files_below(inner, depth - 1)
 
 
 def list_images(
@@ -46,13 +64,11 @@ def list_images(
     *,
     classes: list[str] | None,
     label_column: str | None,
-    val_fraction: float,
-    seed: int,
+    labels: str = "auto",
 ) -> ImageSet:
     """Lists the images: labels and names are read, pixels are not.
 
-    Splits are told by the files' names or folders; files that tell none are `train`. Without `val`
-    a seeded choice of row groups becomes it.
+    Splits are told by the files' names or folders, see `split_files.files_by_split`.
 
     Args:
       source: for messages.
@@ -60,35 +76,37 @@ def list_images(
       classes: names of the classes; None: as the files' Hugging Face metadata say, or else see
         `file_list.number_labels`.
       label_column: name of the labels' column; None: the one of a usual name.
-      val_fraction: share of the training images that becomes `val` when there is none.
-      seed: of the choice.
+      labels: "auto" or "none".
 
     Raises:
-      InputError: no column of images, several of labels, rows without image, or labels that fit no
-        class.
+      InputError: no column of images, several of labels, rows without image, labels that fit no
+        class, or files whose classes are called otherwise.
     """
     faults = Faults(str(source))
     rows: dict[str, list[tuple]] = {}
-    progress, names = Progress("indexing", len(files), "files"), None
-    for number, path in enumerate(files, 1):
-        words = [*re.split(r"[-_.]", path.name), path.parent.name]
-        split = next(filter(None, map(split_of_name, words)), "train")
-        table = _Table(path, label_column)
-        names = names or table.class_names
-        rows.setdefault(split, []).extend(table.rows(faults))
-        progress.update(number)
+    progress, done, names = Progress("indexing", len(files), "files"), 0, None
+    for split, paths in split_files.files_by_split(source, files, below=source).items():
+        for path in paths:
+            table = _Table(path, label_column, labels != "none")
+            if None not in (names, table.class_names) and names != table.class_names:
+                faults.add(f"{path}: calls its classes otherwise than the files before")
+            names = names or table.class_names
+            rows.setdefault(split, []).extend(table.rows(faults))
+            done += 1
+            progress.update(done)
     faults.refuse("mend the files")
-    labels = {label for found in rows.values() for *_, label in found if label is not None}
+    used = {label for found in rows.values() for *_, label in found if label is not None}
     number_of: dict = {None: -1}
     class_names = classes or names
-    if labels and class_names is not None and all(isinstance(label, int) for label in labels):
-        if wrong := sorted(label for label in labels if label >= len(class_names)):
+    if used and class_names is not None and all(isinstance(label, int) for label in used):
+        if wrong := sorted(label for label in used if label >= len(class_names)):
             raise InputError(
-                f"{source}: label {wrong[0]}, but there are {len(class_names)} classes from 0"
+                f"{source}: label {shown(list(map(str, wrong)))}, but there are "
+                f"{len(class_names)} classes from 0"
             )
-        number_of |= {label: max(label, -1) for label in labels}
-    elif labels:
-        texts = {label: str(label) for label in labels}
+        number_of |= {label: max(label, -1) for label in used}
+    elif used:
+        texts = {label: str(label) for label in used}
         class_names, numbers = file_list.number_labels(texts, classes)
         number_of |= {label: numbers[text] for label, text in texts.items()}
     else:
@@ -99,8 +117,6 @@ def list_images(
         ]
         for split, found in sorted(rows.items())
     }
-    if "train" in items and "val" not in items and val_fraction > 0:
-        items = _with_val(source, items, val_fraction, seed)
     return ImageSet(items, class_names, "parquet", read_image, group_of=group_of)
 
 
@@ -118,12 +134,16 @@ def read_image(location: tuple) -> bytes:
 
 @functools.lru_cache(1)
 def _group(path, group, column):
-    """The bytes of a row group's images, as an Arrow array."""
+    """The bytes of a row group's images, as a chunked Arrow array: one chunk holds 2 GB at most."""
+    import pyarrow
+    import pyarrow.compute
+
     parquet = require_pyarrow()
-    with parquet.ParquetFile(path) as file:
-        table = file.read_row_group(group, columns=[column])
-    array = table.column(0).combine_chunks()
-    return array.field("bytes") if column.endswith(".bytes") else array
+    with parquet.ParquetFile(path, memory_map=True) as file:
+        images = file.read_row_group(group, columns=[column]).column(0)
+    if pyarrow.types.is_struct(images.type):
+        images = pyarrow.compute.struct_field(images, "bytes")
+    return images
 
 
 class _Table:
@@ -133,7 +153,7 @@ class _Table:
       class_names: as its Hugging Face metadata say, or None.
     """
 
-    def __init__(self, path, label_column):
+    def __init__(self, path, label_column, has_labels):
         import pyarrow
 
         self._path = os.fspath(path)
@@ -157,9 +177,16 @@ class _Table:
         others = [name for name in header if name != image]
         if label_column is not None and label_column not in others:
             raise InputError(f"--label_column={label_column}: {path} has {', '.join(others)}")
-        self._label = label_column or file_list.usual_column(
-            where, others, "labels", file_list.LABEL_COLUMNS, "--label_column"
-        )
+        self._label = None
+        if has_labels:
+            self._label = label_column or file_list.usual_column(
+                where, others, "labels", file_list.LABEL_COLUMNS, "--label_column"
+            )
+        if self._label is not None and pyarrow.types.is_nested(types[self._label]):
+            raise InputError(
+                f"{path}: its labels in {self._label!r} are {types[self._label]}, expected one "
+                "number or name; choose another by --label_column, or say --labels=none"
+            )
         self._name = f"{image}.path" if has_path else None
         if self._name is None:
             self._name = next((name for name in others if name.lower() in _NAMES), None)
@@ -233,26 +260,3 @@ def _class_names(metadata, label):
         return [str(name) for name in names] if isinstance(names, list) and names else None
     except (KeyError, TypeError, ValueError):
         return None
-
-
-def _with_val(source, items, val_fraction, seed):
-    """Moves whole row groups from train to val."""
-    groups: dict[tuple, list[Item]] = {}
-    for item in items["train"]:
-        groups.setdefault(group_of(item), []).append(item)
-    keys = list(groups)
-    wanted, chosen, taken = val_fraction * len(items["train"]), set(), 0
-    for number in np.random.default_rng(seed).permutation(len(keys)):
-        if taken >= wanted:
-            break
-        chosen.add(int(number))
-        taken += len(groups[keys[number]])
-    if len(chosen) == len(keys):
-        raise InputError(
-            f"{source}: its {len(keys)} row group(s) are too few for "
-            f"--val_fraction={val_fraction}; set it to 0"
-        )
-    split = {"train": [], "val": []}
-    for number, key in enumerate(keys):
-        split["val" if number in chosen else "train"] += groups[key]
-    return split | {name: rest for name, rest in items.items() if name != "train"}

@@ -6,6 +6,7 @@ depends on the number of processes.
 """
 
 import contextlib
+import itertools
 import math
 import pathlib
 import time
@@ -26,6 +27,9 @@ _MAX_OTHER_SHARDS = 128
 # how many there are.
 _PARALLEL_SHARDS, _PARALLEL_SHARD_IMAGES = 16, 250
 _SAMPLED_IMAGES = 32
+# Where a source is read in groups, as many shards share theirs: each reads that many times what it
+# holds, and is a random sample of that many shards' groups. Sets of so few shards are mixed wholly.
+_SHARDS_MIXED = 16
 
 
 def convert_sample(
@@ -41,7 +45,8 @@ def convert_sample(
         len(items), min(_SAMPLED_IMAGES, len(items)), replace=False
     )
     before, after, seconds = 0, 0, []
-    for item in (items[i] for i in chosen):
+    # In the source's order, so that what is read in groups is read once.
+    for item in (items[i] for i in sorted(chosen)):
         with contextlib.suppress(decoding.BadImage):
             start = time.perf_counter()
             # What needs TensorFlow's opinion may wait for the workers, who have imported it.
@@ -74,9 +79,13 @@ def plan_split(
       seed: of the order.
     """
     items = image_set.splits[split]
-    order = _order(image_set, items, np.random.default_rng([seed, zlib.crc32(split.encode())]))
+    random = np.random.default_rng([seed, zlib.crc32(split.encode())])
     num_shards = shards_for(split, len(items), num_bytes)
     bounds = [k * len(items) // num_shards for k in range(num_shards + 1)]
+    if image_set.group_of is None:
+        order = random.permutation(len(items))
+    else:
+        order = _grouped_order(list(map(image_set.group_of, items)), bounds, random)
     return [
         ShardTask(
             path=directory / manifest_lib.shard_name(split, k, num_shards),
@@ -91,17 +100,30 @@ def plan_split(
     ]
 
 
-def _order(image_set, items, random):
-    """A permutation of the items; where the source is read in groups, of these, each in one piece:
-    a shard then reads few of them, and is a random sample of groups.
+def _grouped_order(group_of: list[Hashable], bounds: list[int], random) -> list[int]:
+    """A permutation of items of which those of a group are read at once.
+
+    Groups are permuted and cut into blocks of `_SHARDS_MIXED` shards; items are permuted within a
+    block. In a shard those of one group come together, so that it reads each group once.
+
+    Args:
+      group_of: group of each item.
+      bounds: where shards begin, and the last one ends.
+      random: generator.
     """
-    if image_set.group_of is None:
-        return random.permutation(len(items))
-    groups: dict[Hashable, list[int]] = {}
-    for number, item in enumerate(items):
-        groups.setdefault(image_set.group_of(item), []).append(number)
-    keys = list(groups)
-    return [number for k in random.permutation(len(keys)) for number in groups[keys[k]]]
+    numbers = {group: number for number, group in enumerate(dict.fromkeys(group_of))}
+    group = np.array([numbers[one] for one in group_of])
+    rank = random.permutation(len(numbers))[group]
+    mixed = random.permutation(len(group))
+    # Stable: within a group the order stays random.
+    order = mixed[np.argsort(rank[mixed], kind="stable")]
+    for first in range(0, len(bounds) - 1, _SHARDS_MIXED):
+        end = min(first + _SHARDS_MIXED, len(bounds) - 1)
+        random.shuffle(order[bounds[first] : bounds[end]])
+    for start, end in itertools.pairwise(bounds):
+        shard = order[start:end]
+        order[start:end] = shard[np.argsort(rank[shard], kind="stable")]
+    return order.tolist()
 
 
 def shards_for(split: str, num_images: int, num_bytes: float) -> int:

@@ -87,6 +87,7 @@ def list_images(
     name_key = next(
         (key for key in _NAME_KEYS if isinstance(features.get(key), tfds.features.Text)), None
     )
+    num_classes = _num_classes(features, label_key)
     counts = {split: builder.info.splits[split].num_examples for split in splits or known}
     total, done, images = sum(counts.values()), 0, {}
     progress = Progress(f"indexing {builder.info.full_name}", total, "images")
@@ -100,6 +101,11 @@ def list_images(
                 else f"{split}/{len(items):08}".encode()
             )
             label = _only(example[label_key].int64_list, label_key, location) if label_key else -1
+            if num_classes is not None and not -1 <= label < num_classes:
+                faults.add(
+                    f"{location[0]}: record at {location[1]}: label {label}, there are "
+                    f"{num_classes} classes"
+                )
             size = len(_only(example[image_key].bytes_list, image_key, location))
             items.append(Item(name, label, size, (*location, image_key)))
             done += 1
@@ -109,11 +115,19 @@ def list_images(
             faults.add(f"holds {len(items)} images of {split} instead of {counts[split]}")
     faults.refuse("prepare the data set again")
     names = None
-    if label_key and isinstance(features[label_key], tfds.features.ClassLabel):
+    if num_classes is not None:
         names = features[label_key].names
     elif label_key:
         names, images = _numbered(images)
     return ImageSet(images, names, "tfds", read_image, dict(tfds_name=builder.info.full_name))
+
+
+def _num_classes(features, label_key):
+    """How many classes the description names; None where it names none."""
+    import tensorflow_datasets as tfds
+
+    feature = features.get(label_key)
+    return feature.num_classes if isinstance(feature, tfds.features.ClassLabel) else None
 
 
 def _numbered(images):

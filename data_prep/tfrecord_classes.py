@@ -30,7 +30,14 @@ def number_classes(
     none = {label: -1 for label in numbers if label < 0}
     numbers = [label for label in numbers if label >= 0]
     if words:
-        return words, {word: number for number, word in enumerate(words)}
+        names = words
+        if label_map is not None:
+            told = _label_map(pathlib.Path(label_map), [])
+            names = [told[number] for number in sorted(told)]
+        if unknown := sorted(set(words) - set(names)):
+            faults.add(f"--label_map={label_map}: has no class called {shown(unknown)}")
+            return None, {}
+        return names, {word: number for number, word in enumerate(names)}
     if label_map is not None:
         told = _label_map(pathlib.Path(label_map), numbers)
         if unknown := [label for label in numbers if label not in told]:
@@ -51,7 +58,8 @@ def number_classes(
             faults.add(f"label {label} has several names: {several}")
     if len(set(named)) < len(numbers):
         if named:
-            print("--source: two labels have one name; the classes are called by their numbers")
+            why = "two labels have one name" if len(named) == len(numbers) else "some have no name"
+            print(f"--source: {why}; the classes are called by their numbers")
         named = [str(label) for label in numbers]
     renumbered = {label: number for number, label in enumerate(numbers)}
     if numbers != list(range(len(numbers))):
@@ -69,8 +77,10 @@ def _label_map(path, numbers):
     if path.suffix.lower() != ".pbtxt":
         if not path.is_file():
             raise InputError(f"--label_map={path}: no such file")
-        first = min(numbers, default=0) if 0 not in numbers else 0
-        return dict(enumerate(class_file.read_classes(path), min(first, 1)))
+        # What tensorflow-datasets writes counts from 0, whatever labels are in use.
+        first = 0 if 0 in numbers or path.name.endswith(".labels.txt") else 1
+        print(f"--label_map={path}: its first line is taken for the number {first}")
+        return dict(enumerate(class_file.read_classes(path), first))
     try:
         text = path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:

@@ -56,6 +56,13 @@ def read_records(path: str | pathlib.Path, faults: Faults) -> Iterator[tuple[tup
             offset, number = offset + _HEADER + size + _FOOTER, number + 1
 
 
+def begins_like_one(path: str | pathlib.Path) -> bool:
+    """Whether a file begins with a length and its checksum."""
+    with open(path, "rb") as file:
+        header = file.read(_HEADER)
+    return len(header) == _HEADER and _is_sum(header[8:], header[:8])
+
+
 def read_record(location: tuple) -> bytes:
     """Returns the data of the record at (path, offset of its data, size of its data).
 

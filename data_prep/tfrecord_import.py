@@ -28,7 +28,7 @@ class TfrecordImportSettings(ConverterSettings):
         help="Directory of TFRecord files, or one such file; may be repeated.", repeated=True
     )
     image_key: str | None = setting(
-        None, "Key of the encoded image; default: guessed from the first record."
+        None, "Key of the encoded image; default: guessed from the first records."
     )
     label_key: str | None = setting(
         None, "Key of the class, a whole number or a name; default: guessed, or none."
@@ -49,8 +49,10 @@ class TfrecordImportSettings(ConverterSettings):
     )
 
     def check(self):
-        """Raises FlagError for sizes that boxes do not allow."""
+        """Raises FlagError for sizes and labels that boxes do not allow."""
         super().check()
+        if self.label_key is not None and self.task == "detection":
+            raise FlagError("--label_key: is of whole images; leave it out for boxes")
         if self.resize_short_side and self.task == "detection":
             raise FlagError("--resize_short_side: boxes are of the original size; leave it out")
 

@@ -1,9 +1,11 @@
 """Which keys of a foreign TFRecord's examples hold the image, its class and its name: guessed from
-names in use and from the first record.
+names in use and from the first records.
 """
 
 import dataclasses
+import itertools
 import pathlib
+from collections.abc import Sequence
 
 from ccssl_tf.runs.errors import InputError
 from data_prep import image_container, tfrecord_file
@@ -19,7 +21,8 @@ _LABELS = (
     *("target", "category"),
 )
 _TEXTS = (
-    *("image/class/text", "image/class/synset", "class/text", "label_text", "label_name"),
+    # ImageNet's synsets come first, as two of its classes may share their text.
+    *("image/class/synset", "image/class/text", "class/text", "label_text", "label_name"),
     *("class_name", "text", "synset"),
 )
 _NAMES = (
@@ -33,6 +36,15 @@ DIFFICULT, TRUNCATED = (
     ("image/object/difficult", "image/object/is_crowd"),
     "image/object/truncated",
 )
+# Of each split; a first image without boxes or label tells nothing about the others.
+_LOOKED_AT = 32
+# Further pictures of an image, which nobody means by its only one.
+_MASKS = "image/segmentation/"
+# What the picture itself says.
+_REDUNDANT = {
+    *(f"image/{name}" for name in ("format", "height", "width", "channels", "colorspace")),
+    *("image/key/sha256", "format", "height", "width", "depth", "channels", "shape"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +57,7 @@ class Keys:
       text: of the name that belongs to the number.
       name: of its file name.
       has_objects: whether there are boxes with classes.
+      others: what is not taken.
     """
 
     image: str
@@ -52,36 +65,34 @@ class Keys:
     text: str | None
     name: str | None
     has_objects: bool
+    others: tuple[str, ...] = ()
 
 
 def guess_keys(
-    path: pathlib.Path,
+    paths: Sequence[pathlib.Path],
     image_key: str | None = None,
     label_key: str | None = None,
     with_objects: bool | None = None,
 ) -> Keys:
-    """Returns the keys of a file's records.
+    """Returns the keys of some files' records.
 
     Args:
-      path: of the file, whose first record is looked at.
+      paths: of the files, one of each split; the first records of each are looked at.
       image_key, label_key: known ones; None: guessed.
-      with_objects: whether boxes are wanted; None: where there are boxes with classes.
+      with_objects: whether boxes are wanted; None: where there are boxes with classes, and no
+        label_key.
 
     Raises:
       InputError: no image, several that may be it, a key or boxes that are not there, raw pixels,
         or a damaged record.
     """
-    faults = Faults("--source")
-    first = next(tfrecord_file.read_records(path, faults), None)
-    faults.refuse("fetch it again")
-    if first is None:
-        raise InputError(f"{path}: holds no records")
-    features = dict(sorted(features_of(first[1], str(path)).items()))
+    path, features = paths[0], _first_features(paths)
     encoded = [
         key
         for key, feature in features.items()
         if len(feature.bytes_list.value) == 1
         and image_container.format_of(feature.bytes_list.value[0])
+        and not key.startswith(_MASKS)
     ]
     if image_key is None:
         usual = [key for key in _IMAGES if key in encoded]
@@ -97,13 +108,37 @@ def guess_keys(
     objects = OBJECT_LABEL in features or f"{BOX}xmin" in features
     if with_objects and not objects:
         raise InputError(f"{path}: its records hold no {BOX}* and {OBJECT_LABEL}")
-    has_objects = with_objects if with_objects is not None else OBJECT_LABEL in features
+    has_objects = with_objects
+    if with_objects is None:
+        has_objects = OBJECT_LABEL in features and label_key is None
     if objects and not has_objects:
         print(f"{path}: its boxes are not taken")
     label = label_key or next((key for key in _LABELS if _is_single(features.get(key))), None)
     text = next((key for key in _TEXTS if _is_single(features.get(key)) and key != label), None)
     name = next((key for key in _NAMES if _is_single(features.get(key))), None)
-    return Keys(image_key, None if has_objects else label, text, name, bool(has_objects))
+    label = None if has_objects else label
+    taken = {image_key, label, name, text if label else None}
+    if has_objects:
+        corners = {BOX + corner for corner in CORNERS}
+        taken |= {OBJECT_LABEL, OBJECT_TEXT, *DIFFICULT, TRUNCATED, *corners}
+    others = tuple(sorted(features.keys() - taken - _REDUNDANT))
+    return Keys(image_key, label, text, name, bool(has_objects), others)
+
+
+def _first_features(paths):
+    """Key -> the first value that is not empty, among the first records of each file."""
+    faults, found = Faults("--source"), {}
+    for path in paths:
+        records = tfrecord_file.read_records(path, faults)
+        for _, data in itertools.islice(records, _LOOKED_AT):
+            for key, feature in features_of(data, str(path)).items():
+                if key not in found or not num_values(found[key]):
+                    found[key] = feature
+    if not found:
+        # Without a record there may be faults that say why.
+        faults.refuse("fetch it again")
+        raise InputError(f"{paths[0]}: holds no records")
+    return dict(sorted(found.items()))
 
 
 def features_of(data: bytes, where: str) -> dict:
@@ -136,6 +171,14 @@ def _listing(features):
     return ", ".join(sorted(features)) or "no keys"
 
 
+def num_values(feature) -> int:
+    """Returns how many values a feature has; 0 for None."""
+    if feature is None:
+        return 0
+    lists = feature.bytes_list, feature.int64_list, feature.float_list
+    return sum(len(one.value) for one in lists)
+
+
 def _is_single(feature):
     return feature is not None and (
         len(feature.bytes_list.value) + len(feature.int64_list.value) == 1
@@ -152,6 +195,8 @@ def say(keys: Keys):
         if keys.label and keys.text:
             parts.append(f"its name: {keys.text}")
     parts.append(f"file name: {keys.name or 'none, numbered'}")
+    if keys.others:
+        parts.append(f"not taken: {', '.join(keys.others)}")
     print(f"taking {'; '.join(parts)} (--image_key, --label_key choose others)", flush=True)
 
 

@@ -1,7 +1,7 @@
 """Finds images, labels and boxes in TFRecords that other projects wrote: those of the TensorFlow
 Object Detection API, of ImageNet's usual converters, of tensorflow-datasets, and the like.
 
-What a key means is guessed from its name and from the first record, and said.
+What a key means is guessed from its name and from the first records, and said.
 """
 
 import dataclasses
@@ -10,64 +10,62 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-import numpy as np
-
 from ccssl_tf.runs.errors import InputError
 from ccssl_tf.runs.progress import Progress
-from data_prep import jpeg, locations, tfrecord_classes, tfrecord_file, tfrecord_keys
+from data_prep import locations, split_files, tfrecord_classes, tfrecord_file, tfrecord_keys
 from data_prep.decoding import printable
-from data_prep.faults import Faults, shown
+from data_prep.faults import Faults
 from data_prep.image_set import ImageSet, Item
-from data_prep.object_annotator import BoxEdges, Object, ObjectAnnotator, ObjectLocation, packed
-from data_prep.split_names import split_of_name
+from data_prep.object_annotator import (
+    BoxEdges,
+    Object,
+    ObjectAnnotator,
+    ObjectLocation,
+    packed,
+    size_of,
+)
 
-_SHARD = re.compile(r"\.tfrecords?\b|\.records?\b|-\d{5}-of-\d{5}", re.IGNORECASE)
+_NAMED = re.compile(r"\.tfrec(ords?)?\b|\.records?\b|-\d{5}-of-\d{5}", re.IGNORECASE)
+_OTHER_SUFFIXES = (".json", ".txt", ".pbtxt", ".index", ".csv", ".md")
 
 
 def find_files(sources: Sequence[str | pathlib.Path]) -> dict[str, list[pathlib.Path]]:
-    """Returns split -> TFRecord files, sorted, of files and directories.
-
-    The split is told by a part of the file's name, or else of its folder's; files that tell none
-    are "train", and this is said.
+    """Returns split -> TFRecord files, sorted, of files and directories; see
+    `split_files.files_by_split`. In directories those count that are called so or begin like one.
 
     Raises:
-      InputError: nothing there, or several files of which only some tell their split.
+      InputError: nothing there, several files of which only some tell their split, or one of a
+        numbered series is missing.
     """
     files = []
     for source in map(pathlib.Path, sources):
         if source.is_dir():
-            found = [
-                pathlib.Path(file.location[0])
-                for file in locations.walk_tree(source)
-                if _SHARD.search(printable(file.name).rpartition("/")[2])
-                and not printable(file.name).endswith((".json", ".txt", ".pbtxt", ".index"))
-            ]
-            if not found:
-                raise InputError(
-                    f"--source={source}: holds no TFRecord files (name.tfrecord, name.record, "
-                    "name-00000-of-00010)"
-                )
-            files += found
+            files += _files_in(source)
         elif source.is_file():
             files.append(source)
         else:
             raise InputError(f"--source={source}: no such file or directory")
-    splits: dict[str, list[pathlib.Path]] = {}
-    untold = []
-    for path in sorted(set(files)):
-        words = [*re.split(r"[-_.]", path.name), path.parent.name]
-        split = next(filter(None, map(split_of_name, words)), None)
-        splits.setdefault(split or "train", []).append(path)
-        if split is None:
-            untold.append(str(path))
-    if untold and len(untold) < len(set(files)):
+    return split_files.files_by_split("--source", files)
+
+
+def _files_in(source):
+    found, others = [], Counter()
+    for file in locations.walk_tree(source):
+        path = pathlib.Path(file.location[0])
+        is_named = _NAMED.search(path.name) and not path.name.endswith(_OTHER_SUFFIXES)
+        if is_named or tfrecord_file.begins_like_one(path):
+            found.append(path)
+        else:
+            others[path.suffix or "no suffix"] += 1
+    if not found:
         raise InputError(
-            f"--source: {len(untold)} files tell no split by their names, others do: "
-            f"{shown(untold)}; rename them"
+            f"--source={source}: holds no TFRecord files (name.tfrecord, name.record, "
+            "name-00000-of-00010)"
         )
-    if untold:
-        print(f"{untold[0]}: tells no split by its name; all are taken for train")
-    return splits
+    if others:
+        common = ", ".join(f"{suffix} {count}" for suffix, count in others.most_common(5))
+        print(f"--source={source}: ignoring {others.total()} files without records ({common})")
+    return found
 
 
 def list_images(
@@ -100,7 +98,7 @@ def list_images(
     """
     faults = Faults("--source")
     keys = tfrecord_keys.guess_keys(
-        next(iter(files.values()))[0], image_key, label_key, with_objects
+        [paths[0] for paths in files.values()], image_key, label_key, with_objects
     )
     tfrecord_keys.say(keys)
     total = sum(path.stat().st_size for paths in files.values() for path in paths)
@@ -116,6 +114,8 @@ def list_images(
                 row = reader.read(location, data, f"{split}/{len(rows):08}".encode())
                 if row is not None:
                     rows.append(row)
+        reader.check_labels(split, rows)
+    label_map = label_map or _labels_beside(files, keys)
     names, number_of = tfrecord_classes.number_classes(reader.texts, label_map, faults)
     faults.refuse("mend them, or fetch them again")
     if reader.edges.describe():
@@ -179,23 +179,39 @@ class _Reader:
             return self._with_objects(features, where, name, place, encoded[0])
         label: int | str | None = None
         if keys.label is not None:
+            count = tfrecord_keys.num_values(features.get(keys.label))
             label = tfrecord_keys.single_value(features.get(keys.label))
-            if label is None:
-                return self.faults.add(f"{where}: no single value of {keys.label}")
+            if label is None and count:
+                return self.faults.add(f"{where}: no single number or name in {keys.label}")
             if isinstance(label, bytes):
                 label = printable(label)
+        if label is not None:
             text = features.get(keys.text) if keys.text else None
             seen = self.texts.setdefault(label, Counter())
             if text is not None and len(text.bytes_list.value) == 1:
                 seen[text.bytes_list.value[0]] += 1
         return _Row(name, len(encoded[0]), place, label)
 
+    def check_labels(self, split: str, rows: list[_Row]):
+        """Tells the images without label in a split where others have one; a split where none has
+        is said.
+        """
+        if self.keys.label is None:
+            return
+        bare = [row for row in rows if row.label is None]
+        if bare and len(bare) == len(rows):
+            print(f"--source: the images of {split} have no labels")
+            return
+        for row in bare:
+            where = f"{row.location[0]}: record at byte {row.location[1] - 12}"
+            self.faults.add(f"{where}: no {self.keys.label}, others have one")
+
     def _name(self, features):
         value = tfrecord_keys.single_value(features.get(self.keys.name)) if self.keys.name else None
         return str(value).encode() if isinstance(value, int) else value
 
     def _with_objects(self, features, where, name, place, encoded):
-        size = _size_of(encoded)
+        size = size_of(encoded)
         if size is None:
             return self.faults.add(f"{where}: the size of its picture cannot be read")
         columns = [
@@ -219,13 +235,14 @@ class _Reader:
             seen = self.texts.setdefault(int(label), Counter())
             if len(texts) == len(labels):
                 seen[texts[row]] += 1
-            box = _pixel_box(corners, size)
-            if box is None:
-                self.faults.add(f"{where}: box {tuple(corners)} is not of numbers in [0, 1]")
-                continue
-            inside, fault = self.edges.inside(box, size)
+            # The corners are parts of width and height; `voc_records` inverts the rounding.
+            edges = tuple(part * side for part, side in zip(corners, (*size, *size), strict=True))
+            inside, fault = self.edges.rounded(edges, size)
             if fault:
-                self.faults.add(f"{where}: box {box} {fault}")
+                told = ", ".join(f"{part:.6g}" for part in corners)
+                self.faults.add(f"{where}: box ({told}), parts of {size[0]}x{size[1]}, {fault}")
+            elif label < 0:
+                self.faults.add(f"{where}: an object with the label {label}")
             elif inside is not None:
                 given = [bool(flag[row]) if len(flag) == len(labels) else False for flag in flags]
                 objects.append(Object(int(label), inside, *given))
@@ -234,40 +251,19 @@ class _Reader:
         return _Row(name, len(encoded), place, None, size, packed(objects))
 
 
+def _labels_beside(files, keys):
+    """The list of names that tensorflow-datasets writes beside its records, or None."""
+    path = next(iter(files.values()))[0].parent / f"{keys.label}.labels.txt"
+    if keys.label is None or not path.is_file():
+        return None
+    print(f"{path}: names the classes")
+    return str(path)
+
+
 def _numbers(feature):
     if feature is None:
         return []
     return list(feature.int64_list.value) or list(feature.float_list.value)
-
-
-def _size_of(encoded):
-    """(Width, height) in pixels, from the header; None where it cannot be read."""
-    import io
-
-    from PIL import Image
-
-    header = jpeg.read_header(encoded)
-    if header is not None:
-        return header.width, header.height
-    try:
-        with Image.open(io.BytesIO(encoded)) as image:
-            return image.size
-    except Exception:  # Decoders raise anything on hostile bytes.
-        return None
-
-
-def _pixel_box(corners, size):
-    """Corners as parts of width and height -> 1-based inclusive pixels, as `voc_records` inverts
-    them: the first pixel of a box begins at its minimum, the last one ends at its maximum.
-    """
-    values = np.array(corners, float) * [*size, *size]
-    if not (np.isfinite(values).all() and np.abs(corners).max() < 1e3):
-        return None
-    xmin, ymin, xmax, ymax = (int(value) for value in np.floor(values + 0.5))
-    if corners[0] > corners[2] or corners[1] > corners[3]:
-        return xmin + 1, ymin + 1, min(xmax, xmin), min(ymax, ymin)
-    # A box narrower than half a pixel is the pixel it lies in.
-    return xmin + 1, ymin + 1, max(xmax, xmin + 1), max(ymax, ymin + 1)
 
 
 def _item(row, number_of, has_objects):

@@ -1,5 +1,6 @@
 """Instances files read back by another route, and what is wrong with them told at once."""
 
+import itertools
 import json
 
 import numpy as np
@@ -24,11 +25,17 @@ def content(names, annotations=(), categories=CATEGORIES):
     return dict(images=images, annotations=list(annotations), categories=list(categories))
 
 
+_IDS = itertools.count()
+
+
 def annotation(image=0, category=7, bbox=(0, 0, WIDTH, HEIGHT), shape=None, **more):
     """One object of an image."""
     shape = [_rectangle(*bbox)] if shape is None else shape
+    number = next(_IDS)
     return dict(
-        id=1, image_id=100 + image, category_id=category, bbox=bbox, segmentation=shape, **more
+        {"id": number, "image_id": 100 + image, "category_id": category, "bbox": bbox},
+        segmentation=shape,
+        **more,
     )
 
 
@@ -107,11 +114,11 @@ def test_all_faults_are_told(listing):
         "box [-9, 0, 50, 24] lies outside the image of 32x24",
         "--clip_boxes",
         "nothing.jpg is not below --source",
-        "b.jpg: bbox [0, 0, -1, 5]",
-        "b.jpg: bbox [0, 0, nan, 5]",
+        "b.jpg: box [0, 0, -1, 5] is inverted",
+        "b.jpg: box [0, 0, nan, 5] is not of numbers of pixels",
         "b.jpg: bbox None",
         "image 100 (b.jpg) is there twice",
-        "an image without id, file_name, width and height: {'id': 5}",
+        "an image without id, file_name or size: {'id': 5}",
         "annotations of image 109, which it does not name",
     ):
         assert said in text, said
@@ -125,6 +132,56 @@ def test_boxes_can_be_clipped(listing, capsys):
     assert "clipped 1 boxes at the edge of their image, left out 1" in capsys.readouterr().out
 
 
+def test_faults_of_objects_and_pictures(listing):
+    """Twenty are shown of all."""
+    faulty = content(
+        ["a.jpg", "b.jpg"],
+        [
+            annotation(0, 7, [3, 3, 0, 5]),
+            annotation(1, [7]),
+            annotation(1, 3, id=5),
+            annotation(1, 3, id=5),
+            dict(image_id=[100], category_id=7, bbox=[0, 0, 1, 1]),
+            "box",
+        ],
+    )
+    faulty["images"][1]["width"] = 20
+    with pytest.raises(InputError) as caught:
+        listing(faulty)
+    for said in (
+        "5 faults",
+        "a.jpg: box [3, 3, 0, 5] has no width or no height (--clip_boxes leaves such out)",
+        "b.jpg: 32x24 pixels, not 20x24",
+        "annotation 5 is there twice",
+        "an annotation without image_id: {'image_id': [100]",
+        "an annotation without image_id: box",
+    ):
+        assert said in str(caught.value), said
+    faulty["images"][1].update(width=24, height=32)
+    with pytest.raises(InputError, match="32x24 pixels, not 24x32; turn photos themselves"):
+        listing(faulty)
+    many = content(["a.jpg"], [annotation(0, 5) for _ in range(23)])
+    with pytest.raises(InputError, match="23 faults: .*and 3 more") as caught:
+        listing(many)
+    assert str(caught.value).count("unknown category 5") == 20
+
+
+def test_an_image_of_two_splits(listing):
+    names = ("instances_train2017.json", "instances_val2017.json")
+    with pytest.raises(InputError, match="train2017/a.jpg is in train and in val"):
+        listing(content(["a.jpg"]), content(["train2017/a.jpg"]), names=names)
+
+
+def test_sizes_that_a_tool_left_out(listing):
+    one = content(["a.jpg", "b.jpg"], [annotation(0, 7, [1.5, 2, 3.2, 0.2])])
+    one["images"][0].update(width=0, height=0)
+    del one["images"][1]["width"]
+    first, second = listing(one).splits["train"]
+    assert first.location.size == second.location.size == (WIDTH, HEIGHT)
+    # Its centre, 2.1 from the top, lies in the third row of pixels.
+    assert [one.box for one in first.location.objects] == [(3, 3, 5, 3)]
+
+
 @pytest.mark.parametrize(
     ("one", "said"),
     [
@@ -134,7 +191,7 @@ def test_boxes_can_be_clipped(listing, capsys):
         ('{"images": [], "info": 1}', "found images, info"),
         (content([], categories=[]), "no categories"),
         (content([], categories=[dict(id=1)]), "a category without id and name: {'id': 1}"),
-        (content([], categories=[dict(id=1, name="a")] * 2), "two categories with one id or name"),
+        (content([], categories=[dict(id=1, name="a")] * 2), "two categories with the id 1"),
         ("[" * 100_000, "no JSON file"),
     ],
 )

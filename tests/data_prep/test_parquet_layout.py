@@ -1,5 +1,6 @@
 """Parquet files as Hugging Face and others write them, read back to what was put in."""
 
+import itertools
 import json
 
 import pytest
@@ -114,19 +115,12 @@ def test_damaged_files_and_options_of_other_forms(tmp_path):
         image_sources.list_images(tmp_path, **DEFAULTS)
 
 
-def test_row_groups_stay_together(tmp_path):
-    columns = dict(image=[jpeg(n % 5) for n in range(60)], label=[0] * 60)
-    path = write(tmp_path / "train.parquet", columns, row_group_size=4)
-    image_set = image_sources.list_images(path, **{**DEFAULTS, "val_fraction": 0.2})
-    assert {split: len(items) for split, items in image_set.splits.items()} == {
-        "train": 48,
-        "val": 12,
-    }
-    groups = {
-        split: {parquet_layout.group_of(item) for item in items}
-        for split, items in image_set.splits.items()
-    }
-    assert not groups["train"] & groups["val"]
+def test_a_table_sorted_by_class_is_mixed_and_each_row_group_read_once(tmp_path):
+    columns = dict(image=[jpeg(n % 5) for n in range(600)], label=[n // 100 for n in range(600)])
+    path = write(tmp_path / "train.parquet", columns, row_group_size=20)
+    image_set = image_sources.list_images(path, **{**DEFAULTS, "val_fraction": 0.1})
+    val = [item.label for item in image_set.splits["val"]]
+    assert len(val) == 60 and set(val) == set(range(6))
     orders = []
     for seed in (0, 0, 1):
         tasks = shard_plan.plan_split(
@@ -134,8 +128,85 @@ def test_row_groups_stay_together(tmp_path):
         )
         items = [item for task in tasks for item in task.items]
         assert sorted(items) == sorted(image_set.splits["train"])
-        order = [parquet_layout.group_of(item) for item in items]
-        changes = sum(one != other for one, other in zip(order, order[1:], strict=False))
-        assert changes == len(groups["train"]) - 1
-        orders.append(order)
-    assert orders[0] == orders[1] != orders[2]
+        for task in tasks:
+            assert {item.label for item in task.items} == set(range(6))
+            groups = [parquet_layout.group_of(item) for item in task.items]
+            changes = sum(one != other for one, other in itertools.pairwise(groups))
+            assert changes == len(set(groups)) - 1
+        orders.append(items)
+    assert len(tasks) == 2 and orders[0] == orders[1] != orders[2]
+
+
+def test_a_table_of_one_row_group_has_a_val(tmp_path):
+    """As pandas writes it."""
+    columns = dict(image=[jpeg(n) for n in range(10)], label=[0, 1] * 5)
+    path = write(tmp_path / "photos.parquet", columns, row_group_size=100)
+    image_set = image_sources.list_images(path, **{**DEFAULTS, "val_fraction": 0.2})
+    assert {split: len(items) for split, items in image_set.splits.items()} == {
+        "train": 8,
+        "val": 2,
+    }
+
+
+def test_files_are_found_in_folders_of_folders(tmp_path):
+    for name in ("default/train/0000", "default/test/0000", ".cache/train/0001"):
+        write(tmp_path / f"{name}.parquet", dict(image=[jpeg(0), jpeg(1)], label=[0, 1]))
+    image_set = image_sources.list_images(tmp_path, **DEFAULTS)
+    assert {split: len(items) for split, items in image_set.splits.items()} == {
+        "test": 2,
+        "train": 2,
+    }
+    write(tmp_path / "photos/a/x.parquet", dict(image=[jpeg(0)]))
+    (tmp_path / "photos/0.jpg").write_bytes(jpeg())
+    assert parquet_layout.find_files(tmp_path / "photos") == []
+
+
+def test_labels_that_are_none(tmp_path):
+    objects = [dict(bbox=[1.0, 2.0])] * 2
+    path = write(tmp_path / "train.parquet", dict(image=[jpeg(0), jpeg(1)], labels=objects))
+    with pytest.raises(InputError, match="its labels in 'labels' are struct.* --labels=none"):
+        image_sources.list_images(path, **DEFAULTS)
+    image_set = image_sources.list_images(path, **{**DEFAULTS, "labels": "none"})
+    assert image_set.class_names is None
+    with pytest.raises(InputError, match="--labels=folders: .* holds Parquet files"):
+        image_sources.list_images(path, **{**DEFAULTS, "labels": "folders"})
+    columns = dict(image=[jpeg(0), jpeg(1)], label=[0, None])
+    path = write(tmp_path / "train.parquet", columns, ["a", "b"])
+    image_set = image_sources.list_images(path, **DEFAULTS)
+    assert [item.label for item in image_set.splits["train"]] == [0, -1]
+
+
+def test_files_that_do_not_fit_each_other(tmp_path):
+    columns = dict(image=[jpeg(0)], label=[0])
+    write(tmp_path / "train-00000-of-00002.parquet", columns, ["a", "b"])
+    with pytest.raises(InputError, match="train-00001-of-00002.parquet is missing"):
+        image_sources.list_images(tmp_path, **DEFAULTS)
+    write(tmp_path / "train-00001-of-00002.parquet", columns, ["b", "a"])
+    with pytest.raises(InputError, match="00001-of-00002.parquet: calls its classes otherwise"):
+        image_sources.list_images(tmp_path, **DEFAULTS)
+
+
+def test_the_command(commands, tmp_path):
+    """What is written opens as any other data set does."""
+    columns = {"image": _images(range(40)), "label": [n // 10 for n in range(40)]}
+    write(tmp_path / "in/train-00000-of-00001.parquet", columns, list("abcd"), row_group_size=7)
+    out = tmp_path / "out"
+    flags = f"--source={tmp_path / 'in'}", f"--output_dir={out}", "--val_fraction=0.25"
+    output, _ = commands.run("image_folder", *flags, "--num_workers=1")
+    assert "30 train, 10 val images, 4 classes" in output
+    found = {}
+    for split in ("train", "val"):
+        for record in commands.records(out, split):
+            number = int(record["image/filename"].removesuffix(b".jpg"))
+            assert record["image/encoded"] == jpeg(number)
+            assert record["image/class/text"] == b"abcd"[number // 10 : number // 10 + 1]
+            found[number] = record["image/class/label"]
+    assert found == {n: n // 10 for n in range(40)}
+    import tensorflow_datasets as tfds
+
+    rows = tfds.as_numpy(tfds.builder_from_directory(out).as_dataset(split="train"))
+    for row in rows:
+        number = int(row["image"]["filename"].removesuffix(b".jpg"))
+        assert row["image"]["class"]["label"] == number // 10
+    output, _ = commands.run("verify", f"--data_dir={out}", "--num_workers=1")
+    assert "whole: 30 train, 10 val images" in output

@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import itertools
 import pathlib
 
 import numpy as np
@@ -60,3 +61,30 @@ def test_the_sample_measures_what_is_written():
     assert convert_sample(image_set, DecodeOptions(resize_short_side=16), 0)[0] < 0.5
     broken = dataclasses.replace(image_set, splits={"train": [Item(b"a", -1, 1, (b"?",))]})
     assert convert_sample(broken, DecodeOptions(), 0) == (1.0, 0.0)
+
+
+def _group_of(item):
+    return item.location[0]
+
+
+def test_a_source_read_in_groups_is_mixed_within_blocks_of_shards():
+    """40 shards in blocks of 16: a shard reads at most the groups of its block, each once."""
+    items = [Item(b"%d" % i, -1, 0, (i // 100,)) for i in range(10_000)]
+    image_set = ImageSet({"train": items}, None, "test", _read, group_of=_group_of)
+    num_bytes = 40 * 128 * 2**20
+
+    def plan(seed):
+        return plan_split(
+            image_set, "train", pathlib.Path("out"), DecodeOptions(), num_bytes=num_bytes, seed=seed
+        )
+
+    tasks = plan(0)
+    assert len(tasks) == 40 and plan(0) == tasks and plan(1) != tasks
+    assert sorted(item for task in tasks for item in task.items) == sorted(items)
+    for task in tasks:
+        groups = [item.location[0] for item in task.items]
+        changes = sum(one != other for one, other in itertools.pairwise(groups))
+        # 250 images of 40 groups: without mixing they would be of 3.
+        assert 15 < len(set(groups)) == changes + 1 <= 41
+    first = {item.location[0] for task in tasks[:16] for item in task.items}
+    assert len(first) == 40 and max(first) - min(first) > 60

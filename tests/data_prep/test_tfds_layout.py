@@ -198,3 +198,20 @@ def test_labels_that_are_whole_numbers(tmp_path):
     assert sorted(item.label for item in image_set.splits["train"]) == sorted(labels)
     image_set = tfds_layout.list_images(builder, **{**OPTIONS, "label_key": "size"})
     assert {item.label for item in image_set.splits["train"]} == {5}
+
+
+def test_labels_that_the_description_does_not_know(tmp_path):
+    """All of them are told; -1, as unlabelled splits have, is none."""
+    features = {
+        "image": tfds.features.Image(shape=(None, None, 3)),
+        "label": tfds.features.ClassLabel(names=["no", "yes", "so"]),
+    }
+    rows = [dict(image=smooth_picture(i, 9, 9), label=label) for i, label in enumerate((2, -1, 2))]
+    builder = build(tmp_path, features, {"train": rows}, shards=1)
+    image_set = tfds_layout.list_images(builder, **OPTIONS)
+    assert sorted(item.label for item in image_set.splits["train"]) == [-1, 2, 2]
+    path = builder.data_path / "features.json"
+    path.write_text(path.read_text().replace('"numClasses": "3"', '"numClasses": "2"'))
+    (builder.data_path / "label.labels.txt").write_text("no\nyes\n")
+    with pytest.raises(InputError, match="2 faults: .*record at .*: label 2, there are 2 classes"):
+        tfds_layout.list_images(tfds_layout.find_builder("tiny", str(tmp_path)), **OPTIONS)

@@ -118,6 +118,55 @@ def test_splits_by_the_names_of_files_and_folders(tmp_path, capsys):
         tfrecord_layout.find_files([untold, tmp_path / "told"])
 
 
+def test_files_are_found_by_name_or_content(tmp_path, capsys):
+    rows = [dict(image=jpeg(), label=0)]
+    for name in ("train/00-16x16-1.tfrec", "val/photos", "test/a.bin"):
+        write(tmp_path / name, rows)
+    (tmp_path / "train" / "notes.md").write_text("x")
+    found = tfrecord_layout.find_files([tmp_path])
+    assert {split: [path.name for path in paths] for split, paths in found.items()} == {
+        "train": ["00-16x16-1.tfrec"],
+        "val": ["photos"],
+        "test": ["a.bin"],
+    }
+    assert "ignoring 1 files without records (.md 1)" in capsys.readouterr().out
+
+
+def test_a_split_without_labels_leaves_the_others_theirs(tmp_path, capsys):
+    write(tmp_path / "test.tfrec", [dict(image=jpeg(n), id=b"%d" % n) for n in range(2)])
+    rows = [{"image": jpeg(n), "class": n, "id": b"%d" % n} for n in range(3)]
+    write(tmp_path / "train.tfrec", rows)
+    image_set = _list(tmp_path)
+    assert image_set.class_names == ["0", "1", "2"]
+    assert _labels(image_set) == {
+        "test": [("0", -1), ("1", -1)],
+        "train": [("0", 0), ("1", 1), ("2", 2)],
+    }
+    output = capsys.readouterr().out
+    assert "the images of test have no labels" in output
+    del rows[1]["class"]
+    write(tmp_path / "train.tfrec", rows)
+    with pytest.raises(InputError, match=r"train.tfrec: record at byte \d+: no class, others have"):
+        _list(tmp_path)
+
+
+def test_a_lost_file_is_told(tmp_path):
+    write(tmp_path / "train-00001-of-00003", [dict(image=jpeg(), label=0)])
+    with pytest.raises(InputError, match="2 faults: .*train-00000-of-00003 is missing; .*00002-of"):
+        tfrecord_layout.find_files([tmp_path])
+
+
+def test_names_that_lie_beside_the_records(tmp_path, capsys):
+    """As tensorflow-datasets leaves them, where its description is lost."""
+    rows = [dict(image=jpeg(n), label=1 + n) for n in range(2)]
+    write(tmp_path / "small-train.tfrecord-00000-of-00001", rows)
+    (tmp_path / "label.labels.txt").write_text("ant\nbee\ncow\n")
+    image_set = _list(tmp_path)
+    assert image_set.class_names == ["ant", "bee", "cow"]
+    assert [item.label for item in image_set.splits["train"]] == [1, 2]
+    assert "label.labels.txt: names the classes" in capsys.readouterr().out
+
+
 def test_all_faults_of_records_are_told(tmp_path):
     rows = [dict(image=jpeg(n), label=n % 2, text=b"same" if n else b"x") for n in range(6)]
     rows[1]["label"] = [1, 2]
@@ -130,7 +179,9 @@ def test_all_faults_of_records_are_told(tmp_path):
         _list(path)
     text = str(caught.value)
     assert "3 faults" in text or "4 faults" in text
-    assert "no single value of label" in text and "0 values of image instead of one" in text
+    assert (
+        "no single number or name in label" in text and "0 values of image instead of one" in text
+    )
     assert "its checksum" in text
 
 
@@ -223,6 +274,20 @@ def test_boxes_that_reach_out_are_told_or_clipped(tmp_path):
     image_set = _list(path, clip_boxes=True)
     (one,) = image_set.splits["train"][0].location.objects
     assert (one.box, image_set.class_names[one.label]) == ((1, 1, 32, 24), "dog")
+
+
+def test_boxes_without_extent_and_objects_without_class(tmp_path):
+    row = _with_boxes([(5, 5, 5, 9), (1, 1, 4, 4)], [1, 3])
+    path = write(tmp_path / "train.record", [row])
+    with pytest.raises(InputError, match="has no width or no height"):
+        _list(path)
+    image_set = _list(path, clip_boxes=True)
+    assert [one.box for one in image_set.splits["train"][0].location.objects] == [(2, 2, 4, 4)]
+    row["image/object/class/label"] = [1, -1]
+    row["image/object/bbox/xmax"][0] = 0.5
+    write(path, [row])
+    with pytest.raises(InputError, match="an object with the label -1"):
+        _list(path)
 
 
 def test_boxes_may_be_left_out(tmp_path, capsys):

@@ -85,13 +85,79 @@ def test_without_classes_and_with_some(tmp_path):
     _tar(tmp_path / "some/0.tar", plain | {"0.cls": "1"})
     _tar(tmp_path / "some/1.tar", {"2.jpg": jpeg(2), "2.json": "{"})
     with pytest.raises(
-        InputError, match="2 faults: .*2.json: no JSON.*2 of 3 images have no class"
+        InputError, match="2 faults: .*2.json: no JSON.*2 of 3 images of train have no class"
     ):
         image_sources.list_images(tmp_path / "some", **DEFAULTS)
     _tar(tmp_path / "empty/0.tar", {"a.txt": "x"})
     _tar(tmp_path / "empty/1.tar", {"b.txt": "x"})
     with pytest.raises(InputError, match="its tars hold no images"):
         image_sources.list_images(tmp_path / "empty", **DEFAULTS)
+
+
+def test_a_split_without_classes_leaves_the_others_theirs(tmp_path, capsys):
+    for split, files in (
+        ("train", {"0.jpg": jpeg(0), "0.cls": "1", "1.jpg": jpeg(1), "1.cls": "0"}),
+        ("test", {"0.jpg": jpeg(2)}),
+    ):
+        _tar(tmp_path / split / "00000.tar", files)
+    image_set = image_sources.list_images(tmp_path, **DEFAULTS)
+    assert image_set.class_names == ["0", "1"]
+    assert {split: [item.label for item in items] for split, items in image_set.splits.items()} == {
+        "test": [-1],
+        "train": [1, 0],
+    }
+    assert "the images of test have no labels" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("texts", "classes", "names", "labels"),
+    [
+        (("2", "0"), None, ["0", "1", "2"], [2, 0]),
+        (("bee", "ant"), ["ant", "bee"], ["ant", "bee"], [1, 0]),
+        (("a bee", "an ant"), None, None, [-1, -1]),
+        (("1", "an ant"), None, None, [-1, -1]),
+    ],
+)
+def test_texts_are_classes_or_captions(tmp_path, capsys, texts, classes, names, labels):
+    for n, text in enumerate(texts):
+        _tar(tmp_path / f"train-{n}.tar", {f"{n}.jpg": jpeg(n), f"{n}.txt": text})
+    image_set = image_sources.list_images(tmp_path, **{**DEFAULTS, "classes": classes})
+    assert image_set.class_names == names
+    assert [item.label for item in image_set.splits["train"]] == labels
+    assert (".txt 2" in capsys.readouterr().out) == (names is None)
+
+
+def test_one_tar_with_classes_in_json(tmp_path):
+    files = {}
+    for n, label in enumerate((3, 1)):
+        files |= {f"{n}.image.jpg": jpeg(n), f"{n}.json": json.dumps(dict(label=label))}
+    path = _tar(tmp_path / "photos.tar", files)
+    image_set = image_sources.list_images(path, **DEFAULTS)
+    assert image_set.class_names == ["0", "1", "2", "3"]
+    assert [item.label for item in image_set.splits["train"]] == [3, 1]
+    # Notes of other programs beside the images of class folders are no classes.
+    files = {"ant/0.jpg": jpeg(0), "ant/0.json": '{"shapes": []}', "bee/1.jpg": jpeg(1)}
+    image_set = image_sources.list_images(_tar(path, files | {"bee/1.json": "{"}), **DEFAULTS)
+    assert image_set.class_names == ["ant", "bee"]
+
+
+def test_samples_of_several_images_and_compressed_tars(tmp_path):
+    _tar(tmp_path / "a/0.tar", {"0.left.png": jpeg(0), "0.right.png": jpeg(1), "0.cls": "0"})
+    _tar(tmp_path / "a/1.tar", {"1.jpg": jpeg(1), "1.cls": "0"})
+    with pytest.raises(InputError, match="0: several images: left.png, right.png"):
+        image_sources.list_images(tmp_path / "a", **DEFAULTS)
+    with tarfile.open(tmp_path / "photos.tar.gz", "w:gz") as archive:
+        archive.add(tmp_path / "a", "a")
+    with pytest.raises(InputError, match="photos.tar.gz: .*decompress it"):
+        image_sources.list_images(tmp_path / "photos.tar.gz", **DEFAULTS)
+
+
+def test_images_beside_a_tar_are_the_source(tmp_path, capsys):
+    _tar(tmp_path / "backup.tar", {"9.jpg": jpeg(9), "9.cls": "0"})
+    (tmp_path / "0.jpg").write_bytes(jpeg(0))
+    image_set = image_sources.list_images(tmp_path, **DEFAULTS)
+    assert [item.name for item in image_set.splits["train"]] == [b"0.jpg"]
+    assert ".tar 1" in capsys.readouterr().out
 
 
 def test_a_directory_with_one_tar_of_folders_means_the_tar(tmp_path):
