@@ -19,8 +19,15 @@ _ORIENTATION, _TIFF_XMP = 0x0112, 700
 _EXIF, _XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
 _PNG_XMP, _PNG_RAW_EXIF = b"XML:com.adobe.xmp", b"Raw profile type exif"
 _XMP_ORIENTATION = re.compile(rb"tiff:Orientation\s*(?:=\s*[\"']|>)\s*([1-8])\s*[\"'<]")
-# A private tag in place of a TIFF's orientation; of its neighbours' order readers make no use.
-_UNUSED_TAG = 0x0113
+# Tags of a TIFF that say nothing of its pixels' values: names, dates, programs, orientation, EXIF,
+# positions, texts, profiles.
+_TIFF_METADATA = frozenset(
+    (
+        *(269, 270, 271, 272, 285, 305, 306, 315, 316, _ORIENTATION, _TIFF_XMP),
+        *(33432, 33723, 34377, 34665, 34675, 34853, 37724),
+    )
+)
+_MOST_TAGS = 4096
 # Metadata that is inflated, at most.
 _MOST_METADATA = 1 << 20
 
@@ -42,6 +49,7 @@ _OTHERS = {
 _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"avif", b"avis")
 # Of a PNG: what makes pixels; the palette's transparency among it, although it is ancillary.
 _PNG_PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
+_PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 _WEBP_PIXELS = (b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF")
 _WEBP_METADATA_FLAGS = 0x20 | 0x08 | 0x04  # A profile, EXIF, XMP.
 _JPEG_ADOBE, _JPEG_JFIF, _JPEG_COMMENT, _JPEG_SCAN = 0xEE, 0xE0, 0xFE, 0xDA
@@ -150,11 +158,15 @@ def _split_jpeg(data):
 
 def _split_png(data):
     parts, exif, xmp = [data[:8]], b"", b""
-    position, ended = 8, False
+    position, ended, has_pixels = 8, False, False
     while not ended:
         length = int.from_bytes(data[position : position + 4])
         kind, end = data[position + 4 : position + 8], position + 12 + length
-        if len(kind) < 4 or (end > len(data) and kind in _PNG_PIXELS):
+        if len(kind) < 4 or end > len(data):
+            # Behind the pixels nothing is missed; whether they are whole the decoder says.
+            if has_pixels and kind != b"IDAT":
+                parts.append(_PNG_END)
+                break
             raise BadImage("broken PNG (cut off)")
         content = data[position + 8 : end - 4]
         is_whole = zlib.crc32(data[position + 4 : end - 4]) == int.from_bytes(data[end - 4 : end])
@@ -171,6 +183,7 @@ def _split_png(data):
                 xmp = xmp or _text(kind, content)
             elif content.startswith(_PNG_RAW_EXIF + b"\0"):
                 exif = exif or _raw_profile(_text(kind, content)).removeprefix(_EXIF)
+        has_pixels = has_pixels or kind == b"IDAT"
         position, ended = end, kind == b"IEND"
     return Contents(b"".join(parts), _orientation(exif, xmp))
 
@@ -221,25 +234,32 @@ def _split_webp(data):
 
 
 def _split_tiff(data):
-    """The picture without its orientation, by which Pillow would turn it in a way of its own."""
+    """The picture without its orientation, by which Pillow would turn it in a way of its own, and
+    without other tags that only describe it.
+    """
     order = "little" if data[:2] == b"II" else "big"
 
     def number(at, size):
         return int.from_bytes(data[at : at + size], order)
 
-    big = number(2, 2) == 43
-    wide = 8 if big else 4
-    directory = number(8 if big else 4, wide)
-    first, size = directory + (8 if big else 2), 4 + 2 * wide
-    value, xmp, pixels = None, b"", data
-    for at in range(first, first + size * number(directory, 8 if big else 2), size):
-        if at + size > len(data):
-            break
-        tag, kind, count, where = number(at, 2), number(at + 2, 2), number(at + 4, wide), at + size
-        where -= wide
+    is_big = number(2, 2) == 43
+    wide, counted = (8, 8) if is_big else (4, 2)
+    directory = number(wide, wide)
+    first, size, count = directory + counted, 4 + 2 * wide, number(directory, counted)
+    end = first + size * count
+    if not 0 < count <= _MOST_TAGS or end + wide > len(data):
+        return Contents(data)  # What is damaged is left to the decoder.
+    value, xmp, kept = None, b"", []
+    for at in range(first, end, size):
+        tag, kind, number_of = number(at, 2), number(at + 2, 2), number(at + 4, wide)
+        where = at + 4 + wide
         if tag == _ORIENTATION:
             value = number(where, 4 if kind == 4 else 2)
-            pixels = data[:at] + _UNUSED_TAG.to_bytes(2, order) + data[at + 2 :]
-        elif tag == _TIFF_XMP and count > wide:
-            xmp = data[number(where, wide) :][: min(count, _MOST_METADATA)]
+        elif tag == _TIFF_XMP and number_of > wide:
+            xmp = data[number(where, wide) :][: min(number_of, _MOST_METADATA)]
+        if tag not in _TIFF_METADATA:
+            kept.append(data[at : at + size])
+    shorter = len(kept).to_bytes(counted, order) + b"".join(kept) + data[end : end + wide]
+    filled = shorter.ljust(end + wide - directory, b"\0")
+    pixels = data[:directory] + filled + data[end + wide :]
     return Contents(pixels, value if value in range(1, 9) else _xmp_orientation(xmp))

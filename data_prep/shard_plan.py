@@ -29,7 +29,7 @@ _PARALLEL_SHARDS, _PARALLEL_SHARD_IMAGES = 16, 250
 _SAMPLED_IMAGES = 32
 # Where a source is read in groups, as many shards share theirs: each reads that many times what it
 # holds, and is a random sample of that many shards' groups. Sets of so few shards are mixed wholly.
-_SHARDS_MIXED = 16
+_SHARDS_MIXED = 4
 
 
 def convert_sample(

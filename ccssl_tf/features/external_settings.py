@@ -89,8 +89,8 @@ class ExternalSettings(InputConventionSettings, WidthSettings):
         super().check()
         if bool(self.features_file) == bool(self.model):
             raise FlagError(
-                "--extractor=external needs either --features_file=FILE, an .npy or .npz array "
-                "with one row for each image, or --model=PATH_OR_NAME, a network"
+                "--extractor=external needs either --features_file=FILE, an .npy, .npz or "
+                ".parquet with one row for each image, or --model=PATH_OR_NAME, a network"
             )
         if self.model:
             return

@@ -86,6 +86,11 @@ def _decoded(converted):
 
 PNG = _encode(_picture(), "PNG")
 JPEG = _encode(_picture(), "JPEG", quality=95, subsampling=0)
+# Its pixels are in many chunks, of which the last ones can be lost.
+MANY = PNG[: PNG.index(b"IDAT") - 4] + b"".join(
+    _chunk(b"IDAT", PNG[at : min(at + 20, len(PNG) - 16)])
+    for at in range(PNG.index(b"IDAT") + 4, len(PNG) - 16, 20)
+)
 BOMB = zlib.compress(bytes(100 << 20))
 ODD = {
     "zTXt that inflates to 100 MB": _with_chunk(PNG, _chunk(b"zTXt", b"parameters\0\0" + BOMB)),
@@ -103,6 +108,8 @@ ODD = {
     "pHYs of no length": _with_chunk(PNG, _chunk(b"pHYs", b"")),
     "private chunk": _with_chunk(PNG, _chunk(b"prVt", bytes(range(200)), checksum=1)),
     "text behind the end": PNG + b"trailing text",
+    "cut inside a text behind the pixels": PNG[:-12] + _chunk(b"tEXt", b"a\0" + bytes(90))[:50],
+    "cut before its end": PNG[:-12],
     "EXIF garbage in WebP": _webp_with("EXIF", b"Exif\0\0garbage!"),
     "XMP garbage in WebP": _webp_with("XMP ", b"\xff\xfe not XML"),
     "profile garbage in WebP": _webp_with("ICCP", b"garbage"),
@@ -113,6 +120,36 @@ ODD = {
     "MPF garbage in JPEG": _with_segment(JPEG, 0xE2, b"MPF\0garbage"),
     "Photoshop garbage in JPEG": _with_segment(JPEG, 0xED, b"Photoshop 3.0\x008BIM\xff"),
     "a comment in JPEG": _with_segment(JPEG, 0xFE, b"\xff\xd9 comment"),
+}
+
+
+def _with_tag(tag, changes):
+    """A TIFF in which the entry of a tag is changed: (offset in the entry, bytes)."""
+    data = bytearray(
+        _encode(
+            _picture(),
+            "TIFF",
+            tiffinfo={270: "x" * 40, 700: b"<x/>" * 20, 305: "soft" * 10, 34675: b"icc" * 20},
+        )
+    )
+    directory = int.from_bytes(data[4:8], "little")
+    for number in range(int.from_bytes(data[directory : directory + 2], "little")):
+        at = directory + 2 + 12 * number
+        if int.from_bytes(data[at : at + 2], "little") == tag:
+            for offset, content in changes:
+                data[at + offset : at + offset + len(content)] = content
+    return bytes(data)
+
+
+ODD |= {
+    f"tag {tag} of a TIFF, {name}": _with_tag(tag, changes)
+    for tag in (270, 305, 700, 34675)
+    for name, changes in {
+        "elsewhere": [(8, b"\xff\xff\xff\x7f")],
+        "endless": [(4, b"\xff\xff\xff\x7f")],
+        "of another type": [(2, b"\x0c\0\3\0\0\0")],
+        "of no type": [(2, b"\xff\xff")],
+    }.items()
 }
 
 
@@ -141,6 +178,7 @@ def test_grey_jpegs_of_odd_metadata_are_encoded_again(marker):
     ("damaged", "said"),
     [
         (PNG[:-30], "broken PNG (cut off)"),
+        (MANY[: MANY.index(b"IDAT", MANY.index(b"IDAT") + 30) - 4], "broken PNG ("),
         (PNG[: len(PNG) // 2], "broken PNG (cut off)"),
         (PNG.replace(b"IDAT", b"IDAt"), "broken PNG (checksum of its chunk IDAt)"),
         (PNG[:60] + bytes([PNG[60] ^ 1]) + PNG[61:], "broken PNG (checksum of its chunk"),
