@@ -39,11 +39,8 @@ def input_fingerprint(path) -> str:
     if not path.exists():
         raise InputError(f"{path}: no such file or directory")
     listing = []
-    for root, directories, files in (
-        os.walk(path) if path.is_dir() else [(directory, [], [path.name])]
-    ):
-        directories.sort()
-        for name in sorted(files):
+    for root, files in _walked(path) if path.is_dir() else [(str(directory), [path.name])]:
+        for name in files:
             file = os.path.join(root, name)
             status = os.stat(file, follow_symlinks=False)
             hexadecimal = os.fsencode(os.path.relpath(file, path)).hex()
@@ -57,6 +54,24 @@ def _recorded_fingerprint(path):
         return str(json.loads(path.read_text())["fingerprint"])
     except (OSError, KeyError, TypeError, ValueError):
         return None
+
+
+def _walked(top):
+    """Yields (directory, names of its files), sorted; links to directories are not followed.
+
+    In Python 3.11 `os.walk` calls itself, and trees may be deeper than Python's stack.
+    """
+    pending = [str(top)]
+    while pending:
+        root = pending.pop()
+        try:
+            with os.scandir(root) as entries:
+                found = sorted(entries, key=lambda entry: entry.name)
+        except OSError:  # As `os.walk` does.
+            continue
+        yield root, [entry.name for entry in found if not entry.is_dir()]
+        inner = [entry.path for entry in found if entry.is_dir() and not entry.is_symlink()]
+        pending += reversed(inner)
 
 
 def read_record(path) -> dict:
