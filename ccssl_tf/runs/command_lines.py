@@ -19,10 +19,9 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from absl import flags
-
+from ccssl_tf.runs import flag_files
 from ccssl_tf.runs.command import Command, ForeignFlagError
-from ccssl_tf.runs.errors import CcsslError, InputError
+from ccssl_tf.runs.errors import CcsslError, FlagError, InputError
 from ccssl_tf.runs.files import MANIFEST_NAME
 
 _MODULE = re.compile(r"(ccssl_tf|data_prep)\.[a-z0-9_]+")
@@ -149,8 +148,8 @@ def parse(template: str, *, workdir: str, seed: int) -> Stage:
             )
     words = [word.replace("{seed}", str(seed)).replace("{workdir}", workdir) for word in words]
     try:
-        words = flags.FlagValues().read_flags_from_files(words)
-    except flags.CantOpenFlagFileError as error:
+        words = flag_files.expanded(words)
+    except FlagError as error:
         raise InputError(f"--command={template}: {error}") from error
     stage = Stage(words[0], tuple(words[1:]), needs_labels, workdir)
     if not (stage.flag("workdir") or stage.flag("output_dir")):
