@@ -62,7 +62,7 @@ def _flags(path, lines):
     begun: list[str] = []
     for line in lines:
         text = line.strip()
-        if not begun and (not text or line.startswith(("#", "//"))):
+        if not begun and (not text or text.startswith(("#", "//"))):
             continue
         if text.endswith(" \\"):
             begun.append(text[:-2].strip())
