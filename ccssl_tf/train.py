@@ -18,6 +18,7 @@ from ccssl_tf import distribution, registry
 from ccssl_tf.data import image_batches, records
 from ccssl_tf.data.manifest import Manifest
 from ccssl_tf.distribution import StrategySettings
+from ccssl_tf.downstream import outcomes
 from ccssl_tf.knowledge_transfer.attention_transfer import AttentionTransfer
 from ccssl_tf.models import backbone_file, rescale, start
 from ccssl_tf.models.start import NetworkSettings
@@ -145,8 +146,12 @@ def main(values):
                 strategy=strategy,
                 fingerprints=dict(task=command.task, data=data.fingerprint(task.train_split)),
             )
+        with strategy.scope():
+            answered = task.outcomes(trained.model)
         if chief:
             _save(trained.model, task, workdir.path)
+            if answered:
+                outcomes.write_outcomes(answered, workdir.path)
         told = dict(trained.metrics, task=command.task, backbone=trained.model.backbone.name)
         workdir.finish(metrics=told, timing=trained.timing)
         # A worker that left earlier would look like one that died.
