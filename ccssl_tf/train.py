@@ -117,6 +117,7 @@ def main(values):
     count = data.num_examples(task.train_split)
     if count < loop.batch_size:
         raise InputError(f"--batch_size={loop.batch_size}: {data_dir} has {count} training images")
+    _refuse_nothing_to_keep(task, values[NetworkSettings])
     network = start.Start.from_values(
         registry.BACKBONES, values, image_size=task.settings.image_size
     )
@@ -159,6 +160,14 @@ def main(values):
         if chief and (definition := trained.metrics["facts"].get("definition")):
             print(f"definition  {definition}")
         print(f"done  {workdir.path}", flush=True)
+
+
+def _refuse_nothing_to_keep(task, network: NetworkSettings):
+    if task.keep_fc and not network.path:
+        raise FlagError(
+            "fully connected layers are to be kept (--keep_fc, or --frozen_until=fc6 or fc7), but "
+            "no --init_backbone=DIR has any; name one"
+        )
 
 
 def _wanted(task):
