@@ -28,7 +28,7 @@ CELLS = (
     "segmentation/supervised",
     "segmentation/colorization",
     "imagenet_probe/split_brain",
-    "imagenet_probe/cc_vgg_context",
+    "frozen_conv5/cc_vgg_context",
     "places_probe/cc_hog",
     "places_probe/places_labels",
     "frozen_conv3/jigsaw",

@@ -4,6 +4,7 @@ Nothing is declared: a stage reads another if one of its flags names the other's
 below it, or, as a report over everything does, one above it.
 """
 
+import difflib
 import fnmatch
 import pathlib
 from collections.abc import Iterable, Sequence
@@ -11,6 +12,8 @@ from collections.abc import Iterable, Sequence
 from ccssl_tf.runs.command_lines import Stage
 from ccssl_tf.runs.errors import InputError
 
+# Stages that a message about a wrong name lists, those alike first.
+_MAX_NAMES = 12
 _WRITTEN = ("workdir", "output_dir")
 
 
@@ -97,8 +100,12 @@ def _named(stages, name, option):
     pattern = name.strip().rstrip("/")
     named = [stage for stage in stages if fnmatch.fnmatchcase(stage.name, pattern)]
     if not named:
-        names = ", ".join(dict.fromkeys(stage.name for stage in stages))
+        names = list(dict.fromkeys(stage.name for stage in stages))
+        if len(names) > _MAX_NAMES:
+            alike = difflib.get_close_matches(pattern, names, _MAX_NAMES, 0.0)
+            names = [*alike, f"{len(names) - len(alike)} more (--dry_run lists all)"]
         raise InputError(
-            f"--{option}={name}: no stage of this pipeline is called so; there are {names}"
+            f"--{option}={name}: no stage of this pipeline is called so; there are "
+            f"{', '.join(names)}"
         )
     return named
