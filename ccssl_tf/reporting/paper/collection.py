@@ -23,10 +23,14 @@ def write_collection(path, measurements: Iterable[Measurement]):
     """Writes measurements to `path`, wholly or not at all; the same ones give the same bytes.
 
     Args:
-      path: of the file; its directory is made if absent.
+      path: of the file; its directory is made if absent, and an earlier such file is replaced.
       measurements: no two of the same stage and seed.
+
+    Raises:
+      InputError: the file is there and holds something else.
     """
     path = pathlib.Path(path)
+    check_writable(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     entries = [
         _entry(measurement)
@@ -37,24 +41,45 @@ def write_collection(path, measurements: Iterable[Measurement]):
     write_json(path, contents)
 
 
-def read_collections(paths: Iterable) -> list[Measurement]:
-    """Returns the measurements of some files together, by stage and seed.
+def check_writable(path):
+    """Raises InputError where `path` holds something that a collection must not replace."""
+    path = pathlib.Path(path)
+    if path.is_dir():
+        raise InputError(f"{path}: is a directory; name a file")
+    # The kind is among the first words of the file, also of one that was cut.
+    if path.is_file() and _KIND.encode() not in path.read_bytes()[:1000]:
+        raise InputError(f"{path}: holds something else than measurements; name another file")
+
+
+def read_collection(path) -> list[Measurement]:
+    """Returns the measurements of a file that `write_collection` wrote, by stage and seed.
 
     Args:
-      paths: of files that `write_collection` wrote.
+      path: of the file.
 
     Raises:
-      InputError: no such file, a file of something else, or two files that tell different things of
-        the same stage and seed.
-      CorruptArtifactError: a file was changed or damaged after it was written.
+      InputError: no such file, or a file of something else.
+      CorruptArtifactError: the file was changed or damaged after it was written.
     """
-    found: dict[tuple[str, int], tuple[pathlib.Path, Measurement]] = {}
-    for path in map(pathlib.Path, paths):
-        for measurement in _read(path):
+    return _read(pathlib.Path(path))
+
+
+def put_together(sources: Iterable[tuple[str, Iterable[Measurement]]]) -> list[Measurement]:
+    """Returns the measurements of several sources, by stage and seed.
+
+    Args:
+      sources: of each what to call it in a message, and its measurements.
+
+    Raises:
+      InputError: two sources tell different things of the same stage and seed.
+    """
+    found: dict[tuple[str, int], tuple[str, Measurement]] = {}
+    for source, measurements in sources:
+        for measurement in measurements:
             key = measurement.stage, measurement.seed
-            if found.setdefault(key, (path, measurement))[1] != measurement:
+            if found.setdefault(key, (source, measurement))[1] != measurement:
                 raise InputError(
-                    f"{path}: tells of {key[0]}, seed {key[1]}, other than {found[key][0]} does; "
+                    f"{source}: tells of {key[0]}, seed {key[1]}, other than {found[key][0]} does; "
                     "give one of the two"
                 )
     return [measurement for _, (_, measurement) in sorted(found.items())]

@@ -5,7 +5,7 @@ import json
 import pytest
 from paper_measurements import measured, probed
 
-from ccssl_tf.reporting.paper.collection import read_collections, write_collection
+from ccssl_tf.reporting.paper.collection import put_together, read_collection, write_collection
 from ccssl_tf.reporting.paper.measurement import measure
 from ccssl_tf.reporting.runs import RunSet
 from ccssl_tf.runs.errors import CorruptArtifactError, InputError
@@ -25,7 +25,7 @@ def some():
 
 def test_what_was_written_is_read_in_order(tmp_path):
     write_collection(tmp_path / "new/a.json", some())
-    found = read_collections([tmp_path / "new/a.json"])
+    found = read_collection(tmp_path / "new/a.json")
     assert found == sorted(some(), key=lambda one: (one.stage, one.seed))
     write_collection(tmp_path / "b.json", reversed(some()))
     assert (tmp_path / "b.json").read_bytes() == (tmp_path / "new/a.json").read_bytes()
@@ -34,11 +34,11 @@ def test_what_was_written_is_read_in_order(tmp_path):
 def test_several_files_are_put_together_and_may_repeat(tmp_path):
     write_collection(tmp_path / "a.json", some()[:2])
     write_collection(tmp_path / "b.json", some()[1:])
-    found = read_collections([tmp_path / "a.json", tmp_path / "b.json"])
-    assert len(found) == 4
-    write_collection(tmp_path / "c.json", [measured("train/cc_hog", 0.5)])
-    with pytest.raises(InputError, match=r"c\.json: tells of train/cc_hog, seed 0, other than"):
-        read_collections([tmp_path / "a.json", tmp_path / "c.json"])
+    files = [(name, read_collection(tmp_path / name)) for name in ("a.json", "b.json")]
+    assert len(put_together(files)) == 4
+    other = [measured("train/cc_hog", 0.5)]
+    with pytest.raises(InputError, match=r"c\.json: tells of train/cc_hog, seed 0, other than a"):
+        put_together([*files, ("c.json", other)])
 
 
 def test_no_path_of_the_machine_is_in_it(tmp_path, runs, probe_run):
@@ -46,7 +46,7 @@ def test_no_path_of_the_machine_is_in_it(tmp_path, runs, probe_run):
     write_collection(tmp_path / "a.json", measure(RunSet(runs.root)))
     text = (tmp_path / "a.json").read_text()
     assert str(tmp_path) not in text and "/tmp" not in text and "train/cc_hog" in text
-    assert read_collections([tmp_path / "a.json"]) == measure(RunSet(runs.root))
+    assert read_collection(tmp_path / "a.json") == measure(RunSet(runs.root))
 
 
 def change(contents, kind):
@@ -81,7 +81,7 @@ def test_changed_files_are_refused(tmp_path, kind):
     change(contents, kind)
     path.write_text(json.dumps(contents))
     with pytest.raises(CorruptArtifactError, match=r"a\.json: .*; collect it again") as told:
-        read_collections([path])
+        read_collection(path)
     assert "\n" not in str(told.value)
 
 
@@ -104,4 +104,16 @@ def test_other_files_are_refused(tmp_path, contents, error, message):
     if contents is not None:
         path.write_text(contents)
     with pytest.raises(error, match=message):
-        read_collections([path])
+        read_collection(path)
+
+
+def test_other_files_are_not_replaced(tmp_path):
+    path = tmp_path / "a.json"
+    write_collection(path, some())
+    path.write_bytes(path.read_bytes()[:2000])
+    write_collection(path, some())
+    assert len(read_collection(path)) == 4
+    (tmp_path / "thesis.txt").write_text("do not overwrite")
+    for name, message in (("thesis.txt", "something else"), (".", "is a directory")):
+        with pytest.raises(InputError, match=message):
+            write_collection(tmp_path / name, some())
