@@ -49,14 +49,19 @@ class Verdict:
       name: of the claim, a few words.
       test: what must be so for it to be held.
       outcome: HELD, NOT_HELD or NOT_MEASURED.
-      numbers: what decided, in words.
+      parts: the comparisons that decided.
     """
 
     number: int
     name: str
     test: str
     outcome: str
-    numbers: str
+    parts: tuple[Part, ...]
+
+    @property
+    def numbers(self) -> str:
+        """What decided, in words."""
+        return "; ".join(part.text for part in self.parts)
 
     @property
     def sentence(self) -> str:
@@ -89,7 +94,7 @@ def judge(results: Results) -> list[Verdict]:
 
 
 def _verdict(number: int, claim: Claim, results: Results) -> Verdict:
-    parts = claim.parts(results)
+    parts = tuple(claim.parts(results))
     passed = [part.passed for part in parts]
     if False in passed:
         outcome = NOT_HELD
@@ -97,8 +102,7 @@ def _verdict(number: int, claim: Claim, results: Results) -> Verdict:
         outcome = NOT_MEASURED
     else:
         outcome = HELD
-    numbers = "; ".join(part.text for part in parts)
-    return Verdict(number, claim.name, claim.test, outcome, numbers)
+    return Verdict(number, claim.name, claim.test, outcome, parts)
 
 
 def _deeper_teacher(results):
@@ -227,13 +231,13 @@ def _colour(results):
             saturation[network] = sum(values) / len(values)
     dropped, *others = FIGURE_4
     if dropped not in saturation:
-        yield _missing("colour saturation", [dropped])
+        yield Part(f"colour saturation: needs the network in train/{dropped}", None)
     else:
         grey = saturation[dropped]
         yield Part(f"saturation of {network_name(dropped)} {grey:.3f}", grey <= NEAR_ZERO)
     measured = [network for network in others if network in saturation]
     if not measured:
-        yield _missing("colour saturation", others)
+        yield Part(f"colour saturation: needs one in train/ of {', '.join(others)}", None)
     for network in measured:
         yield Part(
             f"of {network_name(network)} {saturation[network]:.3f}", saturation[network] > NEAR_ZERO

@@ -1,5 +1,6 @@
 r"""The tables in LaTeX, to be read with `\input`; they need the package booktabs."""
 
+import re
 from collections.abc import Sequence
 
 from ccssl_tf.reporting.paper.comparison import ComparedRow, ComparedTable
@@ -38,13 +39,15 @@ def escaped(text: str) -> str:
 
 def _table(table: ComparedTable) -> str:
     columns = [escaped(COLUMN_LABELS.get(column, column)) for column in table.columns]
-    caption = f"{escaped(table.title)}. {_EXPLAINED}"
+    # The document numbers its own tables.
+    title = re.sub(r"^(Table \d):", r"\1 of the paper:", table.title)
+    caption = f"{escaped(title)}. {_EXPLAINED}"
     if table.not_run:
         caption += f" Not run: {escaped('; '.join(table.not_run))}."
     lines = [
         "",
         r"\begin{table}",
-        r"\centering",
+        r"\centering\small",
         rf"\caption{{{caption}}}",
         rf"\label{{tab:paper_{table.name}}}",
         rf"\begin{{tabular}}{{ll{'r' * len(columns)}}}",

@@ -19,6 +19,7 @@ def latex(*measurements):
 def test_tables_that_were_not_run_are_left_out():
     assert "tabular" not in latex()
     text = latex(probed("imagenet_probe/cc_hog", VALUES), measured("segmentation/random", 0.2))
+    assert r"\caption{Table 4 of the paper: linear" in text
     assert re.findall(r"\\label\{(.*?)\}", text) == ["tab:paper_4"]
 
 
