@@ -239,8 +239,9 @@ def _report_on_paper(settings: ReportSettings):
         for source, measurements in sources:
             stages = sorted({one.stage for one in measurements})
             print(f"{source}: {len(measurements)} runs of {', '.join(stages) or 'no stage'}")
-        written = [settings.collect, output_dir and output_dir / writing.PAGE_NAME]
-        print(f"would write {' and '.join(str(path) for path in written if path)}; takes seconds")
+        written = [settings.collect] if settings.collect else []
+        written += [str(output_dir / writing.PAGE_NAME)] if output_dir else []
+        print(f"would write {' and '.join(written)}; takes seconds")
         return
     if not any(measurements for _, measurements in sources):
         raise InputError(
@@ -250,7 +251,7 @@ def _report_on_paper(settings: ReportSettings):
     if settings.collect:
         collection.write_collection(settings.collect, sources[-1][1])
         print(f"measurements of {len(sources[-1][1])} runs: {settings.collect}")
-    if settings.paper:
+    if output_dir:
         for verdict in writing.write_paper_report(collection.put_together(sources), output_dir):
             print(f"{verdict.number}. {verdict.name}: {verdict.outcome}")
         print(f"report: {output_dir / writing.PAGE_NAME}")

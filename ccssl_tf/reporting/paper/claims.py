@@ -9,7 +9,6 @@ measured, unless a part that was measured refutes it.
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 
-from ccssl_tf.metrics.paired import Difference
 from ccssl_tf.reporting.paper.results import Contrast, Results, spread_of
 from ccssl_tf.reporting.paper.tables import network_name
 
@@ -255,13 +254,11 @@ def _distillation(results):
     )
     pairs = {"regression": f"cc_{teacher}", "at_vgg_jigsaw_pp": "cc_vgg_jigsaw_pp"}
     for student, clustered in pairs.items():
-        yield from _where_measured(
-            results,
-            lambda evaluation, layer, pair=(student, clustered): [
-                _part(results, evaluation, layer, *pair, _below)
-            ],
-            clustered,
-        )
+
+        def parts(evaluation, layer, student=student, clustered=clustered):
+            return [_part(results, evaluation, layer, student, clustered, _below)]
+
+        yield from _where_measured(results, parts, clustered)
 
 
 CLAIMS = (
@@ -369,8 +366,8 @@ def _part(results, evaluation, layer, first, second, passes) -> Part:
     return Part(
         f"{label}: {network_name(first)} {_percent(contrast.first)}, {network_name(second)} "
         f"{_percent(contrast.second)}, difference {_signed(contrast.difference)}, "
-        f"{_spread(contrast.spread)} of {contrast.seeds} seeds"
-        f"{_interval(contrast.bootstrap)}{_settings(contrast)}",
+        f"{_spread(contrast.spread)} of {contrast.seeds} seed{'s' * (contrast.seeds > 1)}"
+        f"{_interval(contrast)}{_settings(contrast)}",
         passes(contrast.difference, contrast.spread),
     )
 
@@ -415,14 +412,21 @@ def _signed(share: float) -> str:
 
 
 def _spread(spread: float | None) -> str:
-    return "spread unknown" if spread is None else f"spread {100 * spread:.2f}"
+    return "no spread" if spread is None else f"spread {100 * spread:.2f}"
 
 
-def _interval(found: Difference | None) -> str:
-    if found is None:
-        return ""
-    return f", 95% {_signed(found.low)} to {_signed(found.high)}, p {found.p:.2g}"
+def _interval(contrast: Contrast) -> str:
+    """What the answers to each image say of a difference, "" where they were not kept."""
+    text, found, disagreement = "", contrast.bootstrap, contrast.disagreement
+    if found:
+        text += f", 95% {_signed(found.low)} to {_signed(found.high)}, p {found.p:.2g}"
+    if disagreement:
+        text += (
+            f", only one right on {disagreement.only_first} and {disagreement.only_second} "
+            f"images, McNemar p {disagreement.p:.2g}"
+        )
+    return text
 
 
 def _settings(contrast: Contrast) -> str:
-    return "" if contrast.same_settings else ", evaluated with different settings"
+    return "" if contrast.same_settings else ", evaluated with different settings or images"

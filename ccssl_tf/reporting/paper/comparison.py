@@ -102,12 +102,12 @@ def _table(name: str, title: str, results: Results) -> ComparedTable:
     for row, of_row in by_row.items():
         cells: list[ComparedNumber | None] = []
         for column in columns:
-            number = of_row.get(column)
-            if number is None and name in _NO_ROWS_OF_OTHERS:
+            theirs = of_row.get(column)
+            if theirs is None and name in _NO_ROWS_OF_OTHERS:
                 cells.append(None)
                 continue
-            network = (number or next(iter(of_row.values()))).network
-            cells.append(_cell(column, *measured_by[column], network, results, number))
+            network = (theirs or next(iter(of_row.values()))).network
+            cells.append(_cell(column, *measured_by[column], network, results, theirs))
         rows.append(ComparedRow(row, True, tuple(cells)))
     if name not in _NO_ROWS_OF_OTHERS:
         # What another table of the paper has is shown there.

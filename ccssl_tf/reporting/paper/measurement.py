@@ -34,6 +34,7 @@ class Measurement:
       outcomes: right and wrong answers, None where they were not kept.
       commit: of the program that ran, None where the run does not say.
       flags: digest of the settings that decide the result, without seed and paths.
+      data: fingerprint of the images it read, None where it read none.
       inputs: flag -> stage, of what it read from other stages.
       saturation: of the colours of the network's first filters, None where it was not measured.
     """
@@ -45,6 +46,7 @@ class Measurement:
     outcomes: Outcomes | None = None
     commit: str | None = None
     flags: str = ""
+    data: str | None = None
     inputs: dict[str, str] = dataclasses.field(default_factory=dict)
     saturation: float | None = None
 
@@ -120,6 +122,7 @@ def _measurement(runs, run, stage, seed, saturation):
         outcomes=outcomes,
         commit=commit if isinstance(commit, str) else None,
         flags=fingerprint_of([run.module, settings]),
+        data=_data(run),
         inputs=_inputs(run),
         saturation=saturation,
     )
@@ -149,6 +152,12 @@ def _count(runs, run, metrics):
         return manifest.num_examples(splits.get("evaluation", "val")) or None
     except (CcsslError, OSError, LookupError, TypeError, AttributeError):
         return None  # The images are elsewhere now.
+
+
+def _data(run):
+    record = run.inputs.get("data_dir")
+    found = record.get("fingerprint") if isinstance(record, dict) else None
+    return found if isinstance(found, str) else None
 
 
 def _inputs(run):

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from ccssl_tf.metrics import paired
-from ccssl_tf.metrics.paired import Difference
+from ccssl_tf.metrics.paired import Difference, Disagreement
 from ccssl_tf.reporting.paper.measurement import Measurement
 
 _ACCURACY = "evaluation.accuracy"
@@ -50,7 +50,8 @@ class Contrast:
       spread: pooled standard deviation over the seeds, None where no spread is known.
       seeds: number of seeds that both have.
       bootstrap: of the difference over images and seeds, None where answers were not kept.
-      same_settings: whether both evaluations ran with the same settings.
+      disagreement: of one seed, where there is no other; None where there are, or no answers.
+      same_settings: whether both evaluations ran with the same settings on the same images.
     """
 
     label: str
@@ -59,6 +60,7 @@ class Contrast:
     spread: float | None
     seeds: int
     bootstrap: Difference | None
+    disagreement: Disagreement | None
     same_settings: bool
 
     @property
@@ -146,21 +148,30 @@ class Results:
         if not seeds:
             return None
         ours, theirs = (self._statistic(stage, metric, seeds) for stage in (first, second))
-        answers = [self._answers(stage, metric, seeds) for stage in (first, second)]
-        is_paired = all(a is not None for a in answers) and answers[0].shape == answers[1].shape
-        flags = [{self.stages[stage][seed].flags for seed in seeds} for stage in (first, second)]
+        pairs = [(self.stages[first][seed], self.stages[second][seed]) for seed in seeds]
+        right, others = (self._answers(stage, metric, seeds) for stage in (first, second))
+        bootstrap, disagreement = None, None
+        same_images = all(one.data == other.data for one, other in pairs)
+        if right is not None and others is not None and right.shape == others.shape and same_images:
+            bootstrap = paired.paired_bootstrap(right, others)
+            disagreement = paired.mcnemar(right[0], others[0]) if len(seeds) == 1 else None
         return Contrast(
             label=label or metric.rpartition("/")[2],
             first=ours.mean,
             second=theirs.mean,
             spread=spread_of(ours, theirs),
             seeds=len(seeds),
-            bootstrap=paired.paired_bootstrap(*answers) if is_paired else None,
-            same_settings=len(flags[0] | flags[1]) == 1,
+            bootstrap=bootstrap,
+            disagreement=disagreement,
+            same_settings=same_images and all(one.flags == other.flags for one, other in pairs),
         )
 
     def _answers(self, stage, metric, seeds) -> np.ndarray | None:
-        """Returns [seeds, N] bool, None where one of the runs did not keep its answers."""
+        """Returns [seeds, N] bool, None where one of the runs did not keep its answers, or where
+        they are to different images.
+        """
+        if len({self.stages[stage][seed].data for seed in seeds}) > 1:
+            return None
         rows = []
         for seed in seeds:
             one = self.stages[stage][seed]

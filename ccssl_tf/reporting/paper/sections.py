@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from ccssl_tf.reporting.elements import Cell, table
+from ccssl_tf.reporting.elements import Cell, CellLike, table
 from ccssl_tf.reporting.page import render
 from ccssl_tf.reporting.paper.claims import Verdict
 from ccssl_tf.reporting.paper.comparison import ComparedNumber, ComparedRow, ComparedTable
@@ -46,7 +46,7 @@ def head_section(results: Results, tables: Sequence[ComparedTable]) -> dict:
 
 def claim_section(verdicts: Sequence[Verdict]) -> dict:
     """Returns the data of `paper_claims.html.j2`."""
-    rows = [
+    rows: list[list[CellLike]] = [
         [f"{verdict.number}. {verdict.name}", Cell((verdict.outcome,), strong=True)]
         for verdict in verdicts
     ]

@@ -81,11 +81,19 @@ def paper_numbers() -> tuple[PaperNumber, ...]:
     >>> paper_numbers()[0].value
     69.1
     """
-    file = importlib.resources.files("ccssl_tf.reporting.paper") / "tables.csv"
-    with file.open(encoding="utf-8", newline="") as lines:
-        return tuple(
-            PaperNumber(**{**row, "value": float(row["value"])}) for row in csv.DictReader(lines)
+    text = (importlib.resources.files("ccssl_tf.reporting.paper") / "tables.csv").read_text("utf-8")
+    return tuple(
+        PaperNumber(
+            table=row["table"],
+            row=row["row"],
+            column=row["column"],
+            value=float(row["value"]),
+            reference=row["reference"],
+            stage=row["stage"],
+            metric=row["metric"],
         )
+        for row in csv.DictReader(text.splitlines())
+    )
 
 
 def network_name(network: str) -> str:

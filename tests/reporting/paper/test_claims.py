@@ -139,6 +139,11 @@ def test_kept_answers_add_an_interval():
     assert ", 95% +" in numbers and ", p 0.0002" in numbers
 
 
+def test_one_seed_is_tested_on_its_images():
+    numbers = judge(results(seeds=1, count=1000, outcomes=True))[0].numbers
+    assert "no spread of 1 seed, 95% +" in numbers and "McNemar p " in numbers
+
+
 def test_random_labels_tell_how_predictable_they_are():
     numbers = judge(results())[3].numbers
     assert "CC+Random predicts 38.0 of held-out pseudo-labels" in numbers

@@ -7,6 +7,7 @@ import pytest
 from ccssl_tf.reporting.paper.measurement import measure, stage_at
 from ccssl_tf.reporting.runs import RunSet
 from ccssl_tf.runs.errors import CorruptArtifactError, InputError
+from ccssl_tf.runs.files import fingerprint_of
 
 VALUES = [0.2, 0.3, 0.31, 0.33, 0.28]
 
@@ -39,6 +40,7 @@ def test_a_run_is_measured(runs, probe_run):
     assert found.outcomes.correct("conv4").sum() == 330
     assert found.inputs == {"init_backbone": "train/cc_hog"}
     assert found.commit is None and found.saturation is None
+    assert found.data == fingerprint_of("data")
 
 
 def test_history_texts_and_what_is_not_finite_are_no_numbers(runs):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from paper_measurements import answers, measured, probed
 
-from ccssl_tf.metrics.paired import paired_bootstrap
+from ccssl_tf.metrics.paired import mcnemar, paired_bootstrap
 from ccssl_tf.reporting.paper.results import Results
 
 CONV3 = "evaluation.accuracy/conv3"
@@ -86,7 +86,16 @@ def test_networks_are_compared_over_the_seeds_that_both_have():
     first, second = (
         [answers(share + 0.01 * seed, seed=seed) for seed in range(2)] for share in (0.36, 0.30)
     )
-    assert found.bootstrap == paired_bootstrap(first, second)
+    assert found.bootstrap == paired_bootstrap(first, second) and found.disagreement is None
+
+
+def test_one_seed_has_the_exact_test_of_its_images():
+    results = Results(
+        probed(f"imagenet_probe/{network}", values(share), count=1000, outcomes=True)
+        for network, share in dict(jigsaw_pp=0.36, random=0.30).items()
+    )
+    found = results.contrast(CONV3, "imagenet_probe/jigsaw_pp", "imagenet_probe/random")
+    assert found.disagreement == mcnemar(answers(0.36), answers(0.30)) and found.spread is None
 
 
 def test_without_answers_there_is_the_spread_alone_and_settings_are_compared():
@@ -95,6 +104,17 @@ def test_without_answers_there_is_the_spread_alone_and_settings_are_compared():
     )
     assert found.bootstrap is None and found.spread is not None
     assert found.label == "third" and not found.same_settings
+
+
+def test_answers_to_other_images_are_not_paired():
+    results = two(data="others")
+    found = results.contrast(CONV3, "imagenet_probe/jigsaw_pp", "imagenet_probe/random")
+    assert found.bootstrap is None and not found.same_settings and found.spread is not None
+    of_seeds = Results(
+        probed("imagenet_probe/a", values(0.3), seed=s, count=1000, outcomes=True, data=str(s))
+        for s in range(2)
+    )
+    assert of_seeds.statistic("imagenet_probe/a", CONV3).error_by == "binomial"
 
 
 def test_nothing_is_compared_without_a_seed_in_common():
