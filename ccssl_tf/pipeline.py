@@ -115,7 +115,8 @@ def plan(settings: PipelineSettings) -> list[Stage]:
         stages += part
     if len(settings.seeds) > 1 and any(stage.module == "ccssl_tf.report" for stage in stages):
         output_dir = os.path.join(settings.workdir, "report")
-        arguments = f"--runs={settings.workdir}", f"--output_dir={output_dir}"
+        kind = ["--paper"] if any("--paper" in stage.arguments for stage in stages) else []
+        arguments = (*kind, f"--runs={settings.workdir}", f"--output_dir={output_dir}")
         stages.append(Stage("ccssl_tf.report", arguments, root=settings.workdir))
     return stage_graph.selected(stage_graph.in_order(stages), settings.only, settings.until)
 
@@ -160,8 +161,11 @@ def _checked(stages: list[Stage], dry_run: bool) -> list[Stage]:
 
 
 def _print_outcome(stages):
-    """Prints the tables of probes and students and the path of the last report."""
-    reports = [stage.directory for stage in stages if stage.module == "ccssl_tf.report"]
+    """Prints the tables of probes and students and the path of the last report; one of the paper's
+    tables has printed what it found.
+    """
+    all_reports = [stage for stage in stages if stage.module == "ccssl_tf.report"]
+    reports = [stage.directory for stage in all_reports if "--paper" not in stage.arguments]
     if reports:
         summary = json.loads((reports[-1] / "summary.json").read_text())
         tables = terminal.format_probe_tables(summary)

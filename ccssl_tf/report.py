@@ -5,6 +5,12 @@
 Writes `index.html` (everything inside it, to be opened as a file), the numbers as `summary.json`,
 and the figures as PNGs. Runs that differ in nothing but the seed are shown as one network, with
 ranges.
+
+    python -m ccssl_tf.report --paper --runs=runs/paper
+
+Writes the paper's tables beside what runs named <evaluation>/<network> measured, and which of its
+claims these hold: `paper.html`, `paper.csv`, `paper.tex`. `--collect=FILE` keeps the measurements
+in one small file; `--paper --metrics=FILE` makes the tables of such files, without the runs.
 """
 
 import dataclasses
@@ -12,12 +18,16 @@ import importlib
 import json
 import pathlib
 
+from ccssl_tf.metrics.filter_colour import colour_saturation
 from ccssl_tf.reporting import figures, page, terminal, transfers
 from ccssl_tf.reporting import summary as summary_lib
+from ccssl_tf.reporting.paper import collection, writing
+from ccssl_tf.reporting.paper.claims import FIGURE_4
+from ccssl_tf.reporting.paper.measurement import measure
 from ccssl_tf.reporting.runs import RunSet
 from ccssl_tf.runs import machine
 from ccssl_tf.runs.command import Command
-from ccssl_tf.runs.errors import InputError
+from ccssl_tf.runs.errors import FlagError, InputError
 from ccssl_tf.runs.files import write_bytes, write_json
 from ccssl_tf.runs.launch import launch
 from ccssl_tf.runs.settings import CommandSettings, setting
@@ -27,13 +37,44 @@ from ccssl_tf.runs.settings import CommandSettings, setting
 class ReportSettings(CommandSettings):
     """This command."""
 
-    runs: str = setting(help="Directory with the runs, at any depth below it.")
-    output_dir: str = setting(
-        help="Directory for the page, its figures and summary.json; an earlier report is replaced."
+    runs: str | None = setting(None, "Directory with the runs, at any depth below it.")
+    output_dir: str | None = setting(
+        None,
+        "Directory for the page and what belongs to it; an earlier report is replaced. It must be "
+        "given but with --paper --runs=DIR, whose default is DIR/paper_report.",
     )
     reference: str | None = setting(
         None, "A summary.json over several seeds, whose ranges are shown beside the numbers."
     )
+    paper: bool = setting(
+        False, "Put the paper's tables and claims beside what was measured, instead of the report."
+    )
+    metrics: tuple[str, ...] = setting(
+        (),
+        "With --paper: a file that --collect wrote, used like the runs it was made from.",
+        repeated=True,
+    )
+    collect: str | None = setting(
+        None, "Write what the runs under --runs measured into this file; no page but with --paper."
+    )
+
+    def check(self):
+        """There is something to report on, and a place for it."""
+        if self.paper and not (self.runs or self.metrics):
+            raise FlagError("--paper: of what? give --runs=DIR or --metrics=FILE")
+        if self.metrics and not self.paper:
+            raise FlagError(f"--metrics={self.metrics[0]}: goes with --paper")
+        if self.reference and (self.paper or self.collect):
+            raise FlagError(f"--reference={self.reference}: goes without --paper and --collect")
+        if not self.runs and (self.collect or not self.paper):
+            raise FlagError("--runs: not given; name the directory with the runs")
+        has_default = self.collect or (self.paper and self.runs)
+        if not self.output_dir and not has_default:
+            raise FlagError("--output_dir: not given; name a directory for the page")
+        if self.output_dir and self.collect and not self.paper:
+            raise FlagError(
+                f"--output_dir={self.output_dir}: --collect writes no page; add --paper"
+            )
 
 
 COMMAND = Command("ccssl_tf.report", __doc__, (ReportSettings,))
@@ -142,7 +183,8 @@ def read_reference(path) -> dict | None:
 def _check_output(directory):
     if directory.exists() and not directory.is_dir():
         raise InputError(f"--output_dir={directory}: is a file; name a directory")
-    is_report = (directory / "summary.json").is_file()
+    marks = ("summary.json", writing.SHEET_NAME)
+    is_report = any((directory / mark).is_file() for mark in marks)
     if directory.is_dir() and any(directory.iterdir()) and not is_report:
         raise InputError(
             f"--output_dir={directory}: already holds something that is no report; name an empty "
@@ -158,16 +200,73 @@ def _settings_of_older(module, flags):
     return command.settings_of_older(flags) if isinstance(command, Command) else flags
 
 
-def main(values):
-    """Writes the report."""
-    settings = values[ReportSettings]
-    output_dir = pathlib.Path(settings.output_dir)
-    _check_output(output_dir)
-    reference = read_reference(settings.reference)
+def _saturation(stage, directory):
+    """The colour saturation of the first filters of a network of Figure 4, None of others."""
+    kind, _, network = stage.partition("/")
+    is_shown = kind == "train" and network in FIGURE_4
+    if not is_shown or not (directory / "backbone.keras").is_file():
+        return None
+    machine.quiet_tensorflow()
+    from ccssl_tf.models.backbone_file import load_backbone
+
+    kernel = load_backbone(directory).convolutions()[0].kernel.numpy()
+    return colour_saturation(kernel) if kernel.shape[2] == 3 and kernel.any() else None
+
+
+def _read_runs(settings: ReportSettings, output_dir) -> RunSet:
+    """Reads the runs and says how many there are."""
     runs = RunSet(settings.runs, exclude=output_dir, settings_of_older=_settings_of_older)
     unfinished = ", ".join(run.name for run in runs.runs if not run.finished)
     more = f"; unfinished: {unfinished}" if unfinished else ""
     print(f"{len(runs.finished)} finished runs under {settings.runs}{more}")
+    return runs
+
+
+def _report_on_paper(settings: ReportSettings):
+    """Writes the paper's tables, the file of the measurements, or both."""
+    output_dir = None
+    if settings.paper:
+        output_dir = pathlib.Path(settings.output_dir or f"{settings.runs}/paper_report")
+        _check_output(output_dir)
+    if settings.collect:
+        collection.check_writable(settings.collect)
+    sources = [(file, collection.read_collection(file)) for file in settings.metrics]
+    if settings.runs:
+        runs = _read_runs(settings, output_dir)
+        saturation_of = None if settings.dry_run else _saturation
+        sources.append((f"--runs={settings.runs}", measure(runs, saturation_of)))
+    if settings.dry_run:
+        for source, measurements in sources:
+            stages = sorted({one.stage for one in measurements})
+            print(f"{source}: {len(measurements)} runs of {', '.join(stages) or 'no stage'}")
+        written = [settings.collect] if settings.collect else []
+        written += [str(output_dir / writing.PAGE_NAME)] if output_dir else []
+        print(f"would write {' and '.join(written)}; takes seconds")
+        return
+    if not any(measurements for _, measurements in sources):
+        raise InputError(
+            f"{sources[-1][0]}: no run of a stage of the paper there; their directories are named "
+            "<evaluation>/<network>, e.g. imagenet_probe/cc_jigsaw_pp"
+        )
+    if settings.collect:
+        collection.write_collection(settings.collect, sources[-1][1])
+        print(f"measurements of {len(sources[-1][1])} runs: {settings.collect}")
+    if output_dir:
+        for verdict in writing.write_paper_report(collection.put_together(sources), output_dir):
+            print(f"{verdict.number}. {verdict.name}: {verdict.outcome}")
+        print(f"report: {output_dir / writing.PAGE_NAME}")
+
+
+def main(values):
+    """Writes the report."""
+    settings = values[ReportSettings]
+    if settings.paper or settings.collect:
+        _report_on_paper(settings)
+        return
+    output_dir = pathlib.Path(settings.output_dir)
+    _check_output(output_dir)
+    reference = read_reference(settings.reference)
+    runs = _read_runs(settings, output_dir)
     if settings.dry_run:
         for run in runs.runs:
             print(f"  {run.name}: {run.module}")

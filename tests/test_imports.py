@@ -24,7 +24,7 @@ _BELOW_TASKS = {
 # anything and nobody imports them.
 ALLOWED = {
     "runs": set(),
-    "reporting": {"runs", "data"},
+    "reporting": {"runs", "data", "metrics"},
     "ops": set(),
     "metrics": set(),
     "data": {"ops", "runs"},

@@ -193,6 +193,14 @@ def test_seeds_run_the_list_each_in_its_directory_and_report_over_all():
     assert commands[-1].line == ["ccssl_tf.report", "--runs=w", "--output_dir=w/report"]
 
 
+def test_a_report_on_the_paper_is_one_over_all_seeds_too(capsys):
+    report = "ccssl_tf.report --paper --runs={workdir} --output_dir={workdir}/report"
+    commands = make_plan("w", [*TEMPLATES, report], seeds=[0, 5])
+    assert commands[-1].line == ["ccssl_tf.report", "--paper", "--runs=w", "--output_dir=w/report"]
+    pipeline._print_outcome(commands)
+    assert capsys.readouterr().out == ""
+
+
 def test_a_sweep_runs_shared_stages_once_also_for_each_of_several_seeds(tmp_path, stages):
     templates = [*TEMPLATES, "ccssl_tf.report --runs={workdir} --output_dir={workdir}/report"]
     commands = make_plan("w", templates, seeds=[0, 5], sweep="a:task=context,rotation")

@@ -5,6 +5,7 @@ import pathlib
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from ccssl_tf import report
@@ -90,3 +91,104 @@ def test_runs_of_any_kind_make_a_report(runs, tmp_path):
     runs.add("data", "data_prep.shapes --output_dir=data", output="manifest.json")
     report.write_report(RunSet(runs.root), tmp_path / "report")
     assert {path.name for path in (tmp_path / "report").iterdir()} == {"index.html", "summary.json"}
+
+
+def write_paper_runs(runs):
+    """Writes the linear probes of two networks and seeds with their answers, and a student."""
+    for seed in (0, 1):
+        for network, share in dict(random=0.25, jigsaw_pp=0.32).items():
+            name = f"seed{seed}/imagenet_probe/{network}"
+            correct = np.arange(400) < 400 * (share + 0.01 * seed)
+            runs.probe(name, [correct.mean()] * 5, seed=seed)
+            layers = {f"conv{number}": np.packbits(correct) for number in range(1, 6)}
+            np.savez(runs.root / name / "outcomes.npz", count=np.int64(400), **layers)
+        runs.add(
+            f"seed{seed}/train/cc_random",
+            "ccssl_tf.train --task=cluster_classification",
+            flags=dict(seed=str(seed)),
+            metrics=dict(evaluation=dict(accuracy=0.38)),
+        )
+
+
+def test_the_papers_tables_are_made_of_runs_and_again_of_what_was_collected(runs, tmp_path):
+    write_paper_runs(runs)
+    collected = tmp_path / "new/measured.json"
+    done = run_report("--paper", f"--runs={runs.root}", f"--collect={collected}")
+    assert done.returncode == 0, done.stderr
+    assert "6 finished runs" in done.stdout and "3. Pretext learning helps: held" in done.stdout
+    assert done.stdout.rstrip().endswith(f"report: {runs.root}/paper_report/paper.html")
+    again = run_report("--paper", f"--metrics={collected}", f"--output_dir={tmp_path}/again")
+    assert again.returncode == 0, again.stderr
+    for name in ("paper.html", "paper.csv", "paper.tex"):
+        first, second = runs.root / "paper_report" / name, tmp_path / "again" / name
+        assert first.read_bytes() == second.read_bytes()
+    assert str(tmp_path) not in collected.read_text()
+    page = (tmp_path / "again/paper.html").read_text()
+    assert "difference +7.0, spread 0.71 of 2 seeds, 95% +" in page
+    # The report itself is no run; a second one replaces the first.
+    assert run_report("--paper", f"--runs={runs.root}").stdout == done.stdout.replace(
+        f"measurements of 6 runs: {collected}\n", ""
+    )
+
+
+def test_collecting_alone_writes_no_page_and_a_dry_run_nothing(runs, tmp_path):
+    write_paper_runs(runs)
+    done = run_report(f"--runs={runs.root}", f"--collect={tmp_path}/a.json", "--paper", "--dry_run")
+    assert done.returncode == 0 and "would write" in done.stdout
+    assert "imagenet_probe/jigsaw_pp, imagenet_probe/random, train/cc_random" in done.stdout
+    assert not (tmp_path / "a.json").exists() and not (runs.root / "paper_report").exists()
+    assert run_report(f"--runs={runs.root}", f"--collect={tmp_path}/a.json").returncode == 0
+    assert (tmp_path / "a.json").is_file() and not (runs.root / "paper_report").exists()
+
+
+@pytest.mark.parametrize(
+    ("damaged", "contents", "message"),
+    [
+        ("outcomes.npz", b"PK\x03\x04 cut", "outcomes.npz: holds no outcomes"),
+        ("metrics.json", b"{", "metrics.json: cannot be read"),
+    ],
+)
+def test_damaged_runs_of_the_paper_end_with_3(runs, damaged, contents, message):
+    write_paper_runs(runs)
+    (runs.root / "seed1/imagenet_probe/random" / damaged).write_bytes(contents)
+    done = run_report("--paper", f"--runs={runs.root}")
+    assert done.returncode == 3 and message in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_what_cannot_be_a_report_of_the_paper_is_told_in_one_line(runs, tmp_path):
+    runs.method()
+    (tmp_path / "thesis.txt").write_text("do not overwrite")
+    root, file = f"--runs={runs.root}", f"--metrics={tmp_path}/thesis.txt"
+    for code, arguments, message in (
+        (1, ("--paper",), "--paper: of what?"),
+        (1, (file,), "goes with --paper"),
+        (1, (f"--collect={tmp_path}/a.json",), "--runs: not given"),
+        (1, (root,), "--output_dir: not given"),
+        (1, ("--paper", file), "--output_dir: not given"),
+        (1, ("--paper", root, "--reference=a"), "goes without --paper"),
+        (1, (root, "--collect=a", "--output_dir=b"), "add --paper"),
+        (2, ("--paper", root), "no run of a stage of the paper"),
+        (3, ("--paper", file, f"--output_dir={tmp_path}/r"), "is no JSON"),
+        (2, (root, f"--collect={tmp_path}/thesis.txt"), "name another file"),
+    ):
+        done = run_report(*arguments)
+        assert done.returncode == code and message in done.stderr, (arguments, done.stderr)
+        assert done.stderr.count("\n") == 1
+    assert (tmp_path / "thesis.txt").read_text() == "do not overwrite"
+
+
+def test_the_colour_of_filters_is_that_of_the_backbone(tmp_path):
+    from ccssl_tf.models.alexnet import AlexNet
+    from ccssl_tf.models.backbone_file import save_backbone
+
+    backbone = AlexNet(stem="small", width_multiplier=0.1, fc_units=())
+    kernel = backbone.convolutions()[0].kernel
+    kernel.assign(np.ones(kernel.shape, np.float32))
+    save_backbone(backbone, tmp_path)
+    assert report._saturation("train/cc_context_color_drop", tmp_path) == pytest.approx(0, abs=1e-9)
+    assert report._saturation("train/jigsaw_pp", tmp_path) is None
+    assert report._saturation("imagenet_probe/cc_hog", tmp_path) is None
+    assert report._saturation("train/cc_hog", tmp_path / "absent") is None
+    kernel.assign(np.zeros(kernel.shape, np.float32))
+    save_backbone(backbone, tmp_path)
+    assert report._saturation("train/cc_hog", tmp_path) is None
