@@ -210,7 +210,10 @@ def _saturation(stage, directory):
     from ccssl_tf.models.backbone_file import load_backbone
 
     kernel = load_backbone(directory).convolutions()[0].kernel.numpy()
-    return colour_saturation(kernel) if kernel.shape[2] == 3 and kernel.any() else None
+    try:
+        return colour_saturation(kernel)
+    except ValueError:
+        return None  # Another number of channels, or weights that are all 0 or not finite.
 
 
 def _read_runs(settings: ReportSettings, output_dir) -> RunSet:

@@ -7,10 +7,13 @@ measured, unless a part that was measured refutes it.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
-from ccssl_tf.reporting.paper.results import Contrast, Results, spread_of
+from ccssl_tf.reporting.paper import evidence
+from ccssl_tf.reporting.paper.evidence import LAYERS, PROBE, VOC, Part
+from ccssl_tf.reporting.paper.results import Results, spread_of
 from ccssl_tf.reporting.paper.tables import network_name
+from ccssl_tf.reporting.text import percent
 
 HELD, NOT_HELD, NOT_MEASURED = "held", "not held", "not measured"
 # Saturation up to which filters have nearly no colour; that of random weights is two thirds.
@@ -20,23 +23,7 @@ FIGURE_4 = (
     *("cc_context_color_drop", "cc_random", "cc_hog", "cc_context_color_projection"),
     *("cc_jigsaw_pp", "cc_vgg_jigsaw_pp"),
 )
-_VOC, _PROBE = "voc07_classification", "imagenet_probe"
-_PRECISION = "evaluation.mean_average_precision"
-_LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5")
 _DOMAINS = ("cc_jigsaw_pp", "cc_jigsaw_pp_imagenet_places", "cc_jigsaw_pp_places_imagenet")
-
-
-@dataclasses.dataclass(frozen=True)
-class Part:
-    """One comparison that a claim rests on.
-
-    Attributes:
-      text: the numbers, or what is missing.
-      passed: None where it was not measured.
-    """
-
-    text: str
-    passed: bool | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,32 +92,39 @@ def _verdict(number: int, claim: Claim, results: Results) -> Verdict:
 
 
 def _deeper_teacher(results):
-    yield from _by_layer(
-        results, "cc_vgg_jigsaw_pp", "cc_jigsaw_pp", _LAYERS[2:], _above_by_the_spread
+    yield from evidence.by_layer(
+        results, "cc_vgg_jigsaw_pp", "cc_jigsaw_pp", LAYERS[2:], evidence.above_by_the_spread
     )
 
 
 def _same_architecture(results):
-    layer = _best_layer(results, "jigsaw_pp")
-    yield _part(
-        results, _PROBE, layer, "cc_jigsaw_pp", "jigsaw_pp", _not_below_by_more_than_the_spread
+    layer = evidence.best_layer(results, "jigsaw_pp")
+    yield evidence.comparison(
+        results,
+        PROBE,
+        layer,
+        "cc_jigsaw_pp",
+        "jigsaw_pp",
+        evidence.not_below_by_more_than_the_spread,
     )
 
 
 def _pretext_learning(results):
-    yield from _by_layer(results, "jigsaw_pp", "random", _LAYERS[2:4], _above_by_the_spread)
+    yield from evidence.by_layer(
+        results, "jigsaw_pp", "random", LAYERS[2:4], evidence.above_by_the_spread
+    )
 
 
 def _random_labels(results):
     for network in ("cc_random", "cc_shuffled"):
-        yield from _by_layer(results, network, "random", _LAYERS, _within_the_spread)
+        yield from evidence.by_layer(results, network, "random", LAYERS, evidence.within_the_spread)
         predicted = results.statistic(f"train/{network}", "evaluation.accuracy")
         if predicted:
             chance = results.statistic(f"train/{network}", "facts.chance.val")
             chance = chance or results.statistic(f"train/{network}", "facts.chance")
-            guessed = f", by guessing {_percent(chance.mean)}" if chance else ""
+            guessed = f", by guessing {percent(chance.mean)}" if chance else ""
             yield Part(
-                f"{network_name(network)} predicts {_percent(predicted.mean)} of held-out "
+                f"{network_name(network)} predicts {percent(predicted.mean)} of held-out "
                 f"pseudo-labels{guessed}",
                 True,
             )
@@ -138,11 +132,15 @@ def _random_labels(results):
         # told beside the test, which does not depend on it.
         layers = [
             contrast
-            for layer in _LAYERS
-            if (contrast := _contrast(results, _PROBE, layer, network, "random_calibrated"))
+            for layer in LAYERS
+            if (
+                contrast := evidence.contrast_of(
+                    results, PROBE, layer, network, "random_calibrated"
+                )
+            )
         ]
         if layers:
-            told = ", ".join(f"{one.label} {_signed(one.difference)}" for one in layers)
+            told = ", ".join(f"{one.label} {evidence.signed(one.difference)}" for one in layers)
             yield Part(f"{network_name(network)} less random, calibrated: {told}", True)
 
 
@@ -157,44 +155,50 @@ def _number_of_clusters(results):
         swept = [
             (network, found)
             for network in networks
-            if (found := results.statistic(f"{evaluation}/{network}", _metric(evaluation, layer)))
+            if (
+                found := results.statistic(
+                    f"{evaluation}/{network}", evidence.metric_of(evaluation, layer)
+                )
+            )
         ]
-        gap = _contrast(results, evaluation, layer, "jigsaw_pp", "random")
-        label = _label(evaluation, layer)
+        gap = evidence.contrast_of(results, evaluation, layer, "jigsaw_pp", "random")
+        label = evidence.label_of(evaluation, layer)
         if len(swept) < 2 or gap is None:
             return [
-                _missing(label, [f"cc_jigsaw_pp_k* ({len(swept)} of 2)", "jigsaw_pp", "random"])
+                evidence.missing(
+                    label, [f"cc_jigsaw_pp_k* ({len(swept)} of 2)", "jigsaw_pp", "random"]
+                )
             ]
         means = [found.mean for _, found in swept]
         told = ", ".join(
-            f"k={network.rpartition('_k')[2]} {_percent(found.mean)}" for network, found in swept
+            f"k={network.rpartition('_k')[2]} {percent(found.mean)}" for network, found in swept
         )
         size = max(means) - min(means)
         return [
             Part(
-                f"{label}: {told}, a range of {_percent(size)}, where Jigsaw++ is "
-                f"{_percent(gap.difference)} above random",
+                f"{label}: {told}, a range of {percent(size)}, where Jigsaw++ is "
+                f"{percent(gap.difference)} above random",
                 size < gap.difference,
             )
         ]
 
-    return _where_measured(results, parts, "jigsaw_pp")
+    return evidence.where_measured(results, parts, "jigsaw_pp")
 
 
 def _other_domain(results):
     def parts(evaluation, layer):
-        metric, label = _metric(evaluation, layer), _label(evaluation, layer)
+        metric, label = evidence.metric_of(evaluation, layer), evidence.label_of(evaluation, layer)
         cells = [results.statistic(f"{evaluation}/{network}", metric) for network in _DOMAINS]
         if None in cells:
             return [
-                _missing(
+                evidence.missing(
                     label,
                     [n for n, cell in zip(_DOMAINS, cells, strict=True) if cell is None],
                 )
             ]
         means, spread = [cell.mean for cell in cells], spread_of(*cells)
         told = ", ".join(
-            f"{domains} {_percent(mean)}"
+            f"{domains} {percent(mean)}"
             for domains, mean in zip(
                 ("ImageNet and ImageNet", "ImageNet and Places", "Places and ImageNet"),
                 means,
@@ -204,18 +208,20 @@ def _other_domain(results):
         size = max(means) - min(means)
         return [
             Part(
-                f"{label}: clusters and pseudo-labels of {told}, a range of {_percent(size)}, "
-                f"{_spread(spread)}",
+                f"{label}: clusters and pseudo-labels of {told}, a range of {percent(size)}, "
+                f"{evidence.spread_text(spread)}",
                 None if spread is None else size <= 2 * spread,
             )
         ]
 
-    return _where_measured(results, parts, "jigsaw_pp")
+    return evidence.where_measured(results, parts, "jigsaw_pp")
 
 
 def _hog(results):
-    yield _part(results, _VOC, None, "cc_hog", "cc_jigsaw_pp", _not_below_by_more_than_the_spread)
-    yield from _by_layer(results, "cc_hog", "cc_jigsaw_pp", _LAYERS, _below)
+    yield evidence.comparison(
+        results, VOC, None, "cc_hog", "cc_jigsaw_pp", evidence.not_below_by_more_than_the_spread
+    )
+    yield from evidence.by_layer(results, "cc_hog", "cc_jigsaw_pp", LAYERS, evidence.below)
 
 
 def _colour(results):
@@ -256,9 +262,11 @@ def _distillation(results):
     for student, clustered in pairs.items():
 
         def parts(evaluation, layer, student=student, clustered=clustered):
-            return [_part(results, evaluation, layer, student, clustered, _below)]
+            return [
+                evidence.comparison(results, evaluation, layer, student, clustered, evidence.below)
+            ]
 
-        yield from _where_measured(results, parts, clustered)
+        yield from evidence.where_measured(results, parts, clustered)
 
 
 CLAIMS = (
@@ -320,113 +328,3 @@ CLAIMS = (
         lambda results: list(_distillation(results)),
     ),
 )
-
-
-def _above_by_the_spread(difference: float, spread: float | None) -> bool | None:
-    return None if spread is None else difference > spread
-
-
-def _not_below_by_more_than_the_spread(difference: float, spread: float | None) -> bool | None:
-    if difference >= 0:
-        return True
-    return None if spread is None else -difference <= spread
-
-
-def _within_the_spread(difference: float, spread: float | None) -> bool | None:
-    return None if spread is None else abs(difference) <= spread
-
-
-def _below(difference: float, spread: float | None) -> bool | None:
-    return difference < 0
-
-
-def _by_layer(results, first, second, layers, passes):
-    for layer in layers:
-        yield _part(results, _PROBE, layer, first, second, passes)
-
-
-def _where_measured(results: Results, parts, best_of: str) -> list[Part]:
-    """Returns the parts of VOC classification and of the linear probe, whichever was measured.
-
-    Args:
-      results: what was measured.
-      parts: maps evaluation and layer to parts.
-      best_of: the network at whose best layer the probe is looked at.
-    """
-    both = [*parts(_VOC, None), *parts(_PROBE, _best_layer(results, best_of))]
-    measured = [part for part in both if part.passed is not None]
-    return measured or both
-
-
-def _part(results, evaluation, layer, first, second, passes) -> Part:
-    label = _label(evaluation, layer)
-    contrast = _contrast(results, evaluation, layer, first, second)
-    if contrast is None:
-        return _missing(label, [first, second])
-    return Part(
-        f"{label}: {network_name(first)} {_percent(contrast.first)}, {network_name(second)} "
-        f"{_percent(contrast.second)}, difference {_signed(contrast.difference)}, "
-        f"{_spread(contrast.spread)} of {contrast.seeds} seed{'s' * (contrast.seeds > 1)}"
-        f"{_interval(contrast)}{_settings(contrast)}",
-        passes(contrast.difference, contrast.spread),
-    )
-
-
-def _missing(label: str, networks: Iterable[str]) -> Part:
-    names = " and ".join(networks)
-    return Part(f"{label}: needs runs of the same seed of {names}", None)
-
-
-def _contrast(results, evaluation, layer, first, second) -> Contrast | None:
-    if layer is None and evaluation == _PROBE:
-        return None
-    return results.contrast(
-        _metric(evaluation, layer), f"{evaluation}/{first}", f"{evaluation}/{second}"
-    )
-
-
-def _best_layer(results: Results, network: str) -> str | None:
-    """Returns the layer whose linear probe is best, None where none was run."""
-    means = {
-        layer: found.mean
-        for layer in _LAYERS
-        if (found := results.statistic(f"{_PROBE}/{network}", _metric(_PROBE, layer)))
-    }
-    return max(means, key=lambda layer: means[layer], default=None)
-
-
-def _metric(evaluation: str, layer: str | None) -> str:
-    return _PRECISION if evaluation == _VOC else f"evaluation.accuracy/{layer}"
-
-
-def _label(evaluation: str, layer: str | None) -> str:
-    return "VOC classification" if evaluation == _VOC else layer or "best layer"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f}"
-
-
-def _signed(share: float) -> str:
-    return f"{100 * share:+.1f}"
-
-
-def _spread(spread: float | None) -> str:
-    return "no spread" if spread is None else f"spread {100 * spread:.2f}"
-
-
-def _interval(contrast: Contrast) -> str:
-    """What the answers to each image say of a difference, "" where they were not kept."""
-    text, found, disagreement = "", contrast.bootstrap, contrast.disagreement
-    if found:
-        text += f", 95% {_signed(found.low)} to {_signed(found.high)}, p {found.p:.2g}"
-    if disagreement:
-        text += (
-            f", only one right on {disagreement.only_first} and {disagreement.only_second} "
-            f"images, McNemar p {disagreement.p:.2g}"
-        )
-    return text
-
-
-def _settings(contrast: Contrast) -> str:
-    return "" if contrast.same_settings else ", evaluated with different settings or images"
