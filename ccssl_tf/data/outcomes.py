@@ -10,6 +10,7 @@ import pathlib
 import zipfile
 import zlib
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -64,9 +65,9 @@ def write_outcomes(correct: Mapping[str, np.ndarray], directory: str | os.PathLi
       directory: of the run.
     """
     (count,) = {len(right) for right in correct.values()}
-    packed = {layer: np.packbits(right) for layer, right in correct.items()}
+    arrays: dict[str, Any] = {layer: np.packbits(right) for layer, right in correct.items()}
     with atomic_file(pathlib.Path(directory) / FILE_NAME) as temporary:
-        np.savez(temporary, **packed, count=np.int64(count))
+        np.savez(temporary, **arrays, count=np.int64(count))
 
 
 def read_outcomes(directory: str | os.PathLike) -> Outcomes | None:
