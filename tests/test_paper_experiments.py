@@ -121,4 +121,4 @@ def test_stages_of_every_kind_take_two_steps(tmp_path):
     command_lines.check_flags(small)
     stages.run_all(small)
     assert all((stage.directory / "DONE").is_file() for stage in small[:-1])
-    assert (small[-1].directory / "index.html").is_file()
+    assert (small[-1].directory / "paper.html").is_file()
