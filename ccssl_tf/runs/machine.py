@@ -2,8 +2,11 @@
 the functions that need it.
 """
 
+import functools
 import os
+import pathlib
 import random
+import subprocess
 import sys
 
 
@@ -42,3 +45,24 @@ def seed_everything(seed: int):
     random.seed(seed)
     np.random.seed(seed % 2**32)
     keras.utils.set_random_seed(seed % 2**32)
+
+
+@functools.cache
+def source_commit() -> str | None:
+    """Returns the commit of the checkout this program runs from, with "-dirty" where files differ
+    from it; None where it is installed without one.
+    """
+    root = pathlib.Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
+    try:
+        answer = subprocess.run(
+            ["git", "-C", str(root), "describe", "--always", "--dirty", "--exclude=*"],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None  # No git, or a checkout of another user.
+    return answer.stdout.strip() or None

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import filelock
 
+from ccssl_tf.runs import machine
 from ccssl_tf.runs.errors import FlagError, InputError
 from ccssl_tf.runs.files import sweep_temporary_files, write_bytes, write_json
 from ccssl_tf.runs.lock import HOLDER_NAME, LOCK_NAME, lock
@@ -149,6 +150,7 @@ class Workdir:
             inputs=inputs,
             settings=self._settings.beside_defaults(),
             python=sys.version.split()[0],
+            commit=machine.source_commit(),
         )
         write_json(self.path / RUN_NAME, record)
 

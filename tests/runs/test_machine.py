@@ -58,3 +58,16 @@ def test_seed_everything_repeats():
     assert draws(3) == draws(3)
     assert not set(draws(3)) & set(draws(4))
     draws(2**31 - 1)
+
+
+def test_the_commit_is_gits():
+    root = pathlib.Path(__file__).resolve().parents[2]
+    told = machine.source_commit()
+    if not (root / ".git").exists():
+        assert told is None
+        return
+    head = subprocess.run(
+        ["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+    )
+    assert told is None or head.stdout.startswith(told.removesuffix("-dirty"))
+    assert machine.source_commit() is told
