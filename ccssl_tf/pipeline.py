@@ -19,7 +19,7 @@ import sys
 import time
 
 from ccssl_tf.reporting import terminal
-from ccssl_tf.runs import command_lines, stage_changes, stage_graph
+from ccssl_tf.runs import command_lines, stage_changes, stage_graph, stage_work
 from ccssl_tf.runs.command import Command
 from ccssl_tf.runs.command_lines import Stage
 from ccssl_tf.runs.errors import InputError
@@ -133,17 +133,23 @@ def _describe(stage):
 
 
 def _print_graph(stages, dry_run):
-    """Prints each stage with the numbers of those it reads; for a dry run its command, too."""
+    """Prints each stage with the numbers of those it reads and how much it trains; for a dry run
+    its command, too.
+    """
     print(f"{len(stages)} stages:")
     numbers = {stage.directory: number for number, stage in enumerate(stages, start=1)}
     for stage in stages:
         read = [str(numbers[other.directory]) for other in stage_graph.inputs_of(stage, stages)]
         is_report = stage.module == "ccssl_tf.report"
         after = f"  reads {'all above' if is_report else ', '.join(read)}" if read else ""
+        work = stage_work.in_words(stage)
+        after += f"  {work}" if work else ""
         state = f"  ({_describe(stage)})" if dry_run else ""
         print(f"{numbers[stage.directory]:4}. {stage.name}  {stage.module}{after}{state}")
         if dry_run:
             print(f"        {format_command(stage.line)}")
+    if dry_run and (total := stage_work.total_in_words(stages)):
+        print(total)
     sys.stdout.flush()
 
 
