@@ -5,6 +5,8 @@ python -m ccssl_tf.pipeline --flagfile=experiments/quickstart.flags --images=DIR
     the same on your own photos
 python -m ccssl_tf.pipeline --flagfile=experiments/quickstart.flags \
     --sweep=num_clusters=50,100,200      some stages for several values
+python -m ccssl_tf.pipeline --flagfile=experiments/quickstart.flags \
+    --until=clusters                     one stage and all that it reads
 
 Interrupted, the same command continues it.
 """
@@ -17,7 +19,7 @@ import sys
 import time
 
 from ccssl_tf.reporting import terminal
-from ccssl_tf.runs import command_lines, stage_changes
+from ccssl_tf.runs import command_lines, stage_changes, stage_graph
 from ccssl_tf.runs.command import Command
 from ccssl_tf.runs.command_lines import Stage
 from ccssl_tf.runs.errors import InputError
@@ -39,6 +41,12 @@ class PipelineSettings(CommandSettings, SeedSettings):
         "directory below --workdir is the stage's name.",
         repeated=True,
     )
+    define: tuple[str, ...] = setting(
+        (),
+        "NAME=value,value,...: {NAME} in commands stands for the value; a command whose name has "
+        "several is run with each. Of the same name the last one counts.",
+        repeated=True,
+    )
     workdir: str = setting(
         "runs/pipeline",
         "Directory under which every stage gets its own; {workdir} in commands.",
@@ -57,6 +65,16 @@ class PipelineSettings(CommandSettings, SeedSettings):
         "[STAGE:]name=value,value,...: runs the commands that depend on this flag once for each "
         "value, in --workdir/name_value, the others once; a report compares them.",
     )
+    only: tuple[str, ...] = setting(
+        (),
+        "Names of the only stages to run, * for any letters; what they read must be there. With "
+        "--until: names of stages to run besides.",
+    )
+    until: tuple[str, ...] = setting(
+        (),
+        "Names of stages to run with all that they read, directly or not, * for any letters; the "
+        "others are left out.",
+    )
     set: tuple[str, ...] = setting(
         (),
         "[STAGE:]name=value: changes a flag of the stage of this name; without a stage, in every "
@@ -71,22 +89,24 @@ COMMAND = Command("ccssl_tf.pipeline", __doc__, (PipelineSettings,))
 def plan(settings: PipelineSettings) -> list[Stage]:
     """Turns the command templates into the stages to run, in order.
 
-    With several seeds each gets `workdir/seed<n>`, and a report over all of them comes last.
+    Each comes once, after all that it reads. With several seeds each gets `workdir/seed<n>`, and a
+    report over all of them comes last.
 
     Raises:
-      InputError: a command, placeholder or setting is wrong.
+      InputError: a command, placeholder or setting is wrong, or no stage is called so.
     """
     if not settings.command:
         raise InputError(
             "no commands: name a --flagfile with --command lines, e.g. "
             "--flagfile=experiments/quickstart.flags"
         )
+    commands = command_lines.spelled_out(settings.command, settings.define)
     stages: list[Stage] = []
     for seed in settings.seeds or (settings.seed,):
         root = settings.workdir
         if settings.seeds:
             root = os.path.join(root, f"seed{seed}")
-        part = [command_lines.parse(text, workdir=root, seed=seed) for text in settings.command]
+        part = [command_lines.parse(text, workdir=root, seed=seed) for text in commands]
         if settings.images:
             part = stage_changes.use_images(part, settings.images)
         part = stage_changes.override(part, settings.set)
@@ -98,14 +118,7 @@ def plan(settings: PipelineSettings) -> list[Stage]:
         kind = ["--paper"] if any("--paper" in stage.arguments for stage in stages) else []
         arguments = (*kind, f"--runs={settings.workdir}", f"--output_dir={output_dir}")
         stages.append(Stage("ccssl_tf.report", arguments, root=settings.workdir))
-    directories = [stage.directory for stage in stages]
-    for directory in directories:
-        if directories.count(directory) > 1:
-            raise InputError(
-                f"{directory}: two commands of the pipeline write there; give each its own "
-                "directory"
-            )
-    return stages
+    return stage_graph.selected(stage_graph.in_order(stages), settings.only, settings.until)
 
 
 def _describe(stage):
@@ -117,6 +130,21 @@ def _describe(stage):
         started = command_has_started(stage.directory, stage.line)
         return "would continue" if started else "would run, the old one kept aside"
     return "would run"
+
+
+def _print_graph(stages, dry_run):
+    """Prints each stage with the numbers of those it reads; for a dry run its command, too."""
+    print(f"{len(stages)} stages:")
+    numbers = {stage.directory: number for number, stage in enumerate(stages, start=1)}
+    for stage in stages:
+        read = [str(numbers[other.directory]) for other in stage_graph.inputs_of(stage, stages)]
+        is_report = stage.module == "ccssl_tf.report"
+        after = f"  reads {'all above' if is_report else ', '.join(read)}" if read else ""
+        state = f"  ({_describe(stage)})" if dry_run else ""
+        print(f"{numbers[stage.directory]:4}. {stage.name}  {stage.module}{after}{state}")
+        if dry_run:
+            print(f"        {format_command(stage.line)}")
+    sys.stdout.flush()
 
 
 def _checked(stages: list[Stage], dry_run: bool) -> list[Stage]:
@@ -151,11 +179,7 @@ def main(values):
     if settings.images and not pathlib.Path(settings.images).is_dir():
         raise InputError(f"--images={settings.images}: no such directory")
     stages = _checked(plan(settings), settings.dry_run)
-    print(f"{len(stages)} commands:")
-    for number, stage in enumerate(stages, start=1):
-        state = f"  ({_describe(stage)})" if settings.dry_run else ""
-        print(f"{number:4}. {format_command(stage.line)}{state}")
-    sys.stdout.flush()
+    _print_graph(stages, settings.dry_run)
     if settings.dry_run:
         print("every command's flags are valid; nothing was run or written")
         return
@@ -167,7 +191,7 @@ def main(values):
     with locked(workdir):
         run_all(stages)
     minutes, seconds = divmod(round(time.monotonic() - started), 60)
-    print(f"\nall {len(stages)} commands done in {minutes} min {seconds} s")
+    print(f"\nall {len(stages)} stages done in {minutes} min {seconds} s")
     _print_outcome(stages)
 
 

@@ -165,6 +165,12 @@ class Task(abc.ABC):
         """
         return {}
 
+    def outcomes(self, model) -> dict[str, np.ndarray]:
+        """Returns layer -> [N] bool: which held-out images are answered rightly; {} where there is
+        no right answer to an image.
+        """
+        return {}
+
     def resolved(self, backbone) -> tuple[TaskSettings, ...]:
         """Returns the settings, of a task added to another one those of both, with what was left
         open as it is on this backbone.

@@ -18,6 +18,7 @@ from ccssl_tf import distribution, registry
 from ccssl_tf.data import image_batches, records
 from ccssl_tf.data.manifest import Manifest
 from ccssl_tf.distribution import StrategySettings
+from ccssl_tf.downstream import outcomes
 from ccssl_tf.knowledge_transfer.attention_transfer import AttentionTransfer
 from ccssl_tf.models import backbone_file, rescale, start
 from ccssl_tf.models.start import NetworkSettings
@@ -116,6 +117,7 @@ def main(values):
     count = data.num_examples(task.train_split)
     if count < loop.batch_size:
         raise InputError(f"--batch_size={loop.batch_size}: {data_dir} has {count} training images")
+    _refuse_nothing_to_keep(task, values[NetworkSettings])
     network = start.Start.from_values(
         registry.BACKBONES, values, image_size=task.settings.image_size
     )
@@ -145,8 +147,12 @@ def main(values):
                 strategy=strategy,
                 fingerprints=dict(task=command.task, data=data.fingerprint(task.train_split)),
             )
+        with strategy.scope():
+            answered = task.outcomes(trained.model)
         if chief:
             _save(trained.model, task, workdir.path)
+            if answered:
+                outcomes.write_outcomes(answered, workdir.path)
         told = dict(trained.metrics, task=command.task, backbone=trained.model.backbone.name)
         workdir.finish(metrics=told, timing=trained.timing)
         # A worker that left earlier would look like one that died.
@@ -154,6 +160,14 @@ def main(values):
         if chief and (definition := trained.metrics["facts"].get("definition")):
             print(f"definition  {definition}")
         print(f"done  {workdir.path}", flush=True)
+
+
+def _refuse_nothing_to_keep(task, network: NetworkSettings):
+    if task.keep_fc and not network.path:
+        raise FlagError(
+            "fully connected layers are to be kept (--keep_fc, or --frozen_until=fc6 or fc7), but "
+            "no --init_backbone=DIR has any; name one"
+        )
 
 
 def _wanted(task):

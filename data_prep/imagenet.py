@@ -28,6 +28,12 @@ class ImagenetSettings(ConverterSettings):
         "kit, or line numbers of synsets.txt.",
         choices=("devkit", "synsets"),
     )
+    val_per_class: int = setting(
+        0,
+        "Training images of every class, drawn by the seed, that are val instead: for choices "
+        "that the validation images, which are then left out, must not decide. 0: none.",
+        minimum=0,
+    )
 
 
 COMMAND = Command("data_prep.imagenet", __doc__, (ImagenetSettings,))
@@ -40,13 +46,20 @@ def main(values: Values):
     def list_images():
         from data_prep import imagenet_layout
 
-        return imagenet_layout.list_images(settings.source, settings.ground_truth_ids)
+        if not settings.val_per_class:
+            return imagenet_layout.list_images(settings.source, settings.ground_truth_ids)
+        return imagenet_layout.list_train_images(
+            settings.source, settings.val_per_class, settings.seed
+        )
 
     command.run(
         values,
         list_images,
         inputs={"source": settings.source},
-        options={"ground_truth_ids": settings.ground_truth_ids},
+        options={
+            "ground_truth_ids": settings.ground_truth_ids,
+            "val_per_class": settings.val_per_class,
+        },
     )
 
 

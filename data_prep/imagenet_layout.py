@@ -8,6 +8,8 @@ same records of the same images, but for the names that Hugging Face gave them.
 import pathlib
 import re
 
+import numpy as np
+
 from ccssl_tf.runs.errors import InputError
 from ccssl_tf.runs.progress import Progress
 from data_prep import imagenet_truth, locations
@@ -39,10 +41,7 @@ def list_images(source: str | pathlib.Path, ground_truth_ids: str = "devkit") ->
       InputError: the layout is another, or the class files disagree with the images.
     """
     source = pathlib.Path(source)
-    root = next(
-        (source / below for below in _KAGGLE_ROOTS if _split_folder(source / below, "train")),
-        source,
-    )
+    root = _root(source)
     train = _train_files(root)
     wnids = sorted(train)
     label_of = {wnid: label for label, wnid in enumerate(wnids)}
@@ -73,6 +72,45 @@ def list_images(source: str | pathlib.Path, ground_truth_ids: str = "devkit") ->
     words = imagenet_truth.read_words([source, root], wnids)
     return ImageSet(
         splits, wnids, "imagenet", locations.read_location, {"class_words": words} if words else {}
+    )
+
+
+def list_train_images(source: str | pathlib.Path, val_per_class: int, seed: int) -> ImageSet:
+    """Lists the training images alone, some of every class as val.
+
+    Args:
+      source: as for `list_images`; no validation images need be there.
+      val_per_class: images of every class that are val.
+      seed: which ones.
+
+    Raises:
+      InputError: the layout is another, or a class has too few images.
+    """
+    source = pathlib.Path(source)
+    root = _root(source)
+    train = _train_files(root)
+    wnids = sorted(train)
+    small = [f"{wnid} ({len(train[wnid])})" for wnid in wnids if len(train[wnid]) <= val_per_class]
+    if small:
+        raise InputError(
+            f"{root}: --val_per_class={val_per_class} leaves no training image of {shown(small)}"
+        )
+    splits: dict[str, list[Item]] = {"train": [], "val": []}
+    rng = np.random.default_rng(seed)
+    for label, wnid in enumerate(wnids):
+        drawn = set(rng.permutation(len(train[wnid]))[:val_per_class].tolist())
+        for number, file in enumerate(train[wnid]):
+            splits["val" if number in drawn else "train"].append(_item(file, label))
+    words = imagenet_truth.read_words([source, root], wnids)
+    return ImageSet(
+        splits, wnids, "imagenet", locations.read_location, {"class_words": words} if words else {}
+    )
+
+
+def _root(source):
+    return next(
+        (source / below for below in _KAGGLE_ROOTS if _split_folder(source / below, "train")),
+        source,
     )
 
 

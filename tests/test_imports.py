@@ -11,7 +11,10 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PACKAGES = ("ccssl_tf", "data_prep")
-COMMANDS = {"train", "extract", "cluster", "export", "report", "pipeline", "predict"}
+COMMANDS = {
+    "train", "calibrate", "extract", "cluster", "knn_probe", "export", "report", "pipeline",
+    "predict",
+}  # fmt: skip
 
 _BELOW_TASKS = {
     *("runs", "ops", "metrics", "data", "layers", "models", "clustering", "features", "pictures"),

@@ -220,7 +220,7 @@ def test_plans_that_cannot_be_right_are_refused():
     with pytest.raises(InputError, match="no commands"):
         make_plan("w", [])
     with pytest.raises(InputError, match="two commands of the pipeline write there"):
-        make_plan("w", [TEMPLATES[0], TEMPLATES[0]])
+        make_plan("w", [TEMPLATES[0], f"{TEMPLATES[0]} --num_val=1"])
     with pytest.raises(InputError, match="no command of this pipeline has --clusters"):
         make_plan("w", settings=["clusters=3"])
 

@@ -28,6 +28,7 @@ from ccssl_tf.downstream.detection_images import code_statistics, read_detection
 from ccssl_tf.downstream.detection_loss import region_losses
 from ccssl_tf.downstream.detections import write_devkit_files
 from ccssl_tf.downstream.detector import Detector
+from ccssl_tf.downstream.kept_layers import KeptLayersSettings, start_in_words
 from ccssl_tf.downstream.region_sampling import FOREGROUND_OVERLAP, RegionTables, training_example
 from ccssl_tf.downstream.splits import SplitSettings
 from ccssl_tf.layers.per_example_dropout import per_example_seeds
@@ -42,7 +43,9 @@ _SHOWN = 8
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FastRCNNSettings(TaskSettings, SplitSettings, FullyConnectedSettings, WorkdirSettings):
+class FastRCNNSettings(
+    TaskSettings, SplitSettings, FullyConnectedSettings, KeptLayersSettings, WorkdirSettings
+):
     """--task=fast_rcnn."""
 
     proposals_dir: str = setting(
@@ -111,6 +114,7 @@ class FastRCNN(Task):
         """
         super().__init__(settings, **fields)
         settings = self.settings
+        self.with_fc = self.keep_fc = settings.keep_fc
         self.train_split, self.eval_split = settings.train_split, settings.eval_split
         info = Manifest.read(settings.data_dir, "images").info
         self.class_names = info.get("class_names") or []
@@ -286,5 +290,6 @@ class FastRCNN(Task):
             "11-point average precision (area: under "
             f"VOC 2010's monotone envelope), overlap 0.5, split {self.eval_split}, after the last "
             f"step; photos of {settings.detection_test_scale} "
-            f"pixels, at most {settings.detection_test_max_side}{several}",
+            f"pixels, at most {settings.detection_test_max_side}{several}; fully connected layers "
+            f"{start_in_words(self.keep_fc)}",
         )

@@ -12,6 +12,7 @@ import tensorflow as tf
 from ccssl_tf import distribution
 from ccssl_tf.data import image_ops, masks, pipeline, voc_records
 from ccssl_tf.data.manifest import Manifest
+from ccssl_tf.downstream.kept_layers import KeptLayersSettings, start_in_words
 from ccssl_tf.downstream.segmentation_scores import (
     class_map,
     continued_logits,
@@ -31,7 +32,7 @@ _PICTURES = 6
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FCNSettings(TaskSettings, FullyConnectedSettings, WorkdirSettings):
+class FCNSettings(TaskSettings, FullyConnectedSettings, KeptLayersSettings, WorkdirSettings):
     """--task=fcn."""
 
     fcn_stride: int = setting(
@@ -96,6 +97,7 @@ class FCN(Task):
           InputError: no such split, no masks, other classes in them, or a list of other images.
         """
         super().__init__(settings, **fields)
+        self.with_fc = self.keep_fc = self.settings.keep_fc
         data_dir, eval_list = self.settings.data_dir, self.settings.eval_list
         self.class_names = masks.mask_classes(data_dir, ("train", self.eval_split))
         self._listed = None
@@ -252,8 +254,8 @@ class FCN(Task):
             **(result.facts if result else dict(chance=None, iou=None)),
             definition=f"mean over the {len(self.class_names)} classes, background included, that "
             "occur, of intersection over union of all "
-            f"pixels but void (255) of {which}, {shown}, one scale, after the last step; chance: "
-            "background everywhere",
+            f"pixels but void (255) of {which}, {shown}, one scale, after the last step; fully "
+            f"connected layers {start_in_words(self.keep_fc)}; chance: background everywhere",
         )
 
 

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from ccssl_tf.data import image_batches, labels
 from ccssl_tf.downstream.feature_cache import FeatureCache
+from ccssl_tf.downstream.outcomes import right_answers
 from ccssl_tf.layers.grid_pooling import grid_pool
 from ccssl_tf.metrics.top_k import in_top_k
 from ccssl_tf.models.backbone import RANDOM_START
@@ -163,6 +164,10 @@ class LinearProbe(Task):
             return {layer: tf.argmax(logits, -1) for layer, logits in logits_of_layers.items()}
 
         return confusion_pictures(self, self.class_names, answers, model)
+
+    def outcomes(self, model):
+        """Of each layer, which held-out images are answered rightly."""
+        return right_answers(self, model)
 
     def facts(self, model, result=None):
         """What was probed and how the accuracy is computed."""

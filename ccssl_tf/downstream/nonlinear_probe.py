@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from ccssl_tf.data import image_ops, labels, pipeline
+from ccssl_tf.downstream.outcomes import right_answers
 from ccssl_tf.layers.per_example_dropout import per_example_seeds
 from ccssl_tf.metrics.top_k import in_top_k
 from ccssl_tf.models.backbone import RANDOM_START
@@ -141,6 +142,10 @@ class NonlinearProbe(Task):
         return confusion_pictures(
             self, self.class_names, lambda batch: answer(batch["image"]), model
         )
+
+    def outcomes(self, model):
+        """Of each layer, which held-out images are answered rightly."""
+        return right_answers(self, model)
 
     def facts(self, model, result=None):
         """What was frozen and how the accuracy is computed."""

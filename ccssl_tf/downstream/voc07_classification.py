@@ -19,6 +19,7 @@ from ccssl_tf import distribution
 from ccssl_tf.data import image_ops, pipeline, voc_records
 from ccssl_tf.data.manifest import Manifest
 from ccssl_tf.downstream import class_presence, class_ranking
+from ccssl_tf.downstream.kept_layers import KeptLayersSettings, start_in_words
 from ccssl_tf.downstream.splits import SplitSettings
 from ccssl_tf.layers.per_example_dropout import per_example_seeds
 from ccssl_tf.models.heads import build_classifier
@@ -31,7 +32,7 @@ _FC_DEVIATION, _FC_BIAS = 0.01, 0.1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Voc07ClassificationSettings(TaskSettings, SplitSettings):
+class Voc07ClassificationSettings(TaskSettings, SplitSettings, KeptLayersSettings):
     """--task=voc07_classification."""
 
     freeze: str = setting(
@@ -39,10 +40,6 @@ class Voc07ClassificationSettings(TaskSettings, SplitSettings):
         "What is TRAINED, in the protocol's words: all layers, fc6 to fc8, or the classifier "
         "alone.",
         choices=["all", "fc678", "fc8"],
-    )
-    keep_fc: bool = setting(
-        False,
-        "Start fc6 and fc7 from --init_backbone, too; in the paper they start random.",
     )
     random_crops: int = setting(
         10, "Random crops an image's scores are summed over.", minimum=1, paper=10
@@ -226,7 +223,7 @@ class Voc07Classification(Task):
             fc678="layers behind pool5 trained",
             fc8="the classifier alone trained",
         )[settings.freeze]
-        fc = "as in --init_backbone" if self.keep_fc else "random at first"
+        fc = start_in_words(self.keep_fc)
         return dict(
             dict(chance=None),
             **(result.facts if result else {}),

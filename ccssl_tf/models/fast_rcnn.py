@@ -33,31 +33,36 @@ def build_fast_rcnn(
     4 C] float32, the boxes of each class as `ccssl_tf.ops.boxes` encodes them. The network computes
     codes less their mean, over their deviation, and undoes that at its end.
 
-    Fully connected layers start random (He initialisation: the widths differ between backbones),
-    the last ones with Fast R-CNN's deviations of 0.01 and 0.001. AlexNet is padded as for
-    detection. Batch normalisation that was trained keeps its statistics, scale and shift: two
-    images a step are too few for others.
+    Fully connected layers are those of the backbone where it has them, and regions are pooled to
+    the map they see; else they start random (He initialisation: the widths differ between
+    backbones). The last ones start with Fast R-CNN's deviations of 0.01 and 0.001. AlexNet is
+    padded as for detection. Batch normalisation that was trained keeps its statistics, scale and
+    shift: two images a step are too few for others.
 
     Args:
-      backbone: the convolutions to start from; fully connected layers are not used.
-      fc_units: sizes of fc6 and fc7 at width multiplier 1.
+      backbone: the convolutions to start from, and fc6 and fc7 if it has them.
+      fc_units: sizes of random fc6 and fc7 at width multiplier 1.
       dropout_rate: after each.
       code_means, code_deviations: [C, 4].
       locked_stages: stages of convolutions that are not trained; None for the released networks'
         (conv1 of AlexNet, conv1 and conv2 of VGG16, the first of others).
     """
+    kept = _fully_connected(backbone)
     backbone = _without_fc(backbone)
     name = [name for name in backbone.endpoint_names if name.startswith("conv")][-1]
     _lock(backbone, released_locked_stages(backbone) if locked_stages is None else locked_stages)
     images, rois = keras.Input([None, None, 3], name="images"), keras.Input([5], name="rois")
+    side = math.isqrt(kept["fc6"].kernel.shape[0] // _channels(backbone, name)) if kept else 0
+    side = side or POOLED_SIZE
     pooling = RoIPool(
-        POOLED_SIZE, POOLED_SIZE, spatial_scale=1 / endpoint_stride(backbone, name), name="roi_pool"
+        side, side, spatial_scale=1 / endpoint_stride(backbone, name), name="roi_pool"
     )
     x = keras.layers.Flatten(name="flatten")(pooling(backbone(images)[name], rois))
     width = backbone.get_config().get("width_multiplier", 1.0)
     for stream, (layer, units) in enumerate(zip(("fc6", "fc7"), fc_units, strict=True)):
+        units = kept[layer].units if kept else scaled(units, width)
         x = keras.layers.Dense(
-            scaled(units, width), activation="relu", kernel_initializer="he_normal", name=layer
+            units, activation="relu", kernel_initializer="he_normal", name=layer
         )(x)
         x = PerExampleDropout(dropout_rate, stream=1000 + stream, name=f"{layer}_dropout")(x)
     num_classes = len(code_means)
@@ -72,7 +77,20 @@ def build_fast_rcnn(
     )(codes)
     model = keras.Model([images, rois], dict(logits=logits, codes=codes), name="fast_rcnn")
     model.backbone = backbone
+    for layer, dense in kept.items():
+        model.get_layer(layer).set_weights(dense.get_weights())
     return model
+
+
+def _fully_connected(backbone) -> dict[str, keras.layers.Dense]:
+    """Returns fc6 and fc7 of a backbone, {} where it has none."""
+    if "fc6" not in backbone.endpoint_names:
+        return {}
+    return {name: backbone.get_layer(name) for name in ("fc6", "fc7")}
+
+
+def _channels(backbone, endpoint: str) -> int:
+    return backbone.compute_output_shape([1, 256, 256, 3])[endpoint][3]
 
 
 def released_locked_stages(backbone: Backbone) -> int:

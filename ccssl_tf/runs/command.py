@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from absl import flags
 
+from ccssl_tf.runs import flag_files
 from ccssl_tf.runs import settings as settings_lib
 from ccssl_tf.runs import values as values_lib
 from ccssl_tf.runs.errors import FlagError
@@ -219,11 +220,4 @@ def _expanded(arguments):
         # Odd bytes arrive as surrogates, which can neither be printed nor written into flags.txt.
         if word.encode(errors="ignore").decode() != word:
             raise FlagError(f"{ascii(word)}: is not UTF-8; give the file or directory another name")
-    values = flags.FlagValues()
-    values.set_gnu_getopt(True)
-    try:
-        return values.read_flags_from_files(list(arguments))
-    except UnicodeDecodeError as error:
-        raise FlagError(f"a --flagfile is not UTF-8 ({error}); save it so") from error
-    except flags.Error as error:
-        raise FlagError(str(error)) from error
+    return flag_files.expanded(arguments)

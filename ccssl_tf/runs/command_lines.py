@@ -10,6 +10,7 @@ its directory below the pipeline's, here jigsaw_pp.
 import dataclasses
 import importlib
 import importlib.util
+import itertools
 import json
 import os
 import pathlib
@@ -19,14 +20,15 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from absl import flags
-
+from ccssl_tf.runs import flag_files
 from ccssl_tf.runs.command import Command, ForeignFlagError
-from ccssl_tf.runs.errors import CcsslError, InputError
+from ccssl_tf.runs.errors import CcsslError, FlagError, InputError
 from ccssl_tf.runs.files import MANIFEST_NAME
 
 _MODULE = re.compile(r"(ccssl_tf|data_prep)\.[a-z0-9_]+")
-_PLACEHOLDER = re.compile(r"\{[a-z_]*\}")
+_PLACEHOLDER = re.compile(r"\{[a-z0-9_]*\}")
+_DEFINITION = re.compile(r"(?P<name>[a-z][a-z0-9_]*)=(?P<values>.+)", re.DOTALL)
+_RESERVED = ("workdir", "seed")
 _LABELS = "[labels]"
 
 
@@ -118,6 +120,43 @@ class Stage:
             return False  # Not there yet or damaged: the command itself says what is wrong.
 
 
+def spelled_out(templates: Sequence[str], definitions: Sequence[str]) -> list[str]:
+    """Returns the commands with what --define says in place of its names.
+
+    A command that uses a name with several values stands for one command of each, one that uses
+    two such names for one of each pair.
+
+    Args:
+      templates: commands.
+      definitions: `name=value,value,...`; of the same name the last one counts.
+
+    Raises:
+      InputError: a definition of another form, or of a name that is taken.
+    """
+    values_of: dict[str, list[str]] = {}
+    for text in definitions:
+        match = _DEFINITION.fullmatch(text)
+        if not match or match["name"] in _RESERVED:
+            raise InputError(
+                f"--define={text}: write --define=NAME=value,value,... with a name of small "
+                f"letters, digits and _ that is not {' or '.join(_RESERVED)}"
+            )
+        values_of[match["name"]] = [value.strip() for value in match["values"].split(",")]
+    commands = []
+    for template in templates:
+        names = [
+            name
+            for name in dict.fromkeys(word[1:-1] for word in _PLACEHOLDER.findall(template))
+            if name in values_of
+        ]
+        for values in itertools.product(*(values_of[name] for name in names)):
+            command = template
+            for name, value in zip(names, values, strict=True):
+                command = command.replace(f"{{{name}}}", value)
+            commands.append(command)
+    return commands
+
+
 def parse(template: str, *, workdir: str, seed: int) -> Stage:
     """Reads one command and fills in its placeholders.
 
@@ -144,13 +183,13 @@ def parse(template: str, *, workdir: str, seed: int) -> Stage:
         unknown = set(_PLACEHOLDER.findall(word)) - {"{workdir}", "{seed}"}
         if unknown:
             raise InputError(
-                f"--command={template}: unknown placeholder {min(unknown)}; there are {{workdir}} "
-                "and {seed}"
+                f"--command={template}: unknown placeholder {min(unknown)}; there are {{workdir}}, "
+                "{seed} and what --define=NAME=... defines"
             )
     words = [word.replace("{seed}", str(seed)).replace("{workdir}", workdir) for word in words]
     try:
-        words = flags.FlagValues().read_flags_from_files(words)
-    except flags.CantOpenFlagFileError as error:
+        words = flag_files.expanded(words)
+    except FlagError as error:
         raise InputError(f"--command={template}: {error}") from error
     stage = Stage(words[0], tuple(words[1:]), needs_labels, workdir)
     if not (stage.flag("workdir") or stage.flag("output_dir")):

@@ -76,6 +76,22 @@ def test_labels_follow_the_images(tmp_path):
         )
 
 
+def test_val_may_be_a_part_of_train(tmp_path):
+    (_write_tars(tmp_path) / imagenet_layout.VAL_TAR).unlink()
+    sets = [imagenet_layout.list_train_images(tmp_path, 1, seed) for seed in (0, 0, 1, 2, 3)]
+    everything = {item.name for item in imagenet_layout.list_images(tmp_path).splits["train"]}
+    for image_set in sets:
+        val = image_set.splits["val"]
+        assert [item.label for item in val] == list(range(len(WNIDS)))
+        assert all(WNIDS[item.label].encode() in item.name for item in val)
+        parts = [{item.name for item in image_set.splits[split]} for split in ("train", "val")]
+        assert parts[0] | parts[1] == everything and not parts[0] & parts[1]
+    drawn = [tuple(item.name for item in image_set.splits["val"]) for image_set in sets]
+    assert drawn[0] == drawn[1] and len(set(drawn)) > 1
+    with pytest.raises(InputError, match="--val_per_class=3 leaves no training image of"):
+        imagenet_layout.list_train_images(tmp_path, 3, 0)
+
+
 def test_tars_and_trees_give_the_same_records(tmp_path):
     sets = []
     for name in ("tars", "flat", "folders"):

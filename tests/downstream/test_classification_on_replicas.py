@@ -56,6 +56,8 @@ def run(strategy, parts):
     trained = training.train(task, build, optimizer=optimizer, **options)
     with strategy.scope():
         result = task.evaluate(trained.model)
+        for layer, right in task.outcomes(trained.model).items():
+            np.testing.assert_allclose(right.mean(), result.metrics[f"accuracy/{layer}"], rtol=1e-6)
     # Of a ranking the scores are compared: two that are nearly equal change places by rounding.
     numbers = result.metrics if result.shown is None else dict(scores=result.shown[0])
     return trained.model, numbers

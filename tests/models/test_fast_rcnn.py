@@ -55,6 +55,30 @@ def test_first_stages_and_trained_statistics_are_locked():
     assert trained(detector(started)) == {"conv2", "conv3", "conv4", "conv5"}
 
 
+@pytest.mark.parametrize(
+    "backbone, side",
+    [
+        (lambda: AlexNet(width_multiplier=0.05, fc_units=(9, 7), image_size=227), 6),
+        (lambda: VGG16(width_multiplier=0.05, fc_units=(9, 7), image_size=224), 7),
+    ],
+)
+def test_fully_connected_layers_are_kept_where_the_backbone_has_them(backbone, side):
+    keras.utils.set_random_seed(3)
+    backbone = backbone()
+    model = detector(backbone)
+    names = ("roi_pool", "fc6", "fc7")
+    inner = keras.Model(model.inputs, [model.get_layer(name).output for name in names])
+    rois = np.float32([[0, 0, 0, 90, 80], [0, 5, 5, 60, 60]])
+    images = np.random.default_rng(0).normal(0, 50, [1, 96, 120, 3]).astype(np.float32)
+    pooled, fc6, fc7 = (np.asarray(x) for x in inner([images, rois]))
+    assert pooled.shape[1:3] == (side, side) and pooled.any()
+    x = pooled.reshape(2, -1)
+    for name, ours in (("fc6", fc6), ("fc7", fc7)):
+        kernel, bias = backbone.get_layer(name).get_weights()
+        x = np.maximum(x @ kernel + bias, 0)
+        np.testing.assert_allclose(ours, x, rtol=1e-4, atol=1e-4)
+
+
 def test_convolutions_are_the_backbones():
     backbone = AlexNet(width_multiplier=0.05, fc_units=(8, 8), image_size=131)
     model = detector(backbone)

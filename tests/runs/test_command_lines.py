@@ -54,7 +54,7 @@ def test_a_flagfile_stands_for_its_flags(tmp_path):
         ("os.path --workdir=x", "os.path is no command"),
         ("rm -rf /", "rm is no command"),
         ("", "nothing is no command"),
-        ("ccssl_tf.train --flagfile=none.flags --workdir=x", "Unable to open flagfile"),
+        ("ccssl_tf.train --flagfile=none.flags --workdir=x", "none.flags: No such file"),
         ("ccssl_tf.train --task=jigsaw_pp", "neither --workdir=DIR nor --output_dir=DIR"),
         ("[labels] ccssl_tf.train --workdir=x", "no --data_dir=DIR"),
     ],

@@ -5,9 +5,10 @@ import statistics
 
 import numpy as np
 import pytest
-from paper_measurements import answers, measured, probed
+from paper_measurements import answers, measured, packed, probed
 
-from ccssl_tf.metrics.paired import mcnemar, paired_bootstrap
+from ccssl_tf.metrics.paired import bootstrap_difference, mcnemar
+from ccssl_tf.reporting.paper.outcomes import Outcomes
 from ccssl_tf.reporting.paper.results import Results
 
 CONV3 = "evaluation.accuracy/conv3"
@@ -86,7 +87,7 @@ def test_networks_are_compared_over_the_seeds_that_both_have():
     first, second = (
         [answers(share + 0.01 * seed, seed=seed) for seed in range(2)] for share in (0.36, 0.30)
     )
-    assert found.bootstrap == paired_bootstrap(first, second) and found.disagreement is None
+    assert found.bootstrap == bootstrap_difference(first, second) and found.mcnemar is None
 
 
 def test_one_seed_has_the_exact_test_of_its_images():
@@ -95,7 +96,7 @@ def test_one_seed_has_the_exact_test_of_its_images():
         for network, share in dict(jigsaw_pp=0.36, random=0.30).items()
     )
     found = results.contrast(CONV3, "imagenet_probe/jigsaw_pp", "imagenet_probe/random")
-    assert found.disagreement == mcnemar(answers(0.36), answers(0.30)) and found.spread is None
+    assert found.mcnemar == mcnemar(answers(0.36), answers(0.30)) and found.spread is None
 
 
 def test_without_answers_there_is_the_spread_alone_and_settings_are_compared():
@@ -104,6 +105,19 @@ def test_without_answers_there_is_the_spread_alone_and_settings_are_compared():
     )
     assert found.bootstrap is None and found.spread is not None
     assert found.label == "third" and not found.same_settings
+
+
+def test_nearest_neighbours_have_one_accuracy():
+    bits = packed(answers(0.3)).tobytes()
+    one = measured(
+        "imagenet_knn/random",
+        0.3,
+        metric="evaluation.accuracy",
+        count=1000,
+        outcomes=Outcomes(1000, {"features": bits}),
+    )
+    found = Results([one]).statistic("imagenet_knn/random", "evaluation.accuracy")
+    assert found.error_by == "bootstrap"
 
 
 def test_answers_to_other_images_are_not_paired():
