@@ -16,9 +16,9 @@ from ccssl_tf.runs import machine, signals
 
 machine.quiet_tensorflow()
 
-from ccssl_tf.data import image_facts, labels
+from ccssl_tf.data import image_facts, labels, outcomes
 from ccssl_tf.data.feature_directory import DirectorySource
-from ccssl_tf.downstream import nearest_neighbors, outcomes
+from ccssl_tf.downstream import nearest_neighbors
 from ccssl_tf.runs.command import Command
 from ccssl_tf.runs.errors import FlagError, InputError
 from ccssl_tf.runs.launch import launch

@@ -15,10 +15,9 @@ tf = machine.quiet_tensorflow()
 import keras
 
 from ccssl_tf import distribution, registry
-from ccssl_tf.data import image_batches, records
+from ccssl_tf.data import image_batches, outcomes, records
 from ccssl_tf.data.manifest import Manifest
 from ccssl_tf.distribution import StrategySettings
-from ccssl_tf.downstream import outcomes
 from ccssl_tf.knowledge_transfer.attention_transfer import AttentionTransfer
 from ccssl_tf.models import backbone_file, rescale, start
 from ccssl_tf.models.start import NetworkSettings

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from ccssl_tf.data.outcomes import Outcomes
 from ccssl_tf.reporting.paper.measurement import Measurement
-from ccssl_tf.reporting.paper.outcomes import Outcomes
 
 LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5")
 

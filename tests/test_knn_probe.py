@@ -9,7 +9,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from ccssl_tf import extract, knn_probe
 from ccssl_tf.data.feature_directory import DirectorySource
 from ccssl_tf.data.image_facts import read_image_facts
-from ccssl_tf.downstream.outcomes import read_outcomes
+from ccssl_tf.data.outcomes import read_outcomes
 from ccssl_tf.runs.launch import run_command
 
 
@@ -58,7 +58,7 @@ def test_the_accuracy_is_scikit_learns(features, image_dir, tmp_path, capsys):
     train, val = (rows_and_labels(features[s], image_dir, s) for s in ("train", "val"))
     theirs = KNeighborsClassifier(5, algorithm="brute").fit(*train)
     assert metrics["evaluation"]["accuracy"] == pytest.approx(theirs.score(*val))
-    right = read_outcomes(tmp_path / "w")["features"]
+    right = read_outcomes(tmp_path / "w").correct("features")
     np.testing.assert_array_equal(right, theirs.predict(val[0]) == val[1])
     assert "5 nearest of the train images, euclidean" in metrics["facts"]["definition"]
 
@@ -69,7 +69,7 @@ def test_few_shots_are_drawn_by_the_seed(features, tmp_path, capsys):
         out = tmp_path / str(number)
         more = "--shots=2", "--num_neighbors=1", f"--seed={seed}"
         assert command(*flags_of(features, out, *more)) == 0
-        accuracies.append(read_outcomes(out)["features"].tolist())
+        accuracies.append(read_outcomes(out).correct("features").tolist())
     assert accuracies[0] == accuracies[1]
     assert len({tuple(right) for right in accuracies}) > 1
     assert command(*flags_of(features, tmp_path / "many", "--shots=40")) == 2

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from ccssl_tf.data import image_batches, labels
 from ccssl_tf.downstream.feature_cache import FeatureCache
-from ccssl_tf.downstream.outcomes import right_answers
+from ccssl_tf.downstream.right_answers import right_answers
 from ccssl_tf.layers.grid_pooling import grid_pool
 from ccssl_tf.metrics.top_k import in_top_k
 from ccssl_tf.models.backbone import RANDOM_START

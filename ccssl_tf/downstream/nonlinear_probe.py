@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from ccssl_tf.data import image_ops, labels, pipeline
-from ccssl_tf.downstream.outcomes import right_answers
+from ccssl_tf.downstream.right_answers import right_answers
 from ccssl_tf.layers.per_example_dropout import per_example_seeds
 from ccssl_tf.metrics.top_k import in_top_k
 from ccssl_tf.models.backbone import RANDOM_START

@@ -1,26 +1,27 @@
-"""Two networks compared on the same held-out images, over several seeds.
+"""Whether two networks differ: spread over seeds, and paired tests over the same images.
 
-Networks that are trained on the same data and tested on the same images err on many of the same
-images; compared image by image a difference shows that two separate standard errors would hide.
+What is compared are answers, right or wrong, to the same held-out images. Images that both networks
+get right, or both wrong, say nothing of a difference, so pairing them tells much smaller
+differences than two standard errors do.
 """
 
-import dataclasses
-from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+
+_DEFAULT_RESAMPLES = 10_000
+# So many numbers of resampled weights are held in memory at a time.
+_BLOCK = 4_000_000
 
 
-@dataclasses.dataclass(frozen=True)
-class Difference:
-    """The difference of two accuracies.
+class Difference(NamedTuple):
+    """A difference of two accuracies, with a 95% interval.
 
     Attributes:
-      mean: of the first less the second, in [-1, 1].
-      low, high: ends of the 95% interval of the bootstrap.
-      p: share of the bootstrap on the other side of 0 than the mean, twice, at most 1; at least
-        2 / (rounds + 1).
+      mean: accuracy of the first network less that of the second, in [-1, 1].
+      low, high: ends of the interval that holds 95% of the resampled differences.
+      p: two-sided p-value, in (0, 1]: how often a resampled difference has the other sign, twice.
     """
 
     mean: float
@@ -29,25 +30,42 @@ class Difference:
     p: float
 
 
-def pooled_deviation(*groups: Sequence[float]) -> float:
-    """Returns the pooled standard deviation of groups of measurements.
+class Disagreement(NamedTuple):
+    """On how many images only one of two networks is right.
 
-    Each group's squared deviations are from its own mean, with one degree of freedom less than
-    measurements.
+    Attributes:
+      only_first, only_second: numbers of images.
+      p: two-sided p-value of McNemar's exact test, in (0, 1].
+    """
+
+    only_first: int
+    only_second: int
+    p: float
+
+
+def pooled_standard_deviation(*groups: npt.ArrayLike) -> float:
+    """Returns the standard deviation over seeds that several networks have in common.
+
+    It is the root of the sample variances' mean, weighted by the degrees of freedom: sum of squared
+    deviations from each group's own mean, over the number of values less the number of groups.
 
     Args:
-      *groups: measurements of one network each, over seeds.
+      *groups: [n] float each, one value a seed; a group of one value adds nothing.
 
-    Returns:
-      The deviation, NaN where no group has two measurements.
+    Raises:
+      ValueError: no group has two values, so that no spread is known.
 
-    >>> from ccssl_tf.metrics.paired import pooled_deviation
-    >>> pooled_deviation([1.0, 3.0], [5.0, 5.0])
-    1.0
+    >>> round(pooled_standard_deviation([0.30, 0.32], [0.5, 0.5, 0.5]), 6)
+    0.008165
     """
-    squares = sum(float(np.sum((np.asarray(g) - np.mean(g)) ** 2)) for g in groups if len(g))
-    freedom = sum(max(len(g) - 1, 0) for g in groups)
-    return float(np.sqrt(squares / freedom)) if freedom else float("nan")
+    squares, freedom = 0.0, 0
+    for group in groups:
+        values = np.asarray(group, np.float64)
+        squares += float(np.square(values - values.mean()).sum()) if values.size else 0.0
+        freedom += max(values.size - 1, 0)
+    if not freedom:
+        raise ValueError("a spread over seeds needs a network with at least two seeds")
+    return float(np.sqrt(squares / freedom))
 
 
 def standard_error_over_images(correct: npt.ArrayLike) -> float:
@@ -62,7 +80,6 @@ def standard_error_over_images(correct: npt.ArrayLike) -> float:
     Raises:
       ValueError: there is no image.
 
-    >>> from ccssl_tf.metrics.paired import standard_error_over_images
     >>> standard_error_over_images([True, True, False, False])
     0.25
     """
@@ -83,7 +100,6 @@ def binomial_standard_error(accuracy: float, count: int) -> float:
     Raises:
       ValueError: the accuracy is no share, or there is no image.
 
-    >>> from ccssl_tf.metrics.paired import binomial_standard_error
     >>> binomial_standard_error(0.5, 2500)
     0.01
     """
@@ -92,68 +108,87 @@ def binomial_standard_error(accuracy: float, count: int) -> float:
     return float(np.sqrt(accuracy * (1 - accuracy) / count))
 
 
-def bootstrap_difference(
-    first: np.ndarray, second: np.ndarray, *, rounds: int = 2000, seed: int = 0
+def paired_bootstrap(
+    first: npt.ArrayLike,
+    second: npt.ArrayLike,
+    *,
+    num_resamples: int = _DEFAULT_RESAMPLES,
+    seed: int = 0,
 ) -> Difference:
-    """Returns the difference of two networks' accuracies, bootstrapped over images and seeds.
+    """Returns the difference of two networks' accuracies, resampled over images and seeds.
 
-    Every round draws the images with replacement, the same ones for both networks, and the seeds of
-    each network with replacement. Of two or three seeds the interval is too narrow: it is of these
-    seeds' spread, which so few show too small.
+    A resample draws images and seeds with replacement, the same for both networks. Seeds are few,
+    so the interval of two or three is too narrow; it says how far images and these seeds go.
 
     Args:
-      first: [S1, N] bool, whether image n is answered rightly by the network of a seed.
-      second: [S2, N] bool, of the same images.
-      rounds: of the bootstrap.
-      seed: of the bootstrap.
+      first, second: [seeds, N] bool (or [N], one seed), whether an answer is right; rows of the
+        same seed and columns of the same image stand at the same place.
+      num_resamples: how many resamples are drawn.
+      seed: of the drawing.
 
     Raises:
-      ValueError: other shapes, or no image.
+      ValueError: the shapes differ, there is nothing in them, or no resample is asked for.
 
-    >>> from ccssl_tf.metrics.paired import bootstrap_difference
-    >>> bootstrap_difference(np.ones([3, 50], bool), np.zeros([3, 50], bool)).mean
-    1.0
+    >>> paired_bootstrap([True] * 9 + [False], [True] * 9 + [False]).mean
+    0.0
     """
-    first, second = np.asarray(first, bool), np.asarray(second, bool)
-    if first.ndim != 2 or second.ndim != 2 or first.shape[1] != second.shape[1]:
-        raise ValueError(f"expected [seeds, images] twice, not {first.shape} and {second.shape}")
-    if not first.size or not second.size:
-        raise ValueError(f"expected at least one image, not {first.shape} and {second.shape}")
-    rng, num_images = np.random.default_rng(seed), first.shape[1]
-    # Images that the same networks answer rightly are alike, and there are few such kinds of them:
-    # drawing how often each kind comes is drawing the images, only faster.
-    kinds, counts = np.unique(np.concatenate([first, second]), axis=1, return_counts=True)
-    images = rng.multinomial(num_images, counts / num_images, size=rounds)
-    totals = []
-    for rows in (kinds[: len(first)], kinds[len(first) :]):
-        seeds = rng.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), size=rounds)
-        # Whole numbers, so that equal accuracies differ by exactly 0.
-        totals.append(((seeds @ rows.astype(np.int64)) * images).sum(1))
-    difference = totals[0] * len(second) - totals[1] * len(first)
-    drawn = difference / (len(first) * len(second) * num_images)
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    mean = float(first.mean() - second.mean())
-    beyond = (drawn <= 0).sum() if mean > 0 else (drawn >= 0).sum()
-    p = min(1.0, 2 * (float(beyond) + 1) / (rounds + 1))
-    return Difference(mean, float(low), float(high), p)
+    right, others = _paired(first, second)
+    if num_resamples < 1:
+        raise ValueError(f"num_resamples must be 1 or more, not {num_resamples}")
+    differences = right.astype(np.int8) - others.astype(np.int8)
+    # Images on which the seeds differ in the same way are alike, so it is enough to draw how often
+    # each way comes; there are few of them.
+    ways, counts = np.unique(differences, axis=1, return_counts=True)
+    num_seeds, num_images = differences.shape
+    random = np.random.default_rng(seed)
+    means = np.empty(num_resamples)
+    block = max(1, _BLOCK // (ways.shape[1] + num_seeds))
+    for start in range(0, num_resamples, block):
+        size = min(block, num_resamples - start)
+        images = random.multinomial(num_images, counts / num_images, size=size)
+        seeds = random.multinomial(num_seeds, np.full(num_seeds, 1 / num_seeds), size=size)
+        # Whole numbers: their sums are exact, so that a difference of 0 is one.
+        totals = ((seeds @ ways.astype(np.int64)) * images).sum(1)
+        means[start : start + size] = totals / (num_seeds * num_images)
+    low, high = np.quantile(means, [0.025, 0.975])
+    beyond = min(np.count_nonzero(means <= 0), np.count_nonzero(means >= 0))
+    p = min(1.0, 2 * (beyond + 1) / (num_resamples + 1))
+    return Difference(float(differences.mean(dtype=np.float64)), float(low), float(high), p)
 
 
-def mcnemar(first: np.ndarray, second: np.ndarray) -> float:
-    """Returns the two-sided p of the exact McNemar test.
+def mcnemar(first: npt.ArrayLike, second: npt.ArrayLike) -> Disagreement:
+    """Returns McNemar's exact test of whether two networks are right equally often.
 
-    Of the images that one network alone answers rightly, each should be as often the one's as the
-    other's.
+    Under the null hypothesis an image that only one gets right is as likely to be either's.
 
     Args:
-      first: [N] bool, whether each image is answered rightly.
-      second: [N] bool, of the same images.
+      first, second: [N] bool, whether the answers of one seed to the same images are right.
 
-    >>> from ccssl_tf.metrics.paired import mcnemar
-    >>> mcnemar(np.array([True, True, False]), np.array([True, False, True]))
-    1.0
+    Raises:
+      ValueError: the shapes differ, are not [N], or there is nothing in them.
+
+    >>> mcnemar([True, True, True, False], [False, False, True, True])
+    Disagreement(only_first=2, only_second=1, p=1.0)
     """
-    first, second = np.asarray(first, bool), np.asarray(second, bool)
-    alone, other_alone = int((first & ~second).sum()), int((second & ~first).sum())
-    if not alone + other_alone:
-        return 1.0
-    return float(stats.binomtest(alone, alone + other_alone, 0.5).pvalue)
+    from scipy import stats
+
+    if np.ndim(first) != 1:
+        raise ValueError(f"expected the answers of one seed, [N], not {np.shape(first)}")
+    right, others = _paired(first, second)
+    only_first = int(np.count_nonzero(right & ~others))
+    only_second = int(np.count_nonzero(others & ~right))
+    decided = only_first + only_second
+    p = float(stats.binomtest(only_first, decided).pvalue) if decided else 1.0
+    return Disagreement(only_first, only_second, p)
+
+
+def _paired(first, second) -> tuple[np.ndarray, np.ndarray]:
+    """Returns both as [seeds, N] bool; raises ValueError where they are not of the same images."""
+    arrays = [np.atleast_2d(np.asarray(array, bool)) for array in (first, second)]
+    shapes = [array.shape for array in arrays]
+    if shapes[0] != shapes[1] or len(shapes[0]) != 2 or not arrays[0].size:
+        raise ValueError(
+            f"expected answers to the same images, [seeds, N] twice, not {shapes[0]} and "
+            f"{shapes[1]}"
+        )
+    return arrays[0], arrays[1]

@@ -26,8 +26,8 @@ def expanded(words: Sequence[str]) -> list[str]:
     return _expanded(list(words), ())
 
 
-def _expanded(words, files):
-    result = []
+def _expanded(words: list[str], files: tuple[str, ...]) -> list[str]:
+    result: list[str] = []
     while words:
         word, *words = words
         name, has_value, path = word.partition("=")

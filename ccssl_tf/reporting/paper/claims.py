@@ -147,8 +147,14 @@ def _random_network(results: Results) -> str:
 
 def _told_beside(results, network, baseline, layers):
     """Tells the differences from the random network as initialised, where another one decides."""
-    found = [evidence.contrast_of(results, PROBE, layer, network, "random") for layer in layers]
-    if baseline != "random" and None not in found:
+    if baseline == "random":
+        return
+    found = [
+        one
+        for layer in layers
+        if (one := evidence.contrast_of(results, PROBE, layer, network, "random"))
+    ]
+    if found:
         told = ", ".join(f"{one.label} {evidence.signed(one.difference)}" for one in found)
         yield Part(f"{network_name(network)} less the random network as initialised: {told}", True)
 

@@ -10,8 +10,8 @@ import json
 import pathlib
 from collections.abc import Iterable
 
+from ccssl_tf.data.outcomes import Outcomes
 from ccssl_tf.reporting.paper.measurement import Measurement
-from ccssl_tf.reporting.paper.outcomes import Outcomes
 from ccssl_tf.runs.errors import CorruptArtifactError, InputError
 from ccssl_tf.runs.files import fingerprint_of, write_json
 

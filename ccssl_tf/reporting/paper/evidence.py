@@ -152,9 +152,12 @@ def spread_text(spread: float | None) -> str:
 
 def _answers_text(contrast: Contrast) -> str:
     """What the answers to each image say of a difference, "" where they were not kept."""
-    text, found = "", contrast.bootstrap
+    text, found, disagreement = "", contrast.bootstrap, contrast.disagreement
     if found:
         text += f", 95% {signed(found.low)} to {signed(found.high)}, p {found.p:.2g}"
-    if contrast.mcnemar is not None:
-        text += f", McNemar p {contrast.mcnemar:.2g}"
+    if disagreement:
+        text += (
+            f", only one right on {disagreement.only_first} and {disagreement.only_second} "
+            f"images, McNemar p {disagreement.p:.2g}"
+        )
     return text

@@ -6,9 +6,9 @@ import pathlib
 import re
 from collections.abc import Callable
 
+from ccssl_tf.data import outcomes as outcomes_lib
 from ccssl_tf.data.manifest import Manifest
-from ccssl_tf.reporting.paper import outcomes as outcomes_lib
-from ccssl_tf.reporting.paper.outcomes import Outcomes
+from ccssl_tf.data.outcomes import Outcomes
 from ccssl_tf.reporting.paper.tables import paper_numbers
 from ccssl_tf.reporting.run import Run
 from ccssl_tf.reporting.runs import RunSet

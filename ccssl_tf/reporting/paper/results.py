@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from ccssl_tf.metrics import paired
-from ccssl_tf.metrics.paired import Difference
+from ccssl_tf.metrics.paired import Difference, Disagreement
 from ccssl_tf.reporting.paper.measurement import Measurement
 
 _ACCURACY = "evaluation.accuracy"
@@ -50,8 +50,7 @@ class Contrast:
       spread: pooled standard deviation over the seeds, None where no spread is known.
       seeds: number of seeds that both have.
       bootstrap: of the difference over images and seeds, None where answers were not kept.
-      mcnemar: p of the exact test, of one seed where there is no other; None where there are, or
-        no answers.
+      disagreement: of one seed, where there is no other; None where there are, or no answers.
       same_settings: whether both evaluations ran with the same settings on the same images.
     """
 
@@ -61,7 +60,7 @@ class Contrast:
     spread: float | None
     seeds: int
     bootstrap: Difference | None
-    mcnemar: float | None
+    disagreement: Disagreement | None
     same_settings: bool
 
     @property
@@ -75,7 +74,7 @@ def spread_of(*statistics: Statistic) -> float | None:
     groups = [list(statistic.values.values()) for statistic in statistics]
     if not any(len(group) > 1 for group in groups):
         return None
-    return paired.pooled_deviation(*groups)
+    return paired.pooled_standard_deviation(*groups)
 
 
 class Results:
@@ -151,11 +150,11 @@ class Results:
         ours, theirs = (self._statistic(stage, metric, seeds) for stage in (first, second))
         pairs = [(self.stages[first][seed], self.stages[second][seed]) for seed in seeds]
         right, others = (self._answers(stage, metric, seeds) for stage in (first, second))
-        bootstrap, mcnemar = None, None
+        bootstrap, disagreement = None, None
         same_images = all(one.data == other.data for one, other in pairs)
         if right is not None and others is not None and right.shape == others.shape and same_images:
-            bootstrap = paired.bootstrap_difference(right, others)
-            mcnemar = paired.mcnemar(right[0], others[0]) if len(seeds) == 1 else None
+            bootstrap = paired.paired_bootstrap(right, others)
+            disagreement = paired.mcnemar(right[0], others[0]) if len(seeds) == 1 else None
         return Contrast(
             label=label or metric.rpartition("/")[2],
             first=ours.mean,
@@ -163,7 +162,7 @@ class Results:
             spread=spread_of(ours, theirs),
             seeds=len(seeds),
             bootstrap=bootstrap,
-            mcnemar=mcnemar,
+            disagreement=disagreement,
             same_settings=same_images and all(one.flags == other.flags for one, other in pairs),
         )
 

@@ -136,7 +136,7 @@ def test_the_numbers_say_what_decided():
 
 def test_kept_answers_add_an_interval():
     numbers = judge(results(count=1000, outcomes=True))[0].numbers
-    assert ", 95% +" in numbers and ", p 0.001" in numbers
+    assert ", 95% +" in numbers and ", p 0.0002" in numbers
 
 
 def test_one_seed_is_tested_on_its_images():

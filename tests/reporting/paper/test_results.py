@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from paper_measurements import answers, measured, packed, probed
 
-from ccssl_tf.metrics.paired import bootstrap_difference, mcnemar
-from ccssl_tf.reporting.paper.outcomes import Outcomes
+from ccssl_tf.data.outcomes import Outcomes
+from ccssl_tf.metrics.paired import mcnemar, paired_bootstrap
 from ccssl_tf.reporting.paper.results import Results
 
 CONV3 = "evaluation.accuracy/conv3"
@@ -87,7 +87,7 @@ def test_networks_are_compared_over_the_seeds_that_both_have():
     first, second = (
         [answers(share + 0.01 * seed, seed=seed) for seed in range(2)] for share in (0.36, 0.30)
     )
-    assert found.bootstrap == bootstrap_difference(first, second) and found.mcnemar is None
+    assert found.bootstrap == paired_bootstrap(first, second) and found.disagreement is None
 
 
 def test_one_seed_has_the_exact_test_of_its_images():
@@ -96,7 +96,7 @@ def test_one_seed_has_the_exact_test_of_its_images():
         for network, share in dict(jigsaw_pp=0.36, random=0.30).items()
     )
     found = results.contrast(CONV3, "imagenet_probe/jigsaw_pp", "imagenet_probe/random")
-    assert found.mcnemar == mcnemar(answers(0.36), answers(0.30)) and found.spread is None
+    assert found.disagreement == mcnemar(answers(0.36), answers(0.30)) and found.spread is None
 
 
 def test_without_answers_there_is_the_spread_alone_and_settings_are_compared():

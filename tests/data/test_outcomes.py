@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from paper_measurements import write_outcomes
 
-from ccssl_tf.reporting.paper.outcomes import Outcomes, check_against, read_outcomes
+from ccssl_tf.data.outcomes import Outcomes, check_against, read_outcomes
 from ccssl_tf.runs.errors import CorruptArtifactError
 
 

@@ -2,23 +2,14 @@
 image.
 """
 
-import pathlib
-import zipfile
-import zlib
-from collections.abc import Mapping
-
 import numpy as np
 import tensorflow as tf
 
 from ccssl_tf import distribution
 from ccssl_tf.data.pipeline import Epoch
-from ccssl_tf.runs.errors import CorruptArtifactError
-from ccssl_tf.runs.files import atomic_file
 from ccssl_tf.task import Task
 
-FILE_NAME = "outcomes.npz"
 _PREFIX = "accuracy/"
-_COUNT = "count"
 
 
 def right_answers(task: Task, model) -> dict[str, np.ndarray]:
@@ -57,39 +48,3 @@ def right_answers(task: Task, model) -> dict[str, np.ndarray]:
         right[index] = value[counted] > 0.5
         result[name.removeprefix(_PREFIX)] = right
     return result
-
-
-def write_outcomes(outcomes: Mapping[str, np.ndarray], directory):
-    """Writes `outcomes.npz`: eight images a byte for each layer, and how many images there are.
-
-    Args:
-      outcomes: layer -> [N] bool, one N.
-      directory: that of the run.
-    """
-    (count,) = {len(right) for right in outcomes.values()}
-    packed = {layer: np.packbits(right) for layer, right in outcomes.items()}
-    with atomic_file(pathlib.Path(directory) / FILE_NAME) as temporary:
-        np.savez(temporary, **packed, **{_COUNT: np.int64(count)})
-
-
-def read_outcomes(directory) -> dict[str, np.ndarray]:
-    """Returns layer -> [N] bool; {} where the run has none.
-
-    Raises:
-      CorruptArtifactError: the file is damaged.
-    """
-    path = pathlib.Path(directory) / FILE_NAME
-    if not path.is_file():
-        return {}
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            count = int(archive[_COUNT])
-            return {
-                layer: np.unpackbits(archive[layer], count=count).astype(bool)
-                for layer in archive.files
-                if layer != _COUNT
-            }
-    except (ValueError, TypeError, KeyError, OSError, EOFError, NotImplementedError) as error:
-        raise CorruptArtifactError(f"{path}: cannot be read ({error}); evaluate again") from error
-    except (zipfile.BadZipFile, zlib.error) as error:
-        raise CorruptArtifactError(f"{path}: is damaged ({error}); evaluate again") from error

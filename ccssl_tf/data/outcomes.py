@@ -5,16 +5,23 @@ the order of the images' index and packed as `numpy.packbits` does.
 """
 
 import dataclasses
+import os
 import pathlib
 import zipfile
 import zlib
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from ccssl_tf.runs.errors import CorruptArtifactError
+from ccssl_tf.runs.files import atomic_file
 
 FILE_NAME = "outcomes.npz"
-_READING_ERRORS = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)
+_READING_ERRORS = (
+    *(OSError, ValueError, EOFError, KeyError, NotImplementedError, SyntaxError, TypeError),
+    *(zipfile.BadZipFile, zlib.error),
+)
 _ADVICE = "run the evaluation again in another directory"
 
 
@@ -33,7 +40,7 @@ class Outcomes:
     count: int
     packed: dict[str, bytes]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.count < 1:
             raise ValueError(f"count is {self.count}")
         for layer, bits in self.packed.items():
@@ -50,7 +57,20 @@ class Outcomes:
         return np.unpackbits(bits, count=self.count).astype(bool)
 
 
-def read_outcomes(directory) -> Outcomes | None:
+def write_outcomes(correct: Mapping[str, np.ndarray], directory: str | os.PathLike) -> None:
+    """Writes what a run got right, wholly or not at all.
+
+    Args:
+      correct: layer -> [N] bool, whether the answer to each image is right; of one N.
+      directory: of the run.
+    """
+    (count,) = {len(right) for right in correct.values()}
+    arrays: dict[str, Any] = {layer: np.packbits(right) for layer, right in correct.items()}
+    with atomic_file(pathlib.Path(directory) / FILE_NAME) as temporary:
+        np.savez(temporary, **arrays, count=np.int64(count))
+
+
+def read_outcomes(directory: str | os.PathLike) -> Outcomes | None:
     """Returns what the run in `directory` got right, None where it does not tell.
 
     Raises:
@@ -77,7 +97,9 @@ def read_outcomes(directory) -> Outcomes | None:
         raise CorruptArtifactError(f"{path}: holds no outcomes ({told}); {_ADVICE}") from error
 
 
-def check_against(outcomes: Outcomes, metrics: dict[str, float], directory):
+def check_against(
+    outcomes: Outcomes, metrics: dict[str, float], directory: str | os.PathLike
+) -> None:
     """Raises CorruptArtifactError where outcomes are not those that the metrics are of.
 
     Args:
