@@ -175,11 +175,14 @@ class Results:
         rows = []
         for seed in seeds:
             one = self.stages[stage][seed]
-            name = _name_in(one, metric) or ""
-            layer = name.rpartition("/")[2]
-            if one.outcomes is None or layer not in one.outcomes.packed:
+            kept = one.outcomes
+            layers = list(kept.packed) if kept else []
+            _, has_layer, layer = (_name_in(one, metric) or "").rpartition("/")
+            # Nearest neighbours have one accuracy, of the features.
+            layer = layer if has_layer or len(layers) != 1 else layers[0]
+            if kept is None or layer not in layers:
                 return None
-            rows.append(one.outcomes.correct(layer))
+            rows.append(kept.correct(layer))
         return np.stack(rows) if len({len(row) for row in rows}) == 1 else None
 
     def mixed_stages(self) -> list[str]:

@@ -147,9 +147,16 @@ def test_one_seed_is_tested_on_its_images():
 def test_random_labels_tell_how_predictable_they_are():
     numbers = judge(results())[3].numbers
     assert "CC+Random predicts 38.0 of held-out pseudo-labels" in numbers
-    calibrated = dict(random_calibrated=[0.2, 0.27, 0.25, 0.25, 0.2])
-    numbers = judge(results(probes=calibrated))[3].numbers
-    assert "CC+Random less random, calibrated: conv1 +0.1, conv2 -1.1" in numbers
+
+
+def test_a_random_network_with_measured_statistics_is_what_random_means_where_it_was_run():
+    calibrated = dict(random_calibrated=[0.2, 0.27, 0.25, 0.298, 0.22])
+    verdicts = judge(results(probes=calibrated))
+    assert [verdict.outcome for verdict in verdicts[2:4]] == [NOT_HELD, NOT_HELD]
+    assert "conv4: Jigsaw++ 30.4, Random, statistics of batch normalisation" in verdicts[2].numbers
+    beside = "Jigsaw++ less the random network as initialised: conv3 +8.0, conv4 +5.0"
+    assert beside in verdicts[2].numbers
+    assert "CC+Random less the random network as initialised: conv1 +0.1" in verdicts[3].numbers
 
 
 def test_regression_is_compared_with_the_clusters_of_its_teacher():

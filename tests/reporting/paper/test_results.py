@@ -5,8 +5,9 @@ import statistics
 
 import numpy as np
 import pytest
-from paper_measurements import answers, measured, probed
+from paper_measurements import answers, measured, packed, probed
 
+from ccssl_tf.data.outcomes import Outcomes
 from ccssl_tf.metrics.paired import mcnemar, paired_bootstrap
 from ccssl_tf.reporting.paper.results import Results
 
@@ -104,6 +105,19 @@ def test_without_answers_there_is_the_spread_alone_and_settings_are_compared():
     )
     assert found.bootstrap is None and found.spread is not None
     assert found.label == "third" and not found.same_settings
+
+
+def test_nearest_neighbours_have_one_accuracy():
+    bits = packed(answers(0.3)).tobytes()
+    one = measured(
+        "imagenet_knn/random",
+        0.3,
+        metric="evaluation.accuracy",
+        count=1000,
+        outcomes=Outcomes(1000, {"features": bits}),
+    )
+    found = Results([one]).statistic("imagenet_knn/random", "evaluation.accuracy")
+    assert found.error_by == "bootstrap"
 
 
 def test_answers_to_other_images_are_not_paired():
