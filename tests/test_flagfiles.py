@@ -84,11 +84,9 @@ def test_every_command_of_every_flagfile_parses():
     command_lines.check_flags(list(stages.values()))
 
 
-@pytest.mark.parametrize("path", [*pipelines()], ids=name)
+@pytest.mark.parametrize("path", FILES, ids=name)
 def test_lines_are_short(path):
-    # Older files are to be shortened as they are touched.
-    if path.parent.name in ("paper", "study", "trials"):
-        assert all(len(line) <= 120 for line in path.read_text().splitlines())
+    assert all(len(line) <= 120 for line in path.read_text().splitlines())
 
 
 @pytest.mark.slow
