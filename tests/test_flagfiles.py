@@ -74,7 +74,8 @@ def test_every_command_of_every_flagfile_parses():
     stages = {}
     for path in pipelines():
         for stage in commands_of(path):
-            stages[tuple(stage.line)] = stage
+            # Commands that differ in the directories they read and write alone have the same flags.
+            stages[tuple(re.sub(r"=runs/.*", "=runs", word) for word in stage.line)] = stage
     others = [path for path in EXPERIMENTS if path not in pipelines()]
     stages |= {
         path: Stage(module, (f"--flagfile={path}",))

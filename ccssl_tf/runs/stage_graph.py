@@ -6,6 +6,7 @@ below it, or, as a report over everything does, one above it.
 
 import difflib
 import fnmatch
+import os
 import pathlib
 from collections.abc import Iterable, Sequence
 
@@ -25,19 +26,21 @@ def inputs_of(stage: Stage, stages: Iterable[Stage]) -> list[Stage]:
       stages: all of a pipeline.
     """
     read = [
-        pathlib.Path(value)
+        os.path.normpath(value)
         for name, equals, value in (word.lstrip("-").partition("=") for word in stage.arguments)
         if equals and name not in _WRITTEN and value
     ]
+    own = os.path.normpath(stage.directory)
+    places = [(os.path.normpath(other.directory), other) for other in stages]
     return [
         other
-        for other in stages
-        if other.directory != stage.directory
-        and any(
-            path.is_relative_to(other.directory) or other.directory.is_relative_to(path)
-            for path in read
-        )
+        for place, other in places
+        if place != own and any(_is_within(path, place) or _is_within(place, path) for path in read)
     ]
+
+
+def _is_within(path: str, directory: str) -> bool:
+    return path == directory or path.startswith(directory.rstrip("/") + "/")
 
 
 def in_order(stages: Sequence[Stage]) -> list[Stage]:

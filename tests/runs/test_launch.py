@@ -367,7 +367,7 @@ def test_flagfiles_nest_and_what_is_later_wins(tmp_path):
 
 def test_a_flagfile_that_is_not_utf8_is_a_flag_error(tmp_path):
     (tmp_path / "latin1").write_bytes(b"# Pr\xfcfung\n--seed=1\n")
-    assert "--flagfile is not UTF-8" in refused(BARE, f"--flagfile={tmp_path / 'latin1'}")
+    assert "latin1: is not UTF-8" in refused(BARE, f"--flagfile={tmp_path / 'latin1'}")
 
 
 def shown(command, *arguments):
