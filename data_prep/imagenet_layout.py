@@ -69,10 +69,7 @@ def list_images(source: str | pathlib.Path, ground_truth_ids: str = "devkit") ->
             f"{source}: no validation images ({VAL_TAR} or val/), converting the training images "
             "alone"
         )
-    words = imagenet_truth.read_words([source, root], wnids)
-    return ImageSet(
-        splits, wnids, "imagenet", locations.read_location, {"class_words": words} if words else {}
-    )
+    return _image_set(splits, wnids, [source, root])
 
 
 def list_train_images(source: str | pathlib.Path, val_per_class: int, seed: int) -> ImageSet:
@@ -101,7 +98,12 @@ def list_train_images(source: str | pathlib.Path, val_per_class: int, seed: int)
         drawn = set(rng.permutation(len(train[wnid]))[:val_per_class].tolist())
         for number, file in enumerate(train[wnid]):
             splits["val" if number in drawn else "train"].append(_item(file, label))
-    words = imagenet_truth.read_words([source, root], wnids)
+    return _image_set(splits, wnids, [source, root])
+
+
+def _image_set(splits, wnids, places):
+    """The images, with the words of the classes where a file in one of the places has them."""
+    words = imagenet_truth.read_words(places, wnids)
     return ImageSet(
         splits, wnids, "imagenet", locations.read_location, {"class_words": words} if words else {}
     )

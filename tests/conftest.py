@@ -4,6 +4,9 @@ image data set, hand-made runs.
 
 import io
 import json
+import os
+import pathlib
+import typing
 
 import numpy as np
 import pytest
@@ -439,3 +442,29 @@ class RunMaker:
 def runs(tmp_path):
     """A maker of runs in an empty directory."""
     return RunMaker(tmp_path / "runs")
+
+
+class DeepTree(typing.NamedTuple):
+    """1,100 folders in one another, which not everything can walk or remove.
+
+    `file` is a path in the innermost; nothing is there yet.
+    """
+
+    root: pathlib.Path
+    file: pathlib.Path
+
+
+@pytest.fixture
+def deep_tree(tmp_path):
+    """See `DeepTree`."""
+    here, depth = os.getcwd(), 1100
+    os.chdir(tmp_path)
+    for _ in range(depth):
+        os.mkdir("d")
+        os.chdir("d")
+    os.chdir(here)
+    file = tmp_path / ("d/" * depth + "1.jpg")
+    yield DeepTree(tmp_path, file)
+    file.unlink(missing_ok=True)
+    for level in range(depth, 0, -1):
+        (tmp_path / ("d/" * level)).rmdir()

@@ -220,6 +220,13 @@ class Backbone(keras.Model):
         return dict(type=type(self).__name__, kernels=kernels, **facts)
 
 
+def fully_connected_layers(backbone: Backbone) -> dict[str, keras.layers.Dense]:
+    """Returns fc6 and fc7 of a backbone by name, {} where it has none."""
+    if "fc6" not in backbone.endpoint_names:
+        return {}
+    return {name: backbone.get_layer(name) for name in ("fc6", "fc7")}
+
+
 def copy_convolutions(source: Backbone, target: Backbone, source_name: str, keep_fc: bool = False):
     """Copies the convolutional part (kernels, biases, normalisation) of `source` into `target`.
 

@@ -8,7 +8,7 @@ import math
 import keras
 
 from ccssl_tf.layers import PerExampleDropout, RoIPool
-from ccssl_tf.models.backbone import Backbone, copy_convolutions, scaled
+from ccssl_tf.models.backbone import Backbone, copy_convolutions, fully_connected_layers, scaled
 from ccssl_tf.runs.errors import InputError
 
 POOLED_SIZE = 6
@@ -47,13 +47,12 @@ def build_fast_rcnn(
       locked_stages: stages of convolutions that are not trained; None for the released networks'
         (conv1 of AlexNet, conv1 and conv2 of VGG16, the first of others).
     """
-    kept = _fully_connected(backbone)
+    kept = fully_connected_layers(backbone)
     backbone = _without_fc(backbone)
     name = [name for name in backbone.endpoint_names if name.startswith("conv")][-1]
     _lock(backbone, released_locked_stages(backbone) if locked_stages is None else locked_stages)
     images, rois = keras.Input([None, None, 3], name="images"), keras.Input([5], name="rois")
-    side = math.isqrt(kept["fc6"].kernel.shape[0] // _channels(backbone, name)) if kept else 0
-    side = side or POOLED_SIZE
+    side = _pooled_size(kept, backbone, name)
     pooling = RoIPool(
         side, side, spatial_scale=1 / endpoint_stride(backbone, name), name="roi_pool"
     )
@@ -82,15 +81,12 @@ def build_fast_rcnn(
     return model
 
 
-def _fully_connected(backbone) -> dict[str, keras.layers.Dense]:
-    """Returns fc6 and fc7 of a backbone, {} where it has none."""
-    if "fc6" not in backbone.endpoint_names:
-        return {}
-    return {name: backbone.get_layer(name) for name in ("fc6", "fc7")}
-
-
-def _channels(backbone, endpoint: str) -> int:
-    return backbone.compute_output_shape([1, 256, 256, 3])[endpoint][3]
+def _pooled_size(kept, backbone, endpoint: str) -> int:
+    """Returns the side of the map that fc6 sees: that of the layer kept, else Fast R-CNN's."""
+    if not kept:
+        return POOLED_SIZE
+    channels = backbone.compute_output_shape([1, 256, 256, 3])[endpoint][3]
+    return math.isqrt(kept["fc6"].kernel.shape[0] // channels)
 
 
 def released_locked_stages(backbone: Backbone) -> int:

@@ -16,7 +16,7 @@ import numpy as np
 from keras import ops
 
 from ccssl_tf.layers import CeilMaxPooling2D, PerExampleDropout
-from ccssl_tf.models.backbone import Backbone, copy_convolutions
+from ccssl_tf.models.backbone import Backbone, copy_convolutions, fully_connected_layers
 from ccssl_tf.models.backbone_file import load_model
 from ccssl_tf.models.map_grid import Grid, endpoint_grids
 from ccssl_tf.runs.errors import InputError
@@ -277,9 +277,9 @@ def _skips(stride, coarsest, endpoints, network) -> list[int]:
 
 def _without_dense_layers(backbone):
     """Returns the convolutional part of a backbone, and its fc6 and fc7 if it has them."""
-    if "fc6" not in backbone.endpoint_names:
+    layers = fully_connected_layers(backbone)
+    if not layers:
         return backbone, {}
-    layers = {name: backbone.get_layer(name) for name in ("fc6", "fc7")}
     convolutional = type(backbone).from_config({**backbone.get_config(), "fc_units": []})
     copy_convolutions(backbone, convolutional, backbone.name)
     convolutional.weights_from = backbone.weights_from

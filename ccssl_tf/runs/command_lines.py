@@ -131,7 +131,7 @@ def spelled_out(templates: Sequence[str], definitions: Sequence[str]) -> list[st
       definitions: `name=value,value,...`; of the same name the last one counts.
 
     Raises:
-      InputError: a definition of another form, or of a name that is taken.
+      InputError: a definition of another form, or of a name that is taken or that no command has.
     """
     values_of: dict[str, list[str]] = {}
     for text in definitions:
@@ -142,6 +142,11 @@ def spelled_out(templates: Sequence[str], definitions: Sequence[str]) -> list[st
                 f"letters, digits and _ that is not {' or '.join(_RESERVED)}"
             )
         values_of[match["name"]] = [value.strip() for value in match["values"].split(",")]
+    used = {word[1:-1] for template in templates for word in _PLACEHOLDER.findall(template)}
+    if unused := sorted(values_of.keys() - used):
+        raise InputError(
+            f"--define={unused[0]}=...: no command of this pipeline has {{{unused[0]}}}"
+        )
     commands = []
     for template in templates:
         names = [

@@ -28,18 +28,17 @@ def expanded(words: Sequence[str]) -> list[str]:
 
 def _expanded(words: list[str], files: tuple[str, ...]) -> list[str]:
     result: list[str] = []
-    while words:
-        word, *words = words
+    rest = iter(words)
+    for word in rest:
         name, has_value, path = word.partition("=")
         if word == "--":
-            return [*result, word, *words]
+            return [*result, word, *rest]
         if name not in _NAMES:
             result.append(word)
             continue
-        if not has_value:
-            if not words:
-                raise FlagError("--flagfile: names no file; write --flagfile=FILE")
-            path, *words = words
+        path = path if has_value else next(rest, "")
+        if not path.strip():
+            raise FlagError("--flagfile: names no file; write --flagfile=FILE")
         result += _words_of(os.path.expanduser(path.strip()), files)
     return result
 
@@ -49,7 +48,7 @@ def _words_of(path, files):
         raise FlagError(f"--flagfile={path}: is named within itself")
     try:
         with open(path, encoding="utf-8") as file:
-            lines = file.read().splitlines()
+            lines = file.readlines()  # At line feeds alone: values may hold any other break.
     except OSError as error:
         raise FlagError(f"--flagfile={path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -65,7 +64,7 @@ def _flags(path, lines):
         if not begun and (not text or text.startswith(("#", "//"))):
             continue
         if text.endswith(" \\"):
-            begun.append(text[:-2].strip())
+            begun.append(text.removesuffix(" \\").strip())
             continue
         yield " ".join([*begun, text])
         begun = []

@@ -66,12 +66,21 @@ def _walked(top):
         root = pending.pop()
         try:
             with os.scandir(root) as entries:
-                found = sorted(entries, key=lambda entry: entry.name)
+                inside = sorted(entries, key=lambda entry: entry.name)
         except OSError:  # As `os.walk` does.
             continue
-        yield root, [entry.name for entry in found if not entry.is_dir()]
-        inner = [entry.path for entry in found if entry.is_dir() and not entry.is_symlink()]
-        pending += reversed(inner)
+        files, folders = [], []
+        for entry in inside:
+            (folders if _is_folder(entry) else files).append(entry)
+        yield root, [entry.name for entry in files]
+        pending += [entry.path for entry in reversed(folders) if not entry.is_symlink()]
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # A link to itself.
+        return False
 
 
 def read_record(path) -> dict:

@@ -209,24 +209,8 @@ def test_zeros_in_place_of_members_are_no_end(tmp_path):
         list(locations.tar_members(path))
 
 
-@pytest.fixture
-def deep_tree(tmp_path):
-    """A tree of 1,100 folders in one another, which not everything can remove."""
-    here, depth = os.getcwd(), 1100
-    os.chdir(tmp_path)
-    for _ in range(depth):
-        os.mkdir("d")
-        os.chdir("d")
-    with open("1.jpg", "wb") as file:
-        file.write(b"deep")
-    os.chdir(here)
-    yield tmp_path
-    (tmp_path / ("d/" * depth + "1.jpg")).unlink()
-    for level in range(depth, 0, -1):
-        (tmp_path / ("d/" * level)).rmdir()
-
-
 def test_trees_deeper_than_pythons_stack(deep_tree):
-    (file,) = locations.walk_tree(deep_tree)
+    deep_tree.file.write_bytes(b"deep")
+    (file,) = locations.walk_tree(deep_tree.root)
     assert file.name == b"d/" * 1100 + b"1.jpg"
     assert locations.read_location(file.location) == b"deep"

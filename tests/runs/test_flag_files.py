@@ -10,7 +10,10 @@ from ccssl_tf.runs.flag_files import expanded
 def test_files_are_read_as_absl_reads_them(tmp_path):
     inner, outer = tmp_path / "inner.flags", tmp_path / "outer.flags"
     inner.write_text("# inner\n--b=2\n")
-    outer.write_text(f"// outer\n\n--a=1\n--flagfile={inner}\n  --c=x y  \n--d=ends\\\n")
+    outer.write_text(
+        f"// outer\n\n--a=1\n--flagfile={inner}\n  --c=x y  \n--d=ends\\\n--e=a\u2028b\x0cc\n",
+        "utf-8",
+    )
     words = [
         "--first",
         f"--flagfile={outer}",
@@ -38,6 +41,7 @@ def test_a_line_with_a_backslash_at_its_end_goes_on(tmp_path):
         (b"--a=1 \\\n", "ends with a backslash"),
         (b"--flagfile=PATH", "within itself"),
         (b"--flagfile", "names no file"),
+        (b"--flagfile=", "names no file"),
     ],
 )
 def test_files_that_cannot_be_read_are_refused(tmp_path, content, message):

@@ -19,20 +19,6 @@ from ccssl_tf.runs.run_record import (
 )
 
 
-@pytest.fixture(name="deep_tree")
-def make_deep_tree(tmp_path):
-    """A tree of 1,100 folders in one another, which not everything can remove."""
-    here, depth = os.getcwd(), 1100
-    os.chdir(tmp_path)
-    for _ in range(depth):
-        os.mkdir("d")
-        os.chdir("d")
-    os.chdir(here)
-    yield tmp_path
-    for level in range(depth, 0, -1):
-        (tmp_path / ("d/" * level)).rmdir()
-
-
 def make_input(path, text="one"):
     path.mkdir(exist_ok=True)
     (path / "file.txt").write_text(text)
@@ -40,11 +26,19 @@ def make_input(path, text="one"):
 
 
 def test_fingerprints_of_trees_deeper_than_pythons_stack(deep_tree):
-    file = deep_tree / ("d/" * 1100 + "1.jpg")
-    file.write_bytes(b"deep")
-    with_file = input_fingerprint(deep_tree)
-    file.unlink()
-    assert with_file != input_fingerprint(deep_tree)
+    without_file = input_fingerprint(deep_tree.root)
+    deep_tree.file.write_bytes(b"deep")
+    assert without_file != input_fingerprint(deep_tree.root)
+
+
+def test_fingerprints_of_links_that_lead_nowhere(tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "gone").symlink_to("nothing")
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "inner" / "up").symlink_to("..")
+    both = input_fingerprint(tmp_path)
+    (tmp_path / "loop").unlink()
+    assert both != input_fingerprint(tmp_path)
 
 
 def test_input_fingerprints(tmp_path):

@@ -60,6 +60,8 @@ def test_definitions_are_spelled_out():
     assert spelled == [
         "a {workdir} 1", "a {workdir} 2", "b", "c 1 p 1", "c 1 q 1", "c 2 p 2", "c 2 q 2"
     ]  # fmt: skip
+    with pytest.raises(InputError, match="no command of this pipeline has {w}"):
+        command_lines.spelled_out(["a {x}"], ["x=1", "w=2"])
     for wrong in ("workdir=x", "x", "X=1", "x="):
         with pytest.raises(InputError, match="--define="):
             command_lines.spelled_out([], [wrong])
