@@ -69,7 +69,8 @@ def _walked(top):
                 inside = sorted(entries, key=lambda entry: entry.name)
         except OSError:  # As `os.walk` does.
             continue
-        files, folders = [], []
+        files: list[os.DirEntry] = []
+        folders: list[os.DirEntry] = []
         for entry in inside:
             (folders if _is_folder(entry) else files).append(entry)
         yield root, [entry.name for entry in files]
