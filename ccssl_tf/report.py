@@ -31,6 +31,7 @@ from ccssl_tf.runs.errors import FlagError, InputError
 from ccssl_tf.runs.files import write_bytes, write_json
 from ccssl_tf.runs.launch import launch
 from ccssl_tf.runs.settings import CommandSettings, setting
+from ccssl_tf.runs.shipped import located
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -78,7 +79,6 @@ class ReportSettings(CommandSettings):
 
 
 COMMAND = Command("ccssl_tf.report", __doc__, (ReportSettings,))
-_PROJECT = pathlib.Path(__file__).parent.parent
 
 
 def write_report(runs: RunSet, output_dir, reference: dict | None = None) -> dict:
@@ -167,8 +167,7 @@ def read_reference(path) -> dict | None:
     if not path:
         return None
     try:
-        file = pathlib.Path(path)
-        reference = json.loads((file if file.exists() else _PROJECT / file).read_text())
+        reference = json.loads(pathlib.Path(located(path)).read_text())
         if reference["schema_version"] == summary_lib.SCHEMA_VERSION and "probes" in reference:
             return reference
     except OSError as error:

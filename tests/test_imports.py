@@ -40,6 +40,7 @@ ALLOWED = {
     "knowledge_transfer": _BELOW_TASKS | {"pretext"},
     "registry": _BELOW_TASKS | {"pretext", "downstream", "knowledge_transfer"},
     "training": {"runs", "data", "distribution", "models", "pictures"},
+    "__main__": {"runs"},
 }
 DATA_PREP_MAY = {"runs", "data"}
 # Rooms in which TensorFlow must not be imported: their commands answer at once.

@@ -153,7 +153,7 @@ class Command:
         if not has_chosen:
             lines += ["", self.overview().strip()]
         shown: set[str] = set()
-        for cls in [*self.settings, *chosen]:
+        for cls in [*self.settings[:1], *chosen, *self.settings[1:]]:
             fields = [f for f in settings_lib.fields_of(cls) if f.name not in shown]
             shown |= {field.name for field in fields}
             if fields:

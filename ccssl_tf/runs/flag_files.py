@@ -2,13 +2,15 @@
 
 As absl reads them: blank lines and lines that begin with # or // say nothing, and a nested
 --flagfile stands for the flags it holds. Besides, a line that ends with a blank and a
-backslash goes on in the next one, as in a shell, so that no line need be long.
+backslash goes on in the next one, as in a shell, so that no line need be long. Those of the
+project's experiments/ are there in any directory, also where no checkout is.
 """
 
 import os
 from collections.abc import Sequence
 
 from ccssl_tf.runs.errors import FlagError
+from ccssl_tf.runs.shipped import located
 
 _NAMES = ("--flagfile", "-flagfile")
 
@@ -39,7 +41,7 @@ def _expanded(words: list[str], files: tuple[str, ...]) -> list[str]:
         path = path if has_value else next(rest, "")
         if not path.strip():
             raise FlagError("--flagfile: names no file; write --flagfile=FILE")
-        result += _words_of(os.path.expanduser(path.strip()), files)
+        result += _words_of(located(os.path.expanduser(path.strip())), files)
     return result
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 
 from absl import flags
 
+import ccssl_tf
 from ccssl_tf.runs.command import HELP_WORDS, Command
 from ccssl_tf.runs.errors import CcsslError, FlagError, InputError, Interrupted, ResourceError
 from ccssl_tf.runs.values import Values
@@ -72,6 +73,9 @@ def run_command(command: Command, main: Callable[[Values], None], arguments: Seq
     try:
         if any(word in HELP_WORDS for word in arguments):
             print(command.help(arguments))
+            return 0
+        if "--version" in arguments:
+            print(f"ccssl_tf {ccssl_tf.__version__}")
             return 0
         main(command.parse(arguments))
         return 0
