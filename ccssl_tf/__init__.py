@@ -44,7 +44,12 @@ _TASKS = dict(
     ),
 )
 _OTHERS = dict(
-    data=("manifest.Manifest", "pipeline.Epoch"),
+    data=(
+        "feature_directory.read_features",
+        "manifest.Manifest",
+        "pipeline.Epoch",
+        "proposal_records.read_proposals",
+    ),
     clustering=("KMeans", "MiniBatchKMeans", "read_pseudo_labels", "write_pseudo_labels"),
     downstream=("exporting.export",),
     features=("extract_features", "endpoint.EndpointExtractor", "hog.HogExtractor"),

@@ -85,14 +85,15 @@ def write_pseudo_labels(
 
 
 def read_pseudo_labels(
-    directory: str | os.PathLike, split: str, images_fingerprint: str
+    directory: str | os.PathLike, split: str, images_fingerprint: str | None = None
 ) -> np.ndarray:
     """Returns the pseudo-label of every image of a split, by image index: [N] int32.
 
     Args:
       directory: path of what `ccssl_tf.cluster` wrote.
       split: name of the split.
-      images_fingerprint: `Manifest.fingerprint(split)` of the images they are to be used with.
+      images_fingerprint: `Manifest.fingerprint(split)` of the images they are to be used with;
+        None: any, as when they are only looked at.
 
     Raises:
       InputError: no such split, or made from other images; both fingerprints are named.
@@ -110,7 +111,7 @@ def read_pseudo_labels(
     manifest = manifest_lib.Manifest.read(directory, "pseudo_labels")
     shards = manifest.shards(split)
     made_from = manifest.info["images_fingerprint"][split]
-    if made_from != images_fingerprint:
+    if images_fingerprint not in (None, made_from):
         raise InputError(
             f"{directory}: the pseudo-labels of split {split} were made from images with "
             f"fingerprint {made_from}, these have {images_fingerprint}; extract and cluster these "

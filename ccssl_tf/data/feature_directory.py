@@ -135,6 +135,11 @@ class DirectorySource(FeatureSource):
             [index.numpy() for _, index in self._checked(self._dataset(self._shards))]
         )
 
+    def indexed_blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yields the rows in order, [n, D] of the stored dtype, with their image indices, [n]."""
+        for rows, index in self._checked(self._dataset(self._shards)):
+            yield rows.numpy(), index.numpy()
+
     def not_finite(self, position: int) -> Exception:
         """Returns the error to raise for a row that is not finite; it names shard and row."""
         for shard in self._shards:
@@ -236,3 +241,37 @@ def feature_records(
         indices, features = indices[full:], features[full:]
     if len(indices):
         yield records.feature_example(indices, features)
+
+
+def read_features(directory: str | os.PathLike) -> np.ndarray:
+    """Returns the features of every image, by image index: [N, D] of the stored dtype (float32 or
+    float16), all in memory; `KMeans` takes the directory itself and needs no more than a part.
+
+    Args:
+      directory: path of what `ccssl_tf.extract` wrote.
+
+    Raises:
+      InputError: there is no such directory, or it holds several splits or no rows.
+      CorruptArtifactError: a damaged shard, or an index missing or there twice.
+
+    >>> rows = records.feature_example(np.array([1, 0]), np.float32([[3, 4], [1, 2]]))
+    >>> shard = records.write_shard(
+    ...     pathlib.Path(workdir, "train-00000-of-00001.tfrecord"), [rows], num_examples=2
+    ... )
+    >>> info = dict(dim=2, dtype="float32")
+    >>> manifest_lib.Manifest("features", {"train": [shard]}, info).write(workdir)
+    >>> read_features(workdir)
+    array([[1., 2.],
+           [3., 4.]], dtype=float32)
+    """
+    source = DirectorySource(directory)
+    features = np.empty([source.num_examples, source.dim], source.dtype)
+    times_read = np.zeros(source.num_examples, np.int64)
+    for rows, indices in source.indexed_blocks():
+        if indices.min() < 0 or indices.max() >= len(features):
+            raise source.reading_fault()
+        features[indices] = rows
+        np.add.at(times_read, indices, 1)
+    if (times_read != 1).any():
+        raise source.reading_fault()
+    return features

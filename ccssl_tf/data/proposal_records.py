@@ -42,18 +42,28 @@ def parse_proposals(serialized) -> dict[str, tf.Tensor]:
     return dict(index=parsed["index"], filename=parsed["image/filename"], boxes=parsed["boxes"])
 
 
-def read_proposals(directory, split: str, images_fingerprint: str) -> list[np.ndarray]:
+def read_proposals(
+    directory, split: str, images_fingerprint: str | None = None
+) -> list[np.ndarray]:
     """Returns the proposals of every image of a split, by image index: N arrays [R, 4] int32 (32 kB
     an image of 2000 boxes).
 
     Args:
       directory: what `data_prep.proposals` wrote.
       split: split name.
-      images_fingerprint: `Manifest.fingerprint(split)` of the images they are to be used with.
+      images_fingerprint: `Manifest.fingerprint(split)` of the images they are to be used with;
+        None: any, as when they are only looked at.
 
     Raises:
       InputError: no such split, or made from other images; both fingerprints are named.
       CorruptArtifactError: damaged records, or an index missing or there twice.
+
+    >>> example = proposal_example(0, b"1.jpg", np.array([[8, 11, 351, 497]]))
+    >>> shard = records.write_shard(pathlib.Path(workdir, "test-0.tfrecord"), [example])
+    >>> info = dict(images_fingerprint=dict(test="1a2b"))
+    >>> manifest_lib.Manifest(KIND, {"test": [shard]}, info).write(workdir)
+    >>> read_proposals(workdir, "test")
+    [array([[  8,  11, 351, 497]], dtype=int32)]
     """
     directory = pathlib.Path(directory)
     manifest = manifest_lib.Manifest.read(directory, KIND)
@@ -65,7 +75,7 @@ def read_proposals(directory, split: str, images_fingerprint: str) -> list[np.nd
         )
     paths = [directory / shard.name for shard in manifest.shards(split)]
     made_from = manifest.info["images_fingerprint"][split]
-    if made_from != images_fingerprint:
+    if images_fingerprint not in (None, made_from):
         raise InputError(
             f"{directory}: proposals of other images (fingerprint {made_from[:12]}, these images "
             f"have {images_fingerprint[:12]}); "

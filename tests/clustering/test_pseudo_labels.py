@@ -28,6 +28,7 @@ def test_labels_come_back_by_image_index(tmp_path, monkeypatch):
     assert manifest_lib.Manifest.read(tmp_path, "pseudo_labels") == manifest
     for split, labels in (("train", train), ("val", val)):
         vector = read_pseudo_labels(tmp_path, split, labels.images_fingerprint)
+        np.testing.assert_array_equal(vector, read_pseudo_labels(tmp_path, split))
         assert vector.dtype == np.int32
         for index, label in zip(labels.index, labels.labels, strict=True):
             assert vector[index] == label

@@ -8,6 +8,7 @@ from ccssl_tf.clustering.rows import sources
 from ccssl_tf.clustering.rows.chunk_reader import ChunkReader
 from ccssl_tf.data import manifest as manifest_lib
 from ccssl_tf.data import records
+from ccssl_tf.data.feature_directory import read_features
 from ccssl_tf.runs.errors import CorruptArtifactError
 
 
@@ -57,3 +58,25 @@ def test_single_rows_come_from_the_shards_that_hold_them(tmp_path):
         reader = ChunkReader(source, 64, 0)
         np.testing.assert_array_equal(reader.take(np.array(positions)), rows[list(positions)])
     np.testing.assert_array_equal(source.indices(), np.arange(500))
+
+
+def test_all_rows_come_by_image_index(tmp_path):
+    rows = blobs(300, 4, 3, seed=8)
+    directory = write_features(tmp_path / "features", rows, [100, 120, 80])
+    features = read_features(directory)
+    assert features.dtype == np.float32
+    np.testing.assert_array_equal(features, rows)
+
+
+@pytest.mark.parametrize("index", [-1, 3, 20])
+def test_an_index_that_is_there_twice_or_out_of_range_is_refused(tmp_path, index):
+    directory = tmp_path / "features"
+    directory.mkdir()
+    path = directory / "train-00000-of-00001.tfrecord"
+    indices = np.append(np.arange(19), index)
+    records.write_shard(path, [records.feature_example(indices, np.ones([20, 4], np.float32))])
+    shard = manifest_lib.Shard(path.name, 20, path.stat().st_size, "")
+    info = dict(dim=4, dtype="float32")
+    manifest_lib.Manifest("features", {"train": [shard]}, info).write(directory)
+    with pytest.raises(CorruptArtifactError, match="do not hold the 20 rows"):
+        read_features(directory)
