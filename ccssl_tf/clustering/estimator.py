@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+import scipy.sparse
 import tensorflow as tf
 from sklearn.base import (
     BaseEstimator,
@@ -121,8 +122,9 @@ class KMeansEstimator(
         """Computes the centroids.
 
         Args:
-          X: [N, D] array, data frame or Arrow table, tf.data.Dataset of [B, D] (same rows in the
-            same order on every pass), path of a feature directory, or a `FeatureSource`.
+          X: [N, D] array, data frame or Arrow table, path of an `.npy` file (read as it is needed),
+            tf.data.Dataset of [B, D] (same rows in the same order on every pass), path of a feature
+            directory, or a `FeatureSource`.
           y: not used.
           sample_weight: [N] float, at least 0: how many rows each stands for; None: one each.
           checkpoint_path: an `.npz` written after every pass; if it is there, the fit continues
@@ -313,6 +315,7 @@ class KMeansEstimator(
 
     def _opened(self, X: sources.Features, *, reset: bool, memory_bytes: int) -> FeatureSource:
         """Returns the source of the rows in the units of the fit; reset: which it determines."""
+        X = sources.opened_file(X)
         if isinstance(X, FeatureSource | tf.data.Dataset | str | os.PathLike):
             source = sources.open_source(X, memory_bytes)
             if reset:
@@ -323,6 +326,11 @@ class KMeansEstimator(
                     f"{self.n_features_in_}; extract both alike"
                 )
         else:
+            if scipy.sparse.issparse(X):
+                raise InputError(
+                    f"features: a sparse matrix {list(X.shape)}, and centroids are dense; give "
+                    "X.toarray(), or fewer dimensions by sklearn.decomposition.TruncatedSVD"
+                )
             rows = validate_data(self, X, reset=reset, dtype="numeric", ensure_all_finite=False)
             source = sources.ArraySource(rows)
         if isinstance(source, sources.ArraySource):

@@ -6,6 +6,8 @@ The kinds are an array, a tf.data, a feature directory, and any other `FeatureSo
 import copy
 import hashlib
 import os
+import pathlib
+import tokenize
 import zlib
 from collections.abc import Iterable, Iterator
 from typing import TypeAlias
@@ -20,7 +22,8 @@ from ccssl_tf.data.feature_source import FeatureSource, generated
 from ccssl_tf.runs.errors import InputError
 from ccssl_tf.runs.files import fingerprint_of
 
-# [N, D] array of numbers; tf.data.Dataset of [B, D]; path of a feature directory; or a source.
+# [N, D] array of numbers; path of an .npy file of it, or of a feature directory; tf.data.Dataset of
+# [B, D]; or a source.
 Features: TypeAlias = npt.ArrayLike | tf.data.Dataset | str | os.PathLike | FeatureSource
 
 # Rows of the blocks in which a tf.data is read when only some of its rows are wanted.
@@ -44,6 +47,22 @@ def open_source(features: Features, memory_bytes: int) -> FeatureSource:
     if isinstance(features, tf.data.Dataset):
         return _open_dataset(features, memory_bytes)
     return ArraySource(features)
+
+
+def opened_file(features: Features) -> Features:
+    """Returns the array in an `.npy` file, of which the system reads what is used; others as is.
+
+    Raises:
+      InputError: it is no such file, or holds objects.
+    """
+    if not isinstance(features, str | os.PathLike) or pathlib.Path(features).suffix != ".npy":
+        return features
+    try:
+        return np.load(features, mmap_mode="r")
+    except OSError as error:
+        raise InputError(f"{features}: {error.strerror or error}") from error
+    except (ValueError, EOFError, SyntaxError, tokenize.TokenError) as error:
+        raise InputError(f"{features}: is no .npy file of numbers: {error}") from error
 
 
 class ArraySource(FeatureSource):

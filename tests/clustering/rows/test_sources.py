@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import scipy.sparse
 import tensorflow as tf
 from clustering.test_kmeans import blobs
 
@@ -119,3 +120,36 @@ def test_a_dataset_that_changes_its_order_is_refused(algorithm):
         400, seed=1, reshuffle_each_iteration=False
     )
     KMeans(5, algorithm=algorithm, memory_gb=0.0, max_iterations=2).fit(once.batch(50))
+
+
+def test_an_npy_file_is_read_like_its_array(tmp_path):
+    rows = blobs(300, 4, 3, seed=8)
+    np.save(tmp_path / "rows.npy", rows)
+    kmeans = KMeans(3, seed=0).fit(str(tmp_path / "rows.npy"))
+    np.testing.assert_array_equal(kmeans.labels_, KMeans(3, seed=0).fit(rows).labels_)
+    np.testing.assert_array_equal(kmeans.predict(tmp_path / "rows.npy"), kmeans.labels_)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "rows.npy: No such file"),
+        (b"", "rows.npy: is no .npy file"),
+        (b"\x93NUMPY\x01\x00v\x00{'descr': (((", "rows.npy: is no .npy file"),
+        (b"junk" * 9, "rows.npy: is no .npy file"),
+        (np.array([{}]), "rows.npy: is no .npy file of numbers"),
+    ],
+)
+def test_an_npy_file_that_is_none_is_named(tmp_path, content, message):
+    path = tmp_path / "rows.npy"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is not None:
+        np.save(path, content, allow_pickle=True)
+    with pytest.raises(InputError, match=message):
+        KMeans(3).fit(path)
+
+
+def test_a_sparse_matrix_is_refused_in_words():
+    with pytest.raises(InputError, match="a sparse matrix .5, 3., .* give X.toarray"):
+        KMeans(3).fit(scipy.sparse.csr_matrix(np.eye(5, 3)))
