@@ -30,7 +30,7 @@ class ConverterSettings(CommandSettings, OutputSettings, SeedSettings, WorkersSe
         minimum=0,
         paper=256,
     )
-    max_bad_images: int = setting(0, "Broken images left out before giving up.", minimum=0)
+    max_bad_images: int | None = setting(0, "Broken images left out before giving up.", minimum=0)
     max_pixels: int = setting(
         100_000_000, "Size above which an image is bad, undecoded.", unit="pixels", minimum=1
     )

@@ -38,7 +38,7 @@ class Conversion:
         output_dir: pathlib.Path,
         *,
         decode_options: decoding.DecodeOptions,
-        max_bad_images: int,
+        max_bad_images: int | None,
         seed: int,
         num_workers: int,
         options: dict,
@@ -50,7 +50,7 @@ class Conversion:
           image_set: what the converter found.
           output_dir: where the shards go.
           decode_options: which images are accepted and how they are stored.
-          max_bad_images: broken images left out before giving up.
+          max_bad_images: broken images left out before giving up; None: five in a hundred.
           seed: of the order.
           num_workers: processes.
           options: the converter's own options, for the manifest.
@@ -66,7 +66,9 @@ class Conversion:
             )
         self._set, self._directory, self._beam_options = image_set, output_dir, beam_options
         self._options = dict(options, seed=seed, **dataclasses.asdict(decode_options))
-        self._max_bad, self._num_workers = max_bad_images, num_workers
+        images = sum(map(len, image_set.splits.values()))
+        self._max_bad = images // 20 if max_bad_images is None else max_bad_images
+        self._num_workers = num_workers
         ratio, self._seconds_per_image = shard_plan.convert_sample(image_set, decode_options, seed)
         self._bytes = {
             name: ratio * sum(item.size for item in items)
@@ -245,7 +247,8 @@ class Conversion:
                 for reason, count in sorted(reencoded.items())
                 if reason != "total"
             )
-            print(f"re-encoded {reencoded['total']} images ({reasons})")
+            quality = decoding.JPEG_QUALITY
+            print(f"re-encoded {reencoded['total']} images at quality {quality} ({reasons})")
         image_list.write(self._directory, self._rows(records))
         manifest = manifest_lib.Manifest("images", splits, info)
         manifest.write(self._directory)

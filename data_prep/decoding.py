@@ -5,6 +5,7 @@ An upright 3-component JPEG keeps its bytes (see `jpeg`); everything else is dec
 encoded again, and counted by reason.
 """
 
+import contextlib
 import dataclasses
 import io
 import os
@@ -17,9 +18,10 @@ from data_prep import image_container, jpeg, pixel_range
 from data_prep.jpeg import BadImage
 
 JPEG_QUALITY = 95
+_ORIENTATION = 0x0112  # EXIF's tag.
 # Formats are named so that Pillow never starts an external program (EPS) or an exotic decoder on
 # hostile bytes.
-_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF")
 _TRANSPOSED = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -40,6 +42,10 @@ Image.MAX_IMAGE_PIXELS = None
 warnings.filterwarnings("ignore", module="PIL")
 # Without this only some of the formats are known to `Image.open`.
 Image.init()
+with contextlib.suppress(ImportError):  # Only the extra `heif` brings it.
+    from pillow_heif import register_heif_opener
+
+    register_heif_opener()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,6 +138,8 @@ def convert_image(
             if other
             else f"not an image (starts with {data[:12]!r})"
         )
+    if kind not in Image.OPEN:
+        raise BadImage(f"a picture in {kind}; pip install 'ccssl_tf[heif]' reads it")
     contents = image_container.split(data, kind)
     try:
         image = Image.open(io.BytesIO(contents.pixels), formats=_FORMATS)
@@ -143,12 +151,13 @@ def convert_image(
     if image.format == "JPEG":
         check_jpeg(data, header)
     try:
-        reasons = _reasons(image, contents.orientation, options)
+        orientation = contents.orientation or image.getexif().get(_ORIENTATION, 1)
+        reasons = _reasons(image, orientation, options)
         if image.format == "JPEG" and not reasons:
             if _opens(data):
                 return ConvertedImage(data, image.height, image.width, ())
             return ConvertedImage(contents.pixels, image.height, image.width, ("metadata",))
-        image = _to_upright_rgb(image, contents.orientation, options)
+        image = _to_upright_rgb(image, orientation, options)
         encoded = io.BytesIO()
         image.save(
             encoded, "JPEG", quality=JPEG_QUALITY, subsampling=options.subsampling(*image.size)

@@ -115,17 +115,25 @@ def _images_among(source, files, skipped):
             before = file.name[: file.name.index(folder) + len(folder)]
             folders[before] = folder
         else:
-            ignored[pathlib.PurePosixPath(printable(file.name)).suffix or "no suffix"] += 1
+            path = pathlib.PurePosixPath(printable(file.name))
+            ignored["hidden" if path.name.startswith(".") else path.suffix or "no suffix"] += 1
     skipped.system.update(folders.values())
     if ignored:
         common = ", ".join(f"{suffix} {count}" for suffix, count in ignored.most_common(5))
+        common += ", ..." if len(ignored) > 5 else ""
         print(f"{source}: ignoring {ignored.total()} files that are no images ({common})")
     if not images:
-        raise InputError(
-            f"{source}: holds no images "
-            f"({', '.join(suffix.decode() for suffix in locations.IMAGE_SUFFIXES)})"
-        )
+        suffixes = ", ".join(suffix.decode() for suffix in locations.IMAGE_SUFFIXES)
+        raise InputError(f"{source}: holds no images ({suffixes}){_advice(source, ignored)}")
     return images
+
+
+def _advice(source, ignored):
+    """What may be meant by a source without images, from the suffixes of what is there."""
+    if ignored[".tar"] and source.is_dir():
+        return f"; an archive is named itself: --source={next(source.rglob('*.tar'))}"
+    packed = [suffix for suffix in (".zip", ".gz", ".tgz", ".7z", ".rar") if ignored[suffix]]
+    return f"; unpack the {packed[0]} first" if packed else ""
 
 
 def _existing_splits(source, files, split_folders):
@@ -271,6 +279,8 @@ def _class_names(source, splits, labels, classes):
             f"{source}: folders without images are no classes: "
             f"{', '.join(empty[:5])}{' ...' if len(empty) > 5 else ''}"
         )
+    if classes is None:
+        print(f"{source}: the folders are its {len(folders)} classes: {shown(folders)}")
     return classes or folders
 
 
@@ -285,7 +295,8 @@ def _folders_on_disk(source, splits):
 
 
 def with_val(source, image_set: ImageSet, val_fraction: float, seed: int) -> ImageSet:
-    """Returns the set with a seeded share of its training images as `val`, where it has none.
+    """Returns the set with a seeded share of its training images as `val`, where it has none: the
+    same share of every class, but for rounding, and never the last image of one.
 
     Raises:
       InputError: too few images.
@@ -300,10 +311,26 @@ def with_val(source, image_set: ImageSet, val_fraction: float, seed: int) -> Ima
             f"{source}: {len(train)} image(s) are too few for --val_fraction={val_fraction}; set "
             "it to 0"
         )
-    chosen = set(np.random.default_rng(seed).permutation(len(train))[:count].tolist())
+    chosen = _share_of_each_class(np.array([item.label for item in train]), count, seed)
     split = {
         "train": [item for i, item in enumerate(train) if i not in chosen],
         "val": [train[i] for i in sorted(chosen)],
     }
     others = {name: rest for name, rest in items.items() if name != "train"}
     return dataclasses.replace(image_set, splits={**split, **others})
+
+
+def _share_of_each_class(labels: np.ndarray, count: int, seed: int) -> set[int]:
+    """Chooses about `count` of the positions; where all classes are of one image, of these."""
+    order = np.random.default_rng(seed).permutation(len(labels))
+    share = count / len(labels)
+    chosen: list[int] = []
+    # Each class takes what its share says beyond what was taken before: so roundings do not add up.
+    due = 0.0
+    for label in np.unique(labels):
+        members = order[labels[order] == label]
+        due += share * len(members)
+        taken = min(max(round(due), 0), len(members) - 1)
+        due -= taken
+        chosen += members[:taken].tolist()
+    return set(chosen or order[:count].tolist())

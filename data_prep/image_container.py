@@ -46,7 +46,7 @@ _OTHERS = {
     "PostScript": (b"%!PS",),
     "PDF": (b"%PDF",),
 }
-_HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"avif", b"avis")
+_HEIF_BRANDS = {b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"avif", b"avis"}
 # Of a PNG: what makes pixels; the palette's transparency among it, although it is ancillary.
 _PNG_PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
@@ -60,24 +60,28 @@ class Contents(NamedTuple):
 
     Attributes:
       pixels: the file without metadata, of a TIFF without its orientation.
-      orientation: how the picture is to be turned, 1..8 as EXIF counts.
+      orientation: how the picture is to be turned, 1..8 as EXIF counts; None: as its decoder says.
     """
 
     pixels: bytes
-    orientation: int = 1
+    orientation: int | None = 1
 
 
 def format_of(data: bytes) -> str | None:
-    """Returns "JPEG", "PNG", "WEBP", "GIF", "BMP" or "TIFF" by the first bytes; else None."""
+    """Returns "JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF" or "HEIF" by the first bytes, or
+    None.
+    """
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WEBP"
+    if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
+        end = min(int.from_bytes(data[:4]), 256)
+        brands = {data[start : start + 4] for start in (8, *range(16, end, 4))}
+        return "AVIF" if brands & {b"avif", b"avis"} else "HEIF"
     return next((name for name, starts in _SIGNATURES.items() if data.startswith(starts)), None)
 
 
 def unread_format(data: bytes) -> str | None:
     """Returns the name of a format of pictures that is not read, by the first bytes, or None."""
-    if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
-        return "AVIF" if data[8:12].startswith(b"avi") else "HEIF"
     return next((name for name, starts in _OTHERS.items() if data.startswith(starts)), None)
 
 
@@ -86,13 +90,15 @@ def split(data: bytes, image_format: str) -> Contents:
 
     Args:
       data: the file.
-      image_format: see `format_of`; of GIF and BMP all is kept.
+      image_format: see `format_of`; of GIF, BMP, AVIF and HEIF all is kept.
 
     Raises:
       BadImage: a PNG whose pixels are damaged or cut off, by their checksums.
     """
     splitters = dict(JPEG=_split_jpeg, PNG=_split_png, WEBP=_split_webp, TIFF=_split_tiff)
-    return splitters[image_format](data) if image_format in splitters else Contents(data)
+    if image_format in splitters:
+        return splitters[image_format](data)
+    return Contents(data, None if image_format in ("AVIF", "HEIF") else 1)
 
 
 def _orientation(exif: bytes, xmp: bytes) -> int:

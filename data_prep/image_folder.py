@@ -23,6 +23,9 @@ class ImageFolderSettings(ConverterSettings):
         help="Folder or uncompressed tar of images, searched to any depth; Parquet files, or a "
         "folder of WebDataset's tars."
     )
+    max_bad_images: int | None = setting(
+        None, "Broken images left out before giving up; default: five in a hundred.", minimum=0
+    )
     labels: str = setting(
         "auto",
         "folders: the topmost folder (below train/ or val/) is the class. auto: as --list says; "

@@ -29,6 +29,9 @@ IMAGE_SUFFIXES = (
     b".bmp",
     b".tif",
     b".tiff",
+    b".avif",
+    b".heic",
+    b".heif",
 )
 # Folders that Synology's and QNAP's disks, macOS and Windows keep beside pictures, in lower case.
 # Those whose name begins with a dot are of this kind, too.
@@ -107,15 +110,17 @@ class SkippedFolders(NamedTuple):
       system: name -> how many folders of it were not looked into, since they are hidden or of the
         system.
       links: printable paths of links to folders that had been read already.
+      dangling: printable paths of links that lead nowhere.
     """
 
     system: Counter[bytes]
     links: list[str]
+    dangling: list[str]
 
     @classmethod
     def nothing(cls) -> "SkippedFolders":
         """Returns what a walk may add to."""
-        return cls(Counter(), [])
+        return cls(Counter(), [], [])
 
     def describe(self) -> Iterator[str]:
         """Yields a line, without the source's name, for each kind that was left out."""
@@ -128,6 +133,10 @@ class SkippedFolders(NamedTuple):
             yield (
                 f"skipping {len(self.links)} links to folders that are read anyway (first: "
                 f"{self.links[0]})"
+            )
+        if self.dangling:
+            yield (
+                f"skipping {len(self.dangling)} links that lead nowhere (first: {self.dangling[0]})"
             )
 
 
@@ -142,13 +151,13 @@ def walk_tree(
 
     Args:
       root: directory.
-      skipped: what is left out is added to it.
+      skipped: what is left out is added to it; without it a link that leads nowhere is an error.
 
     Raises:
-      InputError: a dangling link, a pipe, a device, or a path longer than the system reads.
+      InputError: a pipe, a device, or a path longer than the system reads.
       OSError: something unreadable.
     """
-    skipped = skipped or SkippedFolders.nothing()
+    may_skip_links, skipped = skipped is not None, skipped or SkippedFolders.nothing()
     top = os.fsencode(root)
     # The folders being read, the innermost last: path, what stands before its files' names, the
     # names that are left, and the folders that were read below the same one of the root's. A loop
@@ -162,7 +171,11 @@ def walk_tree(
             continue
         path = os.path.join(directory, name)
         status = _status(path)
-        if stat.S_ISREG(status.st_mode):
+        if status is None and may_skip_links:
+            skipped.dangling.append(printable(path))
+        elif status is None:
+            raise InputError(f"{printable(path)}: a link that leads nowhere; remove it")
+        elif stat.S_ISREG(status.st_mode):
             yield SourceFile(prefix + name, status.st_size, (os.fsdecode(path), 0, None))
         elif not stat.S_ISDIR(status.st_mode):
             raise InputError(f"{printable(path)}: neither a file nor a directory; remove it")
@@ -180,11 +193,12 @@ def walk_tree(
 
 
 def _status(path):
+    """What the system knows of a file; None of a link that leads nowhere."""
     try:
         return os.stat(path)
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ELOOP):
-            raise InputError(f"{printable(path)}: a link that leads nowhere; remove it") from error
+            return None
         if error.errno == errno.ENAMETOOLONG:
             raise InputError(
                 f"{printable(path)[:80]}...: a path of {len(path)} bytes, longer than the system "

@@ -2,6 +2,7 @@
 
 import dataclasses
 import typing
+import warnings
 
 import keras
 import numpy as np
@@ -170,8 +171,12 @@ class Backbone(keras.Model):
     def normalize(self, images):
         """Maps RGB images in [0, 255] of any dtype to the float32 this backbone takes.
 
-        COLORS says what of them is seen.
+        COLORS says what of them is seen. Arrays of NumPy that lie in [0, 1] are warned of.
         """
+        if isinstance(images, np.ndarray) and images.dtype.kind == "f" and 0 < np.max(images) <= 1:
+            warnings.warn(
+                "images in [0, 1]: this backbone takes 0 to 255; multiply them by 255", stacklevel=2
+            )
         if self.colors != "rgb":
             lab = color.rgb_to_lab(images)
             lightness = lab[..., :1] - 50

@@ -129,12 +129,15 @@ def save_backbone(backbone: Backbone, directory) -> str:
     return fingerprint
 
 
-def load_backbone(path, adopt=None) -> Backbone:
+def load_backbone(path, adopt=None, *, include_preprocessing=False) -> Backbone | keras.Model:
     """Loads a backbone from a `backbone.keras` file or a work directory holding one.
 
     Args:
       path: of the file or directory.
       adopt: (model, file) -> backbone, for a Keras model of somebody else's; None to refuse it.
+      include_preprocessing: to return a keras.Model that takes RGB images [B, H, W, 3] in [0, 255]
+        and gives the endpoints, instead of the backbone, which takes what its `normalize` makes of
+        them.
 
     Raises:
       InputError: no such file, not a `.keras` file, or a model that is not one of our backbones.
@@ -146,6 +149,14 @@ def load_backbone(path, adopt=None) -> Backbone:
     >>> backbone.endpoint_names
     ['conv1', 'conv2', 'conv3', 'conv4', 'conv5']
     """
+    backbone = _load_backbone(path, adopt)
+    if not include_preprocessing:
+        return backbone
+    images = keras.Input([None, None, 3])
+    return keras.Model(images, backbone(backbone.normalize(images)))
+
+
+def _load_backbone(path, adopt):
     path = pathlib.Path(path)
     file = path / FILE_NAME if path.is_dir() else path
     if not file.is_file():

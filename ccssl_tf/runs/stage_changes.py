@@ -133,7 +133,7 @@ def use_images(stages: Sequence[Stage], source: str) -> list[Stage]:
     texts = [stage.flag("image_size") for stage in stages if stage.module == "ccssl_tf.train"]
     arguments = [f"--source={source}", f"--output_dir={replaced.directory}"]
     # Written out, so that --set can change them.
-    arguments += ["--labels=auto", "--val_fraction=0.1", "--max_bad_images=0"]
+    arguments += ["--labels=auto", "--val_fraction=0.1"]
     if sizes := [int(text) for text in texts if text and text.isdigit()]:
         arguments.append(f"--resize_short_side={max(sizes)}")
     conversion = Stage("data_prep.image_folder", tuple(arguments), root=replaced.root)

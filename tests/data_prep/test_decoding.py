@@ -75,6 +75,8 @@ KINDS = {
     "webp": (_encode(RGB, "WEBP", lossless=True), ("webp",), _pixels()),
     "bmp": (_encode(RGB, "BMP"), ("bmp",), _pixels()),
     "tiff": (_encode(RGB, "TIFF"), ("tiff",), _pixels()),
+    "avif": (_encode(RGB, "AVIF", quality=95), ("avif",), _pixels()),
+    "heif": (_encode(RGB, "HEIF", quality=95), ("heif",), _pixels()),
     "gif": (
         _encode(RGB.convert("L"), "GIF", save_all=True, append_images=[Image.new("L", RGB.size)]),
         None,
@@ -106,7 +108,7 @@ def test_transparency_is_laid_over_white():
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "AVIF"])
 def test_exif_rotation_is_applied(orientation, kind):
     converted = convert_image(_rotated(orientation, kind), DecodeOptions())
     pixels = _pixels()
@@ -124,6 +126,12 @@ def test_exif_rotation_is_applied(orientation, kind):
     assert ("rotated" in converted.reasons) == (orientation != 1)
     if orientation != 1:
         assert 0x0112 not in Image.open(io.BytesIO(converted.encoded)).getexif()
+
+
+def test_exif_of_heif_does_not_turn_what_its_decoder_has_turned():
+    converted = convert_image(_rotated(6, "HEIF"), DecodeOptions())
+    assert np.abs(_decode(converted) - _pixels()).mean() < 6
+    assert converted.reasons == ("heif",)
 
 
 def test_resize_reduces_the_short_side_and_never_enlarges():

@@ -1,3 +1,4 @@
+import collections
 import os
 import tarfile
 
@@ -296,3 +297,53 @@ def test_splits_and_labels_of_a_list(tmp_path):
     image_set = folder_layout.list_images(source, **options)
     assert image_set.class_names == [str(number) for number in range(11)]
     assert list(_names(image_set)["train"].values()) == [2, 10, 0, -1]
+
+
+def test_links_that_lead_nowhere_are_skipped_and_counted(tmp_path, capsys):
+    source = _tree(tmp_path / "source", ["a/1.jpg", "b/2.jpg"])
+    for name in ("a/gone.jpg", "b/gone.jpg"):
+        (source / name).symlink_to(tmp_path / "nowhere")
+    image_set = folder_layout.list_images(source, **DEFAULTS)
+    assert _names(image_set) == {"train": {"a/1.jpg": 0, "b/2.jpg": 1}}
+    assert "skipping 2 links that lead nowhere (first: " in capsys.readouterr().out
+
+
+def test_every_class_gives_its_share_to_val_and_keeps_an_image(tmp_path):
+    sizes = dict(large=60, middle=31, small=9, pair=2, single=1)
+    names = [f"{name}/{number}.jpg" for name, size in sizes.items() for number in range(size)]
+    source = _tree(tmp_path / "source", names)
+    for seed in range(5):
+        options = {**DEFAULTS, "val_fraction": 0.1, "seed": seed}
+        image_set = folder_layout.list_images(source, **options)
+        counts = collections.Counter(
+            image_set.class_names[item.label] for item in image_set.splits["val"]
+        )
+        assert sum(counts.values()) == 10
+        for name, size in sizes.items():
+            assert abs(counts[name] - 0.1 * size) < 1 and counts[name] < size
+
+
+def test_what_is_taken_for_classes_is_said(tmp_path, capsys):
+    source = _tree(tmp_path / "source", ["2019/1.jpg", "2020/2.jpg"])
+    folder_layout.list_images(source, **DEFAULTS)
+    assert "the folders are its 2 classes: 2019, 2020\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("names", "advice"),
+    [
+        (["photos.tar"], "an archive is named itself: --source=.*/photos.tar"),
+        (["photos.zip"], "unpack the .zip first"),
+        (["readme.txt"], "heif.$"),
+    ],
+)
+def test_a_source_without_images_says_what_may_be_meant(tmp_path, names, advice):
+    with pytest.raises(InputError, match=advice):
+        folder_layout.list_images(_tree(tmp_path / "source", names), **DEFAULTS)
+
+
+def test_files_that_are_no_images_are_counted_by_kind(tmp_path, capsys):
+    names = ["1.jpg", "._1.jpg", "._2.jpg", *(f"x.{suffix}" for suffix in "abcdef")]
+    folder_layout.list_images(_tree(tmp_path / "source", names), **DEFAULTS)
+    said = capsys.readouterr().out
+    assert "ignoring 8 files that are no images (hidden 2, .a 1," in said and ", ...)" in said

@@ -188,8 +188,10 @@ def test_grey_jpegs_of_odd_metadata_are_encoded_again(marker):
         (b"II*\0" + bytes(9), "broken TIFF"),
         (b"RIFF\x10\0\0\0WEBPVP8 ", "broken WEBP"),
         (b"\xff\xd8\xff\xe0\0\x10JFIF", "broken JPEG"),
-        (b"\0\0\0\x18ftypheic", "a picture in HEIF, which is not read; convert it"),
-        (b"\0\0\0\x18ftypavif", "a picture in AVIF"),
+        (b"\0\0\0\x18ftypheic", "broken HEIF"),
+        (b"\0\0\0\x18ftypavif", "broken AVIF"),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0mif1avif", "broken AVIF"),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic", "broken HEIF"),
         (b"8BPS\0\1", "a picture in Photoshop"),
         (b"<html>", "not an image (starts with b'<html>')"),
     ],
@@ -198,6 +200,12 @@ def test_what_is_broken_is_said(damaged, said):
     with pytest.raises(BadImage) as caught:
         convert_image(damaged, DecodeOptions())
     assert str(caught.value).startswith(said)
+
+
+def test_without_its_extra_heif_is_a_format_that_is_not_read(monkeypatch):
+    monkeypatch.delitem(Image.OPEN, "HEIF")
+    with pytest.raises(BadImage, match="a picture in HEIF; pip install 'ccssl_tf.heif.' reads it"):
+        convert_image(b"\0\0\0\x18ftypheic", DecodeOptions())
 
 
 def test_a_jpeg_of_twelve_bits_is_named():

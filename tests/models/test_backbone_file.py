@@ -4,6 +4,7 @@ Its fingerprint tells weights apart.
 """
 
 import json
+import warnings
 import zipfile
 
 import keras
@@ -226,3 +227,25 @@ def test_weights_that_are_not_those_recorded_are_refused(tmp_path):
     AlexNet(**SMALL).save(tmp_path / "backbone.keras")
     with pytest.raises(CorruptArtifactError, match="backbone.keras: .*fingerprint"):
         load_backbone(tmp_path)
+
+
+@pytest.mark.parametrize("colors", ["rgb", "lab_halves"])
+def test_preprocessing_can_be_part_of_the_network(tmp_path, colors):
+    backbone = with_statistics(AlexNet(**SMALL, colors=colors))
+    save_backbone(backbone, tmp_path)
+    network = load_backbone(tmp_path, include_preprocessing=True)
+    photos = np.random.default_rng(0).integers(0, 256, [2, 40, 48, 3], np.uint8)
+    expected = backbone(backbone.normalize(photos))
+    for name, maps in network(photos).items():
+        np.testing.assert_allclose(maps, expected[name], rtol=1e-4, atol=1e-4)
+
+
+def test_photos_in_the_range_of_0_to_1_are_warned_of():
+    backbone = AlexNet(**SMALL)
+    photos = np.random.default_rng(0).random([1, 32, 32, 3])
+    with pytest.warns(UserWarning, match="multiply them by 255"):
+        backbone.normalize(photos)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        backbone.normalize(255 * photos)
+        backbone.normalize(np.zeros([1, 32, 32, 3], "uint8"))
