@@ -1,5 +1,6 @@
 """A segmenter as functions of images in [0, 255] that a SavedModel can hold."""
 
+import keras
 import tensorflow as tf
 
 from ccssl_tf.data import image_ops
@@ -10,6 +11,9 @@ from ccssl_tf.runs.run_record import read_flags
 
 class ExportedSegmenter(Exported):
     """A segmenter as functions of images in [0, 255]; batch normalisation stays as it is."""
+
+    what = "a segmenter"
+    formats = ("saved_model", "litert", "onnx", "keras", "weights")
 
     def __init__(self, run):
         """Loads the segmenter of the finished run in directory `run`; raises CorruptArtifactError
@@ -29,7 +33,11 @@ class ExportedSegmenter(Exported):
         W] int32.
         """
         logits = self.classifier(self.backbone.normalize(images), training=False)["logits"]
-        return dict(logits=logits, classes=tf.argmax(logits, -1, tf.int32))
+        return dict(logits=logits, classes=keras.ops.argmax(logits, -1))
+
+    def outputs(self, images) -> dict:
+        """As `serve`."""
+        return self.serve(images)
 
     def serve_jpeg(self, encoded) -> dict:
         """Maps JPEG bytes [B], of images of one size, to the outputs of `serve`, at the size the

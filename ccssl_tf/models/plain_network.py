@@ -38,6 +38,8 @@ def plain_network(model: keras.Model, name: str = "network") -> keras.Model:
     >>> [layer.name for layer in network.layers if "conv2" in layer.name]
     ['conv2_group1', 'conv2_group2', 'conv2', 'conv2_relu']
     """
+    # A layer that is called twice is one layer.
+    made: dict[int, keras.layers.Layer] = {}
 
     def call(layer, *arguments, **options):
         if isinstance(layer, LocalResponseNormalization):
@@ -46,7 +48,9 @@ def plain_network(model: keras.Model, name: str = "network") -> keras.Model:
             return _in_groups(layer, *arguments)
         if not (_is_keras_own(layer) or isinstance(layer, _LIKE_KERAS) or layer.weights):
             return layer.call(*arguments)
-        own = _copy(layer)
+        if id(layer) not in made:
+            made[id(layer)] = _copy(layer)
+        own = made[id(layer)]
         outputs = own(*arguments, **options)
         if isinstance(layer, keras.layers.Layer):
             own.set_weights(layer.get_weights())

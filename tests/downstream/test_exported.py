@@ -88,7 +88,9 @@ def test_every_endpoint_and_the_logits_are_the_networks(exported, batch_size, dt
 def test_serving_signatures_have_named_inputs_and_outputs(exported):
     loaded = tf.saved_model.load(str(exported[2] / "saved_model"))
     signatures = loaded.signatures
-    assert set(signatures) == {"serve", "serve_jpeg", "backbone", "serving_default"}
+    assert set(signatures) == {
+        *("serve", "serve_jpeg", "backbone", "embedding", "serving_default")
+    }
     images = images_of(2)
     found = signatures["serving_default"](images=tf.constant(images, tf.float32))
     assert found["logits"].shape == [2, 7]
@@ -164,7 +166,7 @@ def test_a_backbone_alone_takes_images_of_any_size(tmp_path):
     backbone, _ = make_run(tmp_path / "run")
     export(tmp_path / "run", tmp_path / "out")
     loaded = tf.saved_model.load(str(tmp_path / "out" / "saved_model"))
-    assert set(loaded.signatures) == {"serve", "serve_jpeg", "serving_default"}
+    assert set(loaded.signatures) == {"serve", "serve_jpeg", "embedding", "serving_default"}
     images = images_of(2, 48)
     expected = backbone(backbone.normalize(images), training=False)
     np.testing.assert_allclose(
