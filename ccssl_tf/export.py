@@ -16,7 +16,13 @@ from ccssl_tf.runs import machine
 
 machine.quiet_tensorflow()
 
-from ccssl_tf.downstream.exporting import ExportSettings, export, export_workdir, load_run
+from ccssl_tf.downstream.exporting import (
+    ExportSettings,
+    export_run,
+    export_workdir,
+    formats_of,
+    load_run,
+)
 from ccssl_tf.runs.command import Command
 from ccssl_tf.runs.launch import launch
 
@@ -26,16 +32,18 @@ COMMAND = Command("ccssl_tf.export", __doc__, (ExportSettings,))
 def main(values):
     """Exports, or says what would be."""
     settings = values[ExportSettings]
-    if settings.dry_run:
-        facts = load_run(settings.run, settings.fold_batch_norm).describe()
-        export_workdir(settings.run, settings.output_dir, settings.fold_batch_norm).check()
-        megabytes = 4 * facts["num_parameters"] / 1e6
-        print(
-            f"would export {', '.join(facts['outputs'])} of {settings.run}, about {megabytes:.0f} "
-            f"MB, into {settings.output_dir}"
-        )
+    if not settings.dry_run:
+        export_run(settings, values.arguments)
         return
-    export(settings.run, settings.output_dir, settings.fold_batch_norm, arguments=values.arguments)
+    exported = load_run(settings.run, settings.fold_batch_norm)
+    export_workdir(settings, values.arguments).check()
+    formats_of(exported, settings)
+    facts = exported.describe()
+    print(
+        f"would export {', '.join(facts['outputs'])} of {settings.run}, about "
+        f"{4 * facts['num_parameters'] / 1e6:.0f} MB each, as {', '.join(settings.format)}, into "
+        f"{settings.output_dir}"
+    )
 
 
 if __name__ == "__main__":
