@@ -1,21 +1,17 @@
 """A trained backbone or classifier as functions of images that a SavedModel can hold."""
 
-import contextlib
-import json
-import pathlib
-
 import keras
 import numpy as np
 import tensorflow as tf
 
 from ccssl_tf.data import image_ops
-from ccssl_tf.data.manifest import Manifest
+from ccssl_tf.downstream.finished_run import finished
 from ccssl_tf.models import backbone_file
 from ccssl_tf.models.backbone import Backbone, fully_connected_layers
 from ccssl_tf.models.folding import fold_batch_normalization
 from ccssl_tf.models.heads import build_classifier, head_features
-from ccssl_tf.runs.errors import CcsslError, CorruptArtifactError, InputError
-from ccssl_tf.runs.run_record import read_flags, read_record
+from ccssl_tf.runs.errors import CorruptArtifactError, InputError
+from ccssl_tf.runs.run_record import read_flags
 
 # Largest difference of an output, as a share of its largest value, between the network and what was
 # exported.
@@ -100,7 +96,7 @@ class Exported:
         return outputs
 
     def outputs(self, images) -> dict:
-        """Maps images to what files of one function give: the outputs of `serve`, and `embedding`."""
+        """Maps images to the outputs of `serve` and `embedding`: what files of one function give."""
         outputs = self.serve(images)
         return dict(outputs, embedding=_mean_of_cells(outputs[self._last_map]))
 
@@ -207,33 +203,6 @@ class Exported:
             num_parameters=(self.classifier or self.backbone).count_params(),
             batch_normalization_folded=self.is_folded,
         )
-
-
-def finished(run) -> pathlib.Path:
-    """Returns the directory of a run; raises InputError where it has not ended."""
-    run = pathlib.Path(run)
-    if not (run / "DONE").is_file():
-        raise InputError(
-            f"--run={run}: no finished run there; name the --workdir of a ccssl_tf.train that has "
-            "ended"
-        )
-    return run
-
-
-def class_names_of(run) -> list[str]:
-    """Returns the names of the classes that a run learned, [] where nothing says them.
-
-    They are in its metrics.json, or are those of the images whose labels it saw.
-    """
-    run = pathlib.Path(run)
-    with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
-        facts = json.loads((run / "metrics.json").read_text())["facts"]
-        return [str(name) for name in facts["class_names"]]
-    if read_flags(run).get("task") != "cluster_classification":
-        with contextlib.suppress(CcsslError, OSError, LookupError):
-            data_dir = read_record(run / "run.json")["inputs"]["data_dir"]["path"]
-            return list(Manifest.read(data_dir, "images").info.get("class_names") or [])
-    return []
 
 
 def backbone_of(model: keras.Model) -> Backbone:

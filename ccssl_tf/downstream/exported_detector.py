@@ -8,7 +8,8 @@ import tensorflow as tf
 
 from ccssl_tf.data import image_ops
 from ccssl_tf.downstream.detector import scores_and_boxes
-from ccssl_tf.downstream.exported import Exported, backbone_of, compare, finished
+from ccssl_tf.downstream.exported import Exported, backbone_of, compare
+from ccssl_tf.downstream.finished_run import finished
 from ccssl_tf.models import backbone_file, fast_rcnn
 from ccssl_tf.runs.errors import CorruptArtifactError
 from ccssl_tf.runs.run_record import read_flags

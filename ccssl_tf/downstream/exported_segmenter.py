@@ -4,7 +4,8 @@ import keras
 import tensorflow as tf
 
 from ccssl_tf.data import image_ops
-from ccssl_tf.downstream.exported import Exported, backbone_of, finished
+from ccssl_tf.downstream.exported import Exported, backbone_of
+from ccssl_tf.downstream.finished_run import finished
 from ccssl_tf.models import backbone_file, fcn
 from ccssl_tf.runs.run_record import read_flags
 

@@ -5,9 +5,10 @@ import dataclasses
 import json
 import pathlib
 
-from ccssl_tf.downstream.exported import Exported, class_names_of
+from ccssl_tf.downstream.exported import Exported
 from ccssl_tf.downstream.exported_detector import ExportedDetector
 from ccssl_tf.downstream.exported_segmenter import ExportedSegmenter
+from ccssl_tf.downstream.finished_run import class_names_of
 from ccssl_tf.downstream.formats import FORMATS, FileFormat, Quantization
 from ccssl_tf.downstream.formats.calibration import NUM_IMAGES
 from ccssl_tf.downstream.formats.file_format import digest
@@ -18,7 +19,6 @@ from ccssl_tf.runs.files import write_json
 from ccssl_tf.runs.settings import CommandSettings, SeedSettings, setting
 from ccssl_tf.runs.values import Values
 from ccssl_tf.runs.workdir import Workdir
-
 
 _FORMATS = tuple(FORMATS)
 
@@ -109,11 +109,13 @@ def export(run, output_dir, fold: bool = True, **options):
 def export_run(settings: ExportSettings, arguments=None):
     """As `export`, of settings and the arguments of a command line, where one was given."""
     exported = load_run(settings.run, settings.fold_batch_norm)
-    with export_workdir(settings, arguments) as workdir:
+    workdir, told = export_workdir(settings, arguments), {}
+    # Refused before there is a directory.
+    files = [] if workdir.is_done else formats_of(exported, settings)
+    with workdir:
         if workdir.is_done:
             print(f"{workdir.path}: already complete")
             return
-        files, told = formats_of(exported, settings), {}
         with contextlib.ExitStack() as published:
             # All of them are there, or none.
             for file in files:
@@ -136,9 +138,7 @@ def export_run(settings: ExportSettings, arguments=None):
             inputs=made_by["inputs"],
             backbone=backbone_file.describe(settings.run),
         )
-        write_json(
-            workdir.path / "export.json", dict(facts, formats=told, provenance=provenance)
-        )
+        write_json(workdir.path / "export.json", dict(facts, formats=told, provenance=provenance))
         workdir.finish(metrics=facts)
     for file in files:
         difference = told[file.name]["check"]["largest_difference"]

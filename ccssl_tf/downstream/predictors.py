@@ -17,8 +17,9 @@ from ccssl_tf.data.manifest import Manifest
 from ccssl_tf.downstream import detections as detections_lib
 from ccssl_tf.downstream.detection_evaluation import whole_photos
 from ccssl_tf.downstream.detector import Detector
-from ccssl_tf.downstream.exported import Exported, class_names_of, finished
+from ccssl_tf.downstream.exported import Exported
 from ccssl_tf.downstream.exported_detector import ExportedDetector
+from ccssl_tf.downstream.finished_run import class_names_of, finished
 from ccssl_tf.models import backbone_file, fast_rcnn, fcn
 from ccssl_tf.runs.errors import InputError
 from ccssl_tf.runs.run_record import read_flags, read_record

@@ -1,4 +1,4 @@
-"""Reads and writes a Caffe network as an `.npz` of plain arrays (see `ccssl_tf.models.importers`)."""
+"""A Caffe network as an `.npz` of plain arrays, read and written (`ccssl_tf.models.importers`)."""
 
 import re
 import zipfile
@@ -177,7 +177,9 @@ def write_caffe_arrays(path, backbone, more_layers=()):
         else:
             blob = kernel.T
         arrays |= {f"{layer.name}/0": np.ascontiguousarray(blob), f"{layer.name}/1": bias}
-    convention = dict(input_mean=np.array(backbone.input_mean[::-1]), input_channels=np.array("BGR"))
+    convention = dict(
+        input_mean=np.array(backbone.input_mean[::-1]), input_channels=np.array("BGR")
+    )
     with open(path, "wb") as file:
         np.savez(file, **arrays, **convention)
 

@@ -1,5 +1,6 @@
 """A LiteRT (TensorFlow Lite) file for phones and small boards: one image at a time."""
 
+import contextlib
 import pathlib
 import tempfile
 import warnings
@@ -55,7 +56,8 @@ class LiteRTFile(FunctionFile):
             )
             if self._images is not None:
                 self._quantize(converter)
-            path.write_bytes(converter.convert())
+            with _quietly():
+                path.write_bytes(converter.convert())
 
     def _quantize(self, converter):
         """Asks for whole numbers where there are kernels for them."""
@@ -76,9 +78,7 @@ class LiteRTFile(FunctionFile):
 
     def run(self, path, images):
         """See `FunctionFile`."""
-        with warnings.catch_warnings():
-            # That it will move to a package of its own.
-            warnings.simplefilter("ignore", UserWarning)
+        with _quietly():
             interpreter = tf.lite.Interpreter(str(path))
         signature = interpreter.get_signature_runner(_SIGNATURE)
         given = signature.get_input_details()["images"]
@@ -126,3 +126,11 @@ class LiteRTFile(FunctionFile):
         if self._images is None:
             return facts
         return dict(facts, input=dict(facts["input"], dtype="uint8"), quantization="int8")
+
+
+@contextlib.contextmanager
+def _quietly():
+    """Passes over the warning that the interpreter will move to a package of its own."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        yield
