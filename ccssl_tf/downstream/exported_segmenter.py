@@ -1,6 +1,5 @@
 """A segmenter as functions of images in [0, 255] that a SavedModel can hold."""
 
-import keras
 import tensorflow as tf
 
 from ccssl_tf.data import image_ops
@@ -33,12 +32,12 @@ class ExportedSegmenter(Exported):
         """Maps images [B, H, W, 3] uint8 or float32 to `logits` [B, H, W, C] and `classes` [B, H,
         W] int32.
         """
-        logits = self.classifier(self.backbone.normalize(images), training=False)["logits"]
-        return dict(logits=logits, classes=keras.ops.argmax(logits, -1))
+        logits = self.outputs(images)["logits"]
+        return dict(logits=logits, classes=tf.argmax(logits, -1, tf.int32))
 
     def outputs(self, images) -> dict:
-        """As `serve`."""
-        return self.serve(images)
+        """Maps images to `logits`, from which the classes follow."""
+        return dict(self.classifier(self.backbone.normalize(images), training=False))
 
     def serve_jpeg(self, encoded) -> dict:
         """Maps JPEG bytes [B], of images of one size, to the outputs of `serve`, at the size the

@@ -1,6 +1,7 @@
 """Files of one function: from images of the run's size to every output by its name."""
 
 import abc
+import contextlib
 import pathlib
 import typing
 
@@ -8,6 +9,7 @@ import numpy as np
 
 from ccssl_tf.downstream.exported import TOLERANCE, Exported, compare
 from ccssl_tf.downstream.formats.file_format import FileFormat
+from ccssl_tf.runs.errors import CcsslError, InputError
 
 _CHECKED_IMAGES = 2
 
@@ -54,3 +56,19 @@ def random_images(exported: Exported) -> np.ndarray:
     """Returns images [B, S, S, 3] float32 in [0, 255] of the run's size, the same every time."""
     shape = [_CHECKED_IMAGES, exported.image_size, exported.image_size, 3]
     return np.random.default_rng(0).integers(0, 256, shape).astype(np.float32)
+
+
+@contextlib.contextmanager
+def converting(name: str):
+    """Inside this context a converter's error, of any class, is one line about --format=`name`."""
+    try:
+        yield
+    except (MemoryError, OSError, CcsslError):
+        raise
+    except Exception as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        reason = next((line for line in lines if "not supported" in line), (lines or [""])[0])
+        raise InputError(
+            f"--format={name}: the converter cannot take this network "
+            f"({type(error).__name__}: {reason[:200]}); use --format=saved_model"
+        ) from error

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from ccssl_tf.downstream.formats.calibration import calibration_images
-from ccssl_tf.downstream.formats.function_file import FunctionFile
+from ccssl_tf.downstream.formats.function_file import FunctionFile, converting
 from ccssl_tf.runs.errors import CorruptArtifactError
 
 _SIGNATURE = "serve"
@@ -56,7 +56,7 @@ class LiteRTFile(FunctionFile):
             )
             if self._images is not None:
                 self._quantize(converter)
-            with _quietly():
+            with _quietly(), converting(self.name):
                 path.write_bytes(converter.convert())
 
     def _quantize(self, converter):

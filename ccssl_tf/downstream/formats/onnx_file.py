@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from ccssl_tf.downstream.formats.function_file import FunctionFile
+from ccssl_tf.downstream.formats.function_file import FunctionFile, converting
 from ccssl_tf.runs.errors import InputError
 
 # Of 2022; runtimes from 1.12 on read it.
@@ -33,7 +33,8 @@ class OnnxFile(FunctionFile):
         side = self.exported.image_size
         images = tf.TensorSpec([None, side, side, 3], tf.float32, name="images")
         function = tf.function(self.exported.outputs, input_signature=[images], autograph=False)
-        self._convert(function, [images], opset=_OPSET, output_path=str(path))
+        with converting(self.name):
+            self._convert(function, [images], opset=_OPSET, output_path=str(path))
 
     def run(self, path, images: np.ndarray):
         """See `FunctionFile`."""
