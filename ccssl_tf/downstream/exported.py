@@ -96,7 +96,7 @@ class Exported:
         return outputs
 
     def outputs(self, images) -> dict:
-        """Maps images to the outputs of `serve` and `embedding`, which files of one function give."""
+        """Maps images to the outputs of `serve` and `embedding`: those of files of one function."""
         outputs = self.serve(images)
         return dict(outputs, embedding=_mean_of_cells(outputs[self._last_map]))
 
