@@ -78,7 +78,10 @@ def _copy(layer):
             f"{layer.name}: a {type(layer).__name__} cannot be made of Keras's own layers; export "
             "this network as --format=saved_model"
         )
-    return type(layer).from_config(layer.get_config())
+    # Over replicas TensorFlow alone can take statistics together.
+    is_normalization = isinstance(layer, keras.layers.BatchNormalization)
+    alone = dict(synchronized=False) if is_normalization else {}
+    return type(layer).from_config(layer.get_config() | alone)
 
 
 def _in_groups(layer, inputs):

@@ -97,6 +97,12 @@ def test_it_can_be_trained():
     )
 
 
+def test_batch_normalisation_is_that_of_every_keras_backend():
+    plain = plain_network(from_images(AlexNet(normalization="batch_norm", **SMALL), 32))
+    norms = [layer for layer in plain.layers if layer.name.endswith("_norm")]
+    assert len(norms) == 5 and not any(layer.synchronized for layer in norms)
+
+
 def test_a_layer_with_weights_that_keras_lacks_is_refused():
     class Scale(keras.layers.Layer):
         def build(self, shape):
