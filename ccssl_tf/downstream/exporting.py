@@ -5,6 +5,7 @@ import dataclasses
 import json
 import pathlib
 
+from ccssl_tf.clustering.device.nearest import exact_float32
 from ccssl_tf.downstream.exported import Exported
 from ccssl_tf.downstream.exported_detector import ExportedDetector
 from ccssl_tf.downstream.exported_segmenter import ExportedSegmenter
@@ -69,6 +70,7 @@ class ExportSettings(CommandSettings, SeedSettings):
         return Quantization(self.calibration_data_dir, self.seed)
 
 
+@exact_float32()
 def load_run(run, fold: bool = True) -> Exported:
     """Returns what the finished run in directory `run` trained; see `Exported`.
 
@@ -106,8 +108,12 @@ def export(run, output_dir, fold: bool = True, **options):
     export_run(ExportSettings(run=str(run), output_dir=str(output_dir), **folded, **options))
 
 
+@exact_float32()
 def export_run(settings: ExportSettings, arguments=None):
-    """As `export`, of settings and the arguments of a command line, where one was given."""
+    """As `export`, of settings and the arguments of a command line, where one was given.
+
+    GPUs keep all digits meanwhile: what other programs compute on CPUs is compared with them.
+    """
     exported = load_run(settings.run, settings.fold_batch_norm)
     workdir, told = export_workdir(settings, arguments), {}
     # Refused before there is a directory.
