@@ -11,15 +11,19 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import flag_words
+from conftest import CLASS_NAMES, flag_words
 from PIL import Image
+from trained_runs import make_run
 
 from ccssl_tf.data import image_ops, records
 from ccssl_tf.downstream.exporting import export
-from ccssl_tf.models.alexnet import AlexNet
-from ccssl_tf.models.backbone_file import load_backbone, load_model, save_backbone, save_model
+from ccssl_tf.downstream.formats import FORMATS
+from ccssl_tf.downstream.formats.file_format import digest
+from ccssl_tf.downstream.formats.keras_file import KerasFile
+from ccssl_tf.models import fast_rcnn
+from ccssl_tf.models.backbone_file import load_backbone, load_model, save_model
 from ccssl_tf.models.heads import build_classifier
-from ccssl_tf.runs.errors import FlagError, InputError
+from ccssl_tf.runs.errors import CorruptArtifactError, FlagError, InputError
 
 export_command = importlib.import_module("ccssl_tf.export")
 
@@ -28,20 +32,7 @@ export_command = importlib.import_module("ccssl_tf.export")
 def run(tmp_path):
     """A finished run with a tiny backbone."""
     path = tmp_path / "run"
-    path.mkdir()
-    save_backbone(
-        AlexNet(
-            stem="small",
-            normalization="batch_norm",
-            width_multiplier=0.05,
-            fc_units=(),
-            image_size=32,
-        ),
-        path,
-    )
-    (path / "flags.txt").write_text("--image_size=32\n")
-    (path / "run.json").write_text(json.dumps(dict(command=["ccssl_tf.train"], inputs={})))
-    (path / "DONE").write_text("{}")
+    make_run(path, width_multiplier=0.05)
     return path
 
 
@@ -84,6 +75,71 @@ def test_a_call_records_what_it_did(run, tmp_path):
     with pytest.raises(InputError, match="--nofold_batch_norm, not --fold_batch_norm"):
         export(run, tmp_path / "out", fold=True)
     command(run=run, output_dir=tmp_path / "out", fold_batch_norm=False)
+
+
+def test_all_formats_of_one_run(tmp_path, image_dir, capsys):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("tf2onnx")
+    make_run(tmp_path / "run", classes=3, data_dir=image_dir)
+    command(run=tmp_path / "run", output_dir=tmp_path / "out", format=",".join(FORMATS))
+    told = json.loads((tmp_path / "out" / "export.json").read_text())
+    assert told["class_names"] == CLASS_NAMES and set(told["formats"]) == set(FORMATS)
+    printed = capsys.readouterr().out
+    for name, entry in told["formats"].items():
+        file = tmp_path / "out" / entry["file"]
+        assert entry["sha256"] == digest(file) and str(file) in printed
+        assert 0 <= entry["check"]["largest_difference"] <= entry["check"]["tolerance"] == 1e-4
+        assert entry["input"]["range"] == [0, 255], name
+    assert not list((tmp_path / "out").glob("*.tmp-*"))
+    assert "formats" not in json.loads((tmp_path / "out" / "metrics.json").read_text())
+    with pytest.raises(InputError, match="already holds a run with --format="):
+        command(run=tmp_path / "run", output_dir=tmp_path / "out", format="keras")
+
+
+def test_names_of_other_classes_are_left_out(tmp_path, image_dir):
+    make_run(tmp_path / "run", classes=4, data_dir=image_dir)
+    command(run=tmp_path / "run", output_dir=tmp_path / "out", format="npz")
+    assert "class_names" not in json.loads((tmp_path / "out" / "export.json").read_text())
+
+
+def test_where_one_format_differs_none_is_there(run, tmp_path, monkeypatch):
+    def write_another(self, path):
+        model = keras.models.clone_model(self.model)
+        model.set_weights([weight + 0.01 for weight in self.model.get_weights()])
+        model.save(path)
+
+    monkeypatch.setattr(KerasFile, "write", write_another)
+    with pytest.raises(CorruptArtifactError, match="--format=keras: the exported conv1 differs"):
+        command(run=run, output_dir=tmp_path / "out", format="saved_model,npz,keras")
+    left = {path.name for path in (tmp_path / "out").iterdir()}
+    assert left <= {"flags.txt", "run.json", ".lock", ".holder"}
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        (dict(format="caffe"), "--format=caffe: must be one of saved_model, litert, onnx, keras"),
+        (dict(format="keras,keras"), "--format=keras,keras: expected some of .* each once"),
+        (dict(int8=True, calibration_data_dir="x"), "--int8: is of --format=litert, not of saved_"),
+        (dict(format="litert", int8=True), "--int8 and --calibration_data_dir go together"),
+        (dict(format="litert", calibration_data_dir="x"), "give both or neither"),
+    ],
+)
+def test_flags_that_do_not_go_together(run, tmp_path, flags, message):
+    with pytest.raises(FlagError, match=message):
+        command(run=run, output_dir=tmp_path / "out", **flags)
+
+
+def test_a_detector_is_a_saved_model_only(run, tmp_path):
+    backbone = load_backbone(run)
+    sizes = dict(fc_units=(8, 8), dropout_rate=0.5)
+    codes = dict(code_means=np.zeros([2, 4]), code_deviations=np.ones([2, 4]))
+    save_model(fast_rcnn.build_fast_rcnn(backbone, **sizes, **codes), run / fast_rcnn.FILE_NAME)
+    (run / "metrics.json").write_text(json.dumps(dict(facts=dict(class_names=["a", "b"]))))
+    for dry_run in (True, False):
+        with pytest.raises(InputError, match="--format=keras: a detector is exported as saved_mod"):
+            command(run=run, output_dir=tmp_path / "out", format="keras", dry_run=dry_run)
+    assert not (tmp_path / "out").exists()
 
 
 def test_another_classifier_on_the_same_backbone_is_not_taken_for_the_exported_one(run, tmp_path):

@@ -36,6 +36,7 @@ READMES = [
     "ccssl_tf/clustering/README.md",
     "ccssl_tf/knowledge_transfer/README.md",
     "ccssl_tf/downstream/README.md",
+    "ccssl_tf/downstream/formats/README.md",
     "ccssl_tf/training/README.md",
     "experiments/README.md",
     "experiments/study/README.md",

@@ -8,7 +8,8 @@ import tensorflow as tf
 
 from ccssl_tf.data import image_ops
 from ccssl_tf.downstream.detector import scores_and_boxes
-from ccssl_tf.downstream.exported import Exported, backbone_of, compare, finished
+from ccssl_tf.downstream.exported import Exported, backbone_of, compare
+from ccssl_tf.downstream.finished_run import finished
 from ccssl_tf.models import backbone_file, fast_rcnn
 from ccssl_tf.runs.errors import CorruptArtifactError
 from ccssl_tf.runs.run_record import read_flags
@@ -18,6 +19,9 @@ class ExportedDetector(Exported):
     """A detector as a function of one photo and regions of it; batch normalisation stays
     as it is.
     """
+
+    what = "a detector"
+    formats = ("saved_model",)
 
     def __init__(self, run):
         """Loads the detector of the finished run in directory `run`; raises CorruptArtifactError
@@ -80,29 +84,35 @@ class ExportedDetector(Exported):
             archive.add_endpoint(name, traced)
         archive.write_out(str(path), verbose=False)
 
-    def verify(self, path):
-        """Loads the SavedModel at `path` and compares it on random photos and boxes; raises
-        CorruptArtifactError when it differs.
+    def signatures(self) -> dict:
+        """Returns what the SavedModel's signatures take and give: name -> input and outputs."""
+        outputs, boxes = self.describe()["outputs"], dict(boxes=[None, 4])
+        return dict(
+            serve=dict(input=dict(image=[None, None, 3], **boxes), outputs=outputs),
+            serve_jpeg=dict(input=dict(encoded=[], **boxes), outputs=outputs),
+        )
+
+    def verify(self, path) -> float:
+        """Loads the SavedModel at `path` and compares it on random photos and boxes.
+
+        Returns:
+          The largest difference (see `compare`); raises CorruptArtifactError when it is too large.
         """
+        differences = []
         loaded, random = tf.saved_model.load(str(path)), np.random.default_rng(0)
         for count, height, width in ((1, 90, 120), (7, 130, 100)):
             image = tf.constant(random.integers(0, 256, [height, width, 3], np.uint8))
             corners = np.sort(random.random([count, 2, 2]), axis=1) * [width - 1, height - 1]
             boxes = tf.constant(corners.reshape(count, 4), tf.float32)
             expected, encoded = self.serve(image, boxes), tf.io.encode_jpeg(image)
-            compare(
-                loaded.serve(image, boxes), expected, f"serve of {count} boxes in a uint8 image"
-            )
-            compare(
-                loaded.serve(tf.cast(image, tf.float32), boxes),
-                expected,
-                f"serve of {count} boxes in a float32 image",
-            )
-            compare(
-                loaded.serve_jpeg(encoded, boxes),
-                self.serve_jpeg(encoded, boxes),
-                f"serve_jpeg of {count} boxes",
-            )
+            for name, given, answers in (
+                ("serve", image, expected),
+                ("serve", tf.cast(image, tf.float32), expected),
+                ("serve_jpeg", encoded, self.serve_jpeg(encoded, boxes)),
+            ):
+                what = f"{name} of {count} boxes in a {given.dtype.name} image"
+                differences.append(compare(getattr(loaded, name)(given, boxes), answers, what))
+        return max(differences)
 
     def describe(self) -> dict:
         """Returns what `export.json` says of the model."""

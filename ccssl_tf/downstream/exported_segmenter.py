@@ -3,13 +3,17 @@
 import tensorflow as tf
 
 from ccssl_tf.data import image_ops
-from ccssl_tf.downstream.exported import Exported, backbone_of, finished
+from ccssl_tf.downstream.exported import Exported, backbone_of
+from ccssl_tf.downstream.finished_run import finished
 from ccssl_tf.models import backbone_file, fcn
 from ccssl_tf.runs.run_record import read_flags
 
 
 class ExportedSegmenter(Exported):
     """A segmenter as functions of images in [0, 255]; batch normalisation stays as it is."""
+
+    what = "a segmenter"
+    formats = ("saved_model", "litert", "onnx", "keras", "weights")
 
     def __init__(self, run):
         """Loads the segmenter of the finished run in directory `run`; raises CorruptArtifactError
@@ -28,8 +32,12 @@ class ExportedSegmenter(Exported):
         """Maps images [B, H, W, 3] uint8 or float32 to `logits` [B, H, W, C] and `classes` [B, H,
         W] int32.
         """
-        logits = self.classifier(self.backbone.normalize(images), training=False)["logits"]
+        logits = self.outputs(images)["logits"]
         return dict(logits=logits, classes=tf.argmax(logits, -1, tf.int32))
+
+    def outputs(self, images) -> dict:
+        """Maps images to `logits`, from which the classes follow."""
+        return dict(self.classifier(self.backbone.normalize(images), training=False))
 
     def serve_jpeg(self, encoded) -> dict:
         """Maps JPEG bytes [B], of images of one size, to the outputs of `serve`, at the size the

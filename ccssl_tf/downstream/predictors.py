@@ -3,7 +3,6 @@ clusters. `ccssl_tf.predict` writes it.
 """
 
 import abc
-import contextlib
 import os
 import pathlib
 from collections.abc import Iterator
@@ -18,10 +17,11 @@ from ccssl_tf.data.manifest import Manifest
 from ccssl_tf.downstream import detections as detections_lib
 from ccssl_tf.downstream.detection_evaluation import whole_photos
 from ccssl_tf.downstream.detector import Detector
-from ccssl_tf.downstream.exported import Exported, class_names_of, finished
+from ccssl_tf.downstream.exported import Exported
 from ccssl_tf.downstream.exported_detector import ExportedDetector
+from ccssl_tf.downstream.finished_run import class_names_of, finished
 from ccssl_tf.models import backbone_file, fast_rcnn, fcn
-from ccssl_tf.runs.errors import CcsslError, InputError
+from ccssl_tf.runs.errors import InputError
 from ccssl_tf.runs.run_record import read_flags, read_record
 
 # Tasks whose classes do not exclude each other.
@@ -89,7 +89,7 @@ class ClassifierPredictor(Predictor):
         self._exported, self._batch_size = Exported(run, fold=False), batch_size
         task = read_flags(run).get("task")
         self._is_yes_or_no = task in _YES_OR_NO
-        self._names = dict(enumerate(_class_names(run))) | names
+        self._names = dict(enumerate(class_names_of(run))) | names
 
     def rows(self, data_dir, more_dir, top):
         """See `Predictor`."""
@@ -199,13 +199,3 @@ def extraction_flags(run: str | os.PathLike) -> list[str]:
         )
     left_out = ("data_dir", "split", "workdir", "dry_run", "strategy")
     return [f"--{name}={value}" for name, value in flags.items() if name not in left_out]
-
-
-def _class_names(run):
-    """The names of a classifier's classes, or else those of the images whose labels it saw."""
-    names = class_names_of(run)
-    if not names and read_flags(run).get("task") != "cluster_classification":
-        with contextlib.suppress(CcsslError, OSError, LookupError):
-            data_dir = read_record(run / "run.json")["inputs"]["data_dir"]["path"]
-            names = Manifest.read(data_dir, "images").info.get("class_names") or []
-    return names

@@ -24,19 +24,23 @@ class LocalResponseNormalization(keras.layers.Layer):
 
     def call(self, inputs):
         """Maps [B, H, W, C] to the same shape and dtype."""
-        x = ops.cast(inputs, "float32")
-        radius = self.window // 2
-        if keras.backend.backend() == "tensorflow":
-            import tensorflow as tf
+        if keras.backend.backend() != "tensorflow":
+            return self.in_keras_operations(inputs)
+        import tensorflow as tf
 
-            normalized = tf.nn.local_response_normalization(
-                x, radius, self.bias, self.alpha / self.window, self.beta
-            )
-        else:
-            channels = x.shape[-1]
-            squares = ops.pad(ops.square(x), [[0, 0]] * (len(x.shape) - 1) + [[radius, radius]])
-            energy = sum(squares[..., offset : offset + channels] for offset in range(self.window))
-            normalized = x * ops.power(self.bias + self.alpha / self.window * energy, -self.beta)
+        x, radius = ops.cast(inputs, "float32"), self.window // 2
+        normalized = tf.nn.local_response_normalization(
+            x, radius, self.bias, self.alpha / self.window, self.beta
+        )
+        return ops.cast(normalized, inputs.dtype)
+
+    def in_keras_operations(self, inputs):
+        """As `call`, in operations of Keras alone."""
+        x, radius = ops.cast(inputs, "float32"), self.window // 2
+        channels = x.shape[-1]
+        squares = ops.pad(ops.square(x), [[0, 0]] * (len(x.shape) - 1) + [[radius, radius]])
+        energy = sum(squares[..., offset : offset + channels] for offset in range(self.window))
+        normalized = x * ops.power(self.bias + self.alpha / self.window * energy, -self.beta)
         return ops.cast(normalized, inputs.dtype)
 
     def compute_output_shape(self, input_shape):

@@ -1,4 +1,4 @@
-"""Reads a Caffe network from an `.npz` of plain arrays (see `ccssl_tf.models.importers`)."""
+"""A Caffe network as an `.npz` of plain arrays, read and written (`ccssl_tf.models.importers`)."""
 
 import re
 import zipfile
@@ -148,6 +148,40 @@ class CaffeArrays:
             raise CorruptArtifactError(
                 f"{label} is damaged ({error}); make the file again"
             ) from error
+
+
+def arrayed_layers(backbone) -> list:
+    """Returns the layers of a backbone that have blobs, the one that sees the image first."""
+    kinds = (keras.layers.Conv2D, keras.layers.Dense)
+    return [layer for layer in backbone.layers if isinstance(layer, kinds)]
+
+
+def write_caffe_arrays(path, backbone, more_layers=()):
+    """Writes the `.npz` that `CaffeArrays` reads: blobs of every layer, the first one's for BGR
+    images less `input_mean`.
+
+    Args:
+      path: of the file.
+      backbone: AlexNet or VGG16 on RGB images, without batch normalisation.
+      more_layers: Dense layers on top of it.
+    """
+    arrays, layers = {}, arrayed_layers(backbone)
+    for layer in (*layers, *more_layers):
+        kernel, bias = layer.get_weights()
+        if layer is layers[0]:
+            kernel = kernel[:, :, ::-1]
+        if kernel.ndim == 4:
+            blob = kernel.transpose(3, 2, 0, 1)
+        elif flattened := _flattened_map(layer):
+            blob = kernel.T.reshape(-1, *flattened).transpose(0, 3, 1, 2).reshape(kernel.T.shape)
+        else:
+            blob = kernel.T
+        arrays |= {f"{layer.name}/0": np.ascontiguousarray(blob), f"{layer.name}/1": bias}
+    convention = dict(
+        input_mean=np.array(backbone.input_mean[::-1]), input_channels=np.array("BGR")
+    )
+    with open(path, "wb") as file:
+        np.savez(file, **arrays, **convention)
 
 
 def _flattened_map(layer):

@@ -21,11 +21,9 @@ kernel).
 
 import pathlib
 
-import keras
-
 from ccssl_tf.models.alexnet import AlexNet
 from ccssl_tf.models.backbone import Backbone
-from ccssl_tf.models.caffe_arrays import CaffeArrays
+from ccssl_tf.models.caffe_arrays import CaffeArrays, arrayed_layers
 from ccssl_tf.models.keras_vgg16 import KerasVgg16
 from ccssl_tf.models.vgg16 import VGG16
 from ccssl_tf.runs.errors import InputError
@@ -81,8 +79,7 @@ def import_backbone(path, kind: type[Backbone], **arguments) -> Backbone:
     with (CaffeArrays if path.suffix == ".npz" else KerasVgg16)(path) as source:
         convention = source.convention(_MEANS[kind])
         backbone = kind(**{**arguments, "input_mean": convention["mean"]})
-        kinds = (keras.layers.Conv2D, keras.layers.Dense)
-        layers = [layer for layer in backbone.layers if isinstance(layer, kinds)]
+        layers = arrayed_layers(backbone)
         for layer in layers:
             kernel, bias = source.weights(layer)
             if layer is layers[0]:

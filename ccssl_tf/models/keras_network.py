@@ -20,6 +20,7 @@ import numpy as np
 
 from ccssl_tf.models import backbone as lib
 from ccssl_tf.models import backbone_file
+from ccssl_tf.models.dissolving import dissolve
 from ccssl_tf.models.input_convention import HOW_TO_SAY, InputConvention, image_side
 from ccssl_tf.models.staged_network import SEEN, StagedNetwork, check_colors, stages_of
 from ccssl_tf.runs.errors import InputError
@@ -176,14 +177,6 @@ def _dissolved(model, side) -> keras.Model:
     """
 
     def call(layer, *arguments, **options):
-        if isinstance(layer, keras.Sequential):
-            for inner in layer.layers:
-                arguments = [call(inner, *arguments)]
-            return arguments[0]
-        if isinstance(layer, keras.Model) and isinstance(layer, keras.Function):
-            return layer._run_through_graph(
-                arguments[0], operation_fn=lambda operation: operation, call_fn=call
-            )
         if type(layer).__name__.startswith("Random") and type(layer) is getattr(
             keras.layers, type(layer).__name__, None
         ):
@@ -191,7 +184,7 @@ def _dissolved(model, side) -> keras.Model:
         return layer(*arguments, **options)
 
     images = keras.Input([side, side, 3], name="images")
-    return keras.Model(images, call(model, images))
+    return keras.Model(images, dissolve(model, images, call))
 
 
 def _copied(network) -> keras.Model:

@@ -10,6 +10,7 @@ def section(runs: RunSet) -> dict | None:
         (run.path / "saved_model").as_posix()
         for run in runs.finished
         if run.module == "ccssl_tf.export"
+        and "saved_model" in run.flags.get("format", "saved_model").split(",")
     ]
     trained = [
         run

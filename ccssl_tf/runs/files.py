@@ -48,7 +48,7 @@ def atomic_file(path):
     """
     path = pathlib.Path(path)
     temporary = path.with_name(
-        f"{path.name}{_TEMPORARY}{os.getpid()}-{uuid.uuid4().hex[:8]}{path.suffix}"
+        f"{path.name}{_TEMPORARY}{os.getpid()}-{uuid.uuid4().hex[:8]}{''.join(path.suffixes)}"
     )
     try:
         yield temporary

@@ -10,50 +10,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
+from trained_runs import SIZE, make_run
 
 from ccssl_tf.downstream import exported as exported_lib
 from ccssl_tf.downstream.detector import Detector
 from ccssl_tf.downstream.exporting import export, load_run
 from ccssl_tf.models import fast_rcnn, fcn
-from ccssl_tf.models.alexnet import AlexNet
-from ccssl_tf.models.backbone_file import save_backbone, save_model
-from ccssl_tf.models.heads import build_classifier
+from ccssl_tf.models.backbone import copy_convolutions
+from ccssl_tf.models.backbone_file import save_model
 from ccssl_tf.runs.errors import CorruptArtifactError, InputError
 from ccssl_tf.runs.run_record import read_flags
-
-SIZE = 32
-
-
-def make_run(path, *, classes=None, **arguments):
-    """Writes what a finished training leaves; returns (backbone, classifier or None)."""
-    path.mkdir()
-    keras.utils.set_random_seed(1)
-    backbone = AlexNet(
-        **dict(
-            dict(
-                stem="small",
-                normalization="batch_norm",
-                width_multiplier=0.1,
-                fc_units=(),
-                image_size=SIZE,
-            ),
-            **arguments,
-        )
-    )
-    random = np.random.default_rng(9)
-    for layer in backbone.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.set_weights(
-                [random.uniform(0.5, 1.5, weight.shape) for weight in layer.get_weights()]
-            )
-    classifier = build_classifier(backbone, classes, SIZE) if classes else None
-    save_backbone(backbone, path)
-    if classifier:
-        save_model(classifier, path / "classifier.keras")
-    (path / "flags.txt").write_text(f"--image_size={SIZE}\n")
-    (path / "run.json").write_text(json.dumps(dict(command=["ccssl_tf.train"], inputs={})))
-    (path / "DONE").write_text("{}")
-    return backbone, classifier
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +54,7 @@ def test_every_endpoint_and_the_logits_are_the_networks(exported, batch_size, dt
 def test_serving_signatures_have_named_inputs_and_outputs(exported):
     loaded = tf.saved_model.load(str(exported[2] / "saved_model"))
     signatures = loaded.signatures
-    assert set(signatures) == {"serve", "serve_jpeg", "backbone", "serving_default"}
+    assert set(signatures) == {*("serve", "serve_jpeg", "backbone", "embedding", "serving_default")}
     images = images_of(2)
     found = signatures["serving_default"](images=tf.constant(images, tf.float32))
     assert found["logits"].shape == [2, 7]
@@ -164,7 +130,7 @@ def test_a_backbone_alone_takes_images_of_any_size(tmp_path):
     backbone, _ = make_run(tmp_path / "run")
     export(tmp_path / "run", tmp_path / "out")
     loaded = tf.saved_model.load(str(tmp_path / "out" / "saved_model"))
-    assert set(loaded.signatures) == {"serve", "serve_jpeg", "serving_default"}
+    assert set(loaded.signatures) == {"serve", "serve_jpeg", "embedding", "serving_default"}
     images = images_of(2, 48)
     expected = backbone(backbone.normalize(images), training=False)
     np.testing.assert_allclose(
@@ -173,6 +139,31 @@ def test_a_backbone_alone_takes_images_of_any_size(tmp_path):
         rtol=1e-4,
         atol=1e-5 * np.max(expected["conv5"]),
     )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        dict(),
+        dict(stem="standard", normalization="lrn", fc_units=(16, 16), image_size=99),
+    ],
+    ids=["any size", "with fully connected layers"],
+)
+def test_the_embedding_is_the_mean_of_the_last_map_of_images_of_any_size(tmp_path, arguments):
+    backbone, _ = make_run(tmp_path / "run", classes=3, **arguments)
+    export(tmp_path / "run", tmp_path / "out")
+    embedding = tf.saved_model.load(str(tmp_path / "out" / "saved_model")).signatures["embedding"]
+    for height, width in ((99, 99), (120, 131)):
+        images = np.random.default_rng(height).integers(0, 256, [2, height, width, 3], np.uint8)
+        # The same convolutions without fully connected layers, which fix the size.
+        free = type(backbone).from_config({**backbone.get_config(), "fc_units": []})
+        copy_convolutions(backbone, free, "the backbone")
+        maps = free(free.normalize(images), training=False)[
+            "pool5" if arguments else "conv5"
+        ].numpy()
+        found = embedding(images=tf.constant(images, tf.float32))["embedding"]
+        expected = maps.mean(axis=(1, 2))
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5 * expected.max())
 
 
 def test_refusals(tmp_path):
@@ -209,7 +200,6 @@ def test_a_model_that_differs_is_not_published(tmp_path, monkeypatch):
 def test_paper_size_networks_keep_their_size(tmp_path):
     path = tmp_path / "run"
     make_run(path, stem="standard", normalization="lrn", fc_units=(16, 16), image_size=99)
-    (path / "flags.txt").write_text("--image_size=99\n")
     assert read_flags(path) == {"image_size": "99"}
     facts = exported_lib.Exported(path).describe()
     assert facts["input"]["shape"] == [None, 99, 99, 3]

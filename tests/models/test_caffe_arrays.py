@@ -1,10 +1,12 @@
 """Weights of Caffe's arrays compute what Caffe computes: its layers written in NumPy."""
 
+import keras
 import numpy as np
 import pytest
 
 from ccssl_tf.models import VGG16, AlexNet, load_backbone, save_backbone
 from ccssl_tf.models.alexnet import AlexNetSettings
+from ccssl_tf.models.caffe_arrays import write_caffe_arrays
 from ccssl_tf.models.importers import import_backbone
 from ccssl_tf.models.start import NetworkSettings, Start
 from ccssl_tf.runs.errors import CorruptArtifactError, InputError
@@ -112,6 +114,41 @@ def test_a_caffemodels_arrays_compute_what_caffe_computes(tmp_path):
     assert told["first_layer_was"] == dict(channels="BGR", mean=[123, 117, 104], scale=1)
     save_backbone(backbone, tmp_path)
     assert load_backbone(tmp_path).weights_from["weights_from"] == told
+
+
+@pytest.mark.parametrize("kind", [AlexNet, VGG16])
+def test_what_is_written_is_read_back(tmp_path, kind):
+    side = 131 if kind is AlexNet else 96  # pool5 is 3x3.
+    arguments = dict(SMALL, image_size=side, input_mean=(90.0, 120.5, 10.0))
+    backbone = kind(**arguments)
+    head = keras.layers.Dense(4, name="logits")
+    head(backbone.output["fc7"])
+    for layer in (*backbone.layers, head):
+        weights = [np.random.default_rng(5).normal(size=w.shape) for w in layer.get_weights()]
+        layer.set_weights(weights)
+    write_caffe_arrays(tmp_path / "a.npz", backbone, [head])
+    with np.load(tmp_path / "a.npz") as written:
+        assert written["fc6/0"].shape == (12, 9 * backbone.output["pool5"].shape[3])
+        assert written["logits/0"].shape == (4, 6) and written["input_mean"][0] == 10
+        np.testing.assert_array_equal(
+            written["fc6/0"].reshape(12, -1, 3, 3)[1, 2, 0, 1],
+            backbone.get_layer("fc6").kernel[backbone.output["pool5"].shape[3] + 2, 1],
+        )
+    imported = import_backbone(tmp_path / "a.npz", kind, **arguments)
+    assert imported.input_mean == backbone.input_mean
+    for ours, theirs in zip(backbone.get_weights(), imported.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_caffe_computes_the_same_of_what_is_written(tmp_path):
+    path = write(tmp_path / "caffenet.npz", caffe_blobs(4))
+    backbone = import_backbone(path, AlexNet, **SMALL)
+    write_caffe_arrays(tmp_path / "again.npz", backbone)
+    with np.load(tmp_path / "again.npz") as again:
+        blobs = dict(again)
+        agree(backbone, caffe_forward(blobs, pixels(), mean=again["input_mean"]), pixels())
+    for name, blob in caffe_blobs(4).items():
+        np.testing.assert_array_equal(blobs[name], blob)
 
 
 @pytest.mark.parametrize("channels", ["BGR", "RGB"])

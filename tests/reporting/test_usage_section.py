@@ -22,6 +22,13 @@ def test_only_a_saved_model(runs):
     assert "Another network" not in page.render("usage", section=section)
 
 
+def test_an_export_of_other_formats_is_no_saved_model(runs):
+    runs.add("export", "ccssl_tf.export", flags=dict(format="keras,onnx"))
+    assert usage_section.section(RunSet(runs.root)) is None
+    runs.add("both", "ccssl_tf.export", flags=dict(format="keras,saved_model"))
+    assert usage_section.section(RunSet(runs.root))["saved_model"].endswith("both/saved_model")
+
+
 def test_nothing_to_use(runs):
     runs.probe("probe", [0.3])
     assert usage_section.section(RunSet(runs.root)) is None

@@ -112,3 +112,12 @@ def test_fingerprints():
 def test_file_sha256(tmp_path):
     (tmp_path / "a").write_bytes(bytes(range(256)) * 1000)
     assert file_sha256(tmp_path / "a") == hashlib.sha256(bytes(range(256)) * 1000).hexdigest()
+
+
+def test_a_temporary_file_ends_as_its_file_does(tmp_path):
+    """Keras tells formats by `.weights.h5`."""
+    with atomic_file(tmp_path / "model.weights.h5") as temporary:
+        assert temporary.name.startswith("model.weights.h5.tmp-")
+        assert temporary.name.endswith(".weights.h5")
+        temporary.touch()
+    assert [path.name for path in tmp_path.iterdir()] == ["model.weights.h5"]

@@ -1,0 +1,36 @@
+"""What a finished run says of itself."""
+
+import contextlib
+import json
+import pathlib
+
+from ccssl_tf.data.manifest import Manifest
+from ccssl_tf.runs.errors import CcsslError, InputError
+from ccssl_tf.runs.run_record import read_flags, read_record
+
+
+def finished(run) -> pathlib.Path:
+    """Returns the directory of a run; raises InputError where it has not ended."""
+    run = pathlib.Path(run)
+    if not (run / "DONE").is_file():
+        raise InputError(
+            f"--run={run}: no finished run there; name the --workdir of a ccssl_tf.train that has "
+            "ended"
+        )
+    return run
+
+
+def class_names_of(run) -> list[str]:
+    """Returns the names of the classes that a run learned, [] where nothing says them.
+
+    They are in its metrics.json, or are those of the images whose labels it saw.
+    """
+    run = pathlib.Path(run)
+    with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+        facts = json.loads((run / "metrics.json").read_text())["facts"]
+        return [str(name) for name in facts["class_names"]]
+    if read_flags(run).get("task") != "cluster_classification":
+        with contextlib.suppress(CcsslError, OSError, LookupError):
+            data_dir = read_record(run / "run.json")["inputs"]["data_dir"]["path"]
+            return list(Manifest.read(data_dir, "images").info.get("class_names") or [])
+    return []
