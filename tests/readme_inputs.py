@@ -21,11 +21,18 @@ _NOT_HERE = (
     "runs/parts",
 )
 # Code that needs a package which the tests do not: timm, PyTorch.
-FOREIGN_CODE = ("import timm", '"torch"')
+FOREIGN_CODE = ("timm", '"torch"')
 PREAMBLE = """
 import numpy, ccssl_tf
 images = numpy.zeros([2, 64, 64, 3], numpy.uint8)
 """
+_TRAINED = (
+    "jigsaw_pp",
+    "cluster_classification",
+    "probe_random",
+    "probe_jigsaw_pp",
+    "probe_cluster_classification",
+)
 _STEPS = "train_steps=2", "batch_size=8"
 
 
@@ -41,9 +48,11 @@ def in_small(module: str, words: list[str]) -> list[str]:
     if module == "ccssl_tf.pipeline":
         if not any("quickstart.flags" in word for word in words):
             return ["--dry_run"]
-        sizes = ("num_train=60", "num_val=20", "num_clusters=4", "jigsaw_pp:eval_steps=0")
-        images = any(word.startswith("--images") for word in words)
-        return [f"--set={text}" for text in (*_STEPS, *sizes[2 if images else 0 :])]
+        sizes = [f"{stage}:{text}" for stage in _TRAINED for text in _STEPS]
+        sizes += ["num_clusters=4"]
+        if not any(word.startswith("--images") for word in words):
+            sizes += ["num_train=60", "num_val=20"]
+        return [f"--set={text}" for text in sizes]
     if module == "ccssl_tf.train":
         return [f"--{text}" for text in _STEPS] + ["--checkpoint_steps=2"]
     if module == "ccssl_tf.report":
@@ -53,18 +62,21 @@ def in_small(module: str, words: list[str]) -> list[str]:
 
 def write(root: pathlib.Path):
     """Writes the inputs that the READMEs name into `root`, in which their commands run."""
-    for name in ("PHOTOS", "LABELLED/rose", "LABELLED/tulip"):
+    for name in ("PHOTOS/rose", "PHOTOS/tulip", "LABELLED/rose", "LABELLED/tulip"):
         (root / name).mkdir(parents=True)
         for number in range(24):
             picture = smooth_picture(number, 70, 80)
-            (root / name / f"{name[-4:]}{number}.jpg").write_bytes(jpeg_of(picture))
+            (root / name / f"{number}.jpg").write_bytes(jpeg_of(picture))
+    (root / "names.csv").write_text("cluster,name\n0,roses\n")
     archives = paper_archives.write_archives(root / "archives")
     for name, source in dict(ILSVRC="imagenet", PLACES="places").items():
         shutil.move(archives / source, root / name)
+    (root / "VOC").mkdir()
     for year in (2007, 2012):
-        VocDevkit(year).write_tars(root / "VOC") if (root / "VOC").mkdir(exist_ok=True) else None
+        VocDevkit(year).write_tars(root / "VOC")
     _write_coco(root)
-    rows = np.random.default_rng(0).normal(size=[60, 16]).astype(np.float32)
+    # As many as the training photos of PHOTOS are.
+    rows = np.random.default_rng(0).normal(size=[43, 16]).astype(np.float32)
     np.savez(root / "train.npz", features=rows, indices=np.arange(len(rows)))
     paper_archives.write_published_alexnet(root / "caffenet.npz")
 
