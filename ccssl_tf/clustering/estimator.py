@@ -19,7 +19,7 @@ from sklearn.base import (
 )
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ccssl_tf.clustering import engines
+from ccssl_tf.clustering import engines, pseudo_labels
 from ccssl_tf.clustering.device.nearest import exact_float32
 from ccssl_tf.clustering.fitting import fits
 from ccssl_tf.clustering.fitting.pass_log import PassLog, print_pass
@@ -212,6 +212,42 @@ class KMeansEstimator(
         labels, squares, _ = self._assigned(X, should_stop)
         return labels, self._lengths(np.sqrt(squares))
 
+    def nearest(
+        self,
+        X: sources.Features,
+        labels: np.ndarray,
+        distances: np.ndarray,
+        count: int,
+        *,
+        should_stop: _ShouldStop = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Finds the few nearest centroids of every row, in one pass over the rows.
+
+        Args:
+          X, should_stop: as in `fit`.
+          labels, distances: as `assign` returns them for these rows.
+          count: number of centroids a row, at least 1; all K where there are fewer.
+
+        Returns:
+          Their numbers, nearest first (ties: the lower one first), [N, n] int32, and the Euclidean
+          distances to them, [N, n] as those given. The first column are the labels.
+        """
+        count = min(count, len(self._centroids))
+        numbers, lengths = labels[:, None], distances[:, None]
+        if count > 1:
+            source = self._source_to_assign(X)
+            reader = reader_of(source, len(self._centroids), 0, should_stop)
+            with exact_float32():
+                others, squares = engines.nearest_beside(
+                    reader, self._centroids, labels, count - 1, self._replicas()
+                )
+            numbers = np.hstack([numbers, others])
+            # Of centroids as far one distance may be less by its last digit.
+            lengths = np.maximum.accumulate(
+                np.hstack([lengths, self._lengths(np.sqrt(squares))]), axis=1
+            )
+        return numbers, lengths
+
     def margins(
         self,
         X: sources.Features,
@@ -223,21 +259,15 @@ class KMeansEstimator(
         """Computes how sure the labels are, in one pass over the rows.
 
         Args:
-          X, should_stop: as in `fit`.
-          labels, distances: as `assign` returns them for these rows.
+          X, labels, distances, should_stop: as in `nearest`.
 
         Returns:
           The Euclidean distance to the second nearest centroid less that to the nearest, [N]; NaN
           where there is one centroid.
         """
-        if len(self._centroids) < 2:
-            return np.full(len(labels), np.nan)
-        source = self._source_to_assign(X)
-        reader = reader_of(source, len(self._centroids), 0, should_stop)
-        with exact_float32():
-            squares = engines.second_nearest(reader, self._centroids, labels, self._replicas())
-        # Distances are float32 at least, so of two centroids as far the margin may be a last digit.
-        return np.maximum(self._lengths(np.sqrt(squares)) - distances, 0)
+        return pseudo_labels.margins(
+            self.nearest(X, labels, distances, 2, should_stop=should_stop)[1]
+        )
 
     def predict(self, X: sources.Features) -> np.ndarray:
         """Returns the nearest centroid of every row, in row order: [N] int32."""

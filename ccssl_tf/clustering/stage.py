@@ -123,7 +123,7 @@ class ClusteringStage:
             max_iterations=settings.max_iterations,
             restarts=settings.restarts,
             minibatch_size=settings.minibatch_size,
-            assigned_rows=(1 + settings.clusters_csv)
+            assigned_rows=(1 + (self._num_nearest() > 1))
             * sum(source.num_examples for source in self._assigned.values()),
             workers=distribution.worker(self._strategy)[1],
         )
@@ -164,14 +164,15 @@ class ClusteringStage:
             split: kmeans.assign(source, should_stop=should_stop)
             for split, source in self._assigned.items()
         }
-        margins = {
-            split: kmeans.margins(self._assigned[split], *answer, should_stop=should_stop)
+        nearest = {
+            split: kmeans.nearest(
+                self._assigned[split], *answer, self._num_nearest(), should_stop=should_stop
+            )
             for split, answer in answers.items()
-            if self._settings.clusters_csv
         }
         if not chief:
             return None
-        metrics = self._write(directory, kmeans, answers, margins)
+        metrics = self._write(directory, kmeans, nearest)
         return dict(
             num_clusters=self._settings.num_clusters,
             num_examples=self._fitted.num_examples,
@@ -183,12 +184,24 @@ class ClusteringStage:
             splits=metrics,
         )
 
-    def _write(self, directory, kmeans, answers, margins):
+    def _num_nearest(self):
+        """How many nearest clusters of an image are looked for; the list of clusters takes two."""
+        settings = self._settings
+        return max(settings.num_nearest, 1 + settings.clusters_csv)
+
+    def _write(self, directory, kmeans, answers):
         """Writes pseudo-labels, what people read of them, and the images nearest to centroids;
         returns metrics by split.
+
+        Args:
+          directory: where to.
+          kmeans: fitted.
+          answers: split -> what `KMeans.nearest` says of its rows.
         """
+        kept = slice(self._settings.num_nearest)
         splits, metrics, nearest_tables, picture = {}, {}, {}, None
-        for split, (labels, distances) in answers.items():
+        for split, (numbers, lengths) in answers.items():
+            labels, distances = numbers[:, 0], lengths[:, 0]
             source = self._assigned[split]
             index = source.indices()
             fingerprint = source.manifest.info["images_fingerprint"]
@@ -197,7 +210,7 @@ class ClusteringStage:
                 facts = image_facts.read_image_facts(self._images[split], split, fingerprint)
                 filenames = [facts.filenames[place] for place in index]
             splits[split] = pseudo_labels.PseudoLabels(
-                fingerprint, index, labels, distances, filenames
+                fingerprint, index, labels, distances, filenames, numbers[:, kept], lengths[:, kept]
             )
             if facts and self._settings.cluster_pages:
                 cluster_pages.write(
@@ -221,7 +234,10 @@ class ClusteringStage:
             shown = "".join(f"  {name} {value:.4f}" for name, value in agreement.items())
             print(f"pseudo-labels  {split}  {len(labels)} images{shown}", flush=True)
         write_json(directory / "nearest.json", nearest_tables)
-        if margins:
+        if self._settings.clusters_csv:
+            margins = {
+                split: pseudo_labels.margins(nearest) for split, (_, nearest) in answers.items()
+            }
             clusters_csv.write(directory, splits, margins)
         if picture is not None:
             (directory / "pictures").mkdir(exist_ok=True)

@@ -76,7 +76,14 @@ class ClusteringSettings(SeedSettings):
     clusters_csv: bool = setting(
         True,
         "Write clusters.csv: file name, cluster, distance and margin to the second cluster of "
-        "every labelled image; takes one more pass over these.",
+        "every labelled image. They and --num_nearest take one more pass over these.",
+    )
+    num_nearest: int = setting(
+        5,
+        "Nearest clusters of an image, with distances, kept beside its pseudo-label: soft labels "
+        "(train --label_temperature) spread over them; train --min_margin needs 2. 1: the label.",
+        minimum=1,
+        maximum=100,
     )
     cluster_pages: int = setting(
         0,
