@@ -8,7 +8,7 @@ from conftest import flag_words, write_images
 from PIL import Image
 
 from ccssl_tf import cluster
-from ccssl_tf.clustering import read_pseudo_labels
+from ccssl_tf.clustering import pseudo_labels, read_pseudo_labels
 from ccssl_tf.clustering.rows.preprocessing import Preprocessing
 from ccssl_tf.data import image_batches, image_list, records
 from ccssl_tf.data import manifest as manifest_lib
@@ -78,6 +78,9 @@ def test_every_image_gets_the_nearest_centroid(clustered, image_dir, split):
         names.update(zip(batch["index"], batch["filename"], strict=True))
     distances = np.linalg.norm(thumbnails[:, None] - centroids[None], axis=-1)
     np.testing.assert_array_equal(labels, distances.argmin(axis=1))
+    kept = pseudo_labels.read_split(clustered, split, images.fingerprint(split))
+    np.testing.assert_array_equal(kept.nearest, np.argsort(distances, axis=1))
+    np.testing.assert_allclose(kept.nearest_distances, np.sort(distances, axis=1), rtol=1e-4)
     table = json.loads((clustered / "nearest.json").read_text())[split]
     for number, row in enumerate(table):
         members = np.flatnonzero(labels == number)
