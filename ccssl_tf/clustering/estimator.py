@@ -21,7 +21,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ccssl_tf.clustering import engines, pseudo_labels
 from ccssl_tf.clustering.device.nearest import exact_float32
-from ccssl_tf.clustering.fitting import fits
+from ccssl_tf.clustering.fitting import fits, splitting
 from ccssl_tf.clustering.fitting.pass_log import PassLog, print_pass
 from ccssl_tf.clustering.fitting.restarts import weighted_inertia
 from ccssl_tf.clustering.host.block_threads import chunk_rows
@@ -65,6 +65,7 @@ class KMeansEstimator(
         pca_dim: int = 0,
         whiten: bool = False,
         l2_normalize: bool = False,
+        max_cluster_share: float = 1.0,
         strategy: tf.distribute.Strategy | None = None,
     ):
         """Sets what is to be computed; Args: see `KMeans`."""
@@ -75,6 +76,7 @@ class KMeansEstimator(
         self.max_no_improvement, self.reassignment_ratio = max_no_improvement, reassignment_ratio
         self.checkpoint_seconds, self.strategy = checkpoint_seconds, strategy
         self.pca_dim, self.whiten, self.l2_normalize = pca_dim, whiten, l2_normalize
+        self.max_cluster_share = max_cluster_share
 
     @abc.abstractmethod
     def _algorithm(self) -> str:
@@ -106,6 +108,7 @@ class KMeansEstimator(
             reassignment_ratio=self.reassignment_ratio,
             checkpoint_seconds=self.checkpoint_seconds,
             preprocessing=preprocessing.Options(self.pca_dim, self.whiten, self.l2_normalize),
+            max_cluster_share=self.max_cluster_share,
         )
 
     def fit(
@@ -145,11 +148,7 @@ class KMeansEstimator(
         settings, strategy = self.settings(), self._replicas()
         source = self._opened(X, reset=True, memory_bytes=settings.memory_bytes)
         source = sources.weighted_source(source, sample_weight)
-        if settings.num_clusters > source.num_examples:
-            raise InputError(
-                f"num_clusters={settings.num_clusters}: more clusters than there are rows "
-                f"(n_samples={source.num_examples})"
-            )
+        settings.check_rows(source.num_examples)
         self._fitted_preprocessing = None
         if settings.preprocessing:
             path = f"{checkpoint_path}.preprocessing" if checkpoint_path else None
@@ -180,6 +179,7 @@ class KMeansEstimator(
         )
         with exact_float32():
             best = fits.best_fit(reader, settings, strategy, log, checkpoint_path)
+            best = splitting.split_large(reader, best, settings, strategy, checkpoint_path)
         self._centroids = best.centroids
         self.cluster_centers_ = self._positions(best.centroids)
         self.labels_, self.n_iter_ = best.labels, best.iterations
@@ -191,7 +191,7 @@ class KMeansEstimator(
                 else "the fit stopped before they got rows of others"
             )
             print(
-                f"warning: {self.empty_clusters} of {settings.num_clusters} clusters are empty: "
+                f"warning: {self.empty_clusters} of {len(self._centroids)} clusters are empty: "
                 f"{reason}",
                 flush=True,
             )

@@ -35,7 +35,7 @@ class ClusteringStage:
         self._fitted = DirectorySource(settings.features_dir)
         self._assigned = self._assigned_sources()
         self._check_num_clusters()
-        settings.kmeans(strategy).settings()
+        settings.kmeans(strategy).settings().check_rows(self._fitted.num_examples)
         self._options = preprocessing.Options(
             settings.pca_dim, settings.whiten, settings.l2_normalize
         )
@@ -174,7 +174,7 @@ class ClusteringStage:
             return None
         metrics = self._write(directory, kmeans, nearest)
         return dict(
-            num_clusters=self._settings.num_clusters,
+            num_clusters=len(kmeans.centroids),
             num_examples=self._fitted.num_examples,
             iterations=kmeans.iterations,
             inertia=kmeans.inertia,
@@ -224,7 +224,7 @@ class ClusteringStage:
                 )
             agreement = cluster_report.label_metrics(labels, facts.labels[index]) if facts else {}
             metrics[split] = dict(agreement, num_examples=len(labels))
-            nearest = cluster_report.nearest_members(labels, distances, self._settings.num_clusters)
+            nearest = cluster_report.nearest_members(labels, distances, len(kmeans.centroids))
             nearest_tables[split] = cluster_report.nearest_table(
                 nearest, labels, distances, index, filenames
             )
@@ -246,7 +246,7 @@ class ClusteringStage:
         pseudo_labels.write_pseudo_labels(
             directory,
             splits,
-            num_clusters=self._settings.num_clusters,
+            num_clusters=len(kmeans.centroids),
             info=self._provenance(directory, kmeans),
         )
         return metrics

@@ -60,6 +60,13 @@ class ClusteringSettings(SeedSettings):
         "changes.",
         minimum=0,
     )
+    max_cluster_share: float = setting(
+        1.0,
+        "Divide clusters that hold more than this share of the clustered images, largest first, "
+        "until none does; there are more than --num_clusters then. 1, as in the paper: do not.",
+        minimum=1e-9,
+        maximum=1,
+    )
     pca_dim: int = setting(
         0,
         "First project the features on as many principal axes; 0, as in the paper: do not.",
@@ -118,5 +125,6 @@ class ClusteringSettings(SeedSettings):
             pca_dim=self.pca_dim,
             whiten=self.whiten,
             l2_normalize=self.l2_normalize,
+            max_cluster_share=self.max_cluster_share,
             strategy=strategy,
         )
