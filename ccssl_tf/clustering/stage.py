@@ -6,7 +6,14 @@ import numpy as np
 import tensorflow as tf
 
 from ccssl_tf import distribution
-from ccssl_tf.clustering import cluster_pages, cluster_report, clusters_csv, engines, pseudo_labels
+from ccssl_tf.clustering import (
+    cluster_pages,
+    cluster_report,
+    clusters_csv,
+    engines,
+    near_duplicates,
+    pseudo_labels,
+)
 from ccssl_tf.clustering.cost import estimate, machine_speed
 from ccssl_tf.clustering.cost.problem import Problem
 from ccssl_tf.clustering.fitting.pass_log import print_pass, write_summaries
@@ -172,7 +179,19 @@ class ClusteringStage:
         }
         if not chief:
             return None
-        metrics = self._write(directory, kmeans, nearest)
+        pairs = {}
+        for split, (numbers, lengths) in nearest.items() if self._settings.near_duplicates else ():
+            source = self._assigned[split]
+            pairs[split] = near_duplicates.find_of_split(
+                split,
+                kmeans.preprocessing.applied_to(source) if kmeans.preprocessing else source,
+                numbers[:, 0],
+                lengths[:, 0],
+                self._settings.near_duplicates,
+                memory_bytes=int(self._settings.memory_gb * 2**30),
+                should_stop=should_stop,
+            )
+        metrics = self._write(directory, kmeans, nearest, pairs)
         return dict(
             num_clusters=len(kmeans.centroids),
             num_examples=self._fitted.num_examples,
@@ -189,7 +208,7 @@ class ClusteringStage:
         settings = self._settings
         return max(settings.num_nearest, 1 + settings.clusters_csv)
 
-    def _write(self, directory, kmeans, answers):
+    def _write(self, directory, kmeans, answers, pairs):
         """Writes pseudo-labels, what people read of them, and the images nearest to centroids;
         returns metrics by split.
 
@@ -197,6 +216,7 @@ class ClusteringStage:
           directory: where to.
           kmeans: fitted.
           answers: split -> what `KMeans.nearest` says of its rows.
+          pairs: split -> pairs of its rows that are close; empty where none were looked for.
         """
         kept = slice(self._settings.num_nearest)
         splits, metrics, nearest_tables, picture = {}, {}, {}, None
@@ -224,6 +244,8 @@ class ClusteringStage:
                 )
             agreement = cluster_report.label_metrics(labels, facts.labels[index]) if facts else {}
             metrics[split] = dict(agreement, num_examples=len(labels))
+            if pairs:
+                metrics[split]["near_duplicate_pairs"] = len(pairs[split][0])
             nearest = cluster_report.nearest_members(labels, distances, len(kmeans.centroids))
             nearest_tables[split] = cluster_report.nearest_table(
                 nearest, labels, distances, index, filenames
@@ -239,6 +261,8 @@ class ClusteringStage:
                 split: pseudo_labels.margins(nearest) for split, (_, nearest) in answers.items()
             }
             clusters_csv.write(directory, splits, margins)
+        if pairs:
+            near_duplicates.write(directory, splits, pairs)
         if picture is not None:
             (directory / "pictures").mkdir(exist_ok=True)
             with atomic_file(directory / "pictures" / "nearest_images.png") as temporary:

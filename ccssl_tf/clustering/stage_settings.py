@@ -98,6 +98,12 @@ class ClusteringSettings(SeedSettings):
         "written to pages/.",
         minimum=0,
     )
+    near_duplicates: float = setting(
+        0.0,
+        "List in near_duplicates.csv the pairs of images of one cluster whose features are no "
+        "further apart than this times the mean distance to the nearest centroid. 0: do not.",
+        minimum=0,
+    )
     memory_gb: float = setting(
         4.0,
         "Features up to this size are read once; larger ones on each pass, in windows of an eighth "

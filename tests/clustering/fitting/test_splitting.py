@@ -100,10 +100,9 @@ def test_streamed_and_with_weights(tmp_path):
 
 def test_stopped_after_any_number_of_chunks_it_ends_with_the_same_bits(tmp_path, capsys):
     rows = np.random.default_rng(1).gamma(0.4, size=[400, 3]).astype(np.float32)
-    directory = write_features(tmp_path / "features", rows, [150, 250])
     settings = dict(max_cluster_share=0.2, seed=1, memory_gb=0.0)
-    wanted = KMeans(5, **settings).fit(directory, on_pass=lambda values: None)
-    path, asked, stops, limit = tmp_path / "checkpoint.npz", 0, 0, 40
+    wanted = KMeans(5, **settings).fit(rows, on_pass=lambda values: None)
+    path, asked, stops, limit = tmp_path / "checkpoint.npz", 0, 0, 10
     assert len(wanted.centroids) > 6
 
     def should_stop():
@@ -115,25 +114,25 @@ def test_stopped_after_any_number_of_chunks_it_ends_with_the_same_bits(tmp_path,
         asked = 0
         try:
             kmeans = KMeans(5, **settings).fit(
-                directory,
+                rows,
                 checkpoint_path=path,
                 on_pass=lambda values: None,
                 should_stop=should_stop,
             )
         except Interrupted:
-            stops, limit = stops + 1, limit + 20
+            stops, limit = stops + 1, limit + 8
         else:
             break
     assert stops > 3
     for name in ("centroids", "labels_", "inertia"):
         np.testing.assert_array_equal(getattr(kmeans, name), getattr(wanted, name))
     names = {file.name for file in tmp_path.iterdir()}
-    assert names == {"features", "checkpoint.npz", "checkpoint.npz.split"}
+    assert names == {"checkpoint.npz", "checkpoint.npz.split"}
     # Splits of another fit are not gone on with.
     path.unlink()
     other = KMeans(5, **settings, max_iterations=1)
-    other.fit(directory, checkpoint_path=path, on_pass=lambda values: None)
-    alone = KMeans(5, **settings, max_iterations=1).fit(directory, on_pass=lambda values: None)
+    other.fit(rows, checkpoint_path=path, on_pass=lambda values: None)
+    alone = KMeans(5, **settings, max_iterations=1).fit(rows, on_pass=lambda values: None)
     np.testing.assert_array_equal(other.centroids, alone.centroids)
 
 
