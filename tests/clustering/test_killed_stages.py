@@ -18,7 +18,9 @@ pytestmark = pytest.mark.slow
 ROOT = pathlib.Path(__file__).parents[2]
 NAMES = {
     "extract": ["*.tfrecord", "manifest.json", "metrics.json"],
-    "cluster": ["*.tfrecord", "centroids.npy", "manifest.json", "metrics.json", "*.csv"],
+    "cluster": [
+        *("*.tfrecord", "centroids.npy", "manifest.json", "metrics.json", "nearest.json", "*.csv"),
+    ],
 }
 
 
