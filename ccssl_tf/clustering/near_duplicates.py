@@ -159,7 +159,8 @@ def _found(reader: ChunkReader, labels: np.ndarray, limit: float, capacity: int)
             rest = order[at : min(at + capacity, last_end)]
             others = _Held(reader.take(rest), np.arange(len(rest)), rest)
             yield from _close(reader, held, others, limit)
-        progress.update(end)
+        if end < len(order):
+            progress.update(end)
 
 
 def _close(reader: ChunkReader, ours: _Held, others: _Held, limit: float) -> Iterator[Pairs]:
