@@ -4,11 +4,13 @@ import shutil
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from conftest import flag_words, write_images
 from PIL import Image
+from sklearn.metrics.pairwise import euclidean_distances
 
 from ccssl_tf import cluster
-from ccssl_tf.clustering import read_pseudo_labels
+from ccssl_tf.clustering import pseudo_labels, read_pseudo_labels
 from ccssl_tf.clustering.rows.preprocessing import Preprocessing
 from ccssl_tf.data import image_batches, image_list, records
 from ccssl_tf.data import manifest as manifest_lib
@@ -78,6 +80,9 @@ def test_every_image_gets_the_nearest_centroid(clustered, image_dir, split):
         names.update(zip(batch["index"], batch["filename"], strict=True))
     distances = np.linalg.norm(thumbnails[:, None] - centroids[None], axis=-1)
     np.testing.assert_array_equal(labels, distances.argmin(axis=1))
+    kept = pseudo_labels.read_split(clustered, split, images.fingerprint(split))
+    np.testing.assert_array_equal(kept.nearest, np.argsort(distances, axis=1))
+    np.testing.assert_allclose(kept.nearest_distances, np.sort(distances, axis=1), rtol=1e-4)
     table = json.loads((clustered / "nearest.json").read_text())[split]
     for number, row in enumerate(table):
         members = np.flatnonzero(labels == number)
@@ -120,6 +125,93 @@ def test_the_list_of_clusters(clustered, image_dir):
                 assert int(row["cluster"]) == each.argmin()
                 np.testing.assert_allclose(float(row["distance"]), first, rtol=1e-4)
                 np.testing.assert_allclose(float(row["margin"]), second - first, atol=1e-2)
+
+
+@pytest.mark.parametrize("options", [{}, dict(pca_dim=5, l2_normalize=True)])
+def test_near_duplicates_of_copies_and_of_all(image_dir, tmp_path, options, capsys):
+    """Against all distances within clusters; the third image is one of the first again."""
+    images = tmp_path / "images"
+    write_images(images, {"train": [20], "val": [12]})
+    manifest = manifest_lib.Manifest.read(images, "images")
+    (shard,) = manifest.shards("train")
+    examples = list(records.read_shard(images / shard.name))
+    copied = tf.train.Example.FromString(examples[0])
+    copied.features.feature["image/index"].int64_list.value[:] = [2]
+    copied.features.feature["image/filename"].bytes_list.value[:] = [b"again, 2.jpg"]
+    examples[2] = copied.SerializeToString()
+    shards = {"train": [records.write_shard(images / shard.name, examples)]}
+    shards["val"] = manifest.shards("val")
+    manifest_lib.Manifest("images", shards, manifest.info).write(images)
+    directories = [write_features(tmp_path / split, images, split) for split in ("train", "val")]
+    settings = dict(features_dir=directories[0], assign_dir=directories, num_clusters=3, **options)
+    command(**settings, near_duplicates=0.7, workdir=tmp_path / "out")
+    out, lines = tmp_path / "out", capsys.readouterr().out
+    centroids = np.load(out / "centroids.npy", allow_pickle=False)
+    wanted = []
+    for split in ("train", "val"):
+        pixels = np.empty([manifest.num_examples(split), 48])
+        names = {}
+        for batch in image_batches.evaluation_images(
+            images, split, image_size=4, batch_size=16
+        ).as_numpy_iterator():
+            pixels[batch["index"]] = batch["image"].reshape([-1, 48])
+            names.update(zip(batch["index"], batch["filename"], strict=True))
+        if options:
+            pixels = Preprocessing.load(out / "preprocessing.npz").transform(pixels)
+        to_centroids = euclidean_distances(pixels, centroids)
+        labels, limit = to_centroids.argmin(1), 0.7 * to_centroids.min(1).mean()
+        lengths = np.linalg.norm(pixels[:, None].astype(np.float64) - pixels, axis=-1)
+        pairs = np.argwhere(np.triu((lengths <= limit) & (labels[:, None] == labels), 1))
+        for a, b in sorted(pairs.tolist(), key=lambda pair: (labels[pair[0]], pair)):
+            wanted.append(
+                [split, str(labels[a]), str(a), str(b), names[a], names[b], lengths[a, b]]
+            )
+        metrics = json.loads((out / "metrics.json").read_text())["splits"][split]
+        assert metrics["near_duplicate_pairs"] == len(pairs)
+        shown = f"near duplicates  {split}  {len(pairs)} pairs of {len(np.unique(pairs))} images"
+        assert shown in lines
+    with open(out / "near_duplicates.csv", newline="", encoding="utf-8") as file:
+        header, *rows = csv.reader(file)
+    assert ",".join(header) == "split,cluster,index_a,index_b,filename_a,filename_b,distance"
+    assert [row[:4] for row in rows] == [row[:4] for row in wanted]
+    found = [[image_list.filename_of(name) for name in row[4:6]] for row in rows]
+    assert found == [row[4:6] for row in wanted]
+    np.testing.assert_allclose(
+        [float(row[6]) for row in rows], [row[6] for row in wanted], rtol=1e-4, atol=1e-6
+    )
+    copies = [row for row in rows if row[0] == "train" and row[2:4] == ["0", "2"]]
+    assert [(row[5], row[6]) for row in copies] == [("again, 2.jpg", "0")]
+
+
+def test_large_clusters_are_divided(features, tmp_path, capsys, image_dir):
+    """The stage's files are those of the clusters there are in the end."""
+    command(
+        features_dir=features["train"],
+        assign_dir=[features["train"], features["val"]],
+        num_clusters=2,
+        max_cluster_share=0.25,
+        workdir=tmp_path / "out",
+    )
+    assert "k-means  split 2 clusters into " in capsys.readouterr().out
+    centroids = np.load(tmp_path / "out" / "centroids.npy", allow_pickle=False)
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert 4 <= len(centroids) == metrics["num_clusters"]
+    assert metrics["cluster_size"]["max"] <= 12
+    manifest = manifest_lib.Manifest.read(tmp_path / "out", "pseudo_labels")
+    assert manifest.info["num_clusters"] == len(centroids)
+    images = manifest_lib.Manifest.read(image_dir, "images").fingerprint("train")
+    labels = read_pseudo_labels(tmp_path / "out", "train", images)
+    assert np.bincount(labels).max() <= 12
+    table = json.loads((tmp_path / "out" / "nearest.json").read_text())["train"]
+    assert [row["size"] for row in table] == np.bincount(labels).tolist()
+    assert not list((tmp_path / "out").glob("checkpoint*"))
+    with pytest.raises(InputError, match="max_cluster_share=0.02: less than one of 48 rows"):
+        command(
+            features_dir=features["train"],
+            num_clusters=2,
+            max_cluster_share=0.02,
+            workdir=tmp_path / "other",
+        )
 
 
 def test_pages_of_clusters_on_request(features, tmp_path):

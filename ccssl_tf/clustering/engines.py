@@ -66,26 +66,35 @@ def nearest(
     )
 
 
-def second_nearest(
+def nearest_beside(
     reader: ChunkReader,
     centroids: np.ndarray,
     labels: np.ndarray,
+    count: int,
     strategy: tf.distribute.Strategy,
-) -> np.ndarray:
-    """Makes one pass over the rows, and returns the squared distance of each to the nearest of the
-    centroids that are not its label's: [N] float32. TensorFlow computes it, on processors, too.
+) -> tuple[np.ndarray, np.ndarray]:
+    """Makes one pass over the rows that finds the centroids nearest to each beside its label's.
+
+    TensorFlow computes it, on processors, too.
 
     Args:
       reader: of all rows.
-      centroids: [K, D] float32, two at least.
+      centroids: [K, D] float32, more than `count`.
       labels: [N] int32.
+      count: number of centroids a row, m.
       strategy: whose replicas compute.
+
+    Returns:
+      [N, m] int32, nearest first, and squared distances [N, m] float32.
     """
     part = reader_of_worker(reader, strategy)
     rows = DeviceRows(part.of_source(part.source, memory_bytes=0), strategy, len(centroids))
     mine = labels[distribution.part_of_worker(len(labels), strategy)]
-    _, squares = lloyd.nearest(rows, centroids, strategy, excluded=mine)
-    return distribution.concatenate_over_workers(squares, strategy)
+    others, squares = lloyd.nearest_beside(rows, centroids, mine, count, strategy)
+    return (
+        distribution.concatenate_over_workers(others, strategy),
+        distribution.concatenate_over_workers(squares, strategy),
+    )
 
 
 def choose_algorithm(

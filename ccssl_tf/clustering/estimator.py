@@ -20,9 +20,9 @@ from sklearn.base import (
 )
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ccssl_tf.clustering import engines
+from ccssl_tf.clustering import engines, pseudo_labels
 from ccssl_tf.clustering.device.nearest import exact_float32
-from ccssl_tf.clustering.fitting import fits
+from ccssl_tf.clustering.fitting import fits, splitting
 from ccssl_tf.clustering.fitting.pass_log import PassLog, print_pass
 from ccssl_tf.clustering.fitting.restarts import weighted_inertia
 from ccssl_tf.clustering.host.block_threads import chunk_rows
@@ -66,6 +66,7 @@ class KMeansEstimator(
         pca_dim: int = 0,
         whiten: bool = False,
         l2_normalize: bool = False,
+        max_cluster_share: float = 1.0,
         strategy: tf.distribute.Strategy | None = None,
     ):
         """Sets what is to be computed; Args: see `KMeans`."""
@@ -76,6 +77,7 @@ class KMeansEstimator(
         self.max_no_improvement, self.reassignment_ratio = max_no_improvement, reassignment_ratio
         self.checkpoint_seconds, self.strategy = checkpoint_seconds, strategy
         self.pca_dim, self.whiten, self.l2_normalize = pca_dim, whiten, l2_normalize
+        self.max_cluster_share = max_cluster_share
 
     @abc.abstractmethod
     def _algorithm(self) -> str:
@@ -107,6 +109,7 @@ class KMeansEstimator(
             reassignment_ratio=self.reassignment_ratio,
             checkpoint_seconds=self.checkpoint_seconds,
             preprocessing=preprocessing.Options(self.pca_dim, self.whiten, self.l2_normalize),
+            max_cluster_share=self.max_cluster_share,
         )
 
     def fit(
@@ -147,11 +150,7 @@ class KMeansEstimator(
         settings, strategy = self.settings(), self._replicas()
         source = self._opened(X, reset=True, memory_bytes=settings.memory_bytes)
         source = sources.weighted_source(source, sample_weight)
-        if settings.num_clusters > source.num_examples:
-            raise InputError(
-                f"num_clusters={settings.num_clusters}: more clusters than there are rows "
-                f"(n_samples={source.num_examples})"
-            )
+        settings.check_rows(source.num_examples)
         self._fitted_preprocessing = None
         if settings.preprocessing:
             path = f"{checkpoint_path}.preprocessing" if checkpoint_path else None
@@ -182,6 +181,7 @@ class KMeansEstimator(
         )
         with exact_float32():
             best = fits.best_fit(reader, settings, strategy, log, checkpoint_path)
+            best = splitting.split_large(reader, best, settings, strategy, checkpoint_path)
         self._centroids = best.centroids
         self.cluster_centers_ = self._positions(best.centroids)
         self.labels_, self.n_iter_ = best.labels, best.iterations
@@ -193,7 +193,7 @@ class KMeansEstimator(
                 else "the fit stopped before they got rows of others"
             )
             print(
-                f"warning: {self.empty_clusters} of {settings.num_clusters} clusters are empty: "
+                f"warning: {self.empty_clusters} of {len(self._centroids)} clusters are empty: "
                 f"{reason}",
                 flush=True,
             )
@@ -214,6 +214,42 @@ class KMeansEstimator(
         labels, squares, _ = self._assigned(X, should_stop)
         return labels, self._lengths(np.sqrt(squares))
 
+    def nearest(
+        self,
+        X: sources.Features,
+        labels: np.ndarray,
+        distances: np.ndarray,
+        count: int,
+        *,
+        should_stop: _ShouldStop = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Finds the few nearest centroids of every row, in one pass over the rows.
+
+        Args:
+          X, should_stop: as in `fit`.
+          labels, distances: as `assign` returns them for these rows.
+          count: number of centroids a row, at least 1; all K where there are fewer.
+
+        Returns:
+          Their numbers, nearest first (ties: the lower one first), [N, n] int32, and the Euclidean
+          distances to them, [N, n] as those given. The first column are the labels.
+        """
+        count = min(count, len(self._centroids))
+        numbers, lengths = labels[:, None], distances[:, None]
+        if count > 1:
+            source = self._source_to_assign(X)
+            reader = reader_of(source, len(self._centroids), 0, should_stop)
+            with exact_float32():
+                others, squares = engines.nearest_beside(
+                    reader, self._centroids, labels, count - 1, self._replicas()
+                )
+            numbers = np.hstack([numbers, others])
+            # Of centroids as far one distance may be less by its last digit.
+            lengths = np.maximum.accumulate(
+                np.hstack([lengths, self._lengths(np.sqrt(squares))]), axis=1
+            )
+        return numbers, lengths
+
     def margins(
         self,
         X: sources.Features,
@@ -225,21 +261,15 @@ class KMeansEstimator(
         """Computes how sure the labels are, in one pass over the rows.
 
         Args:
-          X, should_stop: as in `fit`.
-          labels, distances: as `assign` returns them for these rows.
+          X, labels, distances, should_stop: as in `nearest`.
 
         Returns:
           The Euclidean distance to the second nearest centroid less that to the nearest, [N]; NaN
           where there is one centroid.
         """
-        if len(self._centroids) < 2:
-            return np.full(len(labels), np.nan)
-        source = self._source_to_assign(X)
-        reader = reader_of(source, len(self._centroids), 0, should_stop)
-        with exact_float32():
-            squares = engines.second_nearest(reader, self._centroids, labels, self._replicas())
-        # Distances are float32 at least, so of two centroids as far the margin may be a last digit.
-        return np.maximum(self._lengths(np.sqrt(squares)) - distances, 0)
+        return pseudo_labels.margins(
+            self.nearest(X, labels, distances, 2, should_stop=should_stop)[1]
+        )
 
     def predict(self, X: sources.Features) -> np.ndarray:
         """Returns the nearest centroid of every row, in row order: [N] int32."""

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from ccssl_tf.clustering import engines
+from ccssl_tf.clustering import engines, pseudo_labels
 from ccssl_tf.clustering.device.nearest import exact_float32
 from ccssl_tf.clustering.estimator import reader_of
 from ccssl_tf.clustering.rows.preprocessing import Preprocessing
@@ -74,8 +74,8 @@ class FittedClusters:
         with exact_float32():
             labels, squares = engines.nearest(reader, self.centroids, strategy)
             distances = np.sqrt(squares)
-            margins = np.full(len(labels), np.nan, np.float32)
+            others = np.empty([len(labels), 0], np.float32)
             if len(self.centroids) > 1:
-                others = engines.second_nearest(reader, self.centroids, labels, strategy)
-                margins = np.maximum(np.sqrt(others) - distances, 0)
-        return Assigned(labels, distances, margins)
+                _, others = engines.nearest_beside(reader, self.centroids, labels, 1, strategy)
+        nearest = np.hstack([distances[:, None], np.sqrt(others)])
+        return Assigned(labels, distances, pseudo_labels.margins(nearest))

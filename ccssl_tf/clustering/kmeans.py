@@ -61,6 +61,7 @@ class KMeans(KMeansEstimator):
         pca_dim: int = 0,
         whiten: bool = False,
         l2_normalize: bool = False,
+        max_cluster_share: float = 1.0,
         strategy: tf.distribute.Strategy | None = None,
     ):
         """Sets what is to be computed; `fit` computes it, and says what cannot be right.
@@ -91,6 +92,8 @@ class KMeans(KMeansEstimator):
           checkpoint_seconds: time in seconds between two checkpoints inside a pass, at least.
           pca_dim, whiten, l2_normalize: see `preprocessing.Options`; centroids and distances are
             those of the transformed rows.
+          max_cluster_share: clusters that hold more than this share of the rows are divided until
+            none does, see `fitting.splitting`; there are more than K clusters then.
           strategy: a tf.distribute strategy whose replicas share the rows; by default the current
             one when a method is called. All workers must call the same methods with the same rows;
             the chief alone writes checkpoints, in storage that all of them share.
@@ -111,6 +114,7 @@ class KMeans(KMeansEstimator):
             pca_dim=pca_dim,
             whiten=whiten,
             l2_normalize=l2_normalize,
+            max_cluster_share=max_cluster_share,
             strategy=strategy,
         )
         self.algorithm = algorithm

@@ -44,6 +44,7 @@ class KMeansSettings:
     reassignment_ratio: float
     checkpoint_seconds: float
     preprocessing: preprocessing.Options
+    max_cluster_share: float = 1.0
 
     def __post_init__(self) -> None:
         start = self.initialization
@@ -78,6 +79,24 @@ class KMeansSettings:
             raise InputError(
                 f"restarts={self.restarts}: at least 1; and 1 where the first centroids are given, "
                 "every fit would be the same"
+            )
+
+        if not 0 < self.max_cluster_share <= 1:
+            raise InputError(
+                f"max_cluster_share={self.max_cluster_share:g}: must be more than 0 and at most 1"
+            )
+
+    def check_rows(self, num_examples: int) -> None:
+        """Raises InputError where N rows are too few for the clusters."""
+        if self.num_clusters > num_examples:
+            raise InputError(
+                f"num_clusters={self.num_clusters}: more clusters than there are rows "
+                f"(n_samples={num_examples})"
+            )
+        if self.max_cluster_share * num_examples < 1:
+            raise InputError(
+                f"max_cluster_share={self.max_cluster_share:g}: less than one of {num_examples} "
+                f"rows; give {1 / num_examples:g} or more"
             )
 
     def in_units(self, units: Units, dim: int) -> "KMeansSettings":

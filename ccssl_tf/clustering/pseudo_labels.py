@@ -1,4 +1,4 @@
-"""(c) Pseudo-labels as records: written with file name and distance, read as a vector by index."""
+"""(c) Pseudo-labels as records: written with file name and distances, read by image index."""
 
 import dataclasses
 import os
@@ -27,6 +27,9 @@ class PseudoLabels:
       labels: [N] int32 in [0, K), of the images in the order of `index`.
       distances: [N] float32, of their features to the centroids of their labels.
       filenames: list of N bytes, their file names; None where they are not known.
+      nearest: [N, n] int32, the n nearest clusters of every image, its label first; None where they
+        were not kept.
+      nearest_distances: [N, n] float32, to their centroids.
 
     >>> labels = np.array([1, 0, 1], np.int32)
     >>> pseudo_labels = PseudoLabels("1a2b", np.arange(3), labels, np.zeros(3, np.float32))
@@ -39,6 +42,20 @@ class PseudoLabels:
     labels: np.ndarray
     distances: np.ndarray
     filenames: list[bytes] | None = None
+    nearest: np.ndarray | None = None
+    nearest_distances: np.ndarray | None = None
+
+
+def margins(nearest_distances: np.ndarray) -> np.ndarray:
+    """Returns how much further the second nearest centroid is than the nearest, [N]; NaN where
+    there is one.
+
+    Args:
+      nearest_distances: [N, n] float, ascending.
+    """
+    if nearest_distances.shape[1] < 2:
+        return np.full(len(nearest_distances), np.nan, nearest_distances.dtype)
+    return nearest_distances[:, 1] - nearest_distances[:, 0]
 
 
 def write_pseudo_labels(
@@ -60,7 +77,8 @@ def write_pseudo_labels(
       The manifest.
 
     Raises:
-      InputError: a label outside [0, K), or an image index missing or there twice.
+      InputError: a label outside [0, K), an image index missing or there twice, or nearest clusters
+        that do not begin with the label or are not as many in every split.
 
     >>> import tempfile
     >>> labels = PseudoLabels("1a2b", np.arange(3), np.array([1, 0, 1]), np.zeros(3))
@@ -70,15 +88,27 @@ def write_pseudo_labels(
     """
     directory = pathlib.Path(directory)
     for split, labels in splits.items():
-        fault = _fault(labels.index, labels.labels, num_clusters)
+        fault = _fault(labels, num_clusters)
         if fault:
             raise InputError(f"pseudo-labels of split {split}: {fault}")
+    widths = {
+        0 if labels.nearest is None else labels.nearest.shape[1] for labels in splits.values()
+    }
+    if len(widths) > 1:
+        raise InputError(
+            f"pseudo-labels: splits with {sorted(widths)} nearest clusters; give as many"
+        )
     shards = {split: _write_split(directory, split, labels) for split, labels in splits.items()}
     fingerprints = {split: labels.images_fingerprint for split, labels in splits.items()}
     manifest = manifest_lib.Manifest(
         "pseudo_labels",
         shards,
-        dict(info or {}, num_clusters=num_clusters, images_fingerprint=fingerprints),
+        dict(
+            info or {},
+            num_clusters=num_clusters,
+            images_fingerprint=fingerprints,
+            num_nearest=max(widths, default=0),
+        ),
     )
     manifest.write(directory)
     return manifest
@@ -89,6 +119,21 @@ def read_pseudo_labels(
 ) -> np.ndarray:
     """Returns the pseudo-label of every image of a split, by image index: [N] int32.
 
+    Args, Raises: see `read_split`.
+
+    >>> import tempfile
+    >>> labels = PseudoLabels("1a2b", np.array([2, 0, 1]), np.array([7, 5, 6]), np.zeros(3))
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     manifest = write_pseudo_labels(directory, {"train": labels}, num_clusters=8)
+    ...     print(read_pseudo_labels(directory, "train", "1a2b"))
+    [5 6 7]
+    """
+    return read_split(directory, split, images_fingerprint).labels
+
+
+def read_split(directory: str | os.PathLike, split: str, images_fingerprint: str) -> PseudoLabels:
+    """Returns all that is recorded of a split but file names, in the order of the image indices.
+
     Args:
       directory: path of what `ccssl_tf.cluster` wrote.
       split: name of the split.
@@ -98,14 +143,7 @@ def read_pseudo_labels(
     Raises:
       InputError: no such split, or made from other images; both fingerprints are named.
       CorruptArtifactError: damaged records, a label outside [0, K), an index missing or there
-        twice.
-
-    >>> import tempfile
-    >>> labels = PseudoLabels("1a2b", np.array([2, 0, 1]), np.array([7, 5, 6]), np.zeros(3))
-    >>> with tempfile.TemporaryDirectory() as directory:
-    ...     manifest = write_pseudo_labels(directory, {"train": labels}, num_clusters=8)
-    ...     print(read_pseudo_labels(directory, "train", "1a2b"))
-    [5 6 7]
+        twice, or nearest clusters that do not begin with the label.
     """
     directory = pathlib.Path(directory)
     manifest = manifest_lib.Manifest.read(directory, "pseudo_labels")
@@ -117,19 +155,19 @@ def read_pseudo_labels(
             f"fingerprint {made_from}, these have {images_fingerprint}; extract and cluster these "
             "images"
         )
-    indices, labels = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    num_nearest = manifest.info.get("num_nearest", 0)
+    batches: list[dict[str, np.ndarray]] = []
     for shard in shards:
         dataset = (
             serialized_records(directory / shard.name)
             .batch(4096)
-            .map(records.parse_pseudo_label)
+            .map(lambda serialized: _parsed(serialized, num_nearest))
             .prefetch(2)
         )
         count = 0
         try:
             for batch in dataset.as_numpy_iterator():
-                indices.append(batch["index"])
-                labels.append(batch["label"])
+                batches.append(batch)
                 count += len(batch["index"])
         except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
             raise CorruptArtifactError(
@@ -140,19 +178,39 @@ def read_pseudo_labels(
                 f"{directory / shard.name}: {count} records instead of {shard.num_examples}; "
                 "cluster again"
             )
-    index, label = np.concatenate(indices), np.concatenate(labels)
-    fault = _fault(index, label, manifest.info["num_clusters"])
+    if not batches:
+        raise CorruptArtifactError(f"{directory}: split {split} is empty; cluster again")
+    joined: dict[str, Any] = {
+        name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]
+    }
+    labels = PseudoLabels(images_fingerprint, **joined)
+    fault = _fault(labels, manifest.info["num_clusters"])
     if fault:
         raise CorruptArtifactError(
             f"{directory}: pseudo-labels of split {split}: {fault}; cluster again"
         )
-    by_index = np.empty(len(index), np.int32)
-    by_index[index] = label
-    return by_index
+    order = np.argsort(labels.index)
+    ordered: dict[str, Any] = {name: values[order] for name, values in joined.items()}
+    return PseudoLabels(images_fingerprint, **ordered)
 
 
-def _fault(index: np.ndarray, labels: np.ndarray, num_clusters: int) -> str | None:
+def _parsed(serialized: tf.Tensor, num_nearest: int) -> dict[str, tf.Tensor]:
+    """Parses a batch of records into fields of `PseudoLabels`."""
+    parsed = records.parse_pseudo_label(serialized, num_nearest)
+    fields = dict(
+        index=parsed["index"],
+        labels=tf.cast(parsed["label"], tf.int32),
+        distances=parsed["distance"],
+    )
+    if num_nearest:
+        fields["nearest"] = tf.cast(parsed["nearest"], tf.int32)
+        fields["nearest_distances"] = parsed["nearest_distances"]
+    return fields
+
+
+def _fault(of_split: PseudoLabels, num_clusters: int) -> str | None:
     """Returns what is wrong with the labels of a split; None: nothing."""
+    index, labels, nearest = of_split.index, of_split.labels, of_split.nearest
     counts = np.bincount(index[(index >= 0) & (index < len(index))], minlength=len(index))
     if len(labels) != len(index):
         return f"{len(labels)} labels for {len(index)} images"
@@ -165,6 +223,11 @@ def _fault(index: np.ndarray, labels: np.ndarray, num_clusters: int) -> str | No
     if np.any(outside):
         wrong = int(np.argmax(outside))
         return f"image {index[wrong]} has label {labels[wrong]}, outside of {num_clusters} clusters"
+    if nearest is not None:
+        if np.any((nearest < 0) | (nearest >= num_clusters)):
+            return f"a nearest cluster is outside of {num_clusters} clusters"
+        if np.any(nearest[:, 0] != labels):
+            return "the nearest cluster of an image is not its label"
     return None
 
 
@@ -172,6 +235,7 @@ def _write_split(
     directory: pathlib.Path, split: str, labels: PseudoLabels
 ) -> list[manifest_lib.Shard]:
     filenames = labels.filenames or [b""] * len(labels.index)
+    nearest, lengths = labels.nearest, labels.nearest_distances
     total = max(1, -(-len(labels.index) // _SHARD_ROWS))
     shards = []
     for number in range(total):
@@ -182,6 +246,8 @@ def _write_split(
                 filenames[row],
                 int(labels.labels[row]),
                 float(labels.distances[row]),
+                None if nearest is None else nearest[row],
+                None if lengths is None else lengths[row],
             )
             for row in rows
         )

@@ -6,7 +6,14 @@ import numpy as np
 import tensorflow as tf
 
 from ccssl_tf import distribution
-from ccssl_tf.clustering import cluster_pages, cluster_report, clusters_csv, engines, pseudo_labels
+from ccssl_tf.clustering import (
+    cluster_pages,
+    cluster_report,
+    clusters_csv,
+    engines,
+    near_duplicates,
+    pseudo_labels,
+)
 from ccssl_tf.clustering.cost import estimate, machine_speed
 from ccssl_tf.clustering.cost.problem import Problem
 from ccssl_tf.clustering.fitting.pass_log import print_pass, write_summaries
@@ -35,7 +42,7 @@ class ClusteringStage:
         self._fitted = DirectorySource(settings.features_dir)
         self._assigned = self._assigned_sources()
         self._check_num_clusters()
-        settings.kmeans(strategy).settings()
+        settings.kmeans(strategy).settings().check_rows(self._fitted.num_examples)
         self._options = preprocessing.Options(
             settings.pca_dim, settings.whiten, settings.l2_normalize
         )
@@ -123,7 +130,7 @@ class ClusteringStage:
             max_iterations=settings.max_iterations,
             restarts=settings.restarts,
             minibatch_size=settings.minibatch_size,
-            assigned_rows=(1 + settings.clusters_csv)
+            assigned_rows=(1 + (self._num_nearest() > 1))
             * sum(source.num_examples for source in self._assigned.values()),
             workers=distribution.worker(self._strategy)[1],
         )
@@ -164,16 +171,29 @@ class ClusteringStage:
             split: kmeans.assign(source, should_stop=should_stop)
             for split, source in self._assigned.items()
         }
-        margins = {
-            split: kmeans.margins(self._assigned[split], *answer, should_stop=should_stop)
+        nearest = {
+            split: kmeans.nearest(
+                self._assigned[split], *answer, self._num_nearest(), should_stop=should_stop
+            )
             for split, answer in answers.items()
-            if self._settings.clusters_csv
         }
         if not chief:
             return None
-        metrics = self._write(directory, kmeans, answers, margins)
+        pairs = {}
+        for split, (numbers, lengths) in nearest.items() if self._settings.near_duplicates else ():
+            source = self._assigned[split]
+            pairs[split] = near_duplicates.find_of_split(
+                split,
+                kmeans.preprocessing.applied_to(source) if kmeans.preprocessing else source,
+                numbers[:, 0],
+                lengths[:, 0],
+                self._settings.near_duplicates,
+                memory_bytes=int(self._settings.memory_gb * 2**30),
+                should_stop=should_stop,
+            )
+        metrics = self._write(directory, kmeans, nearest, pairs)
         return dict(
-            num_clusters=self._settings.num_clusters,
+            num_clusters=len(kmeans.centroids),
             num_examples=self._fitted.num_examples,
             iterations=kmeans.iterations,
             inertia=kmeans.inertia,
@@ -183,12 +203,25 @@ class ClusteringStage:
             splits=metrics,
         )
 
-    def _write(self, directory, kmeans, answers, margins):
+    def _num_nearest(self):
+        """How many nearest clusters of an image are looked for; the list of clusters takes two."""
+        settings = self._settings
+        return max(settings.num_nearest, 1 + settings.clusters_csv)
+
+    def _write(self, directory, kmeans, answers, pairs):
         """Writes pseudo-labels, what people read of them, and the images nearest to centroids;
         returns metrics by split.
+
+        Args:
+          directory: where to.
+          kmeans: fitted.
+          answers: split -> what `KMeans.nearest` says of its rows.
+          pairs: split -> pairs of its rows that are close; empty where none were looked for.
         """
+        kept = slice(self._settings.num_nearest)
         splits, metrics, nearest_tables, picture = {}, {}, {}, None
-        for split, (labels, distances) in answers.items():
+        for split, (numbers, lengths) in answers.items():
+            labels, distances = numbers[:, 0], lengths[:, 0]
             source = self._assigned[split]
             index = source.indices()
             fingerprint = source.manifest.info["images_fingerprint"]
@@ -197,7 +230,7 @@ class ClusteringStage:
                 facts = image_facts.read_image_facts(self._images[split], split, fingerprint)
                 filenames = [facts.filenames[place] for place in index]
             splits[split] = pseudo_labels.PseudoLabels(
-                fingerprint, index, labels, distances, filenames
+                fingerprint, index, labels, distances, filenames, numbers[:, kept], lengths[:, kept]
             )
             if facts and self._settings.cluster_pages:
                 cluster_pages.write(
@@ -211,7 +244,9 @@ class ClusteringStage:
                 )
             agreement = cluster_report.label_metrics(labels, facts.labels[index]) if facts else {}
             metrics[split] = dict(agreement, num_examples=len(labels))
-            nearest = cluster_report.nearest_members(labels, distances, self._settings.num_clusters)
+            if pairs:
+                metrics[split]["near_duplicate_pairs"] = len(pairs[split][0])
+            nearest = cluster_report.nearest_members(labels, distances, len(kmeans.centroids))
             nearest_tables[split] = cluster_report.nearest_table(
                 nearest, labels, distances, index, filenames
             )
@@ -221,8 +256,13 @@ class ClusteringStage:
             shown = "".join(f"  {name} {value:.4f}" for name, value in agreement.items())
             print(f"pseudo-labels  {split}  {len(labels)} images{shown}", flush=True)
         write_json(directory / "nearest.json", nearest_tables)
-        if margins:
+        if self._settings.clusters_csv:
+            margins = {
+                split: pseudo_labels.margins(nearest) for split, (_, nearest) in answers.items()
+            }
             clusters_csv.write(directory, splits, margins)
+        if pairs:
+            near_duplicates.write(directory, splits, pairs)
         if picture is not None:
             (directory / "pictures").mkdir(exist_ok=True)
             with atomic_file(directory / "pictures" / "nearest_images.png") as temporary:
@@ -230,7 +270,7 @@ class ClusteringStage:
         pseudo_labels.write_pseudo_labels(
             directory,
             splits,
-            num_clusters=self._settings.num_clusters,
+            num_clusters=len(kmeans.centroids),
             info=self._provenance(directory, kmeans),
         )
         return metrics

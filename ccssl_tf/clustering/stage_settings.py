@@ -60,6 +60,13 @@ class ClusteringSettings(SeedSettings):
         "changes.",
         minimum=0,
     )
+    max_cluster_share: float = setting(
+        1.0,
+        "Divide clusters that hold more than this share of the clustered images, largest first, "
+        "until none does; there are more than --num_clusters then. 1, as in the paper: do not.",
+        minimum=1e-9,
+        maximum=1,
+    )
     pca_dim: int = setting(
         0,
         "First project the features on as many principal axes; 0, as in the paper: do not.",
@@ -76,12 +83,25 @@ class ClusteringSettings(SeedSettings):
     clusters_csv: bool = setting(
         True,
         "Write clusters.csv: file name, cluster, distance and margin to the second cluster of "
-        "every labelled image; takes one more pass over these.",
+        "every labelled image. They and --num_nearest take one more pass over these.",
+    )
+    num_nearest: int = setting(
+        5,
+        "Nearest clusters of an image, with distances, kept beside its pseudo-label: soft labels "
+        "(train --label_temperature) spread over them; train --min_margin needs 2. 1: the label.",
+        minimum=1,
+        maximum=100,
     )
     cluster_pages: int = setting(
         0,
         "Clusters, the largest first, of which a page with their nearest and furthest images is "
         "written to pages/.",
+        minimum=0,
+    )
+    near_duplicates: float = setting(
+        0.0,
+        "List in near_duplicates.csv the pairs of images of one cluster whose features are no "
+        "further apart than this times the mean distance to the nearest centroid. 0: do not.",
         minimum=0,
     )
     memory_gb: float = setting(
@@ -111,5 +131,6 @@ class ClusteringSettings(SeedSettings):
             pca_dim=self.pca_dim,
             whiten=self.whiten,
             l2_normalize=self.l2_normalize,
+            max_cluster_share=self.max_cluster_share,
             strategy=strategy,
         )

@@ -131,34 +131,55 @@ def parse_features(serialized, dim: int, dtype) -> tuple[tf.Tensor, tf.Tensor]:
     )
 
 
-def pseudo_label_example(index: int, filename: bytes, label: int, distance: float) -> bytes:
-    """Returns one serialised pseudo-label: image index, file name, cluster in [0, K), Euclidean
-    distance to its centroid.
+def pseudo_label_example(
+    index: int,
+    filename: bytes,
+    label: int,
+    distance: float,
+    nearest: np.ndarray | None = None,
+    nearest_distances: np.ndarray | None = None,
+) -> bytes:
+    """Returns one serialised pseudo-label.
+
+    Args:
+      index: of the image.
+      filename: of the image.
+      label: cluster in [0, K).
+      distance: the Euclidean distance to its centroid.
+      nearest: [n] int, the nearest clusters, the label first; None: they are not recorded.
+      nearest_distances: [n] float, to their centroids.
     """
-    return _serialize(
-        {
-            "index": int(index),
-            "image/filename": filename,
-            "label": int(label),
-            "distance": np.array([distance], np.float32),
-        }
-    )
+    features: dict[str, bytes | int | list[bytes] | np.ndarray] = {
+        "index": int(index),
+        "image/filename": filename,
+        "label": int(label),
+        "distance": np.array([distance], np.float32),
+    }
+    if nearest is not None:
+        features["nearest/label"] = np.asarray(nearest, np.int64)
+        features["nearest/distance"] = np.asarray(nearest_distances, np.float32)
+    return _serialize(features)
 
 
-def parse_pseudo_label(serialized) -> dict[str, tf.Tensor]:
+def parse_pseudo_label(serialized, num_nearest: int = 0) -> dict[str, tf.Tensor]:
     """Parses a pseudo-label record or a batch of them ([n] strings -> [n] tensors): `index`,
-    `filename`, `label`, `distance`.
+    `filename`, `label`, `distance`, and, of records that have `num_nearest` nearest clusters,
+    `nearest` and `nearest_distances` with one more dimension.
     """
-    parsed = tf.io.parse_example(
-        serialized,
-        {
-            "index": tf.io.FixedLenFeature([], tf.int64),
-            "image/filename": tf.io.FixedLenFeature([], tf.string),
-            "label": tf.io.FixedLenFeature([], tf.int64),
-            "distance": tf.io.FixedLenFeature([], tf.float32),
-        },
-    )
+    features = {
+        "index": tf.io.FixedLenFeature([], tf.int64),
+        "image/filename": tf.io.FixedLenFeature([], tf.string),
+        "label": tf.io.FixedLenFeature([], tf.int64),
+        "distance": tf.io.FixedLenFeature([], tf.float32),
+    }
+    if num_nearest:
+        features["nearest/label"] = tf.io.FixedLenFeature([num_nearest], tf.int64)
+        features["nearest/distance"] = tf.io.FixedLenFeature([num_nearest], tf.float32)
+    parsed = tf.io.parse_example(serialized, features)
     parsed["filename"] = parsed.pop("image/filename")
+    if num_nearest:
+        parsed["nearest"] = parsed.pop("nearest/label")
+        parsed["nearest_distances"] = parsed.pop("nearest/distance")
     return parsed
 
 

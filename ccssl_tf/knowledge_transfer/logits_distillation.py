@@ -56,7 +56,7 @@ class LogitsDistillationSettings(TaskSettings, TeacherSettings, PseudoLabelSetti
         super().check()
         if self.pseudo_labels and self.hard_labels:
             return
-        for name in ("balanced_sampling", "shuffle_labels"):
+        for name in ("balanced_sampling", "shuffle_labels", "label_temperature", "min_margin"):
             if getattr(self, name):
                 raise FlagError(
                     f"--{name}: says nothing where no pseudo-labels are learned; give "
@@ -111,6 +111,10 @@ class LogitsDistillation(TaughtTask, ImageClassification):
         """The label; -1 where there are none."""
         return self.labels.target(split, parsed) if self.labels else tf.constant(-1)
 
+    def more_targets(self, split, parsed):
+        """As training on the labels alone would have it."""
+        return self.labels.more_targets(split, parsed) if self.labels else {}
+
     def copies(self, split, epoch):
         """As training on the labels alone would have it."""
         return self.labels.copies(split, epoch) if self.labels else None
@@ -140,7 +144,7 @@ class LogitsDistillation(TaughtTask, ImageClassification):
         )
         if not self.labels:
             return soft_losses, metrics
-        hard_losses = tf.nn.sparse_softmax_cross_entropy_with_logits(batch["target"], logits)
+        hard_losses = self.labels.label_losses(batch, logits, training)
         metrics["accuracy"] = tf.cast(tf.equal(answers, batch["target"]), tf.float32)
         return self.weight * soft_losses + (1 - self.weight) * hard_losses, metrics
 

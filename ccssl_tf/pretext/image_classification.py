@@ -35,6 +35,18 @@ class ImageClassification(Task):
     def class_name(self, number: int) -> str:
         """Returns what a class is called in pictures."""
 
+    def more_targets(self, split, parsed) -> dict:
+        """Returns what a training batch holds of one parsed record for `label_losses`, beside its
+        class: nothing.
+        """
+        return {}
+
+    def label_losses(self, batch, logits, training):
+        """Returns the losses [B] float32 of logits [B, K] against what a batch asks for: the
+        cross-entropy with the class.
+        """
+        return tf.nn.sparse_softmax_cross_entropy_with_logits(batch["target"], logits)
+
     def copies(self, split: str, epoch: Epoch):
         """Returns how often each image of `split` comes in a training epoch, [N] int32 by index.
 
@@ -50,11 +62,11 @@ class ImageClassification(Task):
         size = self.settings.image_size
 
         def load(parsed):
-            if epoch.training:
-                image = image_ops.augmented_crop(parsed["encoded"], size, parsed["seed"])
-            else:
-                image = image_ops.evaluation_crop(parsed["encoded"], size)
-            return dict(image=image, target=self.target(split, parsed))
+            target = self.target(split, parsed)
+            if not epoch.training:
+                return dict(image=image_ops.evaluation_crop(parsed["encoded"], size), target=target)
+            image = image_ops.augmented_crop(parsed["encoded"], size, parsed["seed"])
+            return dict(image=image, target=target, **self.more_targets(split, parsed))
 
         copies = self.copies(split, epoch) if epoch.training else None
         return pipeline.batches(self.settings.data_dir, split, epoch, load=load, copies=copies)
@@ -64,10 +76,10 @@ class ImageClassification(Task):
         return build_classifier(backbone, self.num_classes, self.settings.image_size)
 
     def loss(self, model, batch, training):
-        """Cross-entropy with the class, and `accuracy`."""
+        """The losses of `label_losses`, and `accuracy`."""
         with per_example_seeds(batch["seed"]):
             logits = model(model.backbone.normalize(batch["image"]), training=training)["logits"]
-        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(batch["target"], logits)
+        losses = self.label_losses(batch, logits, training)
         return losses, dict(
             accuracy=tf.cast(tf.equal(tf.argmax(logits, -1, tf.int32), batch["target"]), tf.float32)
         )

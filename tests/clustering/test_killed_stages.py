@@ -18,7 +18,9 @@ pytestmark = pytest.mark.slow
 ROOT = pathlib.Path(__file__).parents[2]
 NAMES = {
     "extract": ["*.tfrecord", "manifest.json", "metrics.json"],
-    "cluster": ["*.tfrecord", "centroids.npy", "manifest.json", "metrics.json", "nearest.json"],
+    "cluster": [
+        *("*.tfrecord", "centroids.npy", "manifest.json", "metrics.json", "nearest.json", "*.csv"),
+    ],
 }
 
 
@@ -61,6 +63,8 @@ def stages(tmp_path_factory):
         "--num_clusters=200",
         "--memory_gb=0.001",
         "--tolerance=0",
+        "--max_cluster_share=0.012",
+        "--near_duplicates=0.5",
     ]
     assert run(*cluster, f"--workdir={root / 'cluster'}") == (0, "")
     seconds = {

@@ -7,6 +7,7 @@ import tensorflow as tf
 from sklearn.base import clone
 from sklearn.cluster import KMeans as SklearnKMeans
 from sklearn.exceptions import NotFittedError
+from sklearn.metrics.pairwise import euclidean_distances
 
 from ccssl_tf.clustering import KMeans
 from ccssl_tf.runs.errors import InputError
@@ -182,6 +183,23 @@ def test_margins_are_those_of_float64_distances(offset, dtype):
         margins, exact[:, 1] - exact[:, 0], atol=2e-5 * exact[:, 1].max() + 4e-7 * offset
     )
     assert (margins >= 0).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_nearest_few_centroids(dtype):
+    """Of an array, and of float64 far from 0, against scikit-learn's distances."""
+    rows = np.random.default_rng(0).normal(size=[400, 12]).astype(dtype)
+    rows += 1e6 if dtype == np.float64 else 0
+    kmeans = KMeans(6, seed=1, max_iterations=3).fit(rows, on_pass=lambda values: None)
+    answer = kmeans.assign(rows)
+    numbers, distances = kmeans.nearest(rows, *answer, 4)
+    exact = euclidean_distances(rows - rows[0], kmeans.centroids - rows[0])
+    np.testing.assert_array_equal(numbers, np.argsort(exact, axis=1)[:, :4])
+    np.testing.assert_allclose(distances, np.sort(exact, axis=1)[:, :4], rtol=1e-5)
+    np.testing.assert_array_equal(distances[:, 0], answer[1])
+    assert (np.diff(distances, axis=1) >= 0).all()
+    assert kmeans.nearest(rows, *answer, 9)[0].shape == (400, 6)
+    assert kmeans.nearest(rows, *answer, 1)[0].shape == (400, 1)
 
 
 def test_margins_of_equal_and_of_single_centroids():

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -38,6 +40,39 @@ def test_labels_come_back_by_image_index(tmp_path, monkeypatch):
     for row, record in enumerate(stored.as_numpy_iterator()):
         assert (record["filename"], record["index"]) == (val.filenames[row], val.index[row])
         assert record["distance"] == val.distances[row]
+
+
+def with_nearest(labels, count=3, clusters=4):
+    """The same with nearest clusters that begin with the label."""
+    others = np.arange(count) + labels.labels[:, None]
+    lengths = labels.distances[:, None] + np.arange(count, dtype=np.float32)
+    return dataclasses.replace(
+        labels, nearest=(others % clusters).astype(np.int32), nearest_distances=lengths
+    )
+
+
+def test_nearest_clusters_come_back_by_image_index(tmp_path, monkeypatch):
+    monkeypatch.setattr(pseudo_labels, "_SHARD_ROWS", 20)
+    labels = with_nearest(some_labels())
+    manifest = write_pseudo_labels(tmp_path, {"train": labels}, num_clusters=4)
+    assert manifest.info["num_nearest"] == 3
+    found = pseudo_labels.read_split(tmp_path, "train", "a" * 64)
+    np.testing.assert_array_equal(found.index, np.arange(50))
+    for name in ("labels", "distances", "nearest", "nearest_distances"):
+        np.testing.assert_array_equal(getattr(found, name)[labels.index], getattr(labels, name))
+    np.testing.assert_allclose(pseudo_labels.margins(found.nearest_distances), 1, rtol=1e-6)
+
+
+def test_nearest_clusters_that_cannot_be(tmp_path):
+    labels = with_nearest(some_labels())
+    for wrong, message in ((labels.nearest + 4, "outside of 4"), (labels.nearest[:, ::-1], "not")):
+        with pytest.raises(InputError, match=f"nearest cluster .*{message}"):
+            splits = {"train": dataclasses.replace(labels, nearest=wrong)}
+            write_pseudo_labels(tmp_path, splits, num_clusters=4)
+    with pytest.raises(InputError, match=r"splits with \[0, 3\] nearest"):
+        splits = dict(train=labels, val=some_labels(7))
+        write_pseudo_labels(tmp_path, splits, num_clusters=4)
+    assert not list(tmp_path.iterdir())
 
 
 def test_other_images_and_splits_are_refused(tmp_path):

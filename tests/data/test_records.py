@@ -93,6 +93,15 @@ def test_pseudo_label_round_trip(filename):
     np.testing.assert_array_equal(parsed["distance"], np.float32([0.1, 0.1]))
 
 
+def test_nearest_clusters_of_a_pseudo_label():
+    nearest, distances = np.array([3, 0, 7], np.int32), np.float32([0.1, 0.1, 2])
+    serialized = records.pseudo_label_example(5, b"a", 3, 0.1, nearest, distances)
+    parsed = records.parse_pseudo_label(tf.constant([serialized] * 2), 3)
+    np.testing.assert_array_equal(parsed["nearest"], [nearest] * 2)
+    np.testing.assert_array_equal(parsed["nearest_distances"], [distances] * 2)
+    assert "nearest" not in records.parse_pseudo_label(tf.constant([serialized]))
+
+
 def test_shards_are_written_whole_and_described(tmp_path):
     path = tmp_path / "a.tfrecord"
     examples = [bytes([i]) * i for i in range(5)]

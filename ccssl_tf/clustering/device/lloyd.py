@@ -14,7 +14,12 @@ import tensorflow as tf
 from ccssl_tf import distribution
 from ccssl_tf.clustering.assignment import Assignment, Begun, OnRows, PassResult
 from ccssl_tf.clustering.device.cluster_sums import move_rows
-from ccssl_tf.clustering.device.nearest import Centroids, nearest_centroids, shifted_centroids
+from ccssl_tf.clustering.device.nearest import (
+    Centroids,
+    nearest_centroids,
+    nearest_others,
+    shifted_centroids,
+)
 from ccssl_tf.clustering.device.replicas import Run, compiled, device_variable, on_each
 from ccssl_tf.clustering.device.rows import DeviceRows, RowShare
 from ccssl_tf.clustering.host import distances
@@ -71,10 +76,7 @@ class DeviceAssignment(Assignment):
 
 
 def nearest(
-    rows: DeviceRows,
-    centroids: np.ndarray,
-    strategy: tf.distribute.Strategy,
-    excluded: np.ndarray | None = None,
+    rows: DeviceRows, centroids: np.ndarray, strategy: tf.distribute.Strategy
 ) -> tuple[np.ndarray, np.ndarray]:
     """Makes one pass that only assigns the rows.
 
@@ -82,18 +84,35 @@ def nearest(
       rows: of this process.
       centroids: [K, D] float32.
       strategy: of the replicas.
-      excluded: [N] int32, a centroid that is not looked at for each row, so that the nearest of the
-        others is found, of which there must be one; None: all are.
 
     Returns:
       labels [N] int32, squared distances [N] float32.
     """
-    labels = excluded
-    if labels is None:
-        labels = np.full(rows.reader.source.num_examples, -1, np.int32)
-    passes = _Passes(
-        rows, labels, centroids.shape, strategy, adds=False, excludes=excluded is not None
-    )
+    labels = np.full(rows.reader.source.num_examples, -1, np.int32)
+    return _Passes(rows, labels, centroids.shape, strategy, adds=False).run(centroids, None)
+
+
+def nearest_beside(
+    rows: DeviceRows,
+    centroids: np.ndarray,
+    labels: np.ndarray,
+    count: int,
+    strategy: tf.distribute.Strategy,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Makes one pass that finds the centroids nearest to each row beside that of its label.
+
+    Args:
+      rows: of this process.
+      centroids: [K, D] float32, more than `count`.
+      labels: [N] int32.
+      count: number of centroids a row, m.
+      strategy: of the replicas.
+
+    Returns:
+      [N, m] int32, nearest first, and squared distances [N, m] float32.
+    """
+    labels = np.repeat(labels[:, None], count, axis=1)
+    passes = _Passes(rows, labels, centroids.shape, strategy, adds=False)
     return passes.run(centroids, None)
 
 
@@ -108,24 +127,23 @@ class _Passes:
         strategy: tf.distribute.Strategy,
         *,
         adds: bool,
-        excludes: bool = False,
     ):
         """Sets up the passes.
 
         Args:
           rows: of this process.
-          labels: [N] int32, of the pass before; -1: none.
+          labels: [N] int32, of the pass before; -1: none. [N, m]: of each row the m nearest
+            centroids are found beside the label, which all its columns are.
           shape: [K, D].
           strategy: of the replicas.
           adds: whether sums follow the rows.
-          excludes: whether each row's label of the pass before is not looked at.
         """
         self._rows, self._strategy = rows, strategy
         self._devices = distribution.replica_devices(strategy)
         weights = rows.reader.source.weights
         self._replicas = on_each(
             strategy,
-            lambda _: _Replica.start(labels, shape, weights if adds else None, adds, excludes),
+            lambda _: _Replica.start(labels, shape, weights if adds else None, adds),
         )
 
     def run(self, centroids: np.ndarray, sums: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
@@ -137,7 +155,7 @@ class _Passes:
             this pass are written there. None: nothing is added.
 
         Returns:
-          labels [N] int32, squared distances [N] float32.
+          labels [N] or [N, m] int32, squared distances of the same shape, float32.
         """
         source, shift = self._rows.reader.source, distances.needed_shift(centroids)
         for replica, device in zip(self._replicas, self._devices, strict=True):
@@ -171,7 +189,8 @@ class _Passes:
             raise source.other_count(count)
         labels = self._joined([replica.labels.numpy() for replica in self._replicas])
         squares = self._joined([replica.squares.numpy() for replica in self._replicas])
-        check_finite(source, squares, 0)
+        # A row that is not finite has no finite distance.
+        check_finite(source, squares.reshape(len(squares), -1)[:, 0], 0)
         if sums is not None:
             np.copyto(sums, self._replicas[0].sums.numpy())
             for replica in self._replicas[1:]:
@@ -197,14 +216,13 @@ class _Replica(NamedTuple):
     """What a pass has computed on the device of one replica.
 
     Attributes:
-      labels: variable [N] int64, of this pass for the rows of its chunks that are done.
-      squares: variable [N] float32, their squared distances.
+      labels: variable [N] or [N, m] int64, of this pass for the rows of its chunks that are done.
+      squares: variable of the same shape, float32, their squared distances.
       sums: variable [K, D] float64. The sums of all replicas add up to those of all rows.
       num_rows: variable, int64, number of rows that are done.
       centroids: `Centroids` of variables.
       weights: [N] float64, of the rows; None: 1 each.
       adds: bool, whether sums follow the rows.
-      excludes: bool, whether each row's label before the pass is not looked at.
     """
 
     labels: tf.Variable
@@ -214,7 +232,6 @@ class _Replica(NamedTuple):
     centroids: Centroids
     weights: tf.Tensor | None
     adds: bool
-    excludes: bool
 
     @classmethod
     def start(
@@ -223,20 +240,18 @@ class _Replica(NamedTuple):
         shape: tuple[int, ...],
         weights: np.ndarray | None,
         adds: bool,
-        excludes: bool = False,
     ) -> "_Replica":
         """Returns a replica before its first pass; shape: [K, D]. Without sums they are [0, D]."""
         num_clusters, dim = shape
         sizes = (shape, [dim], shape, [num_clusters])
         return cls(
-            device_variable(labels, tf.int64, [None]),
-            device_variable(np.zeros(len(labels)), tf.float32, [None]),
+            device_variable(labels, tf.int64, [None, *labels.shape[1:]]),
+            device_variable(np.zeros(labels.shape), tf.float32, [None, *labels.shape[1:]]),
             device_variable(np.zeros([num_clusters if adds else 0, dim]), tf.float64),
             device_variable(0, tf.int64),
             Centroids(*(device_variable(np.zeros(size), tf.float32) for size in sizes)),
             None if weights is None else tf.constant(weights, tf.float64),
             adds,
-            excludes,
         )
 
     def begin(self, centroids: np.ndarray, shift: np.ndarray) -> None:
@@ -250,8 +265,11 @@ class _Replica(NamedTuple):
         """Assigns rows [n, D]; start: position of the first, int64."""
         count = tf.shape(rows, tf.int64)[0]
         positions = start + tf.range(count)
-        excluded = tf.gather(self.labels, positions) if self.excludes else None
-        labels, squares = nearest_centroids(rows, self.centroids, excluded)
+        if self.labels.shape.rank == 1:
+            labels, squares = nearest_centroids(rows, self.centroids)
+        else:
+            before = tf.gather(self.labels, positions)[:, 0]
+            labels, squares = nearest_others(rows, self.centroids, before, self.labels.shape[1])
         if self.adds:
             self._move(positions, rows, labels)
         self.labels.scatter_update(tf.IndexedSlices(labels, positions))

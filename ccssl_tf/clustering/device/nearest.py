@@ -77,30 +77,67 @@ def shifted_centroids(values: tf.Tensor, shift: tf.Tensor | None) -> tuple[tf.Te
     return -2 * shifted, tf.cast(norms, tf.float32)
 
 
-def nearest_centroids(
-    rows: tf.Tensor, centroids: Centroids, excluded: tf.Tensor | None = None
-) -> tuple[tf.Tensor, tf.Tensor]:
+def nearest_centroids(rows: tf.Tensor, centroids: Centroids) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns the nearest centroid of every row, and its squared distance, of differences.
 
     Args:
       rows: [n, D] float16 or float32.
       centroids: see `Centroids`.
-      excluded: [n] int64, a centroid that is not looked at for each row; None: all are.
 
     Returns:
       labels [n] int64 (ties: the lower number), squared distances [n] float32. A row that is not
       finite has some label and a squared distance that is not finite.
     """
     rows = tf.cast(rows, tf.float32)
-    # The formula is off by g (|x|^2 + |c|^2), so with norms smaller by twice that share it gives
-    # lower bounds, less |x|^2. The nearest centroid's is at most `limit`.
-    rounding = distances.probable_rounding(rows.shape[-1])
-    norms = centroids.norms * np.float32(1 - 2 * rounding)
+    return _nearest(rows, centroids, _lower_bounds(rows, centroids))
+
+
+def nearest_others(
+    rows: tf.Tensor, centroids: Centroids, labels: tf.Tensor, count: int
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns the centroids that are nearest to every row beside one, nearest first.
+
+    Args:
+      rows: [n, D] float16 or float32.
+      centroids: see `Centroids`; more than `count`.
+      labels: [n] int64, the centroid of each row that is not looked at.
+      count: number of centroids a row, m.
+
+    Returns:
+      [n, m] int64 and squared distances [n, m] float32, each column as of `nearest_centroids` with
+      those before it left out.
+    """
+    rows = tf.cast(rows, tf.float32)
+    lower, found = _lower_bounds(rows, centroids), []
+    for _ in range(count):
+        is_left_out = tf.cast(labels, tf.int32)[:, None] == tf.range(tf.shape(lower)[1])
+        lower = tf.where(is_left_out, np.float32(np.inf), lower)
+        labels, squares = _nearest(rows, centroids, lower)
+        found.append((labels, squares))
+    numbers, squares = (tf.stack(columns, axis=1) for columns in zip(*found, strict=True))
+    return numbers, squares
+
+
+def _lower_bounds(rows: tf.Tensor, centroids: Centroids) -> tf.Tensor:
+    """Returns what the squared distances [n, K] less |x|^2 are at least: [n, K] float32.
+
+    The formula is off by g (|x|^2 + |c|^2), so with norms smaller by twice that share it gives
+    lower bounds.
+    """
+    norms = centroids.norms * np.float32(1 - 2 * distances.probable_rounding(rows.shape[-1]))
     shifted = rows if centroids.shift is None else rows - centroids.shift
-    lower = squared_distances(shifted, centroids.scaled, norms)
-    if excluded is not None:
-        is_excluded = tf.cast(excluded, tf.int32)[:, None] == tf.range(tf.shape(lower)[1])
-        lower = tf.where(is_excluded, np.float32(np.inf), lower)
+    return squared_distances(shifted, centroids.scaled, norms)
+
+
+def _nearest(
+    rows: tf.Tensor, centroids: Centroids, lower: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Does what `nearest_centroids` does with rows [n, D] float32 and their `_lower_bounds`.
+
+    These are infinite for centroids that are not looked at. That of the nearest of the others is at
+    most `limit`.
+    """
+    rounding = distances.probable_rounding(rows.shape[-1])
     labels = tf.argmin(lower, axis=-1)
     squares = _squares(rows, centroids.values, labels)
     # |x| <= |x - c| + |c|, so that |x|^2 need not be computed: it is at most twice the sum of both

@@ -102,3 +102,20 @@ def test_tensor_float_32_is_off_inside_and_as_before_outside(allowed):
 def test_chunks_fit_their_bytes():
     assert nearest.chunk_rows(2000, 9600) * (4 * 2000 + 20 * 9600) <= 256 << 20
     assert nearest.chunk_rows(10, 4) == 8192 and nearest.chunk_rows(10**6, 10**6) == 16
+
+
+@pytest.mark.parametrize("offset", [0, 300])
+def test_the_nearest_few_are_those_of_float64_distances(offset):
+    """With twins and a cluster far off, where products in float32 have no digits left."""
+    random = np.random.default_rng(3)
+    rows = (random.normal(size=[300, 20]) + offset).astype(np.float32)
+    values = (random.normal(size=[9, 20]) + offset).astype(np.float32)
+    values[7] = values[2]
+    values[8] = -40 * values[8]
+    squares = ((rows[:, None].astype(np.float64) - values.astype(np.float64)) ** 2).sum(-1)
+    order = np.argsort(squares, axis=1, kind="stable")
+    numbers, found = nearest.nearest_others(
+        tf.constant(rows), centroids_of(values), tf.constant(order[:, 0]), 8
+    )
+    np.testing.assert_array_equal(numbers, order[:, 1:])
+    np.testing.assert_allclose(found, np.take_along_axis(squares, order, 1)[:, 1:], rtol=1e-4)
