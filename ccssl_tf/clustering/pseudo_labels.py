@@ -68,7 +68,7 @@ def write_pseudo_labels(
     """Writes records and, last, the manifest.
 
     Args:
-      directory: path of an existing directory.
+      directory: path of a directory, made if absent.
       splits: split name -> its pseudo-labels.
       num_clusters: K.
       info: more facts for the manifest.
@@ -98,6 +98,7 @@ def write_pseudo_labels(
         raise InputError(
             f"pseudo-labels: splits with {sorted(widths)} nearest clusters; give as many"
         )
+    directory.mkdir(parents=True, exist_ok=True)
     shards = {split: _write_split(directory, split, labels) for split, labels in splits.items()}
     fingerprints = {split: labels.images_fingerprint for split, labels in splits.items()}
     manifest = manifest_lib.Manifest(

@@ -46,7 +46,7 @@ def extract_features(
       extractor: what makes the rows.
       data_dir: image shards.
       split: split name.
-      directory: an existing directory; feature shards already finished there are kept after their
+      directory: made if absent; feature shards already finished there are kept after their
         digest is checked.
       dtype: what rows are stored as, "float16" or "float32"; "auto": float16 where it keeps what
         tells some of the rows apart, see `precision`.
@@ -74,6 +74,7 @@ def extract_features(
     shards = images.shards(split)
     if not images.num_examples(split):
         raise InputError(f"{data_dir}: split {split} is empty; there is nothing to extract")
+    directory.mkdir(parents=True, exist_ok=True)
     names = [manifest_lib.shard_name(split, number, len(shards)) for number in range(len(shards))]
     worker, workers = distribution.worker(strategy)
     _prepare(extractor, data_dir, split, directory, should_stop, strategy)

@@ -106,7 +106,8 @@ def _foreign_class(path) -> str | None:
 
 
 def save_backbone(backbone: Backbone, directory) -> str:
-    """Writes `backbone.keras` and `backbone.json` into `directory`; returns the fingerprint.
+    """Writes `backbone.keras` and `backbone.json` into `directory`, which is made if absent; returns
+    the fingerprint.
 
     >>> from ccssl_tf import AlexNet, save_backbone
     >>> backbone = AlexNet(stem="small", width_multiplier=0.1, fc_units=())
@@ -114,6 +115,7 @@ def save_backbone(backbone: Backbone, directory) -> str:
     64
     """
     directory = pathlib.Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
     save_model(backbone, directory / FILE_NAME)
     fingerprint = backbone_fingerprint(backbone)
     write_json(
