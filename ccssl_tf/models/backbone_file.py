@@ -106,7 +106,7 @@ def _foreign_class(path) -> str | None:
 
 
 def save_backbone(backbone: Backbone, directory) -> str:
-    """Writes `backbone.keras` and `backbone.json` into `directory`, which is made if absent; returns
+    """Writes `backbone.keras` and `backbone.json` into `directory`, made if absent; returns
     the fingerprint.
 
     >>> from ccssl_tf import AlexNet, save_backbone
