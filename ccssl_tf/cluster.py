@@ -40,6 +40,7 @@ def main(values):
     strategy = distribution.make_strategy(settings.strategy)
     stage = ClusteringStage(values[ClusteringSettings], strategy)
     chief = distribution.is_chief(strategy)
+    values = values.resolved(stage.settings)
     workdir = Workdir(directory, inputs=stage.inputs(), settings=values, writes=chief)
     if settings.dry_run:
         workdir.check()

@@ -12,6 +12,7 @@ from sklearn.metrics.pairwise import euclidean_distances
 from ccssl_tf import cluster
 from ccssl_tf.clustering import pseudo_labels, read_pseudo_labels
 from ccssl_tf.clustering.rows.preprocessing import Preprocessing
+from ccssl_tf.clustering.stage_settings import ClusteringSettings
 from ccssl_tf.data import image_batches, image_list, records
 from ccssl_tf.data import manifest as manifest_lib
 from ccssl_tf.features import extract_features
@@ -337,9 +338,10 @@ def test_refusals(features, image_dir, tmp_path):
     train, out = features["train"], tmp_path / "out"
     with pytest.raises(FlagError, match="--features_dir"):
         command(num_clusters=5, workdir=out)
-    for count in (0, 49):
-        with pytest.raises(InputError, match=f"--num_clusters={count}"):
-            command(features_dir=train, num_clusters=count, workdir=out)
+    with pytest.raises(FlagError, match="--num_clusters=-1"):
+        command(features_dir=train, num_clusters=-1, workdir=out)
+    with pytest.raises(InputError, match="--num_clusters=49"):
+        command(features_dir=train, num_clusters=49, workdir=out)
     with pytest.raises(InputError, match="split train is already given"):
         command(features_dir=train, assign_dir=[train, train], num_clusters=5, workdir=out)
     with pytest.raises(InputError, match="holds images, not features"):
@@ -348,6 +350,23 @@ def test_refusals(features, image_dir, tmp_path):
     with pytest.raises(InputError, match="extractor is .*another"):
         command(features_dir=train, assign_dir=[other], num_clusters=5, workdir=out)
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("images", "clusters"),
+    [(1, 1), (48, 2), (100, 3), (3000, 100), (60_001, 2000), (1_281_167, 2000)],
+)
+def test_the_number_of_clusters_follows_from_that_of_the_images(images, clusters):
+    settings = ClusteringSettings(features_dir="features")
+    assert settings.of_rows(images).num_clusters == clusters
+    given = ClusteringSettings(features_dir="features", num_clusters=7)
+    assert given.of_rows(images) is given
+
+
+def test_a_number_of_clusters_that_was_chosen_is_recorded(features, tmp_path):
+    for _ in range(2):
+        command(features_dir=features["train"], workdir=tmp_path / "out")
+    assert "--num_clusters=2\n" in (tmp_path / "out" / "flags.txt").read_text()
 
 
 def test_features_of_other_images_are_refused(image_dir, tmp_path):

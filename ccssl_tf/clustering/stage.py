@@ -29,6 +29,7 @@ class ClusteringStage:
     """What is clustered, and what gets the pseudo-labels; all of it checked before any work.
 
     Attributes:
+      settings: as given, with the number of clusters that was chosen.
       splits: names of the splits that get pseudo-labels.
     """
 
@@ -38,8 +39,8 @@ class ClusteringStage:
         Raises:
           InputError: features that do not go together or with the settings, or other images.
         """
-        self._settings, self._strategy = settings, strategy
-        self._fitted = DirectorySource(settings.features_dir)
+        self._fitted, self._strategy = DirectorySource(settings.features_dir), strategy
+        self.settings = settings = settings.of_rows(self._fitted.num_examples)
         self._assigned = self._assigned_sources()
         self._check_num_clusters()
         settings.kmeans(strategy).settings().check_rows(self._fitted.num_examples)
@@ -53,7 +54,7 @@ class ClusteringStage:
     def _assigned_sources(self):
         """Split -> source of the rows to label."""
         assigned: dict[str, DirectorySource] = {}
-        for path in self._settings.assign_dir:
+        for path in self.settings.assign_dir:
             source = DirectorySource(path)
             if source.split in assigned:
                 raise InputError(
@@ -72,9 +73,7 @@ class ClusteringStage:
         return assigned or {self._fitted.split: self._fitted}
 
     def _check_num_clusters(self):
-        count, rows = self._settings.num_clusters, self._fitted.num_examples
-        if count < 1:
-            raise InputError(f"--num_clusters={count}: at least one cluster is needed")
+        count, rows = self.settings.num_clusters, self._fitted.num_examples
         if count > rows:
             raise InputError(
                 f"--num_clusters={count}: more than the {rows} rows in {self._fitted.directory}"
@@ -82,7 +81,7 @@ class ClusteringStage:
 
     def _images_of(self, source):
         """Where the images of a source are, checked to be the same; None if they are gone."""
-        noted, given = source.manifest.info["data_dir"], self._settings.data_dir
+        noted, given = source.manifest.info["data_dir"], self.settings.data_dir
         directory = pathlib.Path(given or noted)
         if not given and not (directory / MANIFEST_NAME).is_file():
             print(
@@ -98,14 +97,14 @@ class ClusteringStage:
         """Returns flag -> path of what is read; several directories to label are numbered."""
         inputs: dict[str, str | None] = {
             f"assign_dir[{number}]" if number else "assign_dir": path
-            for number, path in enumerate(self._settings.assign_dir)
+            for number, path in enumerate(self.settings.assign_dir)
         }
-        settings = self._settings
+        settings = self.settings
         return inputs | dict(features_dir=settings.features_dir, data_dir=settings.data_dir)
 
     def describe_cost(self) -> str:
         """Measures the machine for two seconds; returns passes, work, bytes, memory and time."""
-        settings, fitted = self._settings, self._fitted
+        settings, fitted = self.settings, self._fitted
         dim, memory_bytes = self._options.pca_dim or fitted.dim, int(settings.memory_gb * 2**30)
         algorithm, reason = settings.algorithm, ""
         if algorithm == "auto":
@@ -147,7 +146,7 @@ class ClusteringStage:
           What `metrics.json` says; None in the processes that leave writing to another one.
         """
         chief = distribution.is_chief(self._strategy)
-        kmeans = self._settings.kmeans(self._strategy)
+        kmeans = self.settings.kmeans(self._strategy)
         if chief:
             summaries = tf.summary.create_file_writer(str(directory / "tensorboard"))
         else:
@@ -180,15 +179,15 @@ class ClusteringStage:
         if not chief:
             return None
         pairs = {}
-        for split, (numbers, lengths) in nearest.items() if self._settings.near_duplicates else ():
+        for split, (numbers, lengths) in nearest.items() if self.settings.near_duplicates else ():
             source = self._assigned[split]
             pairs[split] = near_duplicates.find_of_split(
                 split,
                 kmeans.preprocessing.applied_to(source) if kmeans.preprocessing else source,
                 numbers[:, 0],
                 lengths[:, 0],
-                self._settings.near_duplicates,
-                memory_bytes=int(self._settings.memory_gb * 2**30),
+                self.settings.near_duplicates,
+                memory_bytes=int(self.settings.memory_gb * 2**30),
                 should_stop=should_stop,
             )
         metrics = self._write(directory, kmeans, nearest, pairs)
@@ -205,7 +204,7 @@ class ClusteringStage:
 
     def _num_nearest(self):
         """How many nearest clusters of an image are looked for; the list of clusters takes two."""
-        settings = self._settings
+        settings = self.settings
         return max(settings.num_nearest, 1 + settings.clusters_csv)
 
     def _write(self, directory, kmeans, answers, pairs):
@@ -218,7 +217,7 @@ class ClusteringStage:
           answers: split -> what `KMeans.nearest` says of its rows.
           pairs: split -> pairs of its rows that are close; empty where none were looked for.
         """
-        kept = slice(self._settings.num_nearest)
+        kept = slice(self.settings.num_nearest)
         splits, metrics, nearest_tables, picture = {}, {}, {}, None
         for split, (numbers, lengths) in answers.items():
             labels, distances = numbers[:, 0], lengths[:, 0]
@@ -232,7 +231,7 @@ class ClusteringStage:
             splits[split] = pseudo_labels.PseudoLabels(
                 fingerprint, index, labels, distances, filenames, numbers[:, kept], lengths[:, kept]
             )
-            if facts and self._settings.cluster_pages:
+            if facts and self.settings.cluster_pages:
                 cluster_pages.write(
                     directory / "pages",
                     split,
@@ -240,7 +239,7 @@ class ClusteringStage:
                     index,
                     labels,
                     distances,
-                    self._settings.cluster_pages,
+                    self.settings.cluster_pages,
                 )
             agreement = cluster_report.label_metrics(labels, facts.labels[index]) if facts else {}
             metrics[split] = dict(agreement, num_examples=len(labels))
@@ -256,7 +255,7 @@ class ClusteringStage:
             shown = "".join(f"  {name} {value:.4f}" for name, value in agreement.items())
             print(f"pseudo-labels  {split}  {len(labels)} images{shown}", flush=True)
         write_json(directory / "nearest.json", nearest_tables)
-        if self._settings.clusters_csv:
+        if self.settings.clusters_csv:
             margins = {
                 split: pseudo_labels.margins(nearest) for split, (_, nearest) in answers.items()
             }

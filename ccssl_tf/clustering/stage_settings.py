@@ -6,6 +6,10 @@ import pathlib
 from ccssl_tf.clustering.kmeans import ALGORITHMS, INITIALIZATIONS, KMeans
 from ccssl_tf.runs.settings import SeedSettings, setting
 
+# Images of a cluster, on average, where the number of clusters is left open: ImageNet's 1.28
+# million then get the paper's 2,000 clusters, which is also the most.
+_IMAGES_OF_CLUSTER, _ORDINAL, _MAX_CLUSTERS = 30, "thirtieth", 2000
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ClusteringSettings(SeedSettings):
@@ -20,7 +24,12 @@ class ClusteringSettings(SeedSettings):
     data_dir: str | None = setting(
         None, "Directory of the images, where they have moved since their features were made."
     )
-    num_clusters: int = setting(2000, "Number of clusters K.", paper=2000)
+    num_clusters: int = setting(
+        0,
+        f"Number of clusters K; 0: a {_ORDINAL} of the clustered images, at most {_MAX_CLUSTERS}.",
+        minimum=0,
+        paper=_MAX_CLUSTERS,
+    )
     algorithm: str = setting(
         "auto",
         "Exact Lloyd iterations, as in the paper, or mini-batches (Sculley 2010): nearly as good, "
@@ -112,6 +121,13 @@ class ClusteringSettings(SeedSettings):
         unit="GiB",
         minimum=0,
     )
+
+    def of_rows(self, count: int) -> "ClusteringSettings":
+        """Returns these settings with the number of clusters for as many rows, if it is open."""
+        if self.num_clusters:
+            return self
+        num_clusters = min(max(count // _IMAGES_OF_CLUSTER, 2), count, _MAX_CLUSTERS)
+        return dataclasses.replace(self, num_clusters=num_clusters)
 
     def kmeans(self, strategy=None) -> KMeans:
         """Returns the k-means these settings describe."""

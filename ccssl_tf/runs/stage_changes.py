@@ -124,7 +124,7 @@ def sweep(stages: Sequence[Stage], text: str, workdir: str) -> list[Stage]:
 
 def use_images(stages: Sequence[Stage], source: str) -> list[Stage]:
     """Replaces the first `data_prep` command by the conversion of the folder `source`, at the size
-    the pipeline trains on.
+    the pipeline trains on; `cluster` chooses the number of clusters for these images.
     """
     places = [i for i, stage in enumerate(stages) if stage.module.startswith("data_prep.")]
     if not places:
@@ -137,4 +137,8 @@ def use_images(stages: Sequence[Stage], source: str) -> list[Stage]:
     if sizes := [int(text) for text in texts if text and text.isdigit()]:
         arguments.append(f"--resize_short_side={max(sizes)}")
     conversion = Stage("data_prep.image_folder", tuple(arguments), root=replaced.root)
+    stages = [
+        stage.with_flag("num_clusters", "0") if stage.flag("num_clusters") else stage
+        for stage in stages
+    ]
     return [*stages[: places[0]], conversion, *stages[places[0] + 1 :]]

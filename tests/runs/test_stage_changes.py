@@ -28,12 +28,12 @@ def test_ones_own_images_replace_the_first_data_set():
         parse("data_prep.shapes --output_dir=d --image_size=32"),
         parse("ccssl_tf.train --data_dir=d --image_size=64 --workdir=t"),
         parse("data_prep.shapes --output_dir=e"),
+        parse("ccssl_tf.cluster --num_clusters=100 --workdir=c"),
     ]
     changed = stage_changes.use_images(found, "my photos")
     own_flags = [
         "--labels=auto",
         "--val_fraction=0.1",
-        "--max_bad_images=0",
         "--resize_short_side=64",
     ]
     assert changed[0].line == [
@@ -42,7 +42,8 @@ def test_ones_own_images_replace_the_first_data_set():
         "--output_dir=d",
         *own_flags,
     ]
-    assert changed[1:] == found[1:]
+    assert changed[1:3] == found[1:3]
+    assert changed[3].line == ["ccssl_tf.cluster", "--num_clusters=0", "--workdir=c"]
     with pytest.raises(InputError, match="prepares no images"):
         stage_changes.use_images(found[1:2], "photos")
 
