@@ -26,6 +26,7 @@ COMMAND = Command("ccssl_tf.export", __doc__, (ExportSettings,))
 def main(values):
     """Exports, or says what would be."""
     settings = values[ExportSettings]
+    machine.print_devices()
     if settings.dry_run:
         facts = load_run(settings.run, settings.fold_batch_norm).describe()
         export_workdir(settings.run, settings.output_dir, settings.fold_batch_norm).check()

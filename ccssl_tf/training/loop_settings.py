@@ -2,6 +2,8 @@
 
 import dataclasses
 
+from ccssl_tf.runs.errors import FlagError
+from ccssl_tf.runs.fields import as_text
 from ccssl_tf.runs.settings import SeedSettings, setting
 
 
@@ -36,3 +38,22 @@ class LoopSettings(SeedSettings):
         0, "Steps between evaluations on held-out images; 0: only at the end.", minimum=0
     )
     checkpoint_steps: int = setting(1000, "Steps between checkpoints.", minimum=1)
+    histogram_steps: int = setting(
+        0, "Steps between histograms of the weights in TensorBoard; 0: none.", minimum=0
+    )
+    profile_steps: tuple[int, ...] = setting(
+        (),
+        "First and last step that are profiled, such as 10,20, for TensorBoard (with "
+        "tensorboard-plugin-profile); default: none.",
+        minimum=1,
+    )
+
+    def check(self):
+        """A profile has a beginning and an end."""
+        super().check()
+        steps = self.profile_steps
+        if steps and (len(steps) != 2 or steps[0] > steps[1]):
+            raise FlagError(
+                f"--profile_steps={as_text(steps)}: expected the first and the last step, e.g. "
+                "10,20"
+            )
