@@ -6,6 +6,7 @@ r"""Trains a task: a pretext task, the classification of clusters, or an evaluat
 A killed run continues when the same command is given again.
 """
 
+import contextlib
 import dataclasses
 
 from ccssl_tf.runs import machine
@@ -24,12 +25,15 @@ from ccssl_tf.models import backbone_file, rescale, start
 from ccssl_tf.models.start import NetworkSettings
 from ccssl_tf.runs.command import Command, overview_of
 from ccssl_tf.runs.errors import FlagError, InputError
+from ccssl_tf.runs.fields import as_text
 from ccssl_tf.runs.launch import launch
+from ccssl_tf.runs.run_record import FREE_FLAGS, format_command
 from ccssl_tf.runs.settings import CommandSettings, WorkdirSettings, lookup, setting
 from ccssl_tf.runs.workdir import Workdir
 from ccssl_tf.task import TaskSettings
 from ccssl_tf.training import LoopSettings, OptimizerSettings, train
-from ccssl_tf.training.loop import check_batch_size
+from ccssl_tf.training.loop_settings import check_batch_size
+from ccssl_tf.training.tensorboard import Board
 
 # A training beyond these epochs is rather a mistake in --train_steps; the paper's has 70.
 _MANY_EPOCHS = 1000
@@ -144,6 +148,9 @@ def main(values):
         if workdir.is_done:
             print(f"{workdir.path}: already complete")
             return
+        if chief:
+            with contextlib.closing(Board(workdir.path)) as board:
+                board.describe(format_command(values.command()), _described(values))
         with records.naming_damage(data_dir):
             trained = train(
                 task,
@@ -167,6 +174,15 @@ def main(values):
         if chief and (definition := trained.metrics["facts"].get("definition")):
             print(f"definition  {definition}")
         print(f"done  {workdir.path}", flush=True)
+
+
+def _described(values):
+    """Returns the settings of a run as numbers and words, by name."""
+    return {
+        name: value if isinstance(value, bool | int | float) else as_text(value)
+        for name, (_, value) in values.by_name.items()
+        if value is not None and name not in FREE_FLAGS
+    }
 
 
 def _refuse_nothing_to_keep(task, network: NetworkSettings):

@@ -39,7 +39,7 @@ ALLOWED = {
     "downstream": _BELOW_TASKS,
     "knowledge_transfer": _BELOW_TASKS | {"pretext"},
     "registry": _BELOW_TASKS | {"pretext", "downstream", "knowledge_transfer"},
-    "training": {"runs", "data", "distribution", "models", "pictures"},
+    "training": {"runs", "data", "distribution", "metrics", "models", "pictures"},
 }
 DATA_PREP_MAY = {"runs", "data"}
 # Rooms in which TensorFlow must not be imported: their commands answer at once.

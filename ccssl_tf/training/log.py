@@ -4,6 +4,7 @@ import json
 import pathlib
 from collections.abc import Mapping
 
+from ccssl_tf.metrics.feature_health import has_collapsed
 from ccssl_tf.runs.files import write_bytes
 from ccssl_tf.runs.progress import print_line
 from ccssl_tf.training.tensorboard import Board
@@ -71,6 +72,11 @@ class Log:
         if record:
             shown = "  ".join(f"{name} {value:.4g}" for name, value in record.items())
             print_line(f"{_LABELS[group]}  step {step}  {shown}  ({seconds:.1f} s)")
+        if group == "health" and record and has_collapsed(record):
+            print_line(
+                f"WARNING: the features have collapsed at step {step}: they hardly tell images "
+                "apart; a lower --learning_rate in another --workdir may keep them"
+            )
 
 
 def _line(group, record):

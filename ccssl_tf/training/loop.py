@@ -17,7 +17,8 @@ from ccssl_tf.runs.files import fingerprint_of
 from ccssl_tf.runs.settings import whole_or_fields
 from ccssl_tf.training import log
 from ccssl_tf.training.checkpoints import Checkpoints
-from ccssl_tf.training.loop_settings import LoopSettings
+from ccssl_tf.training.health import Health
+from ccssl_tf.training.loop_settings import LoopSettings, check_batch_size
 from ccssl_tf.training.monitor import Monitor
 from ccssl_tf.training.optimizers import OptimizerSettings, make_optimizer
 from ccssl_tf.training.step import step_function
@@ -77,17 +78,6 @@ def train(
     return run.train(fingerprints or {})
 
 
-def check_batch_size(settings: LoopSettings, task, replicas: int):
-    """Raises InputError unless a batch divides into equal parts that suit the task."""
-    batch_size, parts = settings.batch_size, settings.accumulate_steps
-    part = batch_size // (replicas * parts)
-    if part * replicas * parts != batch_size or part % task.batch_multiple:
-        raise InputError(
-            f"--batch_size={batch_size}: must be a multiple of {replicas} replicas x {parts} "
-            f"accumulation steps x {task.batch_multiple}"
-        )
-
-
 class _Run:
     """What one training keeps while it goes on."""
 
@@ -134,6 +124,12 @@ class _Run:
             lambda: float(optimizer.learning_rate),
             step=self.step,
             writes=self.chief,
+        )
+        is_watched = settings.health_images and self.task.eval_split and self.task.trains_backbone
+        self.health = (
+            Health(self.model.backbone, self.task, settings.health_images)
+            if is_watched and not self.task.is_evaluation
+            else None
         )
         self.run_step = step_function(
             self.task,
@@ -248,8 +244,11 @@ class _Run:
             raise
 
     def _look_if_due(self):
-        """Evaluates if it is time to and an interrupted run has not."""
+        """Evaluates and looks at the features if it is time to and an interrupted run has not."""
         self._look("evaluation", self.settings.eval_steps, self._evaluated)
+        if self.health:
+            every = self.settings.health_steps or self.settings.eval_steps
+            self._look("health", every, self.health.measure)
 
     def _evaluated(self):
         self.result = self.task.evaluate(self.model)

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from ccssl_tf.runs.errors import FlagError
+from ccssl_tf.runs.errors import FlagError, InputError
 from ccssl_tf.runs.fields import as_text
 from ccssl_tf.runs.settings import SeedSettings, setting
 
@@ -38,6 +38,13 @@ class LoopSettings(SeedSettings):
         0, "Steps between evaluations on held-out images; 0: only at the end.", minimum=0
     )
     checkpoint_steps: int = setting(1000, "Steps between checkpoints.", minimum=1)
+    health_images: int = setting(
+        1000,
+        "Held-out images on which it is looked, while a backbone is trained, whether its features "
+        "tell images apart; 0: it is not.",
+        minimum=0,
+    )
+    health_steps: int = setting(0, "Steps between these looks; 0: at every evaluation.", minimum=0)
     histogram_steps: int = setting(
         0, "Steps between histograms of the weights in TensorBoard; 0: none.", minimum=0
     )
@@ -57,3 +64,14 @@ class LoopSettings(SeedSettings):
                 f"--profile_steps={as_text(steps)}: expected the first and the last step, e.g. "
                 "10,20"
             )
+
+
+def check_batch_size(settings: LoopSettings, task, replicas: int):
+    """Raises InputError unless a batch divides into equal parts that suit the task."""
+    batch_size, parts = settings.batch_size, settings.accumulate_steps
+    part = batch_size // (replicas * parts)
+    if part * replicas * parts != batch_size or part % task.batch_multiple:
+        raise InputError(
+            f"--batch_size={batch_size}: must be a multiple of {replicas} replicas x {parts} "
+            f"accumulation steps x {task.batch_multiple}"
+        )

@@ -6,6 +6,8 @@ import tensorflow as tf
 
 from ccssl_tf.training.log import Log, new_history
 
+HEALTHY = dict(effective_rank=7.0, feature_std=0.5, feature_mean=1.0)
+
 
 def lines(directory):
     return [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
@@ -17,17 +19,18 @@ def test_records_are_lines_points_and_history(tmp_path, capsys):
     log.record("train", dict(loss=0.5), 6)
     log.look("evaluation", dict(loss=0.25), 6, 1.5)
     log.look("evaluation", {}, 8, 0.1)
-    log.look("health", dict(effective_rank=7.0), 8, 0.2)
+    log.look("health", HEALTHY, 8, 0.2)
     log.board.close()
     assert capsys.readouterr().out == (
-        "evaluate  step 6  loss 0.25  (1.5 s)\nhealth  step 8  effective_rank 7  (0.2 s)\n"
+        "evaluate  step 6  loss 0.25  (1.5 s)\n"
+        "health  step 8  effective_rank 7  feature_std 0.5  feature_mean 1  (0.2 s)\n"
     )
     assert history["train"] == [dict(loss=0.5, step=6)]
     assert history["evaluation"] == [dict(loss=0.25, step=6), dict(step=8)]
     assert lines(tmp_path) == [
         dict(group="train", step=6, loss=0.5),
         dict(group="evaluation", step=6, loss=0.25),
-        dict(group="health", step=8, effective_rank=7.0),
+        dict(group="health", step=8, **HEALTHY),
     ]
     points = [
         (path.parent.name, value.tag, event.step, float(tf.make_ndarray(value.tensor)))
@@ -37,7 +40,7 @@ def test_records_are_lines_points_and_history(tmp_path, capsys):
     ]
     assert points == [
         ("held_out", "loss", 6, 0.25),
-        ("held_out", "health/effective_rank", 8, 7.0),
+        *(("held_out", f"health/{name}", 8, value) for name, value in HEALTHY.items()),
         ("train", "loss", 6, 0.5),
     ]
 
@@ -57,6 +60,12 @@ def test_a_log_that_is_opened_again_has_the_lines_of_the_history(tmp_path):
     assert lines(tmp_path) == [json.loads(line) for line in whole.splitlines()[:3]]
     again.record("train", dict(loss=1 / 6), 6)
     assert (tmp_path / "metrics.jsonl").read_bytes() == whole
+
+
+def test_collapsed_features_are_warned_of(tmp_path, capsys):
+    log = Log(tmp_path, new_history())
+    log.look("health", dict(HEALTHY, effective_rank=1.5), 8, 0.2)
+    assert "\nWARNING: the features have collapsed at step 8: " in capsys.readouterr().out
 
 
 def test_other_workers_write_nothing(tmp_path):

@@ -78,7 +78,12 @@ def test_loss_falls_and_metrics_are_recorded(image_dir, tmp_path):
         assert (
             tf.io.decode_png((tmp_path / "pictures" / f"{picture}.png").read_bytes()).shape[-1] == 3
         )
-    assert list((tmp_path / "tensorboard").iterdir())
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [(line["group"], line["step"]) for line in lines if line["step"] in (15, 16, 30)] == [
+        *[("evaluation", 15), ("health", 15), ("train", 16)],
+        *[("train", 30), ("evaluation", 30), ("health", 30)],
+    ]
+    assert metrics["health"]["effective_rank"] > 1
 
 
 @pytest.mark.parametrize("normalization, name", [("batch_norm", "adam"), ("lrn", "sgd")])
@@ -108,6 +113,50 @@ def test_interrupted_run_ends_with_the_same_weights(
     for ours, theirs in zip(straight.variables, resumed.variables, strict=True):
         np.testing.assert_array_equal(ours.numpy(), theirs.numpy(), err_msg=ours.path)
     assert straight_metrics == resumed_metrics
+    straight_lines, resumed_lines = (
+        (tmp_path / name / "metrics.jsonl").read_bytes() for name in ("straight", "broken")
+    )
+    assert straight_lines == resumed_lines and straight_lines.count(b"\n") == 7
+
+
+def test_events_are_in_their_files_before_a_checkpoint_is(image_dir, tmp_path, monkeypatch):
+    """A run that is killed right after a checkpoint tells nothing again that comes before it."""
+    save, steps = loop.Checkpoints.save, []
+
+    def checked(self, history):
+        steps.append(int(self.step.numpy()))
+        for name, tag, expected in (
+            ("train", "loss", range(2, steps[-1] + 1, 2)),
+            ("held_out", "accuracy", range(3, steps[-1] + 1, 3)),
+        ):
+            assert written(tmp_path / "tensorboard" / name, tag) == list(expected)
+        save(self, history)
+
+    monkeypatch.setattr(loop.Checkpoints, "save", checked)
+    run(tiny_task(image_dir), tmp_path, 8, eval_steps=3, checkpoint_steps=4)
+    assert steps == [4, 8]
+
+
+def written(directory, tag):
+    return [
+        event.step
+        for path in sorted(directory.glob("events.*"))
+        for event in tf.compat.v1.train.summary_iterator(str(path))
+        for value in event.summary.value
+        if value.tag == tag
+    ]
+
+
+def test_looking_at_the_features_changes_nothing(image_dir, tmp_path):
+    results = [
+        run(tiny_task(image_dir), tmp_path / str(images), 6, health_images=images, health_steps=2)
+        for images in (0, 12)
+    ]
+    (model, metrics, _), (watched_model, watched, _) = results
+    assert [record["step"] for record in watched["history"].pop("health")] == [2, 4, 6]
+    assert set(watched.pop("health")) == {"effective_rank", "feature_std", "feature_mean"}
+    assert metrics == watched
+    assert backbone_fingerprint(model.backbone) == backbone_fingerprint(watched_model.backbone)
 
 
 def interrupting_after(monkeypatch, steps):
@@ -225,6 +274,8 @@ def test_settings_are_given_whole_or_by_their_fields(image_dir, tmp_path):
         (dict(log_steps=0), "--log_steps=0: must be 1 or more"),
         (dict(eval_steps=-1), "--eval_steps=-1: must be 0 or more"),
         (dict(checkpoint_steps=0), "--checkpoint_steps=0: must be 1 or more"),
+        (dict(profile_steps=(5,)), "--profile_steps=5: expected the first and the last step"),
+        (dict(profile_steps=(5, 4)), "--profile_steps=5,4: expected the first and the last step"),
         (dict(seed=2**31), "--seed=2147483648: must be "),
     ],
 )
@@ -331,3 +382,7 @@ def test_killed_at_random_times_the_command_ends_with_the_same_result(image_dir,
             json.loads((tmp_path / run / name).read_text()) for run in ("straight", "killed")
         )
         assert straight == resumed
+    straight, resumed = (
+        (tmp_path / run / "metrics.jsonl").read_bytes() for run in ("straight", "killed")
+    )
+    assert straight == resumed
