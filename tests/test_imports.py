@@ -51,7 +51,6 @@ MAY_IMPORT_ABSL = {"runs", *COMMANDS}
 TESTED_ELSEWHERE = {
     "ccssl_tf/task.py": "the contract, held to by test_registry over every task",
     "ccssl_tf/runs/command.py": "what launch runs, tested in test_launch",
-    "ccssl_tf/training/loop_settings.py": "fields without behaviour, read by test_train",
     "ccssl_tf/clustering/stage_settings.py": "fields of the command cluster, tested as that",
     "ccssl_tf/clustering/device/minibatch_replica.py": "what minibatch runs, tested as that",
     "ccssl_tf/clustering/device/minibatch_state.py": "a record, tested as part of minibatch",

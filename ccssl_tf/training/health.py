@@ -5,6 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 from ccssl_tf.data import image_batches
+from ccssl_tf.data.manifest import Manifest
 from ccssl_tf.metrics import feature_health
 
 _FEWEST = 10
@@ -41,9 +42,7 @@ class Health:
         self._pooled = pooled
 
     def measure(self) -> dict[str, float]:
-        """Returns `metrics.feature_health` of the images, with the present weights; nothing of so
-        few images that nothing follows from it.
-        """
+        """Returns `metrics.feature_health` of the images, with the present weights."""
         settings = self._task.settings
         batch_size = min(settings.eval_batch_size, self._count)
         images = image_batches.evaluation_images(
@@ -56,5 +55,16 @@ class Health:
         for batch in images.take(-(-self._count // batch_size)):
             rows.append(self._pooled(batch["image"]).numpy())
             labels.append(batch["label"].numpy())
-        found = np.concatenate(rows)[: self._count], np.concatenate(labels)[: self._count]
-        return feature_health.feature_health(*found) if len(found[0]) >= _FEWEST else {}
+        return feature_health.feature_health(
+            np.concatenate(rows)[: self._count], np.concatenate(labels)[: self._count]
+        )
+
+
+def health_of(backbone: keras.Model, task, count: int) -> Health | None:
+    """Returns a `Health`; None where the task evaluates a backbone, or too few images are held out,
+    or to be looked at, for anything to follow from them.
+    """
+    if task.is_evaluation or not task.eval_split:
+        return None
+    held_out = Manifest.read(task.settings.data_dir, "images").num_examples(task.eval_split)
+    return Health(backbone, task, count) if min(count, held_out) >= _FEWEST else None

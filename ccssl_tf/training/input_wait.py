@@ -4,8 +4,8 @@ import collections
 import time
 import typing
 
-# A prime, so that all places in an epoch have their turn. Between the steps looked at a device may
-# have its next step waiting for it, so that looking costs it nothing.
+# Between the steps looked at a device may have its next step waiting for it, so that looking costs
+# it next to nothing.
 _EVERY = 11
 _RECENT_SAMPLES = 20
 
@@ -30,6 +30,8 @@ class InputWait:
         batches: typing.Iterator,
         run: typing.Callable[[typing.Any], None],
         finish: typing.Callable[[], None],
+        *,
+        begins_epoch: bool,
     ):
         """Does `run(next(batches))`, and takes the time where it is this step's turn.
 
@@ -37,11 +39,13 @@ class InputWait:
           batches: at least one more.
           run: the step.
           finish: waits until what was run is done.
+          begins_epoch: whether files are opened for this batch. All of these steps are looked at,
+            each for itself alone, the others each for those around it, too.
         """
         # The first steps of a process compile.
-        is_looked_at = self._steps % _EVERY == 2
+        is_compiling, is_turn = self._steps < 2, self._steps % _EVERY == 2
         self._steps += 1
-        if not is_looked_at:
+        if is_compiling or not (is_turn or begins_epoch):
             run(next(batches))
             return
         finish()
@@ -50,7 +54,8 @@ class InputWait:
         arrived = time.monotonic()
         run(batch)
         finish()
-        sample = arrived - started, time.monotonic() - started
+        weight = 1 if begins_epoch else _EVERY
+        sample = weight * (arrived - started), weight * (time.monotonic() - started)
         self._recent.append(sample)
         self._waited += sample[0]
         self._all += sample[1]

@@ -72,7 +72,7 @@ class Log:
         if record:
             shown = "  ".join(f"{name} {value:.4g}" for name, value in record.items())
             print_line(f"{_LABELS[group]}  step {step}  {shown}  ({seconds:.1f} s)")
-        if group == "health" and record and has_collapsed(record):
+        if group == "health" and has_collapsed(record):
             print_line(
                 f"WARNING: the features have collapsed at step {step}: they hardly tell images "
                 "apart; a lower --learning_rate in another --workdir may keep them"

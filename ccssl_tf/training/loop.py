@@ -17,7 +17,7 @@ from ccssl_tf.runs.files import fingerprint_of
 from ccssl_tf.runs.settings import whole_or_fields
 from ccssl_tf.training import log
 from ccssl_tf.training.checkpoints import Checkpoints
-from ccssl_tf.training.health import Health
+from ccssl_tf.training.health import health_of
 from ccssl_tf.training.loop_settings import LoopSettings, check_batch_size
 from ccssl_tf.training.monitor import Monitor
 from ccssl_tf.training.optimizers import OptimizerSettings, make_optimizer
@@ -125,12 +125,7 @@ class _Run:
             step=self.step,
             writes=self.chief,
         )
-        is_watched = settings.health_images and self.task.eval_split and self.task.trains_backbone
-        self.health = (
-            Health(self.model.backbone, self.task, settings.health_images)
-            if is_watched and not self.task.is_evaluation
-            else None
-        )
+        self.health = health_of(self.model.backbone, self.task, settings.num_health_images)
         self.run_step = step_function(
             self.task,
             self.model,
@@ -169,7 +164,13 @@ class _Run:
             self._look_if_due()
             batches = self._batches(steps_per_epoch)
             while self.step < last:
-                self.monitor.step(self.step + 1, batches, self._take_step, self._wait_for_devices)
+                self.monitor.step(
+                    self.step + 1,
+                    batches,
+                    self._take_step,
+                    self._wait_for_devices,
+                    begins_epoch=self.step % steps_per_epoch == 0,
+                )
                 self._tell()
                 if self.step < last:
                     self._look_or_save()

@@ -53,12 +53,18 @@ class Monitor:
         self._profile.close()
         self.log.board.close()
 
-    def step(self, number: int, batches: Iterator, run: Callable, finish: Callable[[], None]):
-        """Does `run(next(batches))`, the step of that number; `finish` waits until all that was run
-        is done.
-        """
+    def step(
+        self,
+        number: int,
+        batches: Iterator,
+        run: Callable,
+        finish: Callable[[], None],
+        *,
+        begins_epoch: bool,
+    ):
+        """Does `run(next(batches))`, the step of that number; others are as of `InputWait.step`."""
         self._profile.before(number)
-        self._input_wait.step(batches, run, finish)
+        self._input_wait.step(batches, run, finish, begins_epoch=begins_epoch)
         self._profile.after(number, finish)
 
     def is_due(self, step: int) -> bool:

@@ -3,12 +3,14 @@
 import keras
 import numpy as np
 import pytest
+from conftest import write_images
 
 from ccssl_tf.data import image_batches
+from ccssl_tf.downstream.linear_probe import LinearProbe
 from ccssl_tf.metrics.feature_health import feature_health, has_collapsed
 from ccssl_tf.models.alexnet import AlexNet
 from ccssl_tf.pretext.rotation import Rotation
-from ccssl_tf.training.health import Health
+from ccssl_tf.training.health import Health, health_of
 
 
 @pytest.fixture
@@ -34,8 +36,15 @@ def test_it_is_of_the_last_map_of_the_first_held_out_images(task, image_dir, cou
     assert not has_collapsed(found)
 
 
-def test_few_images_tell_nothing(task):
-    assert Health(backbone(), task, 9).measure() == {}
+def test_few_images_and_evaluations_are_not_looked_at(task, image_dir, tmp_path):
+    assert isinstance(health_of(backbone(), task, 1000), Health)
+    assert health_of(backbone(), task, 9) is None
+    probe = LinearProbe(data_dir=str(image_dir), image_size=32)
+    assert health_of(backbone(), probe, 1000) is None
+    for number, held_out in enumerate((dict(val=[9]), {})):
+        write_images(tmp_path / str(number), dict(train=[8], **held_out))
+        other = Rotation(data_dir=str(tmp_path / str(number)), image_size=32)
+        assert health_of(backbone(), other, 1000) is None
 
 
 @pytest.mark.parametrize("normalization", ["batch_norm", "lrn"])

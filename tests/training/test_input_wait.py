@@ -39,14 +39,35 @@ def test_a_device_that_still_works_does_not_wait(monkeypatch, compute, data, sha
     device, wait, source = Device(now, compute), InputWait(), batches(now, data)
     assert wait.recent is None and wait.overall is None
     for _ in range(1000):
-        wait.step(source, device.run, device.finish)
+        wait.step(source, device.run, device.finish, begins_epoch=False)
     assert wait.overall == pytest.approx(share, abs=0.03)
     assert wait.recent == pytest.approx(share, abs=0.03)
+
+
+def test_the_first_batch_of_an_epoch_counts_for_itself_alone(monkeypatch):
+    """The first of 20 batches takes 5 s, the others none; a step takes 1 s."""
+    now, wait = [0.0], InputWait()
+    monkeypatch.setattr(input_wait.time, "monotonic", lambda: now[0])
+
+    def waited_for():
+        for number in itertools.count():
+            now[0] += 5 if number % 20 == 0 else 0
+            yield number
+
+    source = waited_for()
+    for number in range(2000):
+        wait.step(
+            source,
+            lambda batch: now.__setitem__(0, now[0] + 1),
+            lambda: None,
+            begins_epoch=number % 20 == 0,
+        )
+    assert wait.overall == pytest.approx(5 / 25, abs=0.02)
 
 
 def test_every_batch_is_run_once_and_in_order():
     seen = []
     source, wait = iter(range(50)), InputWait()
     for _ in range(50):
-        wait.step(source, seen.append, lambda: None)
+        wait.step(source, seen.append, lambda: None, begins_epoch=False)
     assert seen == list(range(50))

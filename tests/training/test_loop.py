@@ -61,10 +61,25 @@ def test_there_is_no_rate_before_the_second_record(image_dir, tmp_path):
     assert run(tiny_task(image_dir), tmp_path, 1, log_steps=50).timing == {}
 
 
-def test_loss_falls_and_metrics_are_recorded(image_dir, tmp_path):
+def test_loss_falls_and_metrics_are_recorded(image_dir, tmp_path, monkeypatch):
+    """Events are in their files before a checkpoint is: a run that is killed then tells nothing
+    again that comes before it.
+    """
+    save, saved = loop.Checkpoints.save, []
+
+    def checked(self, history):
+        saved.append(int(self.step.numpy()))
+        for name, tag, every in (("train", "loss", 2), ("held_out", "accuracy", 15)):
+            steps = list(range(every, min(saved[-1], 29) + 1, every))
+            steps += [30] if name == "train" and saved[-1] == 30 else []
+            assert written(tmp_path / "tensorboard" / name, tag) == steps
+        save(self, history)
+
+    monkeypatch.setattr(loop.Checkpoints, "save", checked)
     model, metrics, timing = run(
-        tiny_task(image_dir, num_permutations=2), tmp_path, 30, eval_steps=15
+        tiny_task(image_dir, num_permutations=2), tmp_path, 30, eval_steps=15, checkpoint_steps=17
     )
+    assert saved == [17, 30]
     history = metrics["history"]["train"]
     assert [record["step"] for record in history] == list(range(2, 31, 2))
     assert np.mean([r["loss"] for r in history[-4:]]) < np.mean([r["loss"] for r in history[:4]])
@@ -101,7 +116,7 @@ def test_interrupted_run_ends_with_the_same_weights(
     optimizer = OptimizerSettings(
         optimizer=name, learning_rate=rate, learning_rate_steps=4, weight_decay=1e-3
     )
-    options = dict(optimizer=optimizer, backbone=backbone)
+    options = dict(optimizer=optimizer, backbone=backbone, health_images=16)
     straight, straight_metrics, _ = run(tiny_task(image_dir), tmp_path / "straight", 10, **options)
     for stop_at in (3, 8):
         counted = interrupting_after(monkeypatch, stop_at - (3 if stop_at == 8 else 0))
@@ -117,24 +132,6 @@ def test_interrupted_run_ends_with_the_same_weights(
         (tmp_path / name / "metrics.jsonl").read_bytes() for name in ("straight", "broken")
     )
     assert straight_lines == resumed_lines and straight_lines.count(b"\n") == 7
-
-
-def test_events_are_in_their_files_before_a_checkpoint_is(image_dir, tmp_path, monkeypatch):
-    """A run that is killed right after a checkpoint tells nothing again that comes before it."""
-    save, steps = loop.Checkpoints.save, []
-
-    def checked(self, history):
-        steps.append(int(self.step.numpy()))
-        for name, tag, expected in (
-            ("train", "loss", range(2, steps[-1] + 1, 2)),
-            ("held_out", "accuracy", range(3, steps[-1] + 1, 3)),
-        ):
-            assert written(tmp_path / "tensorboard" / name, tag) == list(expected)
-        save(self, history)
-
-    monkeypatch.setattr(loop.Checkpoints, "save", checked)
-    run(tiny_task(image_dir), tmp_path, 8, eval_steps=3, checkpoint_steps=4)
-    assert steps == [4, 8]
 
 
 def written(directory, tag):

@@ -51,7 +51,7 @@ def test_a_run_of_slow_steps(clock, tmp_path, capsys):
         clock[0] += 60 if number == 0 else 1.5
 
     for step in range(1, 41):
-        monitor.step(step, source, run, lambda: None)
+        monitor.step(step, source, run, lambda: None, begins_epoch=False)
         assert monitor.is_record(step) == (step in (20, 40))
         if monitor.is_due(step):
             monitor.tell(dict(loss=1 / step), step)
@@ -76,7 +76,7 @@ def test_a_run_of_slow_steps(clock, tmp_path, capsys):
 def test_a_run_of_one_step_has_no_rate(tmp_path):
     settings = LoopSettings(train_steps=1, batch_size=8)
     monitor = Monitor(tmp_path, settings, new_history(), None, lambda: 0.1, step=0)
-    monitor.step(1, iter([0]), lambda batch: None, lambda: None)
+    monitor.step(1, iter([0]), lambda batch: None, lambda: None, begins_epoch=True)
     monitor.tell(dict(loss=1.0), 1)
     monitor.close()
     assert monitor.timing() == {}
