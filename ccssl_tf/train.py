@@ -6,7 +6,6 @@ r"""Trains a task: a pretext task, the classification of clusters, or an evaluat
 A killed run continues when the same command is given again.
 """
 
-import contextlib
 import dataclasses
 
 from ccssl_tf.runs import machine
@@ -31,9 +30,8 @@ from ccssl_tf.runs.run_record import FREE_FLAGS, format_command
 from ccssl_tf.runs.settings import CommandSettings, WorkdirSettings, lookup, setting
 from ccssl_tf.runs.workdir import Workdir
 from ccssl_tf.task import TaskSettings
-from ccssl_tf.training import LoopSettings, OptimizerSettings, train
+from ccssl_tf.training import LoopSettings, OptimizerSettings, tensorboard, train
 from ccssl_tf.training.loop_settings import check_batch_size
-from ccssl_tf.training.tensorboard import Board
 
 # A training beyond these epochs is rather a mistake in --train_steps; the paper's has 70.
 _MANY_EPOCHS = 1000
@@ -149,8 +147,7 @@ def main(values):
             print(f"{workdir.path}: already complete")
             return
         if chief:
-            with contextlib.closing(Board(workdir.path)) as board:
-                board.describe(format_command(values.command()), _described(values))
+            tensorboard.describe(workdir.path, format_command(values.command()), _described(values))
         with records.naming_damage(data_dir):
             trained = train(
                 task,

@@ -133,6 +133,7 @@ def train_command(image_dir, workdir, *more):
             "--puzzle_fc7_units=32",
             "--batch_size=16",
             "--checkpoint_steps=3",
+            "--health_images=16",
             "--log_steps=1",
             *more,
         ),

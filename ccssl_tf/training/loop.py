@@ -55,7 +55,7 @@ def train(
       backbone: a backbone to start from, or a function that makes one in the strategy's scope.
       settings: of the loop; or its fields by name.
       optimizer: its settings; by default the paper's.
-      workdir: directory of checkpoints, TensorBoard events and pictures, made if absent.
+      workdir: directory of checkpoints, records, TensorBoard events and pictures, made if absent.
       strategy: a tf.distribute strategy; the current one by default.
       fingerprints: what a checkpoint must agree on besides the architecture.
 

@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
+from ccssl_tf.runs.progress import print_line
+
 
 class Profile:
     """Profiles the steps from the first to the last one into `workdir/tensorboard`."""
@@ -25,7 +27,7 @@ class Profile:
         if self._is_running and step >= self._steps[1]:
             finish()
             self.close()
-            print(f"profile  steps {self._steps[0]} to {step} in {self._directory}", flush=True)
+            print_line(f"profile  steps {self._steps[0]} to {step} in {self._directory}")
 
     def close(self):
         """Ends, if it goes on."""

@@ -13,6 +13,20 @@ from ccssl_tf.runs.files import write_bytes
 CURVES = ("train", "held_out")
 
 
+def describe(workdir, command: str, settings: Mapping[str, bool | float | str]):
+    """Writes the command as text, and the settings, which TensorBoard's HPARAMS page puts beside
+    the last numbers of the curves.
+    """
+    from tensorboard.plugins.hparams import api
+
+    writer = tf.summary.create_file_writer(str(pathlib.Path(workdir) / "tensorboard"))
+    with writer.as_default():
+        lines = [command, *(f"--{name}={value}" for name, value in settings.items())]
+        tf.summary.text("command", "".join(f"    {line}\n" for line in lines), step=0)
+        api.hparams(dict(settings))
+    writer.close()
+
+
 class Board:
     """Writes events into `workdir/tensorboard`; an earlier process's stay and are continued."""
 
@@ -53,17 +67,6 @@ class Board:
                 tf.summary.image(name, picture[None], step=step)
                 png = tf.io.encode_png(picture).numpy()
                 write_bytes(self._workdir / "pictures" / f"{name}.png", png)
-
-    def describe(self, command: str, settings: Mapping[str, bool | float | str]):
-        """Writes the command as text, and the settings, which TensorBoard's HPARAMS page puts
-        beside the last numbers of the curves.
-        """
-        from tensorboard.plugins.hparams import api
-
-        with self._run.as_default():
-            lines = [command, *(f"--{name}={value}" for name, value in settings.items())]
-            tf.summary.text("command", "".join(f"    {line}\n" for line in lines), step=0)
-            api.hparams(dict(settings))
 
     def flush(self):
         """Returns when what was written is in the files."""

@@ -302,15 +302,17 @@ image_dir, workdir = sys.argv[2:]
 from ccssl_tf.distribution import make_strategy
 import test_loop
 strategies = {name: make_strategy(name) for name in ("one", "mirrored")}
-models = {}
+models, health = {}, {}
 for normalization in ("batch_norm", "lrn"):
     for name, strategy in strategies.items():
         assert strategy.num_replicas_in_sync == (2 if name == "mirrored" else 1)
-        models[name] = test_loop.run(
+        models[name], metrics, _ = test_loop.run(
             test_loop.tiny_task(image_dir), f"{workdir}/{normalization}-{name}", 4,
             optimizer=test_loop.SGD, backbone=lambda: test_loop.tiny_backbone(normalization),
-            strategy=strategy,
-        ).model
+            strategy=strategy, health_images=16,
+        )
+        health[name] = [metrics["health"][key] for key in ("effective_rank", "feature_mean")]
+    np.testing.assert_allclose(health["one"], health["mirrored"], rtol=1e-2)
     for one, two in zip(models["one"].variables, models["mirrored"].variables, strict=True):
         np.testing.assert_allclose(one.numpy(), two.numpy(), rtol=1e-5, atol=2e-5, err_msg=one.path)
 print("equal")

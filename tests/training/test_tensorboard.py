@@ -8,7 +8,7 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.event_multiplexer import EventMultiplexer
 from tensorboard.plugins.hparams import plugin_data_pb2
 
-from ccssl_tf.training.tensorboard import Board
+from ccssl_tf.training.tensorboard import Board, describe
 
 
 def read(directory):
@@ -39,8 +39,8 @@ def test_training_and_held_out_images_share_a_chart(tmp_path):
 
 
 def test_the_settings_stand_beside_the_curves(tmp_path):
+    describe(tmp_path, "python -m x --a=3", dict(a=3, b=0.5, c="word", d=True))
     with contextlib.closing(Board(tmp_path)) as board:
-        board.describe("python -m x --a=3", dict(a=3, b=0.5, c="word", d=True))
         board.scalars("held_out", dict(accuracy=0.5), 1)
     events = read(tmp_path)
     (text,) = events.Tensors(".", "command")
