@@ -77,7 +77,12 @@ def test_loss_falls_and_metrics_are_recorded(image_dir, tmp_path, monkeypatch):
 
     monkeypatch.setattr(loop.Checkpoints, "save", checked)
     model, metrics, timing = run(
-        tiny_task(image_dir, num_permutations=2), tmp_path, 30, eval_steps=15, checkpoint_steps=17
+        tiny_task(image_dir, num_permutations=2),
+        tmp_path,
+        30,
+        eval_steps=15,
+        checkpoint_steps=17,
+        health_images=16,
     )
     assert saved == [17, 30]
     history = metrics["history"]["train"]
