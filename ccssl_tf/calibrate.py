@@ -64,6 +64,7 @@ def main(values):
     """Writes the calibrated network into the work directory."""
     command = values[CalibrateSettings]
     directory = command.required_workdir()
+    machine.print_devices()
     machine.seed_everything(command.seed)
     total = Manifest.read(command.data_dir, "images").num_examples(command.split)
     batch_size = min(command.batch_size, total)

@@ -37,6 +37,7 @@ def main(values):
     """Runs the stage."""
     settings = values[ClusterSettings]
     directory = settings.required_workdir()
+    machine.print_devices()
     strategy = distribution.make_strategy(settings.strategy)
     stage = ClusteringStage(values[ClusteringSettings], strategy)
     chief = distribution.is_chief(strategy)

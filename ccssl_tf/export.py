@@ -44,6 +44,7 @@ COMMAND = Command("ccssl_tf.export", __doc__, (ExportSettings,))
 def main(values):
     """Exports, or says what would be."""
     settings = values[ExportSettings]
+    machine.print_devices()
     if not settings.dry_run:
         export_run(settings, values.arguments)
         return

@@ -97,6 +97,7 @@ def main(values):
     """Writes the features into the work directory."""
     command = values[ExtractSettings]
     directory = command.required_workdir()
+    machine.print_devices()
     strategy = distribution.make_strategy(command.strategy)
     machine.seed_everything(command.seed)
     images = Manifest.read(command.data_dir, "images")

@@ -18,7 +18,7 @@ machine.quiet_tensorflow()
 
 from ccssl_tf.data import image_facts, labels, outcomes
 from ccssl_tf.data.feature_directory import DirectorySource
-from ccssl_tf.downstream import nearest_neighbors
+from ccssl_tf.metrics import nearest_neighbors
 from ccssl_tf.runs.command import Command
 from ccssl_tf.runs.errors import FlagError, InputError
 from ccssl_tf.runs.launch import launch
@@ -172,6 +172,7 @@ def main(values):
     """Writes accuracies and outcomes into the work directory."""
     settings = values[KnnProbeSettings]
     directory = settings.required_workdir()
+    machine.print_devices()
     paths = settings.features_dir, settings.eval_features_dir
     train, held_out = (_Features(path, settings.data_dir) for path in paths)
     _check_alike(train, held_out, paths)

@@ -67,6 +67,7 @@ def main(values):
     """Runs the command."""
     settings = values[PredictSettings]
     directory = settings.required_workdir()
+    machine.print_devices()
     source = pathlib.Path(settings.source)
     if not source.exists():
         raise InputError(f"--source={source}: no such file or directory")

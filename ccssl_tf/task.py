@@ -81,6 +81,7 @@ class Task(abc.ABC):
         `classifier.keras`.
       model_file: name of the file the whole trained model is kept in, besides its backbone; None
         for none.
+      is_evaluation: whether it tells what a backbone has learned by something else.
       train_split: the split that is trained on.
       eval_split: the held-out split; None where there is none.
       batch_multiple: what the batch of one replica (and accumulation step) must be a multiple of.
@@ -99,6 +100,7 @@ class Task(abc.ABC):
     saves_classifier = False
     model_file: str | None = None
     keep_fc = False
+    is_evaluation = False
     train_split = "train"
     eval_split: str | None = None
 

@@ -13,9 +13,10 @@ from ccssl_tf.runs import machine
 tf = machine.quiet_tensorflow()
 
 import keras
+import numpy as np
 
 from ccssl_tf import distribution, registry
-from ccssl_tf.data import image_batches, outcomes, records
+from ccssl_tf.data import image_batches, image_facts, outcomes, records
 from ccssl_tf.data.manifest import Manifest
 from ccssl_tf.distribution import StrategySettings
 from ccssl_tf.knowledge_transfer.attention_transfer import AttentionTransfer
@@ -23,12 +24,19 @@ from ccssl_tf.models import backbone_file, rescale, start
 from ccssl_tf.models.start import NetworkSettings
 from ccssl_tf.runs.command import Command, overview_of
 from ccssl_tf.runs.errors import FlagError, InputError
+from ccssl_tf.runs.fields import as_text
 from ccssl_tf.runs.launch import launch
+from ccssl_tf.runs.run_record import FREE_FLAGS, format_command
 from ccssl_tf.runs.settings import CommandSettings, WorkdirSettings, lookup, setting
 from ccssl_tf.runs.workdir import Workdir
 from ccssl_tf.task import TaskSettings
-from ccssl_tf.training import LoopSettings, OptimizerSettings, train
-from ccssl_tf.training.loop import check_batch_size
+from ccssl_tf.training import LoopSettings, OptimizerSettings, tensorboard, train
+from ccssl_tf.training.loop_settings import check_batch_size
+
+# A training beyond these epochs is rather a mistake in --train_steps; the paper's has 70.
+_MANY_EPOCHS = 1000
+# Images whose size is looked at.
+_LOOKED_AT = 32
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -103,6 +111,7 @@ def main(values):
     """Trains and writes backbone, metrics and pictures into the work directory."""
     command, loop = values[TrainSettings], values[LoopSettings]
     directory = command.required_workdir()
+    machine.print_devices()
     strategy = distribution.make_strategy(command.strategy)
     machine.seed_everything(loop.seed)
     if loop.mixed_precision != "none":
@@ -117,6 +126,7 @@ def main(values):
     if count < loop.batch_size:
         raise InputError(f"--batch_size={loop.batch_size}: {data_dir} has {count} training images")
     _refuse_nothing_to_keep(task, values[NetworkSettings])
+    _warn(task, loop, count)
     network = start.Start.from_values(
         registry.BACKBONES, values, image_size=task.settings.image_size
     )
@@ -136,6 +146,8 @@ def main(values):
         if workdir.is_done:
             print(f"{workdir.path}: already complete")
             return
+        if chief:
+            tensorboard.describe(workdir.path, format_command(values.command()), _described(values))
         with records.naming_damage(data_dir):
             trained = train(
                 task,
@@ -161,11 +173,39 @@ def main(values):
         print(f"done  {workdir.path}", flush=True)
 
 
+def _described(values):
+    """Returns the settings of a run as numbers and words, by name."""
+    return {
+        name: value if isinstance(value, bool | int | float) else as_text(value)
+        for name, (_, value) in values.by_name.items()
+        if value is not None and name not in FREE_FLAGS
+    }
+
+
 def _refuse_nothing_to_keep(task, network: NetworkSettings):
     if task.keep_fc and not network.path:
         raise FlagError(
             "fully connected layers are to be kept (--keep_fc, or --frozen_until=fc6 or fc7), but "
             "no --init_backbone=DIR has any; name one"
+        )
+
+
+def _warn(task, loop, num_images):
+    """Says what is rarely meant: very many epochs, or images that are enlarged."""
+    epochs = loop.train_steps * loop.batch_size / num_images
+    if epochs > _MANY_EPOCHS:
+        print(
+            f"warning: {loop.train_steps} steps of {loop.batch_size} are {epochs:,.0f} epochs of "
+            f"{num_images} images; --train_steps sets their number",
+            flush=True,
+        )
+    size = task.settings.image_size
+    sides = image_facts.short_sides(task.settings.data_dir, task.train_split, _LOOKED_AT)
+    if (typical := np.median(sides)) < size:
+        print(
+            f"warning: images are enlarged: their shorter side has about {typical:.0f} pixels, "
+            f"--image_size={size}",
+            flush=True,
         )
 
 

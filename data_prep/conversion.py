@@ -140,7 +140,7 @@ class Conversion:
             sum(len(task.items) for task in tasks),
         )
         counter = multiprocessing.get_context("spawn").Value("q", total - left)
-        progress = Progress("converting", total, "images", done=total - left)
+        progress = Progress("converting", total, "images", done=total - left, starting="workers")
         self._check_bad(records)
         processes = min(self._num_workers, max(1, len(tasks)))
         sweep = functools.partial(sweep_temporary_files, self._directory)

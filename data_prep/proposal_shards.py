@@ -187,7 +187,7 @@ def _check(pool, tasks, stopped):
 
 def _search(pool, tasks, shards, stopped):
     done, total = 0, sum(shard.num_examples for shard in shards)
-    progress = Progress("searching", total, "images")
+    progress = Progress("searching", total, "images", starting="workers")
     chunks = [
         pool.submit(
             search_images, tasks[shard.name], start, min(start + _CHUNK_IMAGES, shard.num_examples)

@@ -98,7 +98,7 @@ def verify(
 def _check_shards(directory, manifest, num_workers, stopped):
     shards = [shard for part in manifest.splits.values() for shard in part]
     total, done, reports = sum(shard.num_examples for shard in shards), 0, {}
-    progress = Progress("verifying", total, _UNITS[manifest.kind])
+    progress = Progress("verifying", total, _UNITS[manifest.kind], starting="workers")
     counter = multiprocessing.get_context("spawn").Value("q", 0)
     with worker_pool.open_pool(min(num_workers, max(1, len(shards))), counter) as pool:
         tasks = [

@@ -96,6 +96,24 @@ def test_dry_run_writes_nothing(image_dir, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_what_is_rarely_meant_is_warned_of(image_dir, tmp_path, capsys):
+    words = ["--task=rotation", f"--data_dir={image_dir}", f"--workdir={tmp_path / 'run'}"]
+    words += ["--width_multiplier=0.1", "--batch_size=16", "--dry_run"]
+    train_command.main(train_command.COMMAND.parse([*words, "--image_size=32"]))
+    first, *warnings, _ = capsys.readouterr().out.splitlines()
+    assert first.startswith("device: ")
+    assert warnings == [
+        "warning: 350000 steps of 16 are 116,667 epochs of 48 images; --train_steps sets their "
+        "number"
+    ]
+    few = ["--train_steps=10", "--image_size=64"]
+    train_command.main(train_command.COMMAND.parse([*words, *few]))
+    _, *warnings, _ = capsys.readouterr().out.splitlines()
+    assert warnings == [
+        "warning: images are enlarged: their shorter side has about 48 pixels, --image_size=64"
+    ]
+
+
 def test_the_flags_of_a_run_from_a_backbone_file_are_a_flagfile_for_it(image_dir, tmp_path):
     """The file brings its width and kind; they are recorded with the run."""
     save_backbone(VGG16(normalization="batch_norm", width_multiplier=0.05, fc_units=()), tmp_path)

@@ -1,6 +1,7 @@
 """File names and labels of a split, read in one sequential pass, and single images by index."""
 
 import dataclasses
+import itertools
 import os
 import pathlib
 import struct
@@ -108,6 +109,21 @@ def read_image_facts(directory: str | os.PathLike, split: str, fingerprint: str)
             "again"
         )
     return ImageFacts(filenames, labels, paths, places)
+
+
+def short_sides(directory: str | os.PathLike, split: str, count: int) -> np.ndarray:
+    """Returns the shorter sides, pixels, of the first images of a split, [n] int64, n <= count; a
+    shard is a random sample of its split, so they are like the others.
+    """
+    shards = Manifest.read(directory, "images").shards(split)
+    serialized = itertools.chain.from_iterable(
+        records.read_shard(pathlib.Path(directory) / shard.name) for shard in shards
+    )
+    sides = [
+        int(tf.reduce_min(tf.io.extract_jpeg_shape(records.parse_image(one)["encoded"])[:2]))
+        for one in itertools.islice(serialized, count)
+    ]
+    return np.array(sides, np.int64)
 
 
 def check_images(directory: str | os.PathLike, split: str, fingerprint: str) -> None:

@@ -104,6 +104,7 @@ class FastRCNN(Task):
 
     Settings = FastRCNNSettings
 
+    is_evaluation = True
     model_file = FILE_NAME
 
     def __init__(self, settings: FastRCNNSettings | None = None, **fields):

@@ -88,6 +88,7 @@ class FCN(Task):
     Settings = FCNSettings
 
     eval_split = "val"
+    is_evaluation = True
     model_file = FILE_NAME
 
     def __init__(self, settings: FCNSettings | None = None, **fields):

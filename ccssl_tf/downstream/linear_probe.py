@@ -78,6 +78,7 @@ class LinearProbe(Task):
     Settings = LinearProbeSettings
 
     trains_backbone = False
+    is_evaluation = True
     eval_split = "val"
 
     def __init__(self, settings: LinearProbeSettings | None = None, **fields):

@@ -73,6 +73,7 @@ class NonlinearProbe(Task):
 
     with_fc = True
     trains_backbone = False
+    is_evaluation = True
     eval_split = "val"
 
     def __init__(self, settings: NonlinearProbeSettings | None = None, **fields):

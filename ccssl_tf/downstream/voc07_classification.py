@@ -78,6 +78,7 @@ class Voc07Classification(Task):
     Settings = Voc07ClassificationSettings
 
     with_fc = True
+    is_evaluation = True
     saves_classifier = True
 
     def __init__(self, settings: Voc07ClassificationSettings | None = None, **fields):

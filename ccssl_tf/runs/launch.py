@@ -16,6 +16,7 @@ from absl import flags
 import ccssl_tf
 from ccssl_tf.runs.command import HELP_WORDS, Command
 from ccssl_tf.runs.errors import CcsslError, FlagError, InputError, Interrupted, ResourceError
+from ccssl_tf.runs.progress import print_line
 from ccssl_tf.runs.values import Values
 
 _NO_RESOURCE = frozenset(
@@ -117,5 +118,5 @@ def _tensorflow_error(error):
 
 
 def _report(message: str, code: int) -> int:
-    print(f"error: {' '.join(message.splitlines())}", file=sys.stderr, flush=True)
+    print_line(f"error: {' '.join(message.splitlines())}", sys.stderr)
     return code

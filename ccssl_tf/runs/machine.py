@@ -6,8 +6,11 @@ import functools
 import os
 import pathlib
 import random
+import shutil
 import subprocess
 import sys
+
+_NVIDIA_DRIVER = pathlib.Path("/proc/driver/nvidia")
 
 
 def num_cores() -> int:
@@ -45,6 +48,22 @@ def seed_everything(seed: int):
     random.seed(seed)
     np.random.seed(seed % 2**32)
     keras.utils.set_random_seed(seed % 2**32)
+
+
+def print_devices():
+    """Prints what TensorFlow computes on: the first line of every command that lets it."""
+    import tensorflow as tf
+
+    count = len(tf.config.list_physical_devices("GPU"))
+    found = f"{count} GPU{'s' * (count > 1)}" if count else "CPU"
+    # Whoever sets the variable may have hidden the GPU.
+    if not count and "CUDA_VISIBLE_DEVICES" not in os.environ and _has_nvidia_driver():
+        found += " (a GPU is present; install '.[gpu]')"
+    print(f"device: {found}", flush=True)
+
+
+def _has_nvidia_driver() -> bool:
+    return _NVIDIA_DRIVER.exists() or shutil.which("nvidia-smi") is not None
 
 
 @functools.cache

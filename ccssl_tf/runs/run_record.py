@@ -13,6 +13,7 @@ from ccssl_tf.runs.files import MANIFEST_NAME, fingerprint_of
 FREE_FLAGS = frozenset(
     {"workdir", "output_dir", "dry_run", "strategy", "flagfile", "num_workers"}
     | {"runner", "beam_options", "max_bad_images", "log_steps", "checkpoint_steps"}
+    | {"histogram_steps", "profile_steps", "health_steps", "health_images"}
 )
 RUN_NAME, FLAGS_NAME, DONE_NAME = "run.json", "flags.txt", "DONE"
 

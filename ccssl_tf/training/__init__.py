@@ -1,4 +1,4 @@
-"""The one training loop and what it needs: a step, checkpoints, optimizers, a log."""
+"""The one training loop and what it needs: a step, checkpoints, optimizers, a monitor."""
 
 from ccssl_tf.training.loop import Trained, train
 from ccssl_tf.training.loop_settings import LoopSettings

@@ -1,58 +1,83 @@
-"""What a training run tells: records for TensorBoard and the terminal, pictures, and its rate."""
+"""What a training run tells of itself: records in `metrics.jsonl`, TensorBoard, the terminal."""
 
-import contextlib
-import time
+import json
+import pathlib
+from collections.abc import Mapping
 
-import tensorflow as tf
-
+from ccssl_tf.metrics.feature_health import has_collapsed
 from ccssl_tf.runs.files import write_bytes
+from ccssl_tf.runs.progress import print_line
+from ccssl_tf.training.tensorboard import Board
+
+RECORDS_NAME = "metrics.jsonl"
+# Group of records -> the curve that its numbers are points of.
+GROUPS = dict(train="train", evaluation="held_out", health="held_out")
+# Numbers with a name of their own need no chart with others of this name.
+_PREFIXES = dict(health="health/")
+_LABELS = dict(evaluation="evaluate", health="health")
 
 
-def write_scalars(group: str, record: dict, step: int):
-    """Writes `record` (name -> number) to the current summary writer."""
-    for name, value in record.items():
-        tf.summary.scalar(f"{group}/{name}", value, step=step)
+def new_history() -> dict[str, list[dict]]:
+    """Returns group -> records, each a dict of numbers and `step`: none yet."""
+    return {group: [] for group in GROUPS}
 
 
-def report_evaluation(record: dict, step: int, seconds: float):
-    """Writes and prints the result of an evaluation, if there is one."""
-    write_scalars("evaluation", record, step)
-    if record:
-        shown = "  ".join(f"{name} {value:.4g}" for name, value in record.items())
-        print(f"evaluate  step {step}  {shown}  ({seconds:.1f} s)", flush=True)
+class Log:
+    """Tells of a run.
 
+    `metrics.jsonl` has a line a record, `group`, `step` and the numbers by name; nothing in it
+    depends on time or machine.
 
-def draw(pictures: dict, backbone, workdir, step: int):
-    """Writes a task's pictures (name -> [H, W, 3] uint8) and the backbone's first filters into
-    `workdir/pictures` and the current summary writer.
+    Attributes:
+      board: TensorBoard's events.
     """
-    from ccssl_tf.pictures.filters import draw_filters
 
-    pictures = dict(pictures, conv1_filters=draw_filters(backbone))
-    (workdir / "pictures").mkdir(exist_ok=True)
-    for name, picture in pictures.items():
-        tf.summary.image(name, picture[None], step=step)
-        write_bytes(workdir / "pictures" / f"{name}.png", tf.io.encode_png(picture).numpy())
+    def __init__(self, workdir, history: dict[str, list[dict]], *, writes: bool = True):
+        """Opens the files. The lines are those of `history`: what a killed run has told after its
+        last checkpoint it will tell again.
+
+        Args:
+          workdir: of the run.
+          history: group -> records so far; those to come are added to it.
+          writes: False where another process does.
+        """
+        self._path = pathlib.Path(workdir) / RECORDS_NAME
+        self._history, self._writes = history, writes
+        self.board = Board(workdir, writes=writes)
+        if not writes:
+            return
+        lines = [
+            (record["step"], _line(group, record))
+            for group in GROUPS
+            for record in history[group]
+            if len(record) > 1
+        ]
+        # In the order of the groups within a step.
+        lines.sort(key=lambda line: line[0])
+        write_bytes(self._path, "".join(line for _, line in lines).encode())
+
+    def record(self, group: str, record: Mapping[str, float], step: int):
+        """Adds numbers of "train", "evaluation" or "health" to the history, and writes them."""
+        self._history[group].append(dict(record, step=step))
+        prefix = _PREFIXES.get(group, "")
+        numbers = {f"{prefix}{name}": value for name, value in record.items()}
+        self.board.scalars(GROUPS[group], numbers, step)
+        if self._writes and record:
+            with open(self._path, "a", encoding="utf-8") as file:
+                file.write(_line(group, dict(record, step=step)))
+
+    def look(self, group: str, record: Mapping[str, float], step: int, seconds: float):
+        """As `record`, of what was looked at for some seconds, and prints it."""
+        self.record(group, record, step)
+        if record:
+            shown = "  ".join(f"{name} {value:.4g}" for name, value in record.items())
+            print_line(f"{_LABELS[group]}  step {step}  {shown}  ({seconds:.1f} s)")
+        if group == "health" and has_collapsed(record):
+            print_line(
+                f"WARNING: the features have collapsed at step {step}: they hardly tell images "
+                "apart; a lower --learning_rate in another --workdir may keep them"
+            )
 
 
-class Clock:
-    """Steps a second of training alone, from the first record on (compilation is before it)."""
-
-    def __init__(self):
-        self.rate, self._first, self._excluded = 0.0, None, 0.0
-
-    def tick(self, step: int):
-        """Takes note that `step` steps are done."""
-        now = time.monotonic()
-        if self._first is None:
-            self._first = (step, now)
-            self._excluded = 0.0
-        elif step > self._first[0]:
-            self.rate = (step - self._first[0]) / (now - self._first[1] - self._excluded)
-
-    @contextlib.contextmanager
-    def paused(self):
-        """What is done inside does not count."""
-        started = time.monotonic()
-        yield
-        self._excluded += time.monotonic() - started
+def _line(group, record):
+    return json.dumps(dict(group=group, step=record["step"]) | record) + "\n"

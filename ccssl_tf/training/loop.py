@@ -3,7 +3,6 @@
 import contextlib
 import math
 import pathlib
-import time
 import typing
 
 import keras
@@ -15,11 +14,12 @@ from ccssl_tf.data.pipeline import Epoch
 from ccssl_tf.runs import signals
 from ccssl_tf.runs.errors import InputError, Interrupted
 from ccssl_tf.runs.files import fingerprint_of
-from ccssl_tf.runs.progress import Progress
 from ccssl_tf.runs.settings import whole_or_fields
-from ccssl_tf.training import log as training_log
+from ccssl_tf.training import log
 from ccssl_tf.training.checkpoints import Checkpoints
-from ccssl_tf.training.loop_settings import LoopSettings
+from ccssl_tf.training.health import health_of
+from ccssl_tf.training.loop_settings import LoopSettings, check_batch_size
+from ccssl_tf.training.monitor import Monitor
 from ccssl_tf.training.optimizers import OptimizerSettings, make_optimizer
 from ccssl_tf.training.step import step_function
 
@@ -55,7 +55,7 @@ def train(
       backbone: a backbone to start from, or a function that makes one in the strategy's scope.
       settings: of the loop; or its fields by name.
       optimizer: its settings; by default the paper's.
-      workdir: directory of checkpoints, TensorBoard events and pictures, made if absent.
+      workdir: directory of checkpoints, records, TensorBoard events and pictures, made if absent.
       strategy: a tf.distribute strategy; the current one by default.
       fingerprints: what a checkpoint must agree on besides the architecture.
 
@@ -78,17 +78,6 @@ def train(
     return run.train(fingerprints or {})
 
 
-def check_batch_size(settings: LoopSettings, task, replicas: int):
-    """Raises InputError unless a batch divides into equal parts that suit the task."""
-    batch_size, parts = settings.batch_size, settings.accumulate_steps
-    part = batch_size // (replicas * parts)
-    if part * replicas * parts != batch_size or part % task.batch_multiple:
-        raise InputError(
-            f"--batch_size={batch_size}: must be a multiple of {replicas} replicas x {parts} "
-            f"accumulation steps x {task.batch_multiple}"
-        )
-
-
 class _Run:
     """What one training keeps while it goes on."""
 
@@ -98,7 +87,6 @@ class _Run:
         self.workdir = pathlib.Path(workdir)
         self.strategy = strategy or tf.distribute.get_strategy()
         self.chief = distribution.is_chief(self.strategy)
-        self.clock = training_log.Clock()
         self.result = None
         check_batch_size(settings, task, self.strategy.num_replicas_in_sync)
 
@@ -123,11 +111,21 @@ class _Run:
             dict(fingerprints, architecture=architecture),
             writes=self.chief,
         )
-        self.history = self.checkpoints.restore() or dict(train=[], evaluation=[], pending={})
+        self.history = dict(log.new_history(), pending={}) | (self.checkpoints.restore() or {})
         self.step = int(self.checkpoints.step.numpy())
         self.pending = {
             name: tf.constant(value, tf.float32) for name, value in self.history["pending"].items()
         }
+        self.monitor = Monitor(
+            self.workdir,
+            settings,
+            self.history,
+            self.model,
+            lambda: float(optimizer.learning_rate),
+            step=self.step,
+            writes=self.chief,
+        )
+        self.health = health_of(self.model.backbone, self.task, settings.num_health_images)
         self.run_step = step_function(
             self.task,
             self.model,
@@ -143,6 +141,12 @@ class _Run:
         epoch = Epoch(self.settings.batch_size, self.settings.seed, number, first_batch)
         return self.task.dataset(self.task.train_split, epoch, self.model)
 
+    def _batches(self, steps_per_epoch):
+        """Yields the batches from the present step on, epoch after epoch, for the replicas."""
+        while True:
+            epoch = self._epoch(*divmod(self.step, steps_per_epoch))
+            yield from distribution.split_batches(epoch, self.strategy)
+
     def train(self, fingerprints) -> Trained:
         """Trains to the last step."""
         self._build(fingerprints)
@@ -156,65 +160,73 @@ class _Run:
             f"{self.strategy.num_replicas_in_sync} replica(s), from step {self.step}",
             flush=True,
         )
-        progress = Progress("train", last, "steps", done=self.step)
-        if self.chief:
-            summaries = tf.summary.create_file_writer(str(self.workdir / "tensorboard"))
-        else:
-            summaries = tf.summary.create_noop_writer()
-        with summaries.as_default(), signals.stop_on_signal() as stopping:
-            self._evaluate_if_due()
+        with contextlib.closing(self.monitor), signals.stop_on_signal() as stopping:
+            self._look_if_due()
+            batches = self._batches(steps_per_epoch)
             while self.step < last:
-                batches = self._epoch(*divmod(self.step, steps_per_epoch))
-                for batch in distribution.split_batches(batches, self.strategy):
-                    self._take_step(batch, progress)
-                    if distribution.any_worker(stopping(), self.strategy):
+                self.monitor.step(
+                    self.step + 1,
+                    batches,
+                    self._take_step,
+                    self._wait_for_devices,
+                    begins_epoch=self.step % steps_per_epoch == 0,
+                )
+                self._tell()
+                if self.step < last:
+                    self._look_or_save()
+                if distribution.any_worker(stopping(), self.strategy):
+                    self._save()
+                    raise Interrupted(
+                        f"stopped by a signal at step {self.step}; the same command continues "
+                        "from there"
+                    )
+                if self.step % settings.checkpoint_steps == 0 or self.step == last:
+                    with self.monitor.paused():
                         self._save()
-                        raise Interrupted(
-                            f"stopped by a signal at step {self.step}; the same command continues "
-                            "from there"
-                        )
-                    if self.step % settings.checkpoint_steps == 0 or self.step == last:
-                        with self.clock.paused():
-                            self._save()
-                    if self.step >= last:
-                        break
-            self._evaluate_if_due()
+            self._look_if_due()
             if self.chief:
-                pictures = self.task.pictures(self.model, self.result)
-                training_log.draw(pictures, self.model.backbone, self.workdir, self.step)
-        return Trained(self.model, self._metrics(parameters), self._timing())
+                self._draw()
+        return Trained(self.model, self._metrics(parameters), self.monitor.timing())
 
-    def _take_step(self, batch, progress):
+    def _take_step(self, batch):
         sums = self.run_step(batch)
         self.step += 1
         pending = self.pending
         if pending:
             sums = {name: pending[name] + value for name, value in sums.items()}
         self.pending = sums
-        if self.step % self.settings.log_steps == 0 or self.step == self.settings.train_steps:
-            self._record(progress)
-        if self.step < self.settings.train_steps:
-            try:
-                self._evaluate_if_due()
-            except Interrupted:
-                self._save()
-                raise
 
-    def _record(self, progress):
-        self._refuse_non_finite()
-        images = self.pending.pop("images")
-        record = {name: float(value / images) for name, value in self.pending.items()}
-        self.history["train"].append(dict(record, step=self.step))
-        self.pending = {}
-        self.clock.tick(self.step)
-        training_log.write_scalars("train", record, self.step)
-        batch_size = self.settings.batch_size
-        progress.update(self.step, rate_scale=batch_size, rate_unit="images", **record)
+    def _wait_for_devices(self):
+        if self.pending:
+            float(self.pending["images"])
+
+    def _tell(self):
+        if self.monitor.is_due(self.step):
+            self._refuse_non_finite()
+            images = self.pending["images"]
+            means = {
+                name: float(value / images)
+                for name, value in self.pending.items()
+                if name != "images"
+            }
+            self.monitor.tell(means, self.step)
+            if self.monitor.is_record(self.step):
+                self.pending = {}
+        self.monitor.tell_weights(self.step)
+
+    def _draw(self):
+        from ccssl_tf.pictures.filters import draw_filters
+
+        pictures = self.task.pictures(self.model, self.result)
+        filters = draw_filters(self.model.backbone)
+        self.monitor.log.board.pictures(dict(pictures, conv1_filters=filters), self.step)
 
     def _save(self):
         self._refuse_non_finite()
         self.checkpoints.step.assign(self.step)
         pending = {name: float(value) for name, value in self.pending.items()}
+        # A resumed run tells again what comes after the checkpoint, and only that.
+        self.monitor.log.board.flush()
         self.checkpoints.save(dict(self.history, pending=pending))
 
     def _refuse_non_finite(self):
@@ -225,46 +237,52 @@ class _Run:
                 "kept; lower --learning_rate, in another --workdir"
             )
 
-    def _evaluate_if_due(self):
-        """Evaluates if it is time to and an interrupted run has not; a signal ends it at once, that
-        to one of several workers after it.
+    def _look_or_save(self):
+        try:
+            self._look_if_due()
+        except Interrupted:
+            self._save()
+            raise
+
+    def _look_if_due(self):
+        """Evaluates and looks at the features if it is time to and an interrupted run has not."""
+        self._look("evaluation", self.settings.eval_steps, self._evaluated)
+        if self.health:
+            every = self.settings.health_steps or self.settings.eval_steps
+            self._look("health", every, self.health.measure)
+
+    def _evaluated(self):
+        self.result = self.task.evaluate(self.model)
+        return self.result.metrics
+
+    def _look(self, group, every, measure):
+        """Records what `measure` returns where it is time to and an interrupted run has not; a
+        signal ends it at once, that to one of several workers after it.
         """
-        step, every, records = self.step, self.settings.eval_steps, self.history["evaluation"]
+        step, records = self.step, self.history[group]
         is_due = step == self.settings.train_steps or (every and step and step % every == 0)
         if not is_due or (records and records[-1]["step"] == step):
             return
         alone = distribution.worker(self.strategy)[1] == 1
         ends_at_once = signals.interrupted_by_signal() if alone else contextlib.nullcontext()
-        with self.clock.paused(), ends_at_once:
-            started = time.monotonic()
-            with self.strategy.scope():
-                self.result = self.task.evaluate(self.model)
-            records.append(dict(self.result.metrics, step=step))
-            seconds = time.monotonic() - started
-            training_log.report_evaluation(self.result.metrics, step, seconds)
+        with ends_at_once, self.strategy.scope():
+            self.monitor.look(group, step, measure)
 
     def _metrics(self, parameters) -> dict:
+        history = {group: self.history[group] for group in log.GROUPS if self.history[group]}
         last = {
-            name: {key: value for key, value in records[-1].items() if key != "step"}
-            if records
-            else {}
-            for name, records in self.history.items()
-            if name != "pending"
+            group: {key: value for key, value in records[-1].items() if key != "step"}
+            for group, records in history.items()
         }
         return dict(
             step=self.step,
             num_parameters=parameters,
-            training=last["train"],
-            evaluation=last["evaluation"],
+            training=last.pop("train", {}),
+            evaluation=last.pop("evaluation", {}),
             facts=self.task.facts(self.model, self.result),
-            history={name: self.history[name] for name in ("train", "evaluation")},
+            history=dict(train=[], evaluation=[]) | history,
+            **last,
         )
-
-    def _timing(self) -> dict:
-        # A run without two records has no rate, not one of 0.
-        if not self.clock.rate:
-            return {}
-        return dict(images_per_second=round(self.clock.rate * self.settings.batch_size, 1))
 
 
 def _refuse_different_starts(step, strategy):

@@ -8,6 +8,7 @@ import sys
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from ccssl_tf.runs import machine
@@ -43,6 +44,36 @@ def test_cores_are_those_this_process_may_use(monkeypatch):
     for count, cores in ((7, 7), (None, 1)):
         monkeypatch.setattr(os, "cpu_count", lambda count=count: count)
         assert machine.num_cores() == cores
+
+
+@pytest.mark.parametrize(
+    ("gpus", "driver", "hidden", "told"),
+    [
+        (0, False, False, "CPU"),
+        (0, True, False, "CPU (a GPU is present; install '.[gpu]')"),
+        (0, True, True, "CPU"),
+        (1, True, False, "1 GPU"),
+        (2, True, True, "2 GPUs"),
+    ],
+)
+def test_the_devices_are_told(gpus, driver, hidden, told, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["gpu"] * gpus)
+    monkeypatch.setattr(machine, "_NVIDIA_DRIVER", tmp_path if driver else tmp_path / "none")
+    monkeypatch.setattr(machine.shutil, "which", lambda name: None)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if hidden:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    machine.print_devices()
+    assert capsys.readouterr().out == f"device: {told}\n"
+
+
+def test_a_tool_of_the_driver_tells_of_a_gpu_too(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(machine, "_NVIDIA_DRIVER", tmp_path / "none")
+    monkeypatch.setattr(machine.shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if not tf.config.list_physical_devices("GPU"):
+        machine.print_devices()
+        assert "a GPU is present" in capsys.readouterr().out
 
 
 def test_seed_everything_repeats():

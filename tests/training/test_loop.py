@@ -61,10 +61,30 @@ def test_there_is_no_rate_before_the_second_record(image_dir, tmp_path):
     assert run(tiny_task(image_dir), tmp_path, 1, log_steps=50).timing == {}
 
 
-def test_loss_falls_and_metrics_are_recorded(image_dir, tmp_path):
+def test_loss_falls_and_metrics_are_recorded(image_dir, tmp_path, monkeypatch):
+    """Events are in their files before a checkpoint is: a run that is killed then tells nothing
+    again that comes before it.
+    """
+    save, saved = loop.Checkpoints.save, []
+
+    def checked(self, history):
+        saved.append(int(self.step.numpy()))
+        for name, tag, every in (("train", "loss", 2), ("held_out", "accuracy", 15)):
+            steps = list(range(every, min(saved[-1], 29) + 1, every))
+            steps += [30] if name == "train" and saved[-1] == 30 else []
+            assert written(tmp_path / "tensorboard" / name, tag) == steps
+        save(self, history)
+
+    monkeypatch.setattr(loop.Checkpoints, "save", checked)
     model, metrics, timing = run(
-        tiny_task(image_dir, num_permutations=2), tmp_path, 30, eval_steps=15
+        tiny_task(image_dir, num_permutations=2),
+        tmp_path,
+        30,
+        eval_steps=15,
+        checkpoint_steps=17,
+        health_images=16,
     )
+    assert saved == [17, 30]
     history = metrics["history"]["train"]
     assert [record["step"] for record in history] == list(range(2, 31, 2))
     assert np.mean([r["loss"] for r in history[-4:]]) < np.mean([r["loss"] for r in history[:4]])
@@ -78,7 +98,12 @@ def test_loss_falls_and_metrics_are_recorded(image_dir, tmp_path):
         assert (
             tf.io.decode_png((tmp_path / "pictures" / f"{picture}.png").read_bytes()).shape[-1] == 3
         )
-    assert list((tmp_path / "tensorboard").iterdir())
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [(line["group"], line["step"]) for line in lines if line["step"] in (15, 16, 30)] == [
+        *[("evaluation", 15), ("health", 15), ("train", 16)],
+        *[("train", 30), ("evaluation", 30), ("health", 30)],
+    ]
+    assert metrics["health"]["effective_rank"] > 1
 
 
 @pytest.mark.parametrize("normalization, name", [("batch_norm", "adam"), ("lrn", "sgd")])
@@ -96,7 +121,7 @@ def test_interrupted_run_ends_with_the_same_weights(
     optimizer = OptimizerSettings(
         optimizer=name, learning_rate=rate, learning_rate_steps=4, weight_decay=1e-3
     )
-    options = dict(optimizer=optimizer, backbone=backbone)
+    options = dict(optimizer=optimizer, backbone=backbone, health_images=16)
     straight, straight_metrics, _ = run(tiny_task(image_dir), tmp_path / "straight", 10, **options)
     for stop_at in (3, 8):
         counted = interrupting_after(monkeypatch, stop_at - (3 if stop_at == 8 else 0))
@@ -108,6 +133,32 @@ def test_interrupted_run_ends_with_the_same_weights(
     for ours, theirs in zip(straight.variables, resumed.variables, strict=True):
         np.testing.assert_array_equal(ours.numpy(), theirs.numpy(), err_msg=ours.path)
     assert straight_metrics == resumed_metrics
+    straight_lines, resumed_lines = (
+        (tmp_path / name / "metrics.jsonl").read_bytes() for name in ("straight", "broken")
+    )
+    assert straight_lines == resumed_lines and straight_lines.count(b"\n") == 7
+
+
+def written(directory, tag):
+    return [
+        event.step
+        for path in sorted(directory.glob("events.*"))
+        for event in tf.compat.v1.train.summary_iterator(str(path))
+        for value in event.summary.value
+        if value.tag == tag
+    ]
+
+
+def test_looking_at_the_features_changes_nothing(image_dir, tmp_path):
+    results = [
+        run(tiny_task(image_dir), tmp_path / str(images), 6, health_images=images, health_steps=2)
+        for images in (0, 12)
+    ]
+    (model, metrics, _), (watched_model, watched, _) = results
+    assert [record["step"] for record in watched["history"].pop("health")] == [2, 4, 6]
+    assert set(watched.pop("health")) == {"effective_rank", "feature_std", "feature_mean"}
+    assert metrics == watched
+    assert backbone_fingerprint(model.backbone) == backbone_fingerprint(watched_model.backbone)
 
 
 def interrupting_after(monkeypatch, steps):
@@ -225,6 +276,8 @@ def test_settings_are_given_whole_or_by_their_fields(image_dir, tmp_path):
         (dict(log_steps=0), "--log_steps=0: must be 1 or more"),
         (dict(eval_steps=-1), "--eval_steps=-1: must be 0 or more"),
         (dict(checkpoint_steps=0), "--checkpoint_steps=0: must be 1 or more"),
+        (dict(profile_steps=(5,)), "--profile_steps=5: expected the first and the last step"),
+        (dict(profile_steps=(5, 4)), "--profile_steps=5,4: expected the first and the last step"),
         (dict(seed=2**31), "--seed=2147483648: must be "),
     ],
 )
@@ -254,15 +307,17 @@ image_dir, workdir = sys.argv[2:]
 from ccssl_tf.distribution import make_strategy
 import test_loop
 strategies = {name: make_strategy(name) for name in ("one", "mirrored")}
-models = {}
+models, health = {}, {}
 for normalization in ("batch_norm", "lrn"):
     for name, strategy in strategies.items():
         assert strategy.num_replicas_in_sync == (2 if name == "mirrored" else 1)
-        models[name] = test_loop.run(
+        models[name], metrics, _ = test_loop.run(
             test_loop.tiny_task(image_dir), f"{workdir}/{normalization}-{name}", 4,
             optimizer=test_loop.SGD, backbone=lambda: test_loop.tiny_backbone(normalization),
-            strategy=strategy,
-        ).model
+            strategy=strategy, health_images=16,
+        )
+        health[name] = [metrics["health"][key] for key in ("effective_rank", "feature_mean")]
+    np.testing.assert_allclose(health["one"], health["mirrored"], rtol=1e-2)
     for one, two in zip(models["one"].variables, models["mirrored"].variables, strict=True):
         np.testing.assert_allclose(one.numpy(), two.numpy(), rtol=1e-5, atol=2e-5, err_msg=one.path)
 print("equal")
@@ -331,3 +386,7 @@ def test_killed_at_random_times_the_command_ends_with_the_same_result(image_dir,
             json.loads((tmp_path / run / name).read_text()) for run in ("straight", "killed")
         )
         assert straight == resumed
+    straight, resumed = (
+        (tmp_path / run / "metrics.jsonl").read_bytes() for run in ("straight", "killed")
+    )
+    assert straight == resumed

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 
-from ccssl_tf.downstream.nearest_neighbors import nearest_neighbors, normalized, votes
+from ccssl_tf.metrics.nearest_neighbors import nearest_neighbors, normalized, votes
 
 
 def make_rows(count, dim=24, seed=0, offset=0.0):
