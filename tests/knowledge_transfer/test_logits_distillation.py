@@ -203,11 +203,39 @@ def test_pictures_ask_for_the_teachers_answers(image_dir, alexnet_teacher, small
     np.testing.assert_array_equal(task.pictured_batch(8)["target"], batch["label"])
 
 
-@pytest.mark.parametrize("name", ["balanced_sampling", "shuffle_labels"])
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("balanced_sampling", True),
+        ("shuffle_labels", True),
+        ("label_temperature", 1.0),
+        ("min_margin", 1.0),
+    ],
+)
 @pytest.mark.parametrize("other", [{}, dict(pseudo_labels="labels", hard_labels=False)])
-def test_what_is_said_of_pseudo_labels_needs_them(image_dir, alexnet_teacher, name, other):
+def test_what_is_said_of_pseudo_labels_needs_them(image_dir, alexnet_teacher, name, value, other):
     with pytest.raises(FlagError, match=f"^--{name}: says nothing where no pseudo-labels"):
-        make_task(image_dir, alexnet_teacher, **{name: True}, **other)
+        make_task(image_dir, alexnet_teacher, **{name: value}, **other)
+
+
+def test_soft_and_sure_labels_beside_the_teacher(
+    image_dir, alexnet_teacher, small_alexnet, tmp_path
+):
+    """The hard part of the loss becomes that of the pseudo-labels' own task."""
+    nearest = (np.arange(3, dtype=np.int32) + np.arange(48)[:, None]) % 3
+    lengths = np.float32([1, 1.5, 2]) + np.linspace(0, 1, 48)[:, None] * np.float32([0, 1, 2])
+    fingerprint = Manifest.read(image_dir, "images").fingerprint("train")
+    rows = np.arange(48), nearest[:, 0], lengths[:, 0], None, nearest, lengths
+    write_pseudo_labels(tmp_path, dict(train=PseudoLabels(fingerprint, *rows)), num_clusters=3)
+    options = dict(pseudo_labels=str(tmp_path), label_temperature=0.7, min_margin=0.9)
+    task = make_task(image_dir, alexnet_teacher, distillation_weight=0.4, **options)
+    model = task.build_model(small_alexnet())
+    batches = list(task.dataset("train", Epoch(8)))
+    seen = np.concatenate([batch["index"] for batch in batches])
+    assert (lengths[seen, 1] - lengths[seen, 0] >= 0.9).all() and len(batches) == 3
+    losses, metrics = task.loss(model, batches[0], training=True)
+    alone, _ = task.labels.loss(model, batches[0], training=True)
+    np.testing.assert_allclose(losses, 0.4 * metrics["soft_loss"] + 0.6 * alone, rtol=1e-4)
 
 
 @pytest.mark.parametrize(
