@@ -358,7 +358,7 @@ class KMeansEstimator(
         else:
             if scipy.sparse.issparse(X):
                 raise InputError(
-                    f"features: a sparse matrix {list(X.shape)}, and centroids are dense; give "
+                    f"features: a sparse matrix {list(np.shape(X))}, and centroids are dense; give "
                     "X.toarray(), or fewer dimensions by sklearn.decomposition.TruncatedSVD"
                 )
             rows = validate_data(self, X, reset=reset, dtype="numeric", ensure_all_finite=False)

@@ -132,7 +132,9 @@ def read_pseudo_labels(
     return read_split(directory, split, images_fingerprint).labels
 
 
-def read_split(directory: str | os.PathLike, split: str, images_fingerprint: str) -> PseudoLabels:
+def read_split(
+    directory: str | os.PathLike, split: str, images_fingerprint: str | None = None
+) -> PseudoLabels:
     """Returns all that is recorded of a split but file names, in the order of the image indices.
 
     Args:
@@ -184,7 +186,7 @@ def read_split(directory: str | os.PathLike, split: str, images_fingerprint: str
     joined: dict[str, Any] = {
         name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]
     }
-    labels = PseudoLabels(images_fingerprint, **joined)
+    labels = PseudoLabels(made_from, **joined)
     fault = _fault(labels, manifest.info["num_clusters"])
     if fault:
         raise CorruptArtifactError(
@@ -192,7 +194,7 @@ def read_split(directory: str | os.PathLike, split: str, images_fingerprint: str
         )
     order = np.argsort(labels.index)
     ordered: dict[str, Any] = {name: values[order] for name, values in joined.items()}
-    return PseudoLabels(images_fingerprint, **ordered)
+    return PseudoLabels(made_from, **ordered)
 
 
 def _parsed(serialized: tf.Tensor, num_nearest: int) -> dict[str, tf.Tensor]:
