@@ -52,6 +52,7 @@ def section(runs: RunSet, summary: dict, drawings: dict) -> dict | None:
     ]
     learned = {transfer["clusters"] for transfer in summary["transfers"]}
     return dict(
+        title="Clusters, the pseudo-labels",
         table=table(head, rows),
         has_agreement=bool(agreements),
         seeds=seeds_of(entries),
@@ -83,13 +84,13 @@ def pictures(run: Run, network: str, drawings: dict) -> list[Figure]:
       drawings: "sizes": {run of clusters: histogram}.
     """
     figures = []
-    source = f"Features of {network}, run {run.name}."
+    source = f"Features of {network}."
     if run.name in drawings.get("sizes", {}):
         figures.append(
             figure(
                 drawings["sizes"][run.name],
                 f"How many clusters have how many images. {source}",
-                alternative="Histogram of cluster sizes",
+                alternative=f"Histogram of cluster sizes, features of {network}",
             )
         )
     nearest_images = run.picture("nearest_images")
@@ -99,7 +100,7 @@ def pictures(run: Run, network: str, drawings: dict) -> list[Figure]:
                 nearest_images,
                 "Each row: the images nearest one cluster centre (Figure 5 of the paper), from the "
                 f"tightest of all clusters at the top to the loosest. {source}",
-                alternative="Images nearest to cluster centres",
+                alternative=f"Images nearest to cluster centres, features of {network}",
             )
         )
     return figures

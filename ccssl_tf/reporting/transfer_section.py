@@ -32,6 +32,7 @@ def section(runs: RunSet, summary: dict, drawings: dict) -> dict | None:
     # Clusters that several students learned are pictured with the first of them.
     first_student = {entry["clusters"]: entry["student"] for entry in reversed(transfers)}
     return dict(
+        title="Knowledge transfer: what students learned from their teachers",
         table=_table(summary) if len(transfers) > 1 else None,
         students=[
             _student(runs, summary, entry, drawings, first_student[entry["clusters"]])
