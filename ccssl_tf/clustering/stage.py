@@ -1,12 +1,20 @@
 """The stage of clustering: centroids of one feature directory, pseudo-labels of one or more."""
 
+import functools
 import pathlib
 
 import numpy as np
 import tensorflow as tf
 
 from ccssl_tf import distribution
-from ccssl_tf.clustering import cluster_pages, cluster_report, clusters_csv, engines, pseudo_labels
+from ccssl_tf.clustering import (
+    cluster_browser,
+    cluster_pages,
+    cluster_report,
+    clusters_csv,
+    engines,
+    pseudo_labels,
+)
 from ccssl_tf.clustering.cost import estimate, machine_speed
 from ccssl_tf.clustering.cost.problem import Problem
 from ccssl_tf.clustering.fitting.pass_log import print_pass, write_summaries
@@ -14,6 +22,7 @@ from ccssl_tf.clustering.rows import preprocessing
 from ccssl_tf.clustering.stage_settings import ClusteringSettings
 from ccssl_tf.data import image_facts
 from ccssl_tf.data.feature_directory import DirectorySource
+from ccssl_tf.data.manifest import Manifest
 from ccssl_tf.runs.errors import InputError
 from ccssl_tf.runs.files import MANIFEST_NAME, atomic_file, file_sha256, write_json
 
@@ -124,7 +133,8 @@ class ClusteringStage:
             restarts=settings.restarts,
             minibatch_size=settings.minibatch_size,
             assigned_rows=(1 + settings.clusters_csv)
-            * sum(source.num_examples for source in self._assigned.values()),
+            * sum(source.num_examples for source in self._assigned.values())
+            + settings.cluster_browser * next(iter(self._assigned.values())).num_examples,
             workers=distribution.worker(self._strategy)[1],
         )
         return reason + estimate.describe(problem, machine_speed.measure(problem, fitted))
@@ -171,7 +181,7 @@ class ClusteringStage:
         }
         if not chief:
             return None
-        metrics = self._write(directory, kmeans, answers, margins)
+        metrics = self._write(directory, kmeans, answers, margins, should_stop)
         return dict(
             num_clusters=self._settings.num_clusters,
             num_examples=self._fitted.num_examples,
@@ -183,7 +193,7 @@ class ClusteringStage:
             splits=metrics,
         )
 
-    def _write(self, directory, kmeans, answers, margins):
+    def _write(self, directory, kmeans, answers, margins, should_stop):
         """Writes pseudo-labels, what people read of them, and the images nearest to centroids;
         returns metrics by split.
         """
@@ -218,6 +228,19 @@ class ClusteringStage:
             if facts and picture is None:
                 pictured = cluster_report.pictured_clusters(nearest, distances)
                 picture = cluster_report.draw_nearest(pictured, nearest, index, facts)
+                if self._settings.cluster_browser:
+                    images = Manifest.read(self._images[split], "images", check_shards=False)
+                    cluster_browser.write(
+                        directory,
+                        split,
+                        facts,
+                        index,
+                        labels,
+                        distances,
+                        self._settings.num_clusters,
+                        functools.partial(kmeans.rows_at, source, should_stop=should_stop),
+                        images.info.get("class_names"),
+                    )
             shown = "".join(f"  {name} {value:.4f}" for name, value in agreement.items())
             print(f"pseudo-labels  {split}  {len(labels)} images{shown}", flush=True)
         write_json(directory / "nearest.json", nearest_tables)

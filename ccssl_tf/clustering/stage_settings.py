@@ -78,6 +78,11 @@ class ClusteringSettings(SeedSettings):
         "Write clusters.csv: file name, cluster, distance and margin to the second cluster of "
         "every labelled image; takes one more pass over these.",
     )
+    cluster_browser: bool = setting(
+        True,
+        "Write browser.json: small photos of every cluster and their nearest neighbours, up to "
+        "4,000, for the report's cluster browser; takes one more pass over their features.",
+    )
     cluster_pages: int = setting(
         0,
         "Clusters, the largest first, of which a page with their nearest and furthest images is "

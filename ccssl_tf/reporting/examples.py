@@ -38,7 +38,7 @@ def examples(runs: RunSet, run: Run) -> list[Figure]:
             path,
             f"{_CAPTIONS.get(name, _CAPTION_OF_OTHERS)} {title}.",
             alternative=f"{name.replace('_', ' ').capitalize()}: {title}",
-            kind="pixels",
+            kind="drawn" if name == "confusion" else "pixels",
         )
         for name, path in run.pictures.items()
     ]
