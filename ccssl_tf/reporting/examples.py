@@ -27,6 +27,8 @@ _CAPTIONS = {
     "counting": "The tiles of an image, and the halved image whose counts the network finds "
     "nearest to their sum.",
 }
+# These hold text, which is not readable when it is enlarged.
+_WITH_TEXT = ("classification", "confusion")
 _CAPTION_OF_OTHERS = "What goes in, what is asked, what the model answers."
 
 
@@ -38,7 +40,7 @@ def examples(runs: RunSet, run: Run) -> list[Figure]:
             path,
             f"{_CAPTIONS.get(name, _CAPTION_OF_OTHERS)} {title}.",
             alternative=f"{name.replace('_', ' ').capitalize()}: {title}",
-            kind="drawn" if name == "confusion" else "pixels",
+            kind="drawn" if name in _WITH_TEXT else "pixels",
         )
         for name, path in run.pictures.items()
     ]

@@ -13,8 +13,7 @@ from ccssl_tf.reporting.student_table import (
     training_of,
 )
 
-# The commands still import it from here.
-from ccssl_tf.reporting.text import chance_of, percent_over_seeds
+from ccssl_tf.reporting.text import chance_of, error_of, percent_over_seeds
 from ccssl_tf.reporting.transfers import describe_images
 
 
@@ -137,9 +136,14 @@ def _probe_tables(summary: dict, entry: dict) -> list[Table]:
             rows: list[list[CellLike]] = [
                 [
                     Cell((network,), (role,)),
-                    *(percent_over_seeds(accuracy_of(probe, layer)) for layer in layers),
+                    *(_accuracy(probe, layer) for layer in layers),
                 ]
                 for network, (role, probe) in group.items()
             ]
             tables.append(table([task.replace("_", " "), *layers], rows))
     return tables
+
+
+def _accuracy(probe: dict, layer: str) -> str:
+    statistics = accuracy_of(probe, layer)
+    return percent_over_seeds(statistics) + error_of(statistics or {})

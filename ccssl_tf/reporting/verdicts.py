@@ -40,8 +40,14 @@ def _sentence(runs: RunSet, summary: dict, transfer: dict) -> str | None:
         if other is not None and name in other["evaluation"] and other is not student
     ]
     accuracy = percent_with_error(student["evaluation"][name])
+    told = " (a standard error)" if "standard_error" in student["evaluation"][name] else ""
+    meaning = " (CC: cluster classification)" if "CC+" in transfer["student"] else ""
     return "; ".join(
-        [f"The probe of {layer} of the student {transfer['student']} is {accuracy}", *comparisons]
+        [
+            f"The {layer} probe of the student {transfer['student']}{meaning}, a classifier on its "
+            f"layer {layer}, is {accuracy}{told}",
+            *comparisons,
+        ]
     )
 
 
