@@ -62,9 +62,7 @@ def members_of(labels: np.ndarray, distances: np.ndarray, num_clusters: int) -> 
     """
     order = np.lexsort([distances, labels])
     starts = np.searchsorted(labels[order], np.arange(num_clusters + 1))
-    return [
-        order[start:stop] for start, stop in zip(starts[:-1], starts[1:], strict=True)
-    ]
+    return [order[start:stop] for start, stop in zip(starts[:-1], starts[1:], strict=True)]
 
 
 def nearest_members(

@@ -60,7 +60,7 @@ def draw_confusion(matrix: np.ndarray, class_names: list[str], title: str = "") 
       [H, W, 3] uint8.
 
     >>> draw_confusion(np.eye(2), ["cat", "dog"]).shape
-    (408, 368, 3)
+    (260, 520, 3)
     """
     right, total = np.trace(matrix) / max(matrix.sum(), 1), matrix.sum()
     font = ImageFont.load_default(_FONT_SIZE)

@@ -72,7 +72,9 @@ def gap(runs: RunSet, first: dict, second: dict, name: str) -> Gap | None:
     ours, theirs = statistics
     groups = [[runs.named(run) for run in entry["runs"]] for entry in (first, second)]
     right, others = (_answers(group, name) for group in groups)
-    images = {run.inputs.get("data_dir", {}).get("fingerprint") for group in groups for run in group}
+    images = {
+        run.inputs.get("data_dir", {}).get("fingerprint") for group in groups for run in group
+    }
     is_paired = (
         right is not None
         and others is not None

@@ -5,8 +5,8 @@ import pathlib
 
 from PIL import Image
 
-from ccssl_tf.reporting.photo_browser import browser
 from ccssl_tf.reporting.elements import Cell, CellLike, Figure, figure, table
+from ccssl_tf.reporting.photo_browser import browser
 from ccssl_tf.reporting.run import Run
 from ccssl_tf.reporting.runs import RunSet
 from ccssl_tf.reporting.text import number_over_seeds, seeds_of

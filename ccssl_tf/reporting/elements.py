@@ -51,7 +51,8 @@ class Figure:
 
 # A text stands for a cell of one line.
 CellLike = Cell | str
-# A picture is the bytes of a PNG or WebP or a path, or the bytes of one for light and one for dark pages.
+# A picture is a path or the bytes of a PNG or WebP, or the bytes of one for light and one for dark
+# pages.
 Pictures = bytes | os.PathLike | dict[str, bytes]
 
 

@@ -60,7 +60,9 @@ def _facts(runs: RunSet, summary: dict) -> dict[str, str]:
 def _images(runs: RunSet) -> list[str]:
     """Returns e.g. `shapes: 3,000 train, 600 val` for all images that were read."""
     readers = {
-        run.inputs["data_dir"]["fingerprint"]: run for run in runs.finished if "data_dir" in run.inputs
+        run.inputs["data_dir"]["fingerprint"]: run
+        for run in runs.finished
+        if "data_dir" in run.inputs
     }
     texts = []
     for run in readers.values():

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     import jinja2
 
 
-
 def page(runs: RunSet, summary: dict, drawings: dict, reference: dict | None) -> str:
     """Returns the whole page.
 

@@ -12,7 +12,6 @@ from ccssl_tf.reporting.student_table import (
     student_table,
     training_of,
 )
-
 from ccssl_tf.reporting.text import chance_of, error_of, percent_over_seeds
 from ccssl_tf.reporting.transfers import describe_images
 

@@ -52,7 +52,9 @@ def _sentence(runs: RunSet, summary: dict, transfer: dict) -> str | None:
 
 
 def _probe(summary: dict, transfer: dict, role: str) -> dict | None:
-    return next((entry for task, entry in probes_of(summary, transfer, role) if task == _TASK), None)
+    return next(
+        (entry for task, entry in probes_of(summary, transfer, role) if task == _TASK), None
+    )
 
 
 def _comparison(runs: RunSet, student: dict, other: dict, name: str, label: str) -> str:

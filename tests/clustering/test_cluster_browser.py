@@ -56,7 +56,11 @@ def test_all_photos_are_there_in_order_of_their_distance(written):
     content, facts, index, labels, distances, features = written()
     assert content["order"] == [0, 1, 3] and content["num_images"] == 48
     assert [cluster["shown"] for cluster in content["clusters"]] == [30, 17, 0, 1]
-    rows = [row for one in (0, 1, 3) for row in sorted(np.flatnonzero(labels == one), key=distances.__getitem__)]
+    rows = [
+        row
+        for one in (0, 1, 3)
+        for row in sorted(np.flatnonzero(labels == one), key=distances.__getitem__)
+    ]
     names = [image_list.text_of(facts.filenames[index[row]]) for row in rows]
     assert content["names"] == names
     assert content["labels"] == [int(index[row]) % 3 for row in rows]

@@ -36,7 +36,9 @@ def test_the_error_is_that_of_drawing_the_images_again(runs):
 def test_seeds_add_their_own_error(runs):
     random = np.random.default_rng(0)
     for seed, share in enumerate((0.2, 0.3, 0.4)):
-        write_probe(runs, f"seed{seed}", random.permutation(np.arange(1000) < 1000 * share), seed=seed)
+        write_probe(
+            runs, f"seed{seed}", random.permutation(np.arange(1000) < 1000 * share), seed=seed
+        )
     run_set = RunSet(runs.root)
     error = standard_error(run_set, run_set.runs, _NAME)
     over_seeds = 0.1 / np.sqrt(3)

@@ -10,7 +10,9 @@ def test_known_and_other_pictures_have_captions(runs):
     run_set = RunSet(runs.root)
     puzzle, riddle = examples(run_set, run_set.named("a"))
     assert puzzle.caption[0].startswith("Image, puzzle as shown")
-    assert riddle.caption == ("What goes in, what is asked, what the model answers. Training of Jigsaw++.",)
+    assert riddle.caption == (
+        "What goes in, what is asked, what the model answers. Training of Jigsaw++.",
+    )
     assert (puzzle.alternative, riddle.alternative) == (
         "Puzzle: Training of Jigsaw++",
         "Riddle: Training of Jigsaw++",

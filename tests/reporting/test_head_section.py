@@ -37,7 +37,9 @@ def test_other_tasks_are_asked_otherwise(runs):
 
 
 def test_images_are_counted_and_accuracies_have_their_error(runs):
-    shards = {name: [Shard(name, count, 0, "")] for name, count in dict(train=3000, val=600).items()}
+    shards = {
+        name: [Shard(name, count, 0, "")] for name, count in dict(train=3000, val=600).items()
+    }
     manifest = Manifest("images", shards, dict(source="photos"))
     runs.method()
     manifest.write(runs.root / "data")

@@ -16,26 +16,29 @@ _SCRIPT = "</script><script>alert(1)</script>"
 def content(**changes):
     """Two clusters of 30 and 1 images, and one that has no photos here."""
     count = 31
-    return dict(
-        split="train",
-        num_images=40,
-        side=56,
-        columns=16,
-        classes=["cat", _SCRIPT],
-        clusters=[
-            dict(number=0, size=30, classes=[[0, 20], [1, 10]], mean_distance=2.5, shown=30),
-            dict(number=1, size=9, classes=[], mean_distance=3.5, shown=0),
-            dict(number=2, size=1, classes=[], mean_distance=0.0, shown=1),
-        ],
-        order=[0, 2],
-        sheets=["UklGRg==", "UklGRh=="],
-        names=[_SCRIPT, *(f"{number}.jpg" for number in range(1, count))],
-        labels=[1, *[0] * 29, -1],
-        distances=[number / 10 for number in range(count)],
-        neighbours=[[(number + 1) % count] for number in range(count)],
-        apart=[[0.5]] * count,
-        misfits={"far": [29, 28], "class": [0]},
-    ) | changes
+    return (
+        dict(
+            split="train",
+            num_images=40,
+            side=56,
+            columns=16,
+            classes=["cat", _SCRIPT],
+            clusters=[
+                dict(number=0, size=30, classes=[[0, 20], [1, 10]], mean_distance=2.5, shown=30),
+                dict(number=1, size=9, classes=[], mean_distance=3.5, shown=0),
+                dict(number=2, size=1, classes=[], mean_distance=0.0, shown=1),
+            ],
+            order=[0, 2],
+            sheets=["UklGRg==", "UklGRh=="],
+            names=[_SCRIPT, *(f"{number}.jpg" for number in range(1, count))],
+            labels=[1, *[0] * 29, -1],
+            distances=[number / 10 for number in range(count)],
+            neighbours=[[(number + 1) % count] for number in range(count)],
+            apart=[[0.5]] * count,
+            misfits={"far": [29, 28], "class": [0]},
+        )
+        | changes
+    )
 
 
 @pytest.fixture
@@ -88,7 +91,9 @@ def test_photos_stand_in_their_place_with_what_they_are(clusters):
 
 def test_every_cluster_is_there_with_shares_and_ends(clusters):
     made = rendered(clusters(json.dumps(content())))
-    summaries = [re.sub(r"\s+", " ", text) for text in re.findall("<summary>(.*?)</summary>", made, re.S)]
+    summaries = [
+        re.sub(r"\s+", " ", text) for text in re.findall("<summary>(.*?)</summary>", made, re.S)
+    ]
     assert summaries[2:] == [
         "Cluster 0: 30 images; cat 66.7%, &lt;/script&gt;&lt;script&gt;alert(1)&lt;/script&gt; "
         "33.3%; mean distance 2.5",

@@ -38,7 +38,9 @@ def test_only_what_is_beyond_noise_is_bold(runs):
         Cell(("60.0 ± 1.5",), strong=True),
         Cell(("41.0 ± 1.6",)),
     ]
-    assert section["figure"].caption == ("Accuracy by layer. Bars: one standard error up and down.",)
+    assert section["figure"].caption == (
+        "Accuracy by layer. Bars: one standard error up and down.",
+    )
 
 
 def test_without_errors_nothing_is_bold(runs):
@@ -47,9 +49,7 @@ def test_without_errors_nothing_is_bold(runs):
     cells = {row[0].lines[0]: row[1:] for row in section["table"].rows}
     assert cells["Jigsaw++"][2] == Cell(("41.0",))
     assert not section["several_seeds"]
-    assert section["figure"].caption == (
-        "Accuracy by layer. No bars: the errors are not known.",
-    )
+    assert section["figure"].caption == ("Accuracy by layer. No bars: the errors are not known.",)
 
 
 def test_a_layer_that_was_not_probed_has_a_dash_and_top5_is_in_small_print(runs):
@@ -68,7 +68,9 @@ def test_ranges_of_seeds_and_of_a_reference(runs):
         runs.method(f"seed{seed}/", seed=seed, shift=0.02 * seed)
     section, summary = section_of(runs.root)
     assert section["several_seeds"]
-    assert section["figure"].caption[0].endswith("Bars: from the least to the greatest of the seeds.")
+    assert (
+        section["figure"].caption[0].endswith("Bars: from the least to the greatest of the seeds.")
+    )
     assert section["table"].rows[0][1] == Cell(("29.1",), ("28.1–30.1",))
     section, _ = section_of(runs.root / "seed0", reference=summary)
     assert section["table"].rows[0][1] == Cell(("28.1",), ("ref. 28.1–30.1",))
