@@ -231,11 +231,34 @@ def test_pages_of_clusters_on_request(features, tmp_path):
     assert page.count("<figure>") == largest["size"] and "data:image/jpeg;base64," in page
 
 
-def test_without_the_list_of_clusters(features, tmp_path):
+def test_without_the_list_of_clusters_and_their_photos(features, tmp_path):
     command(
-        features_dir=features["train"], num_clusters=5, clusters_csv=False, workdir=tmp_path / "out"
+        features_dir=features["train"],
+        num_clusters=5,
+        clusters_csv=False,
+        cluster_browser=False,
+        workdir=tmp_path / "out",
     )
     assert not (tmp_path / "out" / "clusters.csv").exists()
+    assert not (tmp_path / "out" / "browser.json").exists()
+
+
+def test_the_photos_of_the_clusters_and_who_is_near_whom(clustered, image_dir):
+    """Against distances of all pixels; the photos of the first split are there."""
+    content = json.loads((clustered / "browser.json").read_text())
+    table = json.loads((clustered / "nearest.json").read_text())["train"]
+    assert content["split"] == "train" and len(content["names"]) == 48
+    assert [one["size"] for one in content["clusters"]] == [row["size"] for row in table]
+    pixels = {}
+    for batch in image_batches.evaluation_images(
+        image_dir, "train", image_size=4, batch_size=16
+    ).as_numpy_iterator():
+        for name, image in zip(batch["filename"], batch["image"], strict=True):
+            pixels[image_list.text_of(name)] = image.reshape(48).astype(np.float64)
+    rows = np.stack([pixels[name] for name in content["names"]])
+    apart = np.linalg.norm(rows[:, None] - rows, axis=-1)
+    np.fill_diagonal(apart, np.inf)
+    np.testing.assert_allclose(content["apart"], np.sort(apart, 1)[:, :8], rtol=1e-3)
 
 
 def test_the_numbers_and_the_picture(clustered, features):

@@ -6,8 +6,8 @@ import pathlib
 
 import jinja2
 import numpy as np
-from PIL import Image
 
+from ccssl_tf.clustering import cluster_report
 from ccssl_tf.data import image_list
 from ccssl_tf.data.image_facts import ImageFacts
 from ccssl_tf.runs.files import write_bytes
@@ -64,11 +64,10 @@ def write(
     largest = largest[sizes[largest] > 0]
     paths = {int(cluster): f"{split}_cluster_{cluster:05}.html" for cluster in largest}
     overview = f"{split}.html"
-    order = np.lexsort([distances, labels])
-    starts = np.searchsorted(labels[order], np.arange(len(sizes) + 1))
+    members_of_clusters = cluster_report.members_of(labels, distances, len(sizes))
     firsts = []
     for place, cluster in enumerate(paths):
-        members = order[starts[cluster] : starts[cluster + 1]]
+        members = members_of_clusters[cluster]
         nearest, rest = members[:_NEAREST], members[_NEAREST:]
         sections = [_section("Nearest to the centroid", nearest, images, index, distances)]
         if len(rest):
@@ -104,9 +103,6 @@ def _section(title, rows, images, index, distances):
 
 def _thumbnail(encoded):
     """A small JPEG in base64."""
-    with Image.open(io.BytesIO(encoded)) as image:
-        small = image.convert("RGB")
-    small.thumbnail((_SIDE, _SIDE))
     buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=80)
+    cluster_report.thumbnail(encoded, _SIDE).save(buffer, "JPEG", quality=80)
     return base64.b64encode(buffer.getvalue()).decode()

@@ -49,10 +49,8 @@ def label_metrics(labels: np.ndarray, classes: np.ndarray) -> dict:
     )
 
 
-def nearest_members(
-    labels: np.ndarray, distances: np.ndarray, num_clusters: int
-) -> list[np.ndarray]:
-    """Returns for each cluster its 11 members nearest to its centroid, nearest first.
+def members_of(labels: np.ndarray, distances: np.ndarray, num_clusters: int) -> list[np.ndarray]:
+    """Returns for each cluster its members, nearest to its centroid first.
 
     Args:
       labels: [N] int in [0, K).
@@ -60,14 +58,18 @@ def nearest_members(
       num_clusters: K.
 
     Returns:
-      K arrays [m] int of rows; m is less than 11 for smaller clusters.
+      K arrays [m] int of rows.
     """
     order = np.lexsort([distances, labels])
     starts = np.searchsorted(labels[order], np.arange(num_clusters + 1))
-    return [
-        order[start : min(start + NEAREST, stop)]
-        for start, stop in zip(starts[:-1], starts[1:], strict=True)
-    ]
+    return [order[start:stop] for start, stop in zip(starts[:-1], starts[1:], strict=True)]
+
+
+def nearest_members(
+    labels: np.ndarray, distances: np.ndarray, num_clusters: int
+) -> list[np.ndarray]:
+    """Returns the first 11, or fewer, of `members_of` for each cluster: K arrays [m] int."""
+    return [members[:NEAREST] for members in members_of(labels, distances, num_clusters)]
 
 
 def nearest_table(
@@ -128,6 +130,16 @@ def pictured_clusters(
     )
     places = np.unique(np.linspace(0, len(ranked) - 1, min(count, len(ranked))).round().astype(int))
     return [ranked[place] for place in places]
+
+
+def thumbnail(encoded: bytes, side: int) -> Image.Image:
+    """Returns a photo as RGB, made smaller so that no side is longer than `side` pixels."""
+    with Image.open(io.BytesIO(encoded)) as image:
+        # JPEGs are decoded at about the size that is needed, in much less time.
+        image.draft("RGB", (side, side))
+        small = image.convert("RGB")
+    small.thumbnail((side, side))
+    return small
 
 
 def draw_nearest(

@@ -271,6 +271,22 @@ class KMeansEstimator(
             self.nearest(X, labels, distances, 2, should_stop=should_stop)[1]
         )
 
+    def rows_at(
+        self, X: sources.Features, positions: np.ndarray, *, should_stop: _ShouldStop = None
+    ) -> np.ndarray:
+        """Returns some rows as they are clustered, after preprocessing if there is any.
+
+        Args:
+          X, should_stop: as in `fit`.
+          positions: [n] int, ascending, of the rows.
+
+        Returns:
+          [n, D] float32.
+        """
+        source = self._source_to_assign(X)
+        reader = reader_of(source, len(self._centroids), 0, should_stop)
+        return self._positions(reader.take(positions))
+
     def predict(self, X: sources.Features) -> np.ndarray:
         """Returns the nearest centroid of every row, in row order: [N] int32."""
         return self._assigned(X)[0]

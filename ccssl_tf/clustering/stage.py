@@ -1,5 +1,6 @@
 """The stage of clustering: centroids of one feature directory, pseudo-labels of one or more."""
 
+import functools
 import pathlib
 
 import numpy as np
@@ -7,6 +8,7 @@ import tensorflow as tf
 
 from ccssl_tf import distribution
 from ccssl_tf.clustering import (
+    cluster_browser,
     cluster_pages,
     cluster_report,
     clusters_csv,
@@ -21,6 +23,7 @@ from ccssl_tf.clustering.rows import preprocessing
 from ccssl_tf.clustering.stage_settings import ClusteringSettings
 from ccssl_tf.data import image_facts
 from ccssl_tf.data.feature_directory import DirectorySource
+from ccssl_tf.data.manifest import Manifest
 from ccssl_tf.runs.errors import InputError
 from ccssl_tf.runs.files import MANIFEST_NAME, atomic_file, file_sha256, write_json
 
@@ -130,7 +133,8 @@ class ClusteringStage:
             restarts=settings.restarts,
             minibatch_size=settings.minibatch_size,
             assigned_rows=(1 + (self._num_nearest() > 1))
-            * sum(source.num_examples for source in self._assigned.values()),
+            * sum(source.num_examples for source in self._assigned.values())
+            + settings.cluster_browser * next(iter(self._assigned.values())).num_examples,
             workers=distribution.worker(self._strategy)[1],
         )
         return reason + estimate.describe(problem, machine_speed.measure(problem, fitted))
@@ -190,7 +194,7 @@ class ClusteringStage:
                 memory_bytes=int(self.settings.memory_gb * 2**30),
                 should_stop=should_stop,
             )
-        metrics = self._write(directory, kmeans, nearest, pairs)
+        metrics = self._write(directory, kmeans, nearest, pairs, should_stop)
         return dict(
             num_clusters=len(kmeans.centroids),
             num_examples=self._fitted.num_examples,
@@ -207,7 +211,7 @@ class ClusteringStage:
         settings = self.settings
         return max(settings.num_nearest, 1 + settings.clusters_csv)
 
-    def _write(self, directory, kmeans, answers, pairs):
+    def _write(self, directory, kmeans, answers, pairs, should_stop):
         """Writes pseudo-labels, what people read of them, and the images nearest to centroids;
         returns metrics by split.
 
@@ -216,6 +220,7 @@ class ClusteringStage:
           kmeans: fitted.
           answers: split -> what `KMeans.nearest` says of its rows.
           pairs: split -> pairs of its rows that are close; empty where none were looked for.
+          should_stop: as of `run`.
         """
         kept = slice(self.settings.num_nearest)
         splits, metrics, nearest_tables, picture = {}, {}, {}, None
@@ -252,6 +257,19 @@ class ClusteringStage:
             if facts and picture is None:
                 pictured = cluster_report.pictured_clusters(nearest, distances)
                 picture = cluster_report.draw_nearest(pictured, nearest, index, facts)
+                if self.settings.cluster_browser:
+                    images = Manifest.read(self._images[split], "images", check_shards=False)
+                    cluster_browser.write(
+                        directory,
+                        split,
+                        facts,
+                        index,
+                        labels,
+                        distances,
+                        len(kmeans.centroids),
+                        functools.partial(kmeans.rows_at, source, should_stop=should_stop),
+                        images.info.get("class_names"),
+                    )
             shown = "".join(f"  {name} {value:.4f}" for name, value in agreement.items())
             print(f"pseudo-labels  {split}  {len(labels)} images{shown}", flush=True)
         write_json(directory / "nearest.json", nearest_tables)

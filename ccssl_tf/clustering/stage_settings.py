@@ -101,6 +101,11 @@ class ClusteringSettings(SeedSettings):
         minimum=1,
         maximum=100,
     )
+    cluster_browser: bool = setting(
+        True,
+        "Write browser.json: small photos of every cluster and their nearest neighbours, up to "
+        "4,000, for the report's cluster browser; takes one more pass over their features.",
+    )
     cluster_pages: int = setting(
         0,
         "Clusters, the largest first, of which a page with their nearest and furthest images is "

@@ -51,7 +51,8 @@ class Figure:
 
 # A text stands for a cell of one line.
 CellLike = Cell | str
-# A picture is a PNG's bytes or path, or the bytes of one for light and one for dark pages.
+# A picture is a path or the bytes of a PNG or WebP, or the bytes of one for light and one for dark
+# pages.
 Pictures = bytes | os.PathLike | dict[str, bytes]
 
 
@@ -81,6 +82,7 @@ def figure(pictures: Pictures, *caption: str, alternative: str, kind: str = "") 
     return Figure(light, dark, caption, alternative, kind)
 
 
-def data_uri(png: bytes) -> str:
-    """Returns PNG bytes as a data URI."""
-    return "data:image/png;base64," + base64.b64encode(png).decode()
+def data_uri(picture: bytes) -> str:
+    """Returns the bytes of a PNG or WebP picture as a data URI."""
+    kind = "webp" if picture.startswith(b"RIFF") else "png"
+    return f"data:image/{kind};base64," + base64.b64encode(picture).decode()

@@ -40,6 +40,7 @@ def section(runs: RunSet, summary: dict, task: str) -> dict:
     )
     return dict(
         title=title,
+        metric=main_metric,
         table=table(["", *map(metric_label, metrics), "chance", "steps"], rows),
         how=how(runs, entries, main_metric.replace("_", " ")),
         examples=first_examples(runs, best_first),

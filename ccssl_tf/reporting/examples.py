@@ -2,6 +2,7 @@
 
 from ccssl_tf.reporting.elements import Figure, figure
 from ccssl_tf.reporting.run import Run
+from ccssl_tf.reporting.run_titles import title_of
 from ccssl_tf.reporting.runs import RunSet
 
 _CAPTIONS = {
@@ -16,7 +17,8 @@ _CAPTIONS = {
     "inpainting": "The image with its holes, the network's answer, and the image.",
     "rotation": "Image as shown, and turned back by what the network answers.",
     "classification": "Image, its class, and what the network answers with which probability.",
-    "confusion": "How often each class (row) is taken for which (column).",
+    "confusion": "How often the photos of each class (row) are taken for which class (column), in "
+    "% of the row; right answers are on the diagonal. Of many classes, those most often confused.",
     "ranking": "For each class the photos the network is surest of (frame green: it is there, red: "
     "it is not, grey: difficult).",
     "segmentation": "Photo at the size the network sees, the classes that are there (void white) "
@@ -25,22 +27,20 @@ _CAPTIONS = {
     "counting": "The tiles of an image, and the halved image whose counts the network finds "
     "nearest to their sum.",
 }
+# These hold text, which is not readable when it is enlarged.
+_WITH_TEXT = ("classification", "confusion")
 _CAPTION_OF_OTHERS = "What goes in, what is asked, what the model answers."
 
 
-def examples(run: Run, alternative: str | None = None) -> list[Figure]:
-    """Returns everything that `run` drew but its filters.
-
-    Args:
-      run: a training run.
-      alternative: text for readers who cannot see the pictures; None for their names.
-    """
+def examples(runs: RunSet, run: Run) -> list[Figure]:
+    """Returns everything that `run`, a training run, drew but its filters."""
+    title = title_of(runs, run)
     return [
         figure(
             path,
-            f"{_CAPTIONS.get(name, _CAPTION_OF_OTHERS)} Run {run.name}.",
-            alternative=alternative or f"{name} of {run.name}",
-            kind="pixels",
+            f"{_CAPTIONS.get(name, _CAPTION_OF_OTHERS)} {title}.",
+            alternative=f"{name.replace('_', ' ').capitalize()}: {title}",
+            kind="drawn" if name in _WITH_TEXT else "pixels",
         )
         for name, path in run.pictures.items()
     ]
@@ -51,5 +51,5 @@ def first_examples(runs: RunSet, entries: list[dict]) -> list[Figure]:
     for entry in entries:
         for name in entry["runs"]:
             if runs.named(name).pictures:
-                return examples(runs.named(name))
+                return examples(runs, runs.named(name))
     return []

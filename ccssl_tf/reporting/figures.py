@@ -54,8 +54,27 @@ def both_grounds(draw, *arguments) -> dict[str, bytes]:
     return pictures
 
 
+def bars_of(table: dict) -> str:
+    """Returns what the bars in the drawing of probes are.
+
+    Args:
+      table: one entry of `summary["probes"]`.
+    """
+    statistics = [
+        numbers
+        for entry in table["networks"]
+        for name, numbers in entry["evaluation"].items()
+        if name.startswith("accuracy/")
+    ]
+    if all("standard_error" in numbers for numbers in statistics):
+        return "bars: one standard error up and down"
+    if any(len(numbers["values"]) > 1 for numbers in statistics):
+        return "bars: from the least to the greatest of the seeds"
+    return "no bars: the errors are not known"
+
+
 def draw_probes(figure, table: dict):
-    """Draws accuracy over layers, a line for each network, and bars from least to greatest seed.
+    """Draws accuracy over layers, a line for each network, with the bars that `bars_of` tells of.
 
     Args:
       figure: matplotlib figure.
@@ -63,21 +82,24 @@ def draw_probes(figure, table: dict):
     """
     figure.set_size_inches(7, 3.6)
     axes = figure.add_subplot()
-    endpoints = table["endpoints"]
-    for entry in table["networks"]:
+    endpoints, bars, count = table["endpoints"], bars_of(table), len(table["networks"])
+    has_errors = "standard error" in bars
+    for number, entry in enumerate(table["networks"]):
         accuracies = {
             position: entry["evaluation"][f"accuracy/{endpoint}"]
             for position, endpoint in enumerate(endpoints)
             if f"accuracy/{endpoint}" in entry["evaluation"]
         }
-        mean, low, high = (
-            100 * np.array([statistics[key] for statistics in accuracies.values()])
-            for key in ("mean", "min", "max")
+        keys = ("mean", "standard_error") if has_errors else ("mean", "min", "max")
+        mean, *ends = (
+            100 * np.array([statistics[key] for statistics in accuracies.values()]) for key in keys
         )
+        # Side by side, so that no bar hides another.
+        shift = 0.3 * ((number + 0.5) / count - 0.5)
         axes.errorbar(
-            list(accuracies),
+            [position + shift for position in accuracies],
             mean,
-            yerr=[mean - low, high - mean],
+            yerr=ends[0] if has_errors else [mean - ends[0], ends[1] - mean],
             marker="o",
             markersize=5,
             capsize=3,
@@ -86,7 +108,7 @@ def draw_probes(figure, table: dict):
         )
     axes.set_xticks(range(len(endpoints)), endpoints)
     axes.set_ylabel("held-out accuracy, %")
-    axes.legend()
+    axes.legend(title=bars, title_fontsize=8, fontsize=9)
 
 
 def draw_curves(figure, runs: list[tuple[str, Run]], chance: float | None):

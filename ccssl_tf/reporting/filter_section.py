@@ -30,10 +30,9 @@ def section(drawn: list[tuple[str, Run]]) -> dict | None:
         figure(
             run.path / "pictures" / "conv1_filters.png",
             network,
-            run.name,
-            alternative=f"conv1 filters of {network}",
+            alternative=f"Filters of the first layer of {network}",
             kind="pixels",
         )
         for network, run in drawn
     ]
-    return dict(figures=figures) if figures else None
+    return dict(title="First-layer filters", figures=figures) if figures else None

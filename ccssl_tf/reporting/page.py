@@ -51,7 +51,11 @@ def page(runs: RunSet, summary: dict, drawings: dict, reference: dict | None) ->
         ("stages", stage_section.section(runs)),
         ("usage", usage_section.section(runs)),
     ]
-    return render("page", sections=[(name, section) for name, section in sections if section])
+    return render(
+        "page",
+        page_title="Knowledge transfer report",
+        sections=[(name, section) for name, section in sections if section],
+    )
 
 
 def render(template: str, **values: Any) -> str:

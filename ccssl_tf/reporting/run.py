@@ -27,6 +27,7 @@ class Run:
       settings: those that are not at their default, by name, as text: what tells runs apart.
       finished: whether its DONE marker is there.
       metrics, timing: contents of the JSON files, {} where absent.
+      made_by: version and commit of the program that ran, those that it has recorded.
       fingerprint: of its outputs, None if it has none.
     """
 
@@ -39,6 +40,7 @@ class Run:
     finished: bool
     metrics: dict
     timing: dict
+    made_by: tuple[str, ...]
     fingerprint: str | None
 
     @property
@@ -55,6 +57,12 @@ class Run:
     def is_evaluation(self) -> bool:
         """Whether it tells how good another network is."""
         return self.task is not None and (self.task.endswith("_probe") or self.task in EVALUATIONS)
+
+    @property
+    def date(self) -> str | None:
+        """The day it ended, e.g. 2018-06-18, in UTC; None where the run does not say."""
+        ended = self.timing.get("finished")
+        return ended[:10] if isinstance(ended, str) else None
 
     @property
     def seed(self) -> int:

@@ -122,8 +122,10 @@ class RunSet:
     def clustered(self, cluster_run: Run | None) -> str:
         """Returns the name of the network (or HOG) whose features `cluster_run` clustered."""
         features = self.source(cluster_run, "features_dir") if cluster_run else None
-        if features is None:
-            return "unknown"
+        return self.extracted(features) if features else "unknown"
+
+    def extracted(self, features: Run) -> str:
+        """Returns the name of the network (or HOG) whose features the run `features` are."""
         extractor = features.flags.get("extractor", "endpoint")
         return _EXTRACTOR_NAMES.get(extractor) or self._network_read(features, "init_backbone")
 
@@ -212,6 +214,9 @@ def _read(path, name, settings_of_older=None):
         finished=finished,
         metrics=_json(path / "metrics.json", required=finished),
         timing=_json(path / "timing.json"),
+        made_by=tuple(
+            f"{name} {record[name]}" for name in ("version", "commit") if record.get(name)
+        ),
         fingerprint=next(filter(None, fingerprints), None),
     )
 

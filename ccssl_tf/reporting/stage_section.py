@@ -1,16 +1,19 @@
 """The report's section on how every stage was made: its command, its flags, and its time."""
 
 from ccssl_tf.reporting.run import Run
+from ccssl_tf.reporting.run_titles import title_of
 from ccssl_tf.reporting.runs import RunSet
 from ccssl_tf.runs.run_record import format_command
 
 
 def section(runs: RunSet) -> dict:
     """Returns the data of `stages.html.j2`."""
-    return dict(stages=[_stage(run) for run in runs.as_made])
+    return dict(
+        title="How every stage was made", stages=[_stage(runs, run) for run in runs.as_made]
+    )
 
 
-def _stage(run: Run) -> dict:
+def _stage(runs: RunSet, run: Run) -> dict:
     seconds = [f"{run.timing['seconds']:.0f} s"] if "seconds" in run.timing else []
     rates = [
         f"{rate:.4g} {name.replace('_per_second', '/s')}"
@@ -19,6 +22,7 @@ def _stage(run: Run) -> dict:
     ]
     return dict(
         name=run.name,
+        title=title_of(runs, run),
         finished=run.finished,
         timing=seconds + rates,
         command=format_command(run.command),

@@ -4,10 +4,9 @@ import math
 import re
 
 from ccssl_tf.reporting import transfers as transfers_lib
+from ccssl_tf.reporting.accuracy_errors import standard_error
 from ccssl_tf.reporting.run import EVALUATIONS, Run
 from ccssl_tf.reporting.runs import RunSet
-
-# The commands still import it from here.
 
 SCHEMA_VERSION = 1
 # This stands for the identity of the random network, which no run has made.
@@ -24,8 +23,9 @@ def summarise(runs: RunSet) -> dict:
       "evaluations": {task: {"metric": name, "networks": [...]}}, "training": [...], "clusters":
       [...], "transfers": [...]}. Entries of `networks`, `training` and `clusters` are over the
       seeds of one experiment: `seeds`, `runs`, and `evaluation` with {"mean", "min", "max", "std",
-      "values"} by metric, `std` being the sample standard deviation (0 for one seed); those of
-      `training` have the like of the last training batches in `training`.
+      "values"} by metric, `std` being the sample standard deviation (0 for one seed); an accuracy
+      also has its `standard_error` where it is known. Entries of `training` have the like of the
+      last training batches in `training`.
       An entry of `transfers` names its `student`, its `teacher` and the entries of the others that
       tell of them.
     """
@@ -205,6 +205,11 @@ def _entry(runs: RunSet, group: list[Run]) -> dict:
             name: _statistics([numbers[name] for numbers in runs_numbers if name in numbers])
             for name in sorted(names)
         }
+    for name, statistics in evaluation.items():
+        having = [run for run, numbers in zip(group, runs_numbers, strict=True) if name in numbers]
+        error = standard_error(runs, having, name) if name.startswith("accuracy") else None
+        if error is not None:
+            statistics["standard_error"] = error
     return dict(
         network=runs.network(group[0]),
         backbone=group[0].flags.get("backbone"),

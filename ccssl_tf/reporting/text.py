@@ -8,6 +8,17 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f}"
 
 
+def error_of(statistics: dict) -> str:
+    """Returns e.g. ` ± 1.9`, the standard error in points; "" where it is not known."""
+    error = statistics.get("standard_error")
+    return "" if error is None else f" ± {percent(error)}"
+
+
+def percent_with_error(statistics: dict) -> str:
+    """Returns e.g. `34.1% ± 1.9`; `34.1%` where the standard error is not known."""
+    return f"{percent(statistics['mean'])}%{error_of(statistics)}"
+
+
 def percent_range(statistics: dict, dash: str = "-") -> str:
     """Returns e.g. `33.0-35.2`: the least and the greatest of the seeds, in %."""
     return f"{percent(statistics['min'])}{dash}{percent(statistics['max'])}"

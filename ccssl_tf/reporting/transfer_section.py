@@ -12,9 +12,7 @@ from ccssl_tf.reporting.student_table import (
     student_table,
     training_of,
 )
-
-# The commands still import it from here.
-from ccssl_tf.reporting.text import chance_of, percent_over_seeds
+from ccssl_tf.reporting.text import chance_of, error_of, percent_over_seeds
 from ccssl_tf.reporting.transfers import describe_images
 
 
@@ -32,6 +30,7 @@ def section(runs: RunSet, summary: dict, drawings: dict) -> dict | None:
     # Clusters that several students learned are pictured with the first of them.
     first_student = {entry["clusters"]: entry["student"] for entry in reversed(transfers)}
     return dict(
+        title="Knowledge transfer: what students learned from their teachers",
         table=_table(summary) if len(transfers) > 1 else None,
         students=[
             _student(runs, summary, entry, drawings, first_student[entry["clusters"]])
@@ -136,9 +135,14 @@ def _probe_tables(summary: dict, entry: dict) -> list[Table]:
             rows: list[list[CellLike]] = [
                 [
                     Cell((network,), (role,)),
-                    *(percent_over_seeds(accuracy_of(probe, layer)) for layer in layers),
+                    *(_accuracy(probe, layer) for layer in layers),
                 ]
                 for network, (role, probe) in group.items()
             ]
             tables.append(table([task.replace("_", " "), *layers], rows))
     return tables
+
+
+def _accuracy(probe: dict, layer: str) -> str:
+    statistics = accuracy_of(probe, layer)
+    return percent_over_seeds(statistics) + error_of(statistics or {})

@@ -2,10 +2,9 @@
 
 import dataclasses
 import json
-import os
 import pathlib
 
-from ccssl_tf.data import manifest as manifest_lib
+from ccssl_tf.reporting.data_sets import data_set_name
 from ccssl_tf.reporting.run import Run
 from ccssl_tf.reporting.runs import RunSet
 
@@ -79,7 +78,7 @@ def images_used(runs: RunSet, transfer: Transfer) -> dict[str, str]:
     records = {
         role: run.inputs["data_dir"] for role, run in readers if run and "data_dir" in run.inputs
     }
-    names = {role: _data_set_name(runs, record) for role, record in records.items()}
+    names = {role: data_set_name(runs, record) for role, record in records.items()}
     distinct_names = {}
     for role, record in records.items():
         alike = {records[other]["fingerprint"] for other in records if names[other] == names[role]}
@@ -88,21 +87,6 @@ def images_used(runs: RunSet, transfer: Transfer) -> dict[str, str]:
             names[role] if len(alike) == 1 else f"{names[role]} ({path.parent.name}/{path.name})"
         )
     return distinct_names
-
-
-def _data_set_name(runs: RunSet, record: dict[str, str]) -> str:
-    directory = next(
-        (run.path for run in runs.runs if run.fingerprint == record["fingerprint"]),
-        pathlib.Path(record["path"]),
-    )
-    try:
-        manifest = json.loads((directory / manifest_lib.MANIFEST_NAME).read_text())
-        if manifest["fingerprint"] == record["fingerprint"]:
-            return str(manifest["info"]["source"])
-    except (OSError, ValueError, KeyError, TypeError):
-        # The manifest is gone or of another kind; the report does not fail for a name.
-        pass
-    return os.path.basename(record["path"])
 
 
 def describe_images(used: dict[str, str]) -> str:

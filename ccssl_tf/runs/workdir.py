@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import filelock
 
+import ccssl_tf
 from ccssl_tf.runs import machine
 from ccssl_tf.runs.errors import FlagError, InputError
 from ccssl_tf.runs.files import sweep_temporary_files, write_bytes, write_json
@@ -151,16 +152,18 @@ class Workdir:
             settings=self._settings.beside_defaults(),
             python=sys.version.split()[0],
             commit=machine.source_commit(),
+            version=ccssl_tf.__version__,
         )
         write_json(self.path / RUN_NAME, record)
 
     def finish(self, *, metrics: dict, timing: dict | None = None):
-        """Writes `metrics.json`, `timing.json` (adding the seconds since this object was made) and
-        last `DONE`.
+        """Writes `metrics.json`, `timing.json` (adding the seconds since this object was made, and
+        the time now) and last `DONE`.
         """
         if not self._writes:
             return
         seconds = round(time.time() - self._started, 1)
         write_json(self.path / "metrics.json", metrics)
-        write_json(self.path / "timing.json", dict(timing or {}, seconds=seconds))
+        ended = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        write_json(self.path / "timing.json", dict(timing or {}, seconds=seconds, finished=ended))
         write_bytes(self.path / DONE_NAME, (self.path / RUN_NAME).read_bytes())

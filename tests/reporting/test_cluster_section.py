@@ -19,12 +19,13 @@ def test_pictures_are_shown_here_only_without_a_student(runs):
     drawings = dict(sizes={"alone": b"\x89PNG", "clusters": b"\x89PNG"})
     section = cluster_section.section(run_set, summarise(run_set), drawings)
     assert [figure.alternative for figure in section["figures"]] == [
-        "Histogram of cluster sizes",
-        "Images nearest to cluster centres",
+        "Histogram of cluster sizes, features of Jigsaw++ (K=5)",
+        "Images nearest to cluster centres, features of Jigsaw++ (K=5)",
     ]
-    assert all(figure.caption[0].endswith("run alone.") for figure in section["figures"])
+    assert section["figures"][1].light.startswith("data:image/webp;base64,")
     made = page.render("clusters", section=section)
-    assert "NMI: mutual information" in made and "run clusters." not in made
+    assert "NMI (normalised mutual information" in made and "(K=20)." not in made
+    assert made.index("NMI (normalised") < made.index("<th>NMI</th>")
     for fact in (
         "0.234 (train)",
         "0.345 (train)",

@@ -32,7 +32,9 @@ def test_the_main_metric_comes_first_and_the_best_network_is_pictured(runs):
         ["CC+Jigsaw++", "63.4", "7.0%", "80"],
     ]
     assert section["how"]["definition"] == "mAP of ours"
-    assert [figure.alternative for figure in section["examples"]] == ["ranking of voc_cc"]
+    assert [figure.alternative for figure in section["examples"]] == [
+        "Ranking: Voc07 classification of CC+Jigsaw++"
+    ]
 
 
 def test_segmentation_has_its_chance(runs):

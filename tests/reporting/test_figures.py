@@ -41,6 +41,34 @@ def test_probe_lines_are_the_accuracies(run_set):
     np.testing.assert_allclose(drawn[1], [27.1, 34.1, 41, 39, 33])
 
 
+@pytest.mark.parametrize(
+    ("numbers", "told", "half"),
+    [
+        (dict(values=[0.5]), "no bars", 0),
+        (dict(values=[0.4, 0.6]), "from the least to the greatest", 10),
+        (dict(values=[0.4, 0.6], standard_error=0.03), "one standard error", 3),
+    ],
+)
+def test_bars_are_what_the_legend_says(numbers, told, half):
+    from matplotlib.figure import Figure
+
+    values = numbers["values"]
+    statistics = dict(numbers, mean=0.5, min=min(values), max=max(values))
+    networks = [
+        dict(network=name, evaluation={"accuracy/conv1": statistics}) for name in ("a", "b")
+    ]
+    figure = Figure()
+    figures.draw_probes(figure, dict(endpoints=["conv1"], networks=networks))
+    (axes,) = figure.axes
+    assert axes.get_legend().get_title().get_text().find(told) >= 0
+    for container in axes.containers:
+        (bars,) = container.lines[2]
+        ((low, high),) = [segment[:, 1] for segment in bars.get_segments()]
+        np.testing.assert_allclose([low, high], [50 - half, 50 + half])
+    places = [container.lines[0].get_xdata()[0] for container in axes.containers]
+    assert places[0] < 0 < places[1], "side by side"
+
+
 def test_curves_hold_loss_and_accuracy(run_set):
     from matplotlib.figure import Figure
 

@@ -13,8 +13,8 @@ def test_each_network_is_shown_by_one_run(runs):
         ("CC+Jigsaw++", "cc"),
     ]
     figures = section(drawn)["figures"]
-    assert figures[1].caption == ("Jigsaw++", "jigsaw_pp")
-    assert figures[1].alternative == "conv1 filters of Jigsaw++"
+    assert figures[1].caption == ("Jigsaw++",)
+    assert figures[1].alternative == "Filters of the first layer of Jigsaw++"
 
 
 def test_nothing_was_drawn():

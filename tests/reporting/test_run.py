@@ -50,6 +50,13 @@ def test_chance_is_that_of_the_held_out_images(runs, chance, expected):
     assert only_run(runs).chance == expected
 
 
+def test_the_day_it_ended(runs):
+    runs.add("a", "ccssl_tf.train --task=x")
+    assert only_run(runs).date is None
+    (runs.root / "a/timing.json").write_text('{"finished": "2018-06-18T12:34:56Z"}')
+    assert only_run(runs).date == "2018-06-18"
+
+
 def test_filters_are_no_example(runs):
     runs.add("a", "ccssl_tf.train --task=x", pictures=["b", "conv1_filters", "a"])
     run = only_run(runs)

@@ -14,6 +14,9 @@ def test_a_stage_has_its_command_flags_and_time(runs):
     assert stages["data"]["command"].startswith("python -m data_prep.shapes --num_images=100")
     assert "--num_images=100" in stages["data"]["flags"]
     made = page.render("stages", section=section)
-    assert '<h3>data <span class="soft">finished, 12 s, 456.7 images/s</span></h3>' in made
-    assert '<h3>later <span class="soft"><strong>unfinished</strong>, 12 s' in made
+    assert (
+        '<h3>Images, made by data_prep.shapes <span class="soft">finished, 12 s, 456.7 images/s; '
+        "in data</span></h3>"
+    ) in made
+    assert '<h3>Training of Jigsaw++ <span class="soft"><strong>unfinished</strong>, 12 s' in made
     assert "<pre>--num_images=100\n--output_dir=data\n--seed=0</pre>" in made

@@ -21,6 +21,12 @@ def test_several_seeds_show_their_range():
     assert text.percent_over_seeds(None) == "-"
 
 
+def test_an_error_is_shown_where_it_is_known():
+    assert text.percent_with_error(over_seeds(0.25)) == "25.0%"
+    assert text.percent_with_error(over_seeds(0.25) | dict(standard_error=0.0142)) == "25.0% ± 1.4"
+    assert text.error_of({}) == ""
+
+
 def test_counts_stay_whole_and_means_are_short():
     texts = {
         value: text.number_over_seeds(dict(mean=value))

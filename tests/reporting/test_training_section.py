@@ -15,7 +15,7 @@ def test_a_row_for_each_network(runs):
     runs.method()
     section = section_of(runs, jigsaw_pp=b"\x89PNG")
     first = section["table"].rows[0]
-    assert first[0] == Cell(("Jigsaw++",), ("jigsaw_pp",)) and first[3].strong
+    assert first[0] == Cell(("Jigsaw++",), ("Jigsaw++",)) and not any(cell.strong for cell in first)
     assert [cell.lines[0] for cell in first[1:]] == [
         "alexnet",
         "200",
@@ -27,8 +27,8 @@ def test_a_row_for_each_network(runs):
         "12 s",
     ]
     assert [(task["name"], bool(task["curves"])) for task in section["tasks"]] == [
-        ("jigsaw_pp", True),
-        ("cluster_classification", False),
+        ("Jigsaw++", True),
+        ("Cluster classification", False),
     ]
 
 
@@ -42,8 +42,8 @@ def test_what_any_task_drew_is_shown_once(runs):
             metrics=dict(evaluation=dict(accuracy=0.5)),
         )
     (task,) = section_of(runs)["tasks"]
-    assert [figure.alternative for figure in task["examples"]] == ["Examples of my_own"]
-    assert task["examples"][0].caption[0].endswith("Run own0.")
+    assert [figure.alternative for figure in task["examples"]] == ["Riddle: Training of My own"]
+    assert task["examples"][0].caption[0].endswith("Training of My own.")
 
 
 def test_nothing_was_trained(runs):

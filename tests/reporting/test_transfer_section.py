@@ -14,13 +14,13 @@ def html(run_set, **drawings):
 
 def test_several_students_are_in_one_table(students):
     made = html(students(100, 7))
-    assert "Layers: linear probes of the student" in made
+    assert "probes of the student, in %" in made
     assert "<tr><th>CC+Jigsaw++ (K=7)<small>data</small></th><td>Jigsaw++</td><td>7</td>" in made
 
 
 def test_one_student_needs_no_table_of_all(runs):
     runs.method()
-    assert "Layers: linear probes of the student" not in html(RunSet(runs.root))
+    assert "probes of the student, in %" not in html(RunSet(runs.root))
 
 
 def test_each_student_has_its_facts_pictures_and_probes(students):

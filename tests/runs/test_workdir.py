@@ -1,11 +1,13 @@
 """Work directories: tied to settings and inputs, held by one process, finished by DONE alone."""
 
 import dataclasses
+import datetime
 import json
 import os
 
 import pytest
 
+import ccssl_tf
 from ccssl_tf.runs.errors import CorruptArtifactError, FlagError, InputError
 from ccssl_tf.runs.files import write_json
 from ccssl_tf.runs.lock import locked
@@ -317,10 +319,13 @@ def test_done_is_last_and_says_what_was_read(tmp_path, monkeypatch):
     assert json.loads((tmp_path / "out" / "metrics.json").read_text()) == dict(accuracy=0.5)
     timing = json.loads((tmp_path / "out" / "timing.json").read_text())
     assert timing["images_per_second"] == 3.0 and timing["seconds"] >= 0
+    ended = datetime.datetime.strptime(timing["finished"], "%Y-%m-%dT%H:%M:%S%z")
+    assert abs(datetime.datetime.now(datetime.UTC) - ended) < datetime.timedelta(minutes=10)
     done = json.loads((tmp_path / "out" / "DONE").read_text())
     assert done["inputs"] == dict(
         data_dir=dict(path=str(source), fingerprint=input_fingerprint(source))
     )
+    assert done["version"] == ccssl_tf.__version__
     assert done == json.loads((tmp_path / "out" / "run.json").read_text())
 
 

@@ -7,12 +7,12 @@ import re
 from collections.abc import Callable
 
 from ccssl_tf.data import outcomes as outcomes_lib
-from ccssl_tf.data.manifest import Manifest
 from ccssl_tf.data.outcomes import Outcomes
+from ccssl_tf.reporting.data_sets import held_out_count
 from ccssl_tf.reporting.paper.tables import paper_numbers
 from ccssl_tf.reporting.run import Run
 from ccssl_tf.reporting.runs import RunSet
-from ccssl_tf.runs.errors import CcsslError, InputError
+from ccssl_tf.runs.errors import InputError
 from ccssl_tf.runs.files import fingerprint_of
 from ccssl_tf.runs.run_record import FREE_FLAGS, RUN_NAME, read_record
 
@@ -118,7 +118,7 @@ def _measurement(runs, run, stage, seed, saturation):
         stage=stage,
         seed=seed,
         metrics=metrics,
-        count=outcomes.count if outcomes else _count(runs, run, metrics),
+        count=outcomes.count if outcomes else held_out_count(runs, run),
         outcomes=outcomes,
         commit=commit if isinstance(commit, str) else None,
         flags=fingerprint_of([run.module, settings]),
@@ -137,21 +137,6 @@ def _numbers(values: dict, prefix: str = ""):
             isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
         ):
             yield f"{prefix}{name}", value
-
-
-def _count(runs, run, metrics):
-    """The number of images an accuracy is of: that of the split in the images' manifest."""
-    if not any(name.startswith("evaluation.accuracy") for name in metrics):
-        return None
-    record = run.inputs.get("data_dir", {})
-    try:
-        source = runs.source(run, "data_dir")
-        directory = source.path if source else record["path"]
-        manifest = Manifest.read(directory, "images", check_shards=False)
-        splits = run.metrics.get("facts", {}).get("splits", {})
-        return manifest.num_examples(splits.get("evaluation", "val")) or None
-    except (CcsslError, OSError, LookupError, TypeError, AttributeError):
-        return None  # The images are elsewhere now.
 
 
 def _data(run):

@@ -26,7 +26,7 @@ def paper_page(
         ("paper_claims", claim_section(verdicts)),
         *(("paper_table", table_section(compared)) for compared in tables),
     ]
-    return render("page", sections=sections)
+    return render("page", page_title="The paper's tables", sections=sections)
 
 
 def head_section(results: Results, tables: Sequence[ComparedTable]) -> dict:
@@ -50,7 +50,11 @@ def claim_section(verdicts: Sequence[Verdict]) -> dict:
         [f"{verdict.number}. {verdict.name}", Cell((verdict.outcome,), strong=True)]
         for verdict in verdicts
     ]
-    return dict(table=table(["", "our measurements"], rows), verdicts=verdicts)
+    return dict(
+        title="The claims of the paper",
+        table=table(["", "our measurements"], rows),
+        verdicts=verdicts,
+    )
 
 
 def table_section(compared: ComparedTable) -> dict:
