@@ -20,7 +20,7 @@ from ccssl_tf.runs.files import write_bytes
 
 NAME = "browser.json"
 # More photos would make the page that shows them too large to be sent around.
-MAX_PHOTOS = 4_000
+MAX_PHOTOS = 3_000
 _NEIGHBOURS, _MISFITS, _COMMONEST = 8, 33, 3
 # Pixels of a photo, and photos in a row of the sheet of a cluster.
 SIDE, COLUMNS = 56, 16

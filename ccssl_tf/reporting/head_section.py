@@ -18,6 +18,7 @@ _NETWORKS = {
     "the network after the plus sign.",
     "HOG": "histograms of oriented gradients: features made by hand, which nobody trained.",
 }
+_MAX_NETWORKS = 4
 _ALWAYS = {
     "conv1, conv2, ...": "the convolutional layers of a network, from the first to the last.",
     "±": "one standard error: how far the number would be off by chance, with other held-out "
@@ -100,8 +101,9 @@ def _held_out_accuracies(summary: dict) -> Iterator[dict[str, str]]:
 
 
 def _best_probes(summary: dict) -> Iterator[dict[str, str]]:
+    """Yields the best layer of each network, where they are not too many to be taken in at once."""
     for table in summary["probes"].values():
-        for entry in table["networks"]:
+        for entry in table["networks"] if len(table["networks"]) <= _MAX_NETWORKS else ():
             statistics = {
                 endpoint: entry["evaluation"][f"accuracy/{endpoint}"]
                 for endpoint in table["endpoints"]

@@ -1,4 +1,4 @@
-"""The report's page: one HTML file that needs no server, no network and no scripts."""
+"""The report's page: one HTML file without server and network, readable without scripts."""
 
 from __future__ import annotations
 

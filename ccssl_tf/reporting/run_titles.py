@@ -25,4 +25,8 @@ def _what(runs: RunSet, run: Run) -> str:
     source = runs.source(run, "run")
     if source:
         return f"{command.capitalize()} of {runs.network(source)}"
-    return f"Images, made by {run.module}" if package == "data_prep" else command.capitalize()
+    if package == "data_prep":
+        return f"Images, made by {run.module}"
+    network = runs.source(run, "features_dir")
+    kind = command.replace("_", " ").capitalize()
+    return f"{kind} of {runs.extracted(network)}" if network else kind

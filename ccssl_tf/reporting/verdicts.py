@@ -18,14 +18,15 @@ def verdicts(runs: RunSet, summary: dict) -> list[str]:
       runs: the runs reported on.
       summary: `summary.summarise(runs)`.
     """
-    return [
-        sentence
-        for transfer in summary["transfers"]
-        if (sentence := _sentence(runs, summary, transfer))
-    ]
+    sentences: list[str] = []
+    for transfer in summary["transfers"]:
+        sentence = _sentence(runs, summary, transfer, is_first=not sentences)
+        sentences += [sentence] if sentence else []
+    return sentences
 
 
-def _sentence(runs: RunSet, summary: dict, transfer: dict) -> str | None:
+def _sentence(runs: RunSet, summary: dict, transfer: dict, *, is_first: bool) -> str | None:
+    """The first sentence explains its words."""
     student = _probe(summary, transfer, "student")
     layers = layers_of(summary, _TASK, [student]) if student else []
     if not layers:
@@ -40,12 +41,15 @@ def _sentence(runs: RunSet, summary: dict, transfer: dict) -> str | None:
         if other is not None and name in other["evaluation"] and other is not student
     ]
     accuracy = percent_with_error(student["evaluation"][name])
-    told = " (a standard error)" if "standard_error" in student["evaluation"][name] else ""
-    meaning = " (CC: cluster classification)" if "CC+" in transfer["student"] else ""
+    told = meaning = classifier = ""
+    if is_first:
+        told = " (a standard error)" if "standard_error" in student["evaluation"][name] else ""
+        meaning = " (CC: cluster classification)" if "CC+" in transfer["student"] else ""
+        classifier = f", a classifier on its layer {layer},"
     return "; ".join(
         [
-            f"The {layer} probe of the student {transfer['student']}{meaning}, a classifier on its "
-            f"layer {layer}, is {accuracy}{told}",
+            f"The {layer} probe of the student {transfer['student']}{meaning}{classifier} is "
+            f"{accuracy}{told}",
             *comparisons,
         ]
     )

@@ -202,6 +202,20 @@ def test_the_nearest_few_centroids(dtype):
     assert kmeans.nearest(rows, *answer, 1)[0].shape == (400, 1)
 
 
+@pytest.mark.parametrize("offset", [0, 10_000])
+def test_some_rows_are_those_that_are_clustered(offset):
+    rows = np.random.default_rng(0).normal(size=[300, 6]) + offset
+    kmeans = KMeans(5, max_iterations=2).fit(rows, on_pass=lambda values: None)
+    wanted = np.array([0, 7, 299])
+    np.testing.assert_allclose(kmeans.rows_at(rows, wanted), rows[wanted], atol=2e-3)
+    kmeans = KMeans(5, pca_dim=6, max_iterations=2).fit(rows, on_pass=lambda values: None)
+    found = kmeans.rows_at(rows, wanted)
+    distances = np.linalg.norm(rows[wanted][:, None] - rows[wanted], axis=-1)
+    np.testing.assert_allclose(
+        np.linalg.norm(found[:, None] - found, axis=-1), distances, rtol=1e-3, atol=1e-3
+    )
+
+
 def test_margins_of_equal_and_of_single_centroids():
     rows = np.array([[0.0], [1.0], [4.0]], np.float32)
     start = np.array([[0.0], [0.0], [4.0]], np.float32)

@@ -67,6 +67,15 @@ def test_the_date_and_the_program_of_the_runs_are_told(runs):
     assert "2018-06-18 to 2018-06-20; ccssl_tf version 9, commit 1a2b." in made
 
 
+def test_many_networks_are_in_the_table_alone(runs):
+    for size in range(5):
+        runs.probe(f"probe{size}", [0.3 + size / 100])
+        flags = runs.root / f"probe{size}/flags.txt"
+        flags.write_text(flags.read_text() + f"--image_size={size}\n")
+    run_set = RunSet(runs.root)
+    assert head_section.section(run_set, summarise(run_set))["numbers"] == []
+
+
 def test_the_method_is_a_picture_that_can_be_heard(runs):
     runs.method()
     run_set = RunSet(runs.root)

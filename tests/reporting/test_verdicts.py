@@ -31,6 +31,13 @@ def test_a_difference_is_beyond_or_within_two_standard_errors(runs):
     assert below.endswith("which is within two standard errors: noise could make it")
 
 
+def test_only_the_first_sentence_explains_its_words(students):
+    run_set = students(5, 7)
+    first, second, _ = verdicts(run_set, summarise(run_set))
+    assert "(K=5) (CC: cluster classification), a classifier on its layer conv2, is 30.5%" in first
+    assert second.startswith("The conv2 probe of the student CC+Jigsaw++ (K=7) is 30.7%; ")
+
+
 def test_without_errors_the_verdict_says_so(runs):
     runs.method()
     (verdict,) = verdicts_of(runs)
