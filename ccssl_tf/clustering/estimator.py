@@ -23,12 +23,13 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from ccssl_tf.clustering import engines, pseudo_labels
 from ccssl_tf.clustering.device.nearest import exact_float32
 from ccssl_tf.clustering.fitting import fits, splitting
-from ccssl_tf.clustering.fitting.pass_log import PassLog, print_pass
+from ccssl_tf.clustering.fitting.pass_log import PassLog, tell_pass
 from ccssl_tf.clustering.fitting.restarts import weighted_inertia
 from ccssl_tf.clustering.host.block_threads import chunk_rows
 from ccssl_tf.clustering.host.distances import all_squares
 from ccssl_tf.clustering.host.measuring import check_finite
 from ccssl_tf.clustering.kmeans_settings import KMeansSettings
+from ccssl_tf.clustering.messages import LOGGER, printed
 from ccssl_tf.clustering.rows import preprocessing, preprocessing_fit, sources
 from ccssl_tf.clustering.rows.chunk_reader import ChunkReader
 from ccssl_tf.clustering.rows.units import Units, UnitSource
@@ -67,6 +68,7 @@ class KMeansEstimator(
         whiten: bool = False,
         l2_normalize: bool = False,
         max_cluster_share: float = 1.0,
+        verbose: bool = False,
         strategy: tf.distribute.Strategy | None = None,
     ):
         """Sets what is to be computed; Args: see `KMeans`."""
@@ -76,6 +78,7 @@ class KMeansEstimator(
         self.memory_gb, self.restarts, self.minibatch_size = memory_gb, restarts, minibatch_size
         self.max_no_improvement, self.reassignment_ratio = max_no_improvement, reassignment_ratio
         self.checkpoint_seconds, self.strategy = checkpoint_seconds, strategy
+        self.verbose = verbose
         self.pca_dim, self.whiten, self.l2_normalize = pca_dim, whiten, l2_normalize
         self.max_cluster_share = max_cluster_share
 
@@ -135,7 +138,7 @@ class KMeansEstimator(
           on_pass: called with a dict after each pass: iteration, inertia (mini-batch: smoothed),
             moved (share of rows), empty_clusters, split_clusters (got rows of others before it),
             imbalance (1: equal sizes), computed (share of all distances), gflops, seconds, gb_read,
-            eta_seconds (at most), sizes [K]. By default a line is printed.
+            eta_seconds (at most), sizes [K]. By default it is told in a line.
           should_stop: asked now and then; True ends the fit with `Interrupted`.
 
         Returns:
@@ -147,6 +150,10 @@ class KMeansEstimator(
           CorruptArtifactError: damaged shards, or NaN or infinity in one.
           Interrupted: `should_stop` said so.
         """
+        with printed(self.verbose):
+            return self._fit(X, sample_weight, checkpoint_path, on_pass, should_stop)
+
+    def _fit(self, X, sample_weight, checkpoint_path, on_pass, should_stop):
         settings, strategy = self.settings(), self._replicas()
         source = self._opened(X, reset=True, memory_bytes=settings.memory_bytes)
         source = sources.weighted_source(source, sample_weight)
@@ -168,7 +175,7 @@ class KMeansEstimator(
             algorithm, reason = engines.choose_algorithm(
                 source.num_bytes, source.in_memory, settings.memory_bytes, strategy
             )
-            print(f"k-means  algorithm: {algorithm}, since {reason}", flush=True)
+            LOGGER.info(f"algorithm: {algorithm}, since {reason}")
             settings = dataclasses.replace(settings, algorithm=algorithm)
         self.algorithm_ = settings.algorithm
         reader = reader_of(source, settings.num_clusters, settings.memory_bytes, should_stop)
@@ -177,7 +184,7 @@ class KMeansEstimator(
             source.dim,
             settings.num_clusters,
             settings.max_iterations + 1,
-            on_pass or print_pass,
+            on_pass or tell_pass,
         )
         with exact_float32():
             best = fits.best_fit(reader, settings, strategy, log, checkpoint_path)
@@ -192,10 +199,8 @@ class KMeansEstimator(
                 if best.inertia == 0
                 else "the fit stopped before they got rows of others"
             )
-            print(
-                f"warning: {self.empty_clusters} of {len(self._centroids)} clusters are empty: "
-                f"{reason}",
-                flush=True,
+            LOGGER.warning(
+                f"{self.empty_clusters} of {len(self._centroids)} clusters are empty: {reason}"
             )
         return self
 

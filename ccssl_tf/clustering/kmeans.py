@@ -58,6 +58,7 @@ class KMeans(KMeansEstimator):
         max_no_improvement: int = 10,
         reassignment_ratio: float = 0.01,
         checkpoint_seconds: float = 60.0,
+        verbose: bool = False,
         pca_dim: int = 0,
         whiten: bool = False,
         l2_normalize: bool = False,
@@ -89,6 +90,8 @@ class KMeans(KMeansEstimator):
             smoothed inertia; 0: it does not.
           reassignment_ratio: with "minibatch", clusters with less weight than this share of the
             heaviest one's get rows of others.
+          verbose: to print how the fit goes, a line a pass; without it the logger "ccssl_tf.kmeans"
+            is told, which shows warnings alone.
           checkpoint_seconds: time in seconds between two checkpoints inside a pass, at least.
           pca_dim, whiten, l2_normalize: see `preprocessing.Options`; centroids and distances are
             those of the transformed rows.
@@ -111,6 +114,7 @@ class KMeans(KMeansEstimator):
             max_no_improvement=max_no_improvement,
             reassignment_ratio=reassignment_ratio,
             checkpoint_seconds=checkpoint_seconds,
+            verbose=verbose,
             pca_dim=pca_dim,
             whiten=whiten,
             l2_normalize=l2_normalize,

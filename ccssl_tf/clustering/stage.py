@@ -18,7 +18,7 @@ from ccssl_tf.clustering import (
 )
 from ccssl_tf.clustering.cost import estimate, machine_speed
 from ccssl_tf.clustering.cost.problem import Problem
-from ccssl_tf.clustering.fitting.pass_log import print_pass, write_summaries
+from ccssl_tf.clustering.fitting.pass_log import tell_pass, write_summaries
 from ccssl_tf.clustering.rows import preprocessing
 from ccssl_tf.clustering.stage_settings import ClusteringSettings
 from ccssl_tf.data import image_facts
@@ -157,7 +157,7 @@ class ClusteringStage:
             summaries = tf.summary.create_noop_writer()
 
         def on_pass(values):
-            print_pass(values)
+            tell_pass(values)
             write_summaries(summaries, values)
 
         checkpoint = directory / "checkpoint.npz"

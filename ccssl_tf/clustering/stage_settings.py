@@ -153,5 +153,6 @@ class ClusteringSettings(SeedSettings):
             whiten=self.whiten,
             l2_normalize=self.l2_normalize,
             max_cluster_share=self.max_cluster_share,
+            verbose=True,
             strategy=strategy,
         )

@@ -153,7 +153,9 @@ def learn(
         flush=True,
     )
     checkpoint = path.with_name("codebook_checkpoint.npz")
-    kmeans = KMeans(num_words, max_iterations=_MAX_ITERATIONS, tolerance=_TOLERANCE, seed=seed)
+    kmeans = KMeans(
+        num_words, max_iterations=_MAX_ITERATIONS, tolerance=_TOLERANCE, seed=seed, verbose=True
+    )
     kmeans.fit(descriptors, checkpoint_path=checkpoint, should_stop=should_stop)
     Codebook(kmeans.centroids, settings, source).save(path)
     for leftover in path.parent.glob(f"{checkpoint.name}*"):

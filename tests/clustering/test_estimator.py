@@ -102,8 +102,8 @@ def test_names_of_results():
 
 
 @pytest.mark.parametrize("memory_gb, algorithm", [(1.0, "lloyd"), (0.0, "minibatch")])
-def test_the_algorithm_is_chosen_and_named(memory_gb, algorithm, capsys):
+def test_the_algorithm_is_chosen_and_named(memory_gb, algorithm, told):
     rows = tf.data.Dataset.from_tensors(blobs(90, 4, 3, seed=0))
     kmeans = KMeans(3, algorithm="auto", memory_gb=memory_gb).fit(rows)
     assert kmeans.algorithm_ == algorithm
-    assert f"algorithm: {algorithm}, since rows of" in capsys.readouterr().out
+    assert f"algorithm: {algorithm}, since rows of" in told()

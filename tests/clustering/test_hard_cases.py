@@ -52,7 +52,7 @@ def start_of(name, rows, clusters):
 @pytest.mark.parametrize("start", STARTS)
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.parametrize("case", CASES)
-def test_the_result_is_defined(case, algorithm, start, capsys):
+def test_the_result_is_defined(case, algorithm, start, told):
     rows, clusters, most = CASES[case]
     kmeans = KMeans(
         clusters,
@@ -60,7 +60,7 @@ def test_the_result_is_defined(case, algorithm, start, capsys):
         initialization=start_of(start, rows, clusters),
         minibatch_size=32,
     ).fit(rows)
-    shown = capsys.readouterr().out
+    shown = told()
     exact = rows.astype(np.float64)
     squares = np.square(exact[:, None] - kmeans.centroids.astype(np.float64)).sum(axis=-1)
     nearest = squares.min(axis=1)

@@ -75,7 +75,7 @@ def test_one_seed_one_result_and_another_seed_another():
     assert not np.array_equal(first, other)
 
 
-def test_fewer_different_rows_than_clusters(capsys):
+def test_fewer_different_rows_than_clusters(told):
     different = np.random.default_rng(6).normal(size=(5, 7)).astype(np.float32)
     rows = np.tile(different, [40, 1])
     for how in ("k-means++", "random"):
@@ -84,7 +84,7 @@ def test_fewer_different_rows_than_clusters(capsys):
         assert kmeans.inertia == 0 and kmeans.empty_clusters == 5 == np.sum(
             kmeans.cluster_sizes == 0
         )
-        assert "warning: 5 of 10 clusters are empty" in capsys.readouterr().out
+        assert "warning: 5 of 10 clusters are empty" in told()
         assert len(np.unique(kmeans.predict(rows))) == 5
 
 

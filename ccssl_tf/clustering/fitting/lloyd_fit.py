@@ -15,6 +15,7 @@ from ccssl_tf.clustering.fitting.pass_log import PassLog
 from ccssl_tf.clustering.fitting.restarts import FitResult, weighted_inertia
 from ccssl_tf.clustering.host.accelerated import AcceleratedAssignment
 from ccssl_tf.clustering.host.plain import PlainAssignment
+from ccssl_tf.clustering.messages import LOGGER
 from ccssl_tf.clustering.rows.chunk_reader import ChunkReader
 
 # Algorithm -> how it assigns the rows.
@@ -116,7 +117,7 @@ def fit(
             reseeded=reseeded,
             sums=result.sums,
         )
-    print(f"k-means  stopped after {state.iteration} iterations: {reason}", flush=True)
+    LOGGER.info(f"stopped after {state.iteration} iterations: {reason}")
     return FitResult(state.centroids, inertia, state.iteration, result.labels)
 
 

@@ -16,6 +16,7 @@ from ccssl_tf.clustering.device.minibatches import Minibatches
 from ccssl_tf.clustering.device.rows import DeviceRows
 from ccssl_tf.clustering.fitting.pass_log import PassLog
 from ccssl_tf.clustering.fitting.restarts import FitResult, weighted_inertia
+from ccssl_tf.clustering.messages import LOGGER
 from ccssl_tf.clustering.rows.chunk_reader import ChunkReader
 from ccssl_tf.runs.errors import Interrupted
 
@@ -126,7 +127,7 @@ def fit(
     except Interrupted:
         saver.save()
         raise
-    print(f"k-means  stopped after {progress.step} batches, {passes} passes: {reason}", flush=True)
+    LOGGER.info(f"stopped after {progress.step} batches, {passes} passes: {reason}")
     return _measured(reader, steps.state(), passes, batches.rows, strategy, log)
 
 

@@ -6,6 +6,8 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
+from ccssl_tf.clustering.messages import LOGGER
+
 # The values of a pass that become scalars.
 _SCALARS = (
     "inertia",
@@ -89,18 +91,17 @@ class PassLog:
         )
 
 
-def print_pass(values: dict) -> None:
-    """Prints one line for a pass; values: see `KMeans.fit`."""
+def tell_pass(values: dict) -> None:
+    """Tells of a pass in one line; values: see `KMeans.fit`."""
     left = datetime.timedelta(seconds=round(values["eta_seconds"]))
-    print(
-        f"k-means  pass {values['iteration'] + 1}  inertia {values['inertia']:.6g}  moved "
+    LOGGER.info(
+        f"pass {values['iteration'] + 1}  inertia {values['inertia']:.6g}  moved "
         f"{values['moved']:.2%}"
         f"  empty {values['empty_clusters']}  split {values['split_clusters']}  imbalance "
         f"{values['imbalance']:.3g}"
         f"  computed {values['computed']:.2%}  {values['gflops']:.3g} GFLOP/s  "
         f"{values['seconds']:.1f} s"
-        f"  read {values['gb_read']:.3g} GB  at most {left} left",
-        flush=True,
+        f"  read {values['gb_read']:.3g} GB  at most {left} left"
     )
 
 

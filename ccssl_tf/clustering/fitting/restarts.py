@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ccssl_tf.clustering import checkpoint
+from ccssl_tf.clustering.messages import LOGGER
 from ccssl_tf.data.feature_source import FeatureSource
 
 
@@ -76,10 +77,9 @@ def best_of(
         if best_path and fit_path and writes:
             checkpoint.save(best_path, best, identity)
             fit_path.unlink(missing_ok=True)
-        print(
-            f"k-means  fit {number + 1} of {count}: inertia {result.inertia:.6g}, lowest so far "
-            f"{best.inertia:.6g}",
-            flush=True,
+        LOGGER.info(
+            f"fit {number + 1} of {count}: inertia {result.inertia:.6g}, lowest so far "
+            f"{best.inertia:.6g}"
         )
     assert best is not None
     return best

@@ -26,6 +26,7 @@ from ccssl_tf.clustering.fitting import fits
 from ccssl_tf.clustering.fitting.pass_log import PassLog
 from ccssl_tf.clustering.fitting.restarts import FitResult, fit_seed, weighted_inertia
 from ccssl_tf.clustering.kmeans_settings import KMeansSettings
+from ccssl_tf.clustering.messages import LOGGER
 from ccssl_tf.clustering.rows.chunk_reader import ChunkReader
 from ccssl_tf.clustering.rows.some_rows import SomeRows
 from ccssl_tf.runs.errors import InputError
@@ -59,7 +60,7 @@ def split_large(
     checkpoint_path: str | os.PathLike | None,
 ) -> FitResult:
     """Returns the clusters of a fit after all splits that `settings.max_cluster_share` asks for;
-    prints them.
+    tells of them.
 
     Args:
       reader: of the rows.
@@ -96,10 +97,9 @@ def split_large(
         state = dataclasses.replace(state, labels=labels)
         if state.sizes().max() <= most:
             break
-    print(
-        f"k-means  split {len(fitted.centroids)} clusters into {len(state.centroids)}: none holds "
-        f"more than {state.sizes().max() / len(labels):.3%} of the rows",
-        flush=True,
+    LOGGER.info(
+        f"split {len(fitted.centroids)} clusters into {len(state.centroids)}: none holds "
+        f"more than {state.sizes().max() / len(labels):.3%} of the rows"
     )
     inertia = weighted_inertia(reader.source, squares)
     return dataclasses.replace(fitted, centroids=state.centroids, labels=labels, inertia=inertia)
@@ -116,10 +116,9 @@ def _split_largest(
     number, largest = len(state.centroids), int(np.argmax(state.sizes()))
     members = np.flatnonzero(state.labels == largest)
     share = len(members) / len(state.labels)
-    print(
-        f"k-means  split cluster {largest}: its {len(members)} rows are {share:.3%} of all, more "
-        f"than {settings.max_cluster_share:.3%}",
-        flush=True,
+    LOGGER.info(
+        f"split cluster {largest}: its {len(members)} rows are {share:.3%} of all, more "
+        f"than {settings.max_cluster_share:.3%}"
     )
     source = SomeRows(reader.source, members)
     halving = dataclasses.replace(
@@ -143,9 +142,7 @@ def _split_largest(
     centroids[largest] = halves.centroids[0]
     labels = state.labels.copy()
     labels[members[halves.labels == 1]] = number
-    print(
-        f"k-means  split cluster {largest} into {largest} of {sizes[0]} and {number} of {sizes[1]} "
-        "rows",
-        flush=True,
+    LOGGER.info(
+        f"split cluster {largest} into {largest} of {sizes[0]} and {number} of {sizes[1]} rows"
     )
     return SplitState(state.fitted, centroids, labels)

@@ -6,6 +6,7 @@ Their paper is called "Scalable k-means++".
 import numpy as np
 
 from ccssl_tf.clustering.host import plain
+from ccssl_tf.clustering.messages import LOGGER
 from ccssl_tf.clustering.rows.chunk_reader import ChunkReader
 from ccssl_tf.clustering.start.kmeans_plus_plus import affordable_rows, kmeans_plus_plus
 
@@ -59,10 +60,8 @@ def kmeans_parallel(reader: ChunkReader, num_clusters: int, seed: int) -> np.nda
         candidates.append(fresh)
     closest.add(fresh)
     weights = np.bincount(closest.labels, source.weights, minlength=len(positions))
-    print(
-        f"k-means  start: k-means||, {len(candidates)} passes, {len(positions)} candidates of "
-        f"{count} rows",
-        flush=True,
+    LOGGER.info(
+        f"start: k-means||, {len(candidates)} passes, {len(positions)} candidates of {count} rows"
     )
     rows = np.concatenate(candidates)
     if len(rows) < num_clusters:

@@ -6,6 +6,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from ccssl_tf.clustering.messages import LOGGER
 from ccssl_tf.clustering.rows.chunk_reader import ChunkReader
 from ccssl_tf.clustering.start.kmeans_parallel import kmeans_parallel
 from ccssl_tf.clustering.start.kmeans_plus_plus import (
@@ -23,7 +24,7 @@ Start: TypeAlias = str | os.PathLike | npt.ArrayLike
 
 
 def initial_centroids(reader: ChunkReader, num_clusters: int, how: Start, seed: int) -> np.ndarray:
-    """Returns the first centroids, [K, D] float32; prints how rows are sampled if they are.
+    """Returns the first centroids, [K, D] float32; tells how rows are sampled if they are.
 
     Args:
       reader: of the rows.
@@ -42,9 +43,7 @@ def initial_centroids(reader: ChunkReader, num_clusters: int, how: Start, seed: 
     count = num_clusters
     if how == "k-means++":
         count = sample_size(source.num_examples, source.dim, num_clusters, reader.memory_bytes)
-        print(
-            f"k-means  start: greedy k-means++ on {count} of {source.num_examples} rows", flush=True
-        )
+        LOGGER.info(f"start: greedy k-means++ on {count} of {source.num_examples} rows")
     weights = source.weights
     positions = random_positions(source.num_examples, count, seed, weights)
     rows = reader.take(positions)

@@ -14,7 +14,7 @@ from ccssl_tf.clustering.rows.chunk_reader import ChunkReader
 
 
 @pytest.mark.parametrize("algorithm", sorted({*ALGORITHMS} - {"auto"}))
-def test_every_fit_has_a_seed_of_its_own_and_the_best_is_kept(algorithm, tmp_path, capsys):
+def test_every_fit_has_a_seed_of_its_own_and_the_best_is_kept(algorithm, tmp_path, told):
     rows = blobs(300, 3, 9, seed=1)
     reader = ChunkReader(sources.open_source(rows, 0), 64, 0)
 
@@ -28,7 +28,7 @@ def test_every_fit_has_a_seed_of_its_own_and_the_best_is_kept(algorithm, tmp_pat
         )
 
     best = fit(restarts=3)
-    lines = capsys.readouterr().out
+    lines = told()
     assert [f"fit {number} of 3" in lines for number in (1, 2, 3, 4)] == [True] * 3 + [False]
     for path in tmp_path.iterdir():
         path.unlink()

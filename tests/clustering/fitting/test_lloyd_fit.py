@@ -26,10 +26,10 @@ def fit(rows, start, **settings):
 
 
 @pytest.mark.parametrize("algorithm", lloyd_fit.ASSIGNMENTS)
-def test_a_fit_ends_where_nothing_changes(algorithm, capsys):
+def test_a_fit_ends_where_nothing_changes(algorithm, told):
     rows = blobs(400, 6, 8, seed=0)
     result, passes = fit(rows, rows[:8].copy(), algorithm=algorithm)
-    assert "no assignment changed" in capsys.readouterr().out
+    assert "no assignment changed" in told()
     assert passes[-1]["moved"] == 0 and len(passes) == result.iterations + 1
     exact = ((rows[:, None].astype(np.float64) - result.centroids) ** 2).sum(axis=-1)
     labels = exact.argmin(axis=1)
@@ -45,10 +45,10 @@ def test_a_fit_ends_where_nothing_changes(algorithm, capsys):
     "reason, settings",
     [("fell by no more than 0.5", dict(tolerance=0.5)), ("most allowed", dict(max_iterations=1))],
 )
-def test_says_why_it_stops(reason, settings, capsys):
+def test_says_why_it_stops(reason, settings, told):
     rows = blobs(400, 6, 8, seed=0, spread=1.0)
     fit(rows, rows[:20].copy(), **settings)
-    assert reason in capsys.readouterr().out
+    assert reason in told()
 
 
 def test_empty_clusters_take_the_furthest_rows_of_others():

@@ -110,18 +110,18 @@ def test_a_killed_fit_continues_from_the_last_checkpoint(tmp_path, monkeypatch):
         ("most allowed", dict(max_iterations=1)),
     ],
 )
-def test_says_why_it_stops(reason, settings, capsys):
+def test_says_why_it_stops(reason, settings, told):
     fit(blobs(1000, 4, 10, seed=2, spread=1.0), 10, **settings)
-    assert reason in capsys.readouterr().out
+    assert reason in told()
 
 
-def test_fewer_different_rows_than_clusters(capsys):
+def test_fewer_different_rows_than_clusters(told):
     rows = np.tile(np.random.default_rng(6).normal(size=(5, 7)).astype(np.float32), [40, 1])
     for how in ("k-means++", "random", "k-means||"):
         kmeans = fit(rows, 10, initialization=how)
         assert np.isfinite(kmeans.centroids).all()
         assert kmeans.inertia < 1e-9 and kmeans.empty_clusters == 5
-        assert "warning: 5 of 10 clusters are empty" in capsys.readouterr().out
+        assert "warning: 5 of 10 clusters are empty" in told()
 
 
 @pytest.mark.parametrize(

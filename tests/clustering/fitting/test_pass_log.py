@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ccssl_tf.clustering.fitting.pass_log import PassLog, print_pass, write_summaries
+from ccssl_tf.clustering.fitting.pass_log import PassLog, tell_pass, write_summaries
 
 
-def test_the_values_of_a_pass(tmp_path, capsys):
+def test_the_values_of_a_pass(tmp_path, told):
     shown = []
     log = PassLog(num_examples=100, dim=5, num_clusters=4, max_passes=11, on_pass=shown.append)
     sizes = np.array([50, 50, 0, 0])
@@ -30,8 +30,8 @@ def test_the_values_of_a_pass(tmp_path, capsys):
         2 * 200 * 5 / 2e9
     )
     assert values["eta_seconds"] == 16 and values["gb_read"] == 3
-    print_pass(values)
-    line = capsys.readouterr().out
+    tell_pass(values)
+    line = told()
     assert (
         "pass 3  inertia 7  moved 25.00%  empty 2  split 1  imbalance 2" in line
         and "at most 0:00:16 left" in line

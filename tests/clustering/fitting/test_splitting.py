@@ -56,7 +56,7 @@ def fitted(rows, start, share, **options):
 
 
 @pytest.mark.parametrize("share, clusters", [(0.6, 4), (0.3, 6), (0.2, 7), (0.16, 9)])
-def test_skewed_clusters_are_divided_as_the_reference_divides_them(share, clusters, capsys):
+def test_skewed_clusters_are_divided_as_the_reference_divides_them(share, clusters, told):
     rows, start = skewed()
     kmeans = fitted(rows, start, share)
     plain = fitted(rows, start, 1.0)
@@ -67,7 +67,7 @@ def test_skewed_clusters_are_divided_as_the_reference_divides_them(share, cluste
     np.testing.assert_array_equal(kmeans.predict(rows), kmeans.labels_)
     squares = euclidean_distances(rows, wanted).min(1) ** 2
     np.testing.assert_allclose(kmeans.inertia, squares.sum(), rtol=1e-5)
-    lines = capsys.readouterr().out
+    lines = told()
     assert lines.count("rows are 60.000% of all, more than") == (clusters > 4)
     assert (f"split 4 clusters into {clusters}: none holds more" in lines) == (clusters > 4)
 
@@ -98,7 +98,7 @@ def test_streamed_and_with_weights(tmp_path):
     np.testing.assert_allclose(same.inertia, 2 * wanted.inertia)
 
 
-def test_stopped_after_any_number_of_chunks_it_ends_with_the_same_bits(tmp_path, capsys):
+def test_stopped_after_any_number_of_chunks_it_ends_with_the_same_bits(tmp_path, told):
     rows = np.random.default_rng(1).gamma(0.4, size=[400, 3]).astype(np.float32)
     settings = dict(max_cluster_share=0.2, seed=1, memory_gb=0.0)
     wanted = KMeans(5, **settings).fit(rows, on_pass=lambda values: None)

@@ -36,7 +36,7 @@ CASES = {
 
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("algorithm", ["lloyd", "lloyd_plain", "minibatch"])
-def test_differences_survive(name, algorithm, capsys):
+def test_differences_survive(name, algorithm, told):
     rows, count = CASES[name], 9
     start = rows[::70][:count]
     options = dict(algorithm=algorithm, initialization=start, reassignment_ratio=0.0)
@@ -62,7 +62,7 @@ def test_differences_survive(name, algorithm, capsys):
     np.testing.assert_allclose(
         kmeans.transform(rows).min(axis=1), distances, rtol=1e-2, atol=1e-3 * spread
     )
-    assert "warning" not in capsys.readouterr().out
+    assert "warning" not in told()
 
 
 def test_results_are_as_precise_as_the_rows():

@@ -38,7 +38,7 @@ def test_the_same_from_shards_and_array(tmp_path):
     assert not np.array_equal(found[0], kmeans_parallel(reader(rows), 30, 6))
 
 
-def test_few_different_rows_and_as_many_clusters_as_rows(capsys):
+def test_few_different_rows_and_as_many_clusters_as_rows(told):
     rows = np.tile(np.random.default_rng(6).normal(size=(5, 7)).astype(np.float32), [40, 1])
     kmeans = KMeans(10, initialization="k-means||").fit(rows)
     assert kmeans.inertia == 0 and kmeans.empty_clusters == 5

@@ -9,7 +9,7 @@ from ccssl_tf.clustering.start import starts
 from ccssl_tf.runs.errors import InputError
 
 
-def test_centroids_of_a_file(tmp_path, capsys):
+def test_centroids_of_a_file(tmp_path, told):
     rows, path = blobs(300, 4, 5, seed=0), tmp_path / "start.npy"
     np.save(path, rows[:5].astype(np.float64))
     for given in (path, str(path)):
@@ -44,7 +44,7 @@ def test_other_files_are_refused_by_name(tmp_path, content):
         KMeans(5, initialization=path).fit(blobs(300, 4, 5, seed=0))
 
 
-def test_the_size_of_the_sample_is_said(capsys):
+def test_the_size_of_the_sample_is_said(told):
     reader = ChunkReader(sources.open_source(blobs(30_000, 2, 3, seed=0), 1 << 30), 4096, 1 << 30)
     starts.initial_centroids(reader, 3, "k-means++", 0)
-    assert "20000 of 30000 rows" in capsys.readouterr().out
+    assert "20000 of 30000 rows" in told()
