@@ -167,8 +167,8 @@ def _checked(stages: list[Stage], dry_run: bool) -> list[Stage]:
 
 
 def _print_outcome(stages):
-    """Prints the tables of probes and students and the path of the last report; one of the paper's
-    tables has printed what it found.
+    """Prints the tables of probes and students, what they mean, and where to look next; a report of
+    the paper's tables has printed what it found.
     """
     all_reports = [stage for stage in stages if stage.module == "ccssl_tf.report"]
     reports = [stage.directory for stage in all_reports if "--paper" not in stage.arguments]
@@ -176,7 +176,13 @@ def _print_outcome(stages):
         summary = json.loads((reports[-1] / "summary.json").read_text())
         tables = terminal.format_probe_tables(summary)
         tables += terminal.format_overview(summary)
-        print(f"\n{tables}report: {reports[-1] / 'index.html'}", flush=True)
+        means = "".join(f"{sentence}\n\n" for sentence in summary["verdicts"])
+        print(f"\n{tables}\n{means}report   {reports[-1] / 'index.html'}")
+        print(f"curves   tensorboard --logdir={reports[-1].parent}")
+        for stage in stages:
+            if stage.module == "ccssl_tf.export":
+                print(f"network  {stage.directory}: export.json says what goes in and comes out")
+        sys.stdout.flush()
 
 
 def main(values):

@@ -263,9 +263,10 @@ def test_the_real_thing_draws_pictures_skips_them_and_names_a_failure(tmp_path):
     assert (tmp_path / "w/report/index.html").is_file()
     second = run_pipeline(*arguments[:-1])
     assert second.returncode == 0, second.stderr
-    assert "[1/2] done already" in second.stdout and second.stdout.rstrip().endswith(
-        "report/index.html"
-    )
+    assert "[1/2] done already" in second.stdout
+    *_, report, curves = second.stdout.splitlines()
+    assert report.startswith("report ") and report.endswith("report/index.html")
+    assert curves.startswith("curves ") and "tensorboard --logdir=" in curves
     before = sorted(path.name for path in (tmp_path / "w").iterdir())
     dry = run_pipeline(*arguments[:-1], "--set=num_train=13", "--dry_run")
     assert dry.returncode == 0 and "would run, the old one kept aside" in dry.stdout

@@ -6,7 +6,6 @@ from ccssl_tf.reporting.data_sets import data_set_name, image_counts
 from ccssl_tf.reporting.runs import RunSet
 from ccssl_tf.reporting.student_table import training_of
 from ccssl_tf.reporting.text import percent, percent_with_error
-from ccssl_tf.reporting.verdicts import verdicts
 
 # Word -> its meaning; a word is explained where a network is called so.
 _NETWORKS = {
@@ -38,7 +37,7 @@ def section(runs: RunSet, summary: dict) -> dict:
         unfinished=[run.name for run in runs.runs if not run.finished],
         dates=dates if len(dates) < 2 else [dates[0], dates[-1]],
         made_by=sorted({", ".join(run.made_by) for run in runs.finished if run.made_by}),
-        verdicts=verdicts(runs, summary),
+        verdicts=summary["verdicts"],
         facts=_facts(runs, summary),
         numbers=[*_held_out_accuracies(summary), *_best_probes(summary)],
         words={word: meaning for word, meaning in _NETWORKS.items() if word in names} | _ALWAYS,

@@ -7,6 +7,7 @@ from ccssl_tf.reporting import transfers as transfers_lib
 from ccssl_tf.reporting.accuracy_errors import standard_error
 from ccssl_tf.reporting.run import EVALUATIONS, Run
 from ccssl_tf.reporting.runs import RunSet
+from ccssl_tf.reporting.verdicts import verdicts
 
 SCHEMA_VERSION = 1
 # This stands for the identity of the random network, which no run has made.
@@ -21,11 +22,11 @@ def summarise(runs: RunSet) -> dict:
     Returns:
       {"runs": [one dict per run], "probes": {task: {"endpoints": [...], "networks": [...]}},
       "evaluations": {task: {"metric": name, "networks": [...]}}, "training": [...], "clusters":
-      [...], "transfers": [...]}. Entries of `networks`, `training` and `clusters` are over the
-      seeds of one experiment: `seeds`, `runs`, and `evaluation` with {"mean", "min", "max", "std",
-      "values"} by metric, `std` being the sample standard deviation (0 for one seed); an accuracy
-      also has its `standard_error` where it is known. Entries of `training` have the like of the
-      last training batches in `training`.
+      [...], "transfers": [...], "verdicts": [a sentence for each student]}. Entries of `networks`,
+      `training` and `clusters` are over the seeds of one experiment: `seeds`, `runs`, and
+      `evaluation` with {"mean", "min", "max", "std", "values"} by metric, `std` being the sample
+      standard deviation (0 for one seed); an accuracy also has its `standard_error` where it is
+      known. Entries of `training` have the like of the last training batches in `training`.
       An entry of `transfers` names its `student`, its `teacher` and the entries of the others that
       tell of them.
     """
@@ -59,7 +60,7 @@ def summarise(runs: RunSet) -> dict:
     for entries in (*probes.values(), *evaluations.values(), training, clusters):
         _tell_apart(entries)
         entries.sort(key=lambda entry: _order(entry["network"]))
-    return dict(
+    summary = dict(
         schema_version=SCHEMA_VERSION,
         runs=[_run_entry(runs, run) for run in runs.runs],
         probes={
@@ -74,6 +75,7 @@ def summarise(runs: RunSet) -> dict:
         clusters=clusters,
         transfers=_transfers(runs, groups, entry_of),
     )
+    return dict(summary, verdicts=verdicts(runs, summary))
 
 
 def _transfers(runs: RunSet, groups: dict[str, list[Run]], entry_of: dict[str, dict]) -> list[dict]:

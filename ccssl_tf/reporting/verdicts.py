@@ -16,7 +16,7 @@ def verdicts(runs: RunSet, summary: dict) -> list[str]:
 
     Args:
       runs: the runs reported on.
-      summary: `summary.summarise(runs)`.
+      summary: `summary.summarise(runs)`, but for these.
     """
     sentences: list[str] = []
     for transfer in summary["transfers"]:
