@@ -25,6 +25,7 @@ FOREIGN_CODE = ("timm", '"torch"')
 PREAMBLE = """
 import numpy, ccssl_tf
 images = numpy.zeros([2, 64, 64, 3], numpy.uint8)
+image = images[0]
 """
 _TRAINED = (
     "jigsaw_pp",
