@@ -36,8 +36,7 @@ class KMeans(KMeansEstimator):
 
     >>> import numpy as np
     >>> rows = np.array([[0.0], [1.0], [10.0], [11.0]], np.float32)
-    >>> kmeans = KMeans(2, initialization=rows[:2]).fit(rows, on_pass=lambda values: None)
-    k-means  stopped after 2 iterations: no assignment changed
+    >>> kmeans = KMeans(2, initialization=rows[:2]).fit(rows)
     >>> print(kmeans.centroids.ravel(), kmeans.predict(rows), kmeans.inertia)
     [ 0.5 10.5] [0 0 1 1] 1.0
     """
