@@ -121,7 +121,7 @@ class _Run:
             settings,
             self.history,
             self.model,
-            lambda: float(optimizer.learning_rate),
+            lambda: float(tf.convert_to_tensor(optimizer.learning_rate)),
             step=self.step,
             writes=self.chief,
         )

@@ -57,7 +57,7 @@ def test_the_command(commands, tmp_path):
     output, _ = commands.run(*flags, "--name=tiny", "--dry_run")
     assert "8 train, 3 test images, 2 classes" in output and not out.exists()
     output, _ = commands.run(*flags, "--name=tiny")
-    assert "re-encoded 11 images (png 11)" in output
+    assert "re-encoded 11 images at quality 95 (png 11)" in output
     for split in ("train", "test"):
         expected = {
             row["image"].shape[0]: row for row in tfds.as_numpy(builder.as_dataset(split=split))

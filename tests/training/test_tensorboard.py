@@ -55,7 +55,9 @@ def test_the_settings_stand_beside_the_curves(tmp_path):
 
 
 def test_pictures_and_histograms(tmp_path):
-    model = keras.Sequential([keras.Input([2]), keras.layers.Dense(3, name="dense")])
+    model = keras.Sequential(
+        [keras.Input([2]), keras.layers.Dense(3, name="dense")], name="sequential"
+    )
     picture = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
     with contextlib.closing(Board(tmp_path)) as board:
         board.pictures(dict(one=picture), 4)
