@@ -5,10 +5,8 @@ import os
 import pathlib
 from collections import Counter
 
-import numpy as np
-
 from ccssl_tf.runs.errors import InputError
-from data_prep import file_list, locations
+from data_prep import file_list, held_out, locations
 from data_prep.decoding import printable
 from data_prep.faults import shown
 from data_prep.image_set import ImageSet, Item
@@ -81,14 +79,14 @@ def list_images(
         for split, images in splits.items()
     }
     image_set = ImageSet(items, class_names, "image_folder", locations.read_location)
-    return with_val(source, image_set, val_fraction, seed)
+    return held_out.with_val(source, image_set, val_fraction, seed)
 
 
 def _listed_files(source, list_path, label_column):
     """(Files, what the list says of them or None)."""
     skipped = locations.SkippedFolders.nothing()
     if source.is_dir():
-        files = locations.walk_tree(source, skipped)
+        files = locations.walk_tree(source, skipped, skips_dangling=True)
     else:
         files = locations.tar_members(source)
     if list_path is None:
@@ -105,7 +103,7 @@ def _listed_files(source, list_path, label_column):
 
 
 def _images_among(source, files, skipped):
-    images, ignored = [], Counter()
+    images, ignored, tar = [], Counter(), None
     folders = {}
     for file in files:
         if locations.is_image_name(file.name):
@@ -117,6 +115,7 @@ def _images_among(source, files, skipped):
         else:
             path = pathlib.PurePosixPath(printable(file.name))
             ignored["hidden" if path.name.startswith(".") else path.suffix or "no suffix"] += 1
+            tar = path if path.suffix == ".tar" else tar
     skipped.system.update(folders.values())
     if ignored:
         common = ", ".join(f"{suffix} {count}" for suffix, count in ignored.most_common(5))
@@ -124,14 +123,14 @@ def _images_among(source, files, skipped):
         print(f"{source}: ignoring {ignored.total()} files that are no images ({common})")
     if not images:
         suffixes = ", ".join(suffix.decode() for suffix in locations.IMAGE_SUFFIXES)
-        raise InputError(f"{source}: holds no images ({suffixes}){_advice(source, ignored)}")
+        raise InputError(f"{source}: holds no images ({suffixes}){_advice(source, ignored, tar)}")
     return images
 
 
-def _advice(source, ignored):
+def _advice(source, ignored, tar):
     """What may be meant by a source without images, from the suffixes of what is there."""
-    if ignored[".tar"] and source.is_dir():
-        return f"; an archive is named itself: --source={next(source.rglob('*.tar'))}"
+    if tar and source.is_dir():
+        return f"; an archive is named itself: --source={source / tar}"
     packed = [suffix for suffix in (".zip", ".gz", ".tgz", ".7z", ".rar") if ignored[suffix]]
     return f"; unpack the {packed[0]} first" if packed else ""
 
@@ -292,45 +291,3 @@ def _folders_on_disk(source, splits):
         for path in source.iterdir()
         if path.is_dir() and not locations.is_system_folder(os.fsencode(path.name))
     }
-
-
-def with_val(source, image_set: ImageSet, val_fraction: float, seed: int) -> ImageSet:
-    """Returns the set with a seeded share of its training images as `val`, where it has none: the
-    same share of every class, but for rounding, and never the last image of one.
-
-    Raises:
-      InputError: too few images.
-    """
-    items = image_set.splits
-    if "train" not in items or "val" in items or not val_fraction:
-        return image_set
-    train = items["train"]
-    count = max(1, round(val_fraction * len(train)))
-    if count >= len(train):
-        raise InputError(
-            f"{source}: {len(train)} image(s) are too few for --val_fraction={val_fraction}; set "
-            "it to 0"
-        )
-    chosen = _share_of_each_class(np.array([item.label for item in train]), count, seed)
-    split = {
-        "train": [item for i, item in enumerate(train) if i not in chosen],
-        "val": [train[i] for i in sorted(chosen)],
-    }
-    others = {name: rest for name, rest in items.items() if name != "train"}
-    return dataclasses.replace(image_set, splits={**split, **others})
-
-
-def _share_of_each_class(labels: np.ndarray, count: int, seed: int) -> set[int]:
-    """Chooses about `count` of the positions; where all classes are of one image, of these."""
-    order = np.random.default_rng(seed).permutation(len(labels))
-    share = count / len(labels)
-    chosen: list[int] = []
-    # Each class takes what its share says beyond what was taken before: so roundings do not add up.
-    due = 0.0
-    for label in np.unique(labels):
-        members = order[labels[order] == label]
-        due += share * len(members)
-        taken = min(max(round(due), 0), len(members) - 1)
-        due -= taken
-        chosen += members[:taken].tolist()
-    return set(chosen or order[:count].tolist())

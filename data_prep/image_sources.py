@@ -5,7 +5,7 @@ tars.
 import pathlib
 
 from ccssl_tf.runs.errors import InputError
-from data_prep import folder_layout, parquet_layout, webdataset_layout
+from data_prep import folder_layout, held_out, parquet_layout, webdataset_layout
 from data_prep.image_set import ImageSet
 
 
@@ -34,11 +34,11 @@ def list_images(
         image_set = parquet_layout.list_images(
             source, files, classes=classes, label_column=label_column, labels=labels
         )
-        return folder_layout.with_val(source, image_set, val_fraction, seed)
+        return held_out.with_val(source, image_set, val_fraction, seed)
     if list_path is None and (files := webdataset_layout.find_files(source)):
         _refuse(source, "WebDataset's tars", list_path, split_folders, labels)
         image_set = webdataset_layout.list_images(source, files, classes=classes, labels=labels)
-        return folder_layout.with_val(source, image_set, val_fraction, seed)
+        return held_out.with_val(source, image_set, val_fraction, seed)
     if label_column is not None and list_path is None:
         raise InputError("--label_column: names a column of --list or of Parquet files")
     tars = webdataset_layout.tars_in(source)

@@ -141,7 +141,10 @@ class SkippedFolders(NamedTuple):
 
 
 def walk_tree(
-    root: str | pathlib.Path, skipped: SkippedFolders | None = None
+    root: str | pathlib.Path,
+    skipped: SkippedFolders | None = None,
+    *,
+    skips_dangling: bool = False,
 ) -> Iterator[SourceFile]:
     """Yields the regular files below `root`, sorted, following links.
 
@@ -151,13 +154,15 @@ def walk_tree(
 
     Args:
       root: directory.
-      skipped: what is left out is added to it; without it a link that leads nowhere is an error.
+      skipped: what is left out is added to it.
+      skips_dangling: whether links that lead nowhere are left out. Of a set that others published
+        an image would be missing.
 
     Raises:
-      InputError: a pipe, a device, or a path longer than the system reads.
+      InputError: a dangling link, a pipe, a device, or a path longer than the system reads.
       OSError: something unreadable.
     """
-    may_skip_links, skipped = skipped is not None, skipped or SkippedFolders.nothing()
+    skipped = skipped or SkippedFolders.nothing()
     top = os.fsencode(root)
     # The folders being read, the innermost last: path, what stands before its files' names, the
     # names that are left, and the folders that were read below the same one of the root's. A loop
@@ -171,7 +176,7 @@ def walk_tree(
             continue
         path = os.path.join(directory, name)
         status = _status(path)
-        if status is None and may_skip_links:
+        if status is None and skips_dangling:
             skipped.dangling.append(printable(path))
         elif status is None:
             raise InputError(f"{printable(path)}: a link that leads nowhere; remove it")

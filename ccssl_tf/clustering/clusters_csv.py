@@ -1,6 +1,6 @@
 """`clusters.csv`: the cluster of every image that was labelled, for people and other programs."""
 
-import csv
+import itertools
 import os
 import pathlib
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ import numpy as np
 
 from ccssl_tf.clustering.pseudo_labels import PseudoLabels
 from ccssl_tf.data import image_list
-from ccssl_tf.runs.files import atomic_file
+from ccssl_tf.runs.files import write_csv
 
 NAME = "clusters.csv"
 COLUMNS = ("filename", "split", "index", "cluster", "distance", "margin")
@@ -29,14 +29,8 @@ def write(
       splits: split name -> its pseudo-labels.
       margins: split name -> [N] float, in the same order.
     """
-    with (
-        atomic_file(pathlib.Path(directory) / NAME) as temporary,
-        open(temporary, "w", newline="", encoding="utf-8") as file,
-    ):
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for split, labels in splits.items():
-            writer.writerows(_rows(split, labels, margins[split]))
+    lines = (_rows(split, labels, margins[split]) for split, labels in splits.items())
+    write_csv(pathlib.Path(directory) / NAME, COLUMNS, itertools.chain.from_iterable(lines))
 
 
 def _rows(split: str, labels: PseudoLabels, margins: np.ndarray) -> Iterator[list]:

@@ -11,7 +11,7 @@ but for the rest of a cluster that does not fit, which goes through the other ha
 float32 leave out the pairs that cannot be close, differences in float64 decide about the others.
 """
 
-import csv
+import itertools
 import os
 import pathlib
 from collections.abc import Callable, Iterator
@@ -26,7 +26,7 @@ from ccssl_tf.clustering.rows.chunk_reader import ChunkReader
 from ccssl_tf.data import image_list
 from ccssl_tf.data.feature_source import FeatureSource
 from ccssl_tf.runs.errors import InputError
-from ccssl_tf.runs.files import atomic_file
+from ccssl_tf.runs.files import write_csv
 from ccssl_tf.runs.progress import Progress
 
 NAME = "near_duplicates.csv"
@@ -202,14 +202,8 @@ def write(
       splits: split name -> its pseudo-labels.
       pairs: split name -> pairs of rows in the same order.
     """
-    with (
-        atomic_file(pathlib.Path(directory) / NAME) as temporary,
-        open(temporary, "w", newline="", encoding="utf-8") as file,
-    ):
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for split, labels in splits.items():
-            writer.writerows(_table(split, labels, *pairs[split]))
+    lines = (_table(split, labels, *pairs[split]) for split, labels in splits.items())
+    write_csv(pathlib.Path(directory) / NAME, COLUMNS, itertools.chain.from_iterable(lines))
 
 
 def _table(

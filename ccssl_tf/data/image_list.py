@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from ccssl_tf.runs.errors import CorruptArtifactError
-from ccssl_tf.runs.files import atomic_file
+from ccssl_tf.runs.files import write_csv
 
 NAME = "images.csv"
 COLUMNS = ("index", "filename", "split", "label", "class")
@@ -55,13 +55,7 @@ def row(index: int, filename: bytes, split: str, label: int, class_names) -> lis
 
 def write(directory: str | os.PathLike, rows: Iterable[list]):
     """Writes the rows below the header, wholly or not at all."""
-    with (
-        atomic_file(pathlib.Path(directory) / NAME) as temporary,
-        open(temporary, "w", newline="", encoding="utf-8") as file,
-    ):
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows(rows)
+    write_csv(pathlib.Path(directory) / NAME, COLUMNS, rows)
 
 
 def read(directory: str | os.PathLike) -> Iterator[list[str]]:

@@ -5,12 +5,14 @@ so that a reader never sees half a file.
 """
 
 import contextlib
+import csv
 import hashlib
 import json
 import os
 import pathlib
 import shutil
 import uuid
+from collections.abc import Iterable, Sequence
 
 # What a directory of shards says of itself (see `ccssl_tf.data.manifest`).
 MANIFEST_NAME = "manifest.json"
@@ -30,6 +32,14 @@ def file_sha256(path) -> str:
     """Returns the SHA-256 (hex) of a file's bytes."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_csv(path, columns: Sequence[str], rows: Iterable[Sequence]):
+    """Writes a table as UTF-8, a header and a line a row, wholly or not at all."""
+    with atomic_file(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(rows)
 
 
 def sync_directory(directory):

@@ -214,3 +214,12 @@ def test_trees_deeper_than_pythons_stack(deep_tree):
     (file,) = locations.walk_tree(deep_tree.root)
     assert file.name == b"d/" * 1100 + b"1.jpg"
     assert locations.read_location(file.location) == b"deep"
+
+
+def test_links_that_lead_nowhere_are_refused_unless_they_may_be_skipped(tmp_path):
+    (tmp_path / "gone.jpg").symlink_to(tmp_path / "nowhere")
+    skipped = locations.SkippedFolders.nothing()
+    with pytest.raises(InputError, match="gone.jpg: a link that leads nowhere; remove it"):
+        list(locations.walk_tree(tmp_path, skipped))
+    assert not list(locations.walk_tree(tmp_path, skipped, skips_dangling=True))
+    assert [os.path.basename(name) for name in skipped.dangling] == ["gone.jpg"]

@@ -15,6 +15,7 @@ from ccssl_tf.runs.files import (
     fingerprint_of,
     sweep_temporary_files,
     write_bytes,
+    write_csv,
     write_json,
 )
 
@@ -121,3 +122,17 @@ def test_a_temporary_file_ends_as_its_file_does(tmp_path):
         assert temporary.name.endswith(".weights.h5")
         temporary.touch()
     assert [path.name for path in tmp_path.iterdir()] == ["model.weights.h5"]
+
+
+def test_a_table_is_written_wholly_or_not_at_all(tmp_path):
+    path = tmp_path / "table.csv"
+
+    def rows():
+        yield ["a,b", 1]
+        raise ValueError
+
+    with pytest.raises(ValueError):
+        write_csv(path, ["name", "count"], rows())
+    assert not list(tmp_path.iterdir())
+    write_csv(path, ["name", "count"], [["a,b", 1], ["\u00e9", 2]])
+    assert path.read_text("utf-8") == 'name,count\n"a,b",1\n\u00e9,2\n'

@@ -7,7 +7,6 @@ import copy
 import hashlib
 import os
 import pathlib
-import tokenize
 import zlib
 from collections.abc import Iterable, Iterator
 from typing import TypeAlias
@@ -53,16 +52,27 @@ def opened_file(features: Features) -> Features:
     """Returns the array in an `.npy` file, of which the system reads what is used; others as is.
 
     Raises:
-      InputError: it is no such file, or holds objects.
+      InputError: see `read_npy`.
     """
-    if not isinstance(features, str | os.PathLike) or pathlib.Path(features).suffix != ".npy":
-        return features
+    is_path = isinstance(features, str | os.PathLike)
+    return read_npy(features) if is_path and pathlib.Path(features).suffix == ".npy" else features
+
+
+def read_npy(path: str | os.PathLike) -> np.ndarray:
+    """Returns the array that numpy.save wrote, mapped into memory.
+
+    Raises:
+      InputError: no such file, or it holds something else.
+    """
     try:
-        return np.load(features, mmap_mode="r")
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
     except OSError as error:
-        raise InputError(f"{features}: {error.strerror or error}") from error
-    except (ValueError, EOFError, SyntaxError, tokenize.TokenError) as error:
-        raise InputError(f"{features}: is no .npy file of numbers: {error}") from error
+        raise InputError(f"{path}: {error.strerror or error}") from error
+    except Exception as error:  # NumPy raises anything on hostile bytes.
+        raise InputError(f"{path}: not an array saved by numpy.save ({error})") from error
+    if not isinstance(array, np.ndarray):
+        raise InputError(f"{path}: not an array saved by numpy.save (several of them)")
+    return array
 
 
 class ArraySource(FeatureSource):

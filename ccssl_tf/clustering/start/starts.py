@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from ccssl_tf.clustering.messages import LOGGER
 from ccssl_tf.clustering.rows.chunk_reader import ChunkReader
+from ccssl_tf.clustering.rows.sources import read_npy
 from ccssl_tf.clustering.start.kmeans_parallel import kmeans_parallel
 from ccssl_tf.clustering.start.kmeans_plus_plus import (
     kmeans_plus_plus,
@@ -80,10 +81,7 @@ def given_array(
     """
     name = _name(given)
     if isinstance(given, str | os.PathLike):
-        try:
-            given = np.load(given, allow_pickle=False)
-        except (ValueError, EOFError) as error:
-            raise InputError(f"{name}: not an array saved by numpy.save ({error})") from error
+        given = read_npy(given)
     array = np.asarray(given)
     if (
         not isinstance(array, np.ndarray)

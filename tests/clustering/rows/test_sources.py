@@ -134,10 +134,10 @@ def test_an_npy_file_is_read_like_its_array(tmp_path):
     ("content", "message"),
     [
         (None, "rows.npy: No such file"),
-        (b"", "rows.npy: is no .npy file"),
-        (b"\x93NUMPY\x01\x00v\x00{'descr': (((", "rows.npy: is no .npy file"),
-        (b"junk" * 9, "rows.npy: is no .npy file"),
-        (np.array([{}]), "rows.npy: is no .npy file of numbers"),
+        (b"", "rows.npy: not an array saved by numpy.save"),
+        (b"\x93NUMPY\x01\x00v\x00{'descr': (((", "rows.npy: not an array saved by numpy.save"),
+        (b"junk" * 9, "rows.npy: not an array saved by numpy.save"),
+        (np.array([{}]), "rows.npy: not an array saved by numpy.save"),
     ],
 )
 def test_an_npy_file_that_is_none_is_named(tmp_path, content, message):
