@@ -54,8 +54,9 @@ def opened_file(features: Features) -> Features:
     Raises:
       InputError: see `read_npy`.
     """
-    is_path = isinstance(features, str | os.PathLike)
-    return read_npy(features) if is_path and pathlib.Path(features).suffix == ".npy" else features
+    if isinstance(features, str | os.PathLike) and pathlib.Path(features).suffix == ".npy":
+        return read_npy(features)
+    return features
 
 
 def read_npy(path: str | os.PathLike) -> np.ndarray:
