@@ -8,7 +8,10 @@ python -m ccssl_tf.pipeline --flagfile=experiments/quickstart.flags \
 python -m ccssl_tf.pipeline --flagfile=experiments/quickstart.flags \
     --until=clusters                     one stage and all that it reads
 
-Interrupted, the same command continues it.
+Interrupted, the same command continues it. Every stage is told by a line of what it does; the
+commands in full are in WORKDIR/commands.txt, and --dry_run prints them. After a stage it says how
+long those left will take which are like others that are done (a stage of another seed, the probe of
+another network), and of how many that is not known.
 """
 
 import dataclasses
@@ -19,12 +22,13 @@ import sys
 import time
 
 from ccssl_tf.reporting import terminal
-from ccssl_tf.runs import command_lines, stage_changes, stage_graph, stage_work
+from ccssl_tf.runs import command_lines, stage_changes, stage_graph, stage_headings, stage_work
 from ccssl_tf.runs.command import Command
 from ccssl_tf.runs.command_lines import Stage
 from ccssl_tf.runs.errors import InputError
 from ccssl_tf.runs.launch import launch
 from ccssl_tf.runs.lock import locked
+from ccssl_tf.runs.progress import hours
 from ccssl_tf.runs.run_record import command_has_started, command_is_done, format_command
 from ccssl_tf.runs.settings import CommandSettings, SeedSettings, setting
 from ccssl_tf.runs.stages import run_all
@@ -133,19 +137,16 @@ def _describe(stage):
 
 
 def _print_graph(stages, dry_run):
-    """Prints each stage with the numbers of those it reads and how much it trains; for a dry run
-    its command, too.
-    """
+    """Prints each stage with the numbers of those it reads; for a dry run its command, too."""
     print(f"{len(stages)} stages:")
     numbers = {stage.directory: number for number, stage in enumerate(stages, start=1)}
     for stage in stages:
         read = [str(numbers[other.directory]) for other in stage_graph.inputs_of(stage, stages)]
         is_report = stage.module == "ccssl_tf.report"
-        after = f"  reads {'all above' if is_report else ', '.join(read)}" if read else ""
-        work = stage_work.in_words(stage)
-        after += f"  {work}" if work else ""
-        state = f"  ({_describe(stage)})" if dry_run else ""
-        print(f"{numbers[stage.directory]:4}. {stage.name}  {stage.module}{after}{state}")
+        after = f" (reads {'all above' if is_report else ', '.join(read)})" if read else ""
+        state = f"  {_describe(stage)}" if dry_run else ""
+        number = numbers[stage.directory]
+        print(f"{number:4}. {stage_headings.heading(stage, stages)}{after}{state}")
         if dry_run:
             print(f"        {format_command(stage.line)}")
     if dry_run and (total := stage_work.total_in_words(stages)):
@@ -182,6 +183,11 @@ def _print_outcome(stages):
         for stage in stages:
             if stage.module == "ccssl_tf.export":
                 print(f"network  {stage.directory}: export.json says what goes in and comes out")
+                answers = reports[-1].parent / "predictions"
+                print(
+                    f"next     python -m ccssl_tf.predict --run={stage.flag('run')} "
+                    f"--source=PHOTOS --workdir={answers}"
+                )
         sys.stdout.flush()
 
 
@@ -201,9 +207,9 @@ def main(values):
     workdir.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     with locked(workdir):
+        print(f"their commands: {stage_headings.write_commands(workdir, stages)}", flush=True)
         run_all(stages)
-    minutes, seconds = divmod(round(time.monotonic() - started), 60)
-    print(f"\nall {len(stages)} stages done in {minutes} min {seconds} s")
+    print(f"\nall {len(stages)} stages done in {hours(time.monotonic() - started)}")
     _print_outcome(stages)
 
 

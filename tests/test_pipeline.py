@@ -84,11 +84,9 @@ def test_all_run_once_and_are_then_skipped(tmp_path, stages, capsys):
     pipeline.run_all(commands)
     assert stages.ran == ["data", "a", "b"]
     printed = capsys.readouterr().out
-    assert (
-        "[2/3] python -m ccssl_tf.train --task=jigsaw_pp --image_size=64 "
-        f"--data_dir={tmp_path}/data" in printed
-    )
-    assert printed.count("done already") == 3
+    assert "\n[2/3] a - train a network on jigsaw_pp\n" in printed
+    assert "\n[2/3] took 0:00:00; 0:00:00 so far, 1 stage left\n" in printed
+    assert printed.count("done already") == 3 and "python -m" not in printed
 
 
 def test_an_unfinished_stage_is_continued_in_place(tmp_path, stages):
@@ -157,10 +155,8 @@ def test_commands_that_need_labels_are_left_out_without_them(tmp_path, stages, c
     stages.class_names = None
     pipeline.run_all(make_plan(tmp_path))
     assert stages.ran == ["data", "a"]
-    assert (
-        "left out, the images have no labels: python -m ccssl_tf.train --task=linear_probe"
-        in capsys.readouterr().out
-    )
+    told = "[3/3] b - linear probe of a: left out, the images have no labels"
+    assert told in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -176,7 +172,7 @@ def test_a_failure_names_the_command_and_passes_its_code_on(
     tmp_path, stages, code, kind, exit_code
 ):
     stages.codes["a"] = code
-    with pytest.raises(kind, match="python -m ccssl_tf.train --task=jigsaw_pp") as error:
+    with pytest.raises(kind, match=r"^\[2/3\] a \(ccssl_tf\.train\): ") as error:
         pipeline.run_all(make_plan(tmp_path))
     assert error.value.exit_code == exit_code
     assert stages.ran == ["data", "a"]
@@ -255,15 +251,18 @@ def test_the_real_thing_draws_pictures_skips_them_and_names_a_failure(tmp_path):
     )
     first = run_pipeline(*arguments)
     assert first.returncode == 2
-    assert (
-        "--runs=" in first.stderr
-        and f"python -m ccssl_tf.report --runs={tmp_path}/w/nothing"
-        in first.stderr.splitlines()[-1]
+    assert "--runs=" in first.stderr
+    assert first.stderr.splitlines()[-1] == (
+        "error: [3/3] never (ccssl_tf.report): exit code 2; its message is above, its command in "
+        "commands.txt"
     )
+    written = (tmp_path / "w/commands.txt").read_text()
+    assert f"\n# [3/3] never - report on {tmp_path}/w/nothing\n" in written
+    assert f"\npython -m ccssl_tf.report --runs={tmp_path}/w/nothing --output_dir=" in written
     assert (tmp_path / "w/report/index.html").is_file()
     second = run_pipeline(*arguments[:-1])
     assert second.returncode == 0, second.stderr
-    assert "[1/2] done already" in second.stdout
+    assert "[1/2] data - prepare images with data_prep.shapes: done already" in second.stdout
     *_, report, curves = second.stdout.splitlines()
     assert report.startswith("report ") and report.endswith("report/index.html")
     assert curves.startswith("curves ") and "tensorboard --logdir=" in curves
@@ -320,7 +319,7 @@ def test_signals_reach_the_child_and_end_with_75(tmp_path, number):
     process.send_signal(number)
     output, errors = process.communicate(timeout=60)
     assert process.returncode == Interrupted.exit_code, errors
-    assert errors.splitlines()[-1].startswith("error: interrupted in python -m data_prep.shapes")
+    assert errors.splitlines()[-1].startswith("error: interrupted in [1/1] data (data_prep.shapes)")
     with locked(tmp_path / "w/data"):
         pass  # The child has ended and let go.
 

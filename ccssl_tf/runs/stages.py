@@ -11,7 +11,10 @@ from collections.abc import Sequence
 from ccssl_tf.runs.command_lines import Stage
 from ccssl_tf.runs.errors import CcsslError, InputError, Interrupted, ResourceError
 from ccssl_tf.runs.lock import locked, set_aside
-from ccssl_tf.runs.run_record import command_has_started, command_is_done, format_command
+from ccssl_tf.runs.progress import hours
+from ccssl_tf.runs.run_record import command_has_started, command_is_done
+from ccssl_tf.runs.stage_headings import COMMANDS_NAME, heading
+from ccssl_tf.runs.stage_pace import Pace
 
 # How long to wait for a stage that is still stopping after its pipeline was killed, in seconds.
 _LOCK_PATIENCE = 60.0
@@ -77,22 +80,33 @@ def run_all(stages: Sequence[Stage]):
       CcsslError: a command failed; the error's exit code is that command's.
       Interrupted: a signal arrived, and the running command has stopped.
     """
+    pace = Pace(stages)
     with Runner() as runner:
         for number, stage in enumerate(stages, start=1):
-            _run_stage(runner, stage, f"[{number}/{len(stages)}]")
+            label = f"[{number}/{len(stages)}]"
+            title = f"{label} {heading(stage, stages)}"
+            seconds = _run_stage(runner, stage, label, title)
             if runner.interrupted:
                 raise Interrupted("interrupted; the same command continues where it stopped")
+            if seconds is not None:
+                pace.note(stage, seconds)
+                told = pace.describe([other for other in stages[number:] if _is_left(other)])
+                print(f"{label} took {hours(seconds)}{f'; {told}' if told else ''}", flush=True)
 
 
-def _run_stage(runner, stage, label):
-    typed = format_command(stage.line)
+def _is_left(stage):
+    return not (command_is_done(stage.directory, stage.line) or stage.lacks_labels())
+
+
+def _run_stage(runner, stage, label, title):
+    """Runs a stage unless it is done or left out; returns the seconds it took, else None."""
     if command_is_done(stage.directory, stage.line):
-        print(f"{label} done already: {typed}", flush=True)
-        return
+        print(f"{title}: done already", flush=True)
+        return None
     if stage.lacks_labels():
-        print(f"{label} left out, the images have no labels: {typed}", flush=True)
-        return
-    print(f"\n{label} {typed}", flush=True)
+        print(f"{title}: left out, the images have no labels", flush=True)
+        return None
+    print(f"\n{title}", flush=True)
     _wait_until_free(stage.directory)
     aside = None
     if (stage.directory / "run.json").is_file() and not command_has_started(
@@ -110,19 +124,20 @@ def _run_stage(runner, stage, label):
         # The command was refused before it wrote anything: so it replaces nothing.
         aside.rename(stage.directory)
         print(f"{label} {aside} is {stage.directory} again", flush=True)
+    told = f"{label} {stage.name} ({stage.module})"
     if runner.interrupted and code:
-        raise Interrupted(f"interrupted in {typed}; the same command continues where it stopped")
+        raise Interrupted(f"interrupted in {told}; the same command continues where it stopped")
     if code:
-        raise _failure(typed, code)
-    print(f"{label} {time.monotonic() - started:.1f} s", flush=True)
+        raise _failure(told, code)
+    return time.monotonic() - started
 
 
-def _failure(typed, code):
+def _failure(told, code):
     if code == -signal.SIGKILL:
-        return ResourceError(f"{typed}: was killed (out of memory?)")
+        return ResourceError(f"{told}: was killed (out of memory?)")
     error = CcsslError(
-        f"{typed}: {f'ended by signal {-code}' if code < 0 else f'exit code {code}'}; its message "
-        "is above"
+        f"{told}: {f'ended by signal {-code}' if code < 0 else f'exit code {code}'}; its message "
+        f"is above, its command in {COMMANDS_NAME}"
     )
     error.exit_code = 128 - code if code < 0 else code
     return error
