@@ -157,13 +157,14 @@ class Workdir:
         write_json(self.path / RUN_NAME, record)
 
     def finish(self, *, metrics: dict, timing: dict | None = None):
-        """Writes `metrics.json`, `timing.json` (adding the seconds since this object was made, and
-        the time now) and last `DONE`.
+        """Writes `metrics.json`, `timing.json` (adding the seconds since this object was made, the
+        time now and the machine) and last `DONE`.
         """
         if not self._writes:
             return
         seconds = round(time.time() - self._started, 1)
         write_json(self.path / "metrics.json", metrics)
         ended = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        write_json(self.path / "timing.json", dict(timing or {}, seconds=seconds, finished=ended))
+        facts = dict(seconds=seconds, finished=ended, machine=machine.description())
+        write_json(self.path / "timing.json", dict(timing or {}, **facts))
         write_bytes(self.path / DONE_NAME, (self.path / RUN_NAME).read_bytes())
