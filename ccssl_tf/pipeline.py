@@ -12,7 +12,6 @@ Interrupted, the same command continues it.
 """
 
 import dataclasses
-import json
 import os
 import pathlib
 import sys
@@ -23,6 +22,7 @@ from ccssl_tf.runs import command_lines, stage_changes, stage_graph, stage_work
 from ccssl_tf.runs.command import Command
 from ccssl_tf.runs.command_lines import Stage
 from ccssl_tf.runs.errors import InputError
+from ccssl_tf.runs.json_files import read_json
 from ccssl_tf.runs.launch import launch
 from ccssl_tf.runs.lock import locked
 from ccssl_tf.runs.run_record import command_has_started, command_is_done, format_command
@@ -173,7 +173,7 @@ def _print_outcome(stages):
     all_reports = [stage for stage in stages if stage.module == "ccssl_tf.report"]
     reports = [stage.directory for stage in all_reports if "--paper" not in stage.arguments]
     if reports:
-        summary = json.loads((reports[-1] / "summary.json").read_text())
+        summary = read_json(reports[-1] / "summary.json", remedy="run the report again")
         tables = terminal.format_probe_tables(summary)
         tables += terminal.format_overview(summary)
         means = "".join(f"{sentence}\n\n" for sentence in summary["verdicts"])

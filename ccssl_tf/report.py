@@ -15,7 +15,6 @@ in one small file; `--paper --metrics=FILE` makes the tables of such files, with
 
 import dataclasses
 import importlib
-import json
 import pathlib
 
 from ccssl_tf.metrics.filter_colour import colour_saturation
@@ -27,8 +26,9 @@ from ccssl_tf.reporting.paper.measurement import measure
 from ccssl_tf.reporting.runs import RunSet
 from ccssl_tf.runs import machine
 from ccssl_tf.runs.command import Command
-from ccssl_tf.runs.errors import FlagError, InputError
+from ccssl_tf.runs.errors import CorruptArtifactError, FlagError, InputError
 from ccssl_tf.runs.files import write_bytes, write_json
+from ccssl_tf.runs.json_files import read_json
 from ccssl_tf.runs.launch import launch
 from ccssl_tf.runs.settings import CommandSettings, setting
 from ccssl_tf.runs.shipped import located
@@ -166,17 +166,19 @@ def read_reference(path) -> dict | None:
     """
     if not path:
         return None
+    file = pathlib.Path(located(path))
+    if not file.exists():
+        raise InputError(f"--reference={path}: no such file")
+    version = summary_lib.SCHEMA_VERSION
     try:
-        reference = json.loads(pathlib.Path(located(path)).read_text())
-        if reference["schema_version"] == summary_lib.SCHEMA_VERSION and "probes" in reference:
-            return reference
-    except OSError as error:
-        raise InputError(f"--reference={path}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError):
-        pass
-    raise InputError(
-        f"--reference={path}: not a summary.json of ccssl_tf.report, or of another version"
-    )
+        return read_json(
+            file, dict(probes=dict), remedy="make the report again", schema_version=version
+        )
+    except CorruptArtifactError as error:
+        raise InputError(
+            f"--reference={path}: not a summary.json of ccssl_tf.report, or of another version "
+            f"({error})"
+        ) from error
 
 
 def _check_output(directory):

@@ -23,10 +23,11 @@ from ccssl_tf.runs.json_files import form_fault, read_json
 SCHEMA_VERSION = 1
 _REMEDY = "write the directory again"
 _COUNT = range(1 << 63)
-_SHARD = dict(
+# Of a `Shard` in a JSON file, see `ccssl_tf.runs.json_files`.
+SHARD_FORM = dict(
     name=str, num_examples=_COUNT, num_bytes=_COUNT, sha256=str, sample_sha256=(str, None)
 )
-_FORM = dict(kind=str, splits={str: [_SHARD]}, info=dict, fingerprint=str)
+_FORM = dict(kind=str, splits={str: [SHARD_FORM]}, info=dict, fingerprint=str)
 # What the readers of each kind of data rely on.
 _INFO_FORMS = dict(
     images=dict(class_names=([str], None)),
@@ -155,9 +156,9 @@ class Manifest:
 
         Raises:
           InputError: no such directory, or it holds another kind of data.
-          CorruptArtifactError: no manifest, an edited one, one of another schema, without a fact that this
-            kind of data has, with names of files elsewhere, or shards missing, of another size or
-            with other records.
+          CorruptArtifactError: no manifest, an edited one, one of another schema, without a fact
+            that this kind of data has, with names of files elsewhere, or shards missing, of another
+            size or with other records.
         """
         directory = pathlib.Path(directory)
         path = directory / MANIFEST_NAME

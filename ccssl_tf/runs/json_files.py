@@ -12,17 +12,21 @@ from typing import Any
 from ccssl_tf.runs.errors import CorruptArtifactError
 from ccssl_tf.runs.files import CHECKSUM, fingerprint_of
 
-_KINDS = {str: "a text", int: "a whole number", dict: "an object", list: "a list", bool: "a bool"}
+_KINDS = {
+    str: "a text",
+    int: "a whole number",
+    float: "a fraction",
+    dict: "an object",
+    list: "a list",
+}
 
 
-def read_json(
-    path, form: Any = dict, *, remedy: str, schema_version: int | None = None
-) -> dict:
+def read_json(path, form: Any = dict, *, remedy: str, schema_version: int | None = None) -> dict:
     """Returns the content of a JSON file of ours, without its checksum.
 
     Args:
       path: of the file.
-      form: what must be in it, at least. `str`, `int`, `bool`, `dict` and `list` stand for
+      form: what must be in it, at least. `str`, `int`, `float`, `dict` and `list` stand for
         themselves, a range for a whole number in it, a set for one of its members, None for null or
         nothing, a tuple for one of several forms, `[form]` for a list of such, `{str: form}` for an
         object of such under any names, `{name: form, ...}` for an object with these names.
