@@ -23,7 +23,7 @@ from ccssl_tf.reporting import summary as summary_lib
 from ccssl_tf.reporting.paper import collection, writing
 from ccssl_tf.reporting.paper.claims import FIGURE_4
 from ccssl_tf.reporting.paper.measurement import measure
-from ccssl_tf.reporting.runs import RunSet
+from ccssl_tf.reporting.runs import RunSet, printable
 from ccssl_tf.runs import machine
 from ccssl_tf.runs.command import Command
 from ccssl_tf.runs.errors import CorruptArtifactError, FlagError, InputError
@@ -110,8 +110,8 @@ def write_report(runs: RunSet, output_dir, reference: dict | None = None) -> dic
     if filters:
         write_bytes(output_dir / "conv1_filters.png", figures.side_by_side(filters))
     for entry in summary["clusters"]:
-        nearest = runs.root / entry["runs"][0] / "pictures" / "nearest_images.png"
-        if nearest.is_file():
+        nearest = runs.named(entry["runs"][0]).picture("nearest_images")
+        if nearest:
             name = entry["runs"][0].replace("/", "_")
             write_bytes(output_dir / f"nearest_images_{name}.png", nearest.read_bytes())
     write_bytes(output_dir / "index.html", page.page(runs, summary, drawings, reference).encode())
@@ -222,7 +222,9 @@ def _read_runs(settings: ReportSettings, output_dir) -> RunSet:
     runs = RunSet(settings.runs, exclude=output_dir, settings_of_older=_settings_of_older)
     unfinished = ", ".join(run.name for run in runs.runs if not run.finished)
     more = f"; unfinished: {unfinished}" if unfinished else ""
-    print(f"{len(runs.finished)} finished runs under {settings.runs}{more}")
+    print(f"{len(runs.finished)} finished runs under {printable(settings.runs)}{more}")
+    for line in runs.unreadable:
+        print(f"warning: left out: {line}", flush=True)
     return runs
 
 

@@ -68,6 +68,11 @@ class Digests:
         if RUN_NAME in self._told:
             self._told[DONE_NAME] = self._told[RUN_NAME]
 
+    @property
+    def names(self) -> set[str]:
+        """The files that something is said of, by their paths below the directory."""
+        return set(self._told)
+
     def fault(self, name: str) -> str | None:
         """Returns what is wrong with a file, by its path below the directory; None for nothing, or
         where nothing is said of it.

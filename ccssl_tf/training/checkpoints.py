@@ -20,7 +20,8 @@ from ccssl_tf.runs.json_files import read_json
 _FINGERPRINTS = "fingerprints/.ATTRIBUTES/VARIABLE_VALUE"
 _HISTORY = {str: ([dict(step=range(1 << 63))], {str: (int, float)})}
 _RECORD = "record/.ATTRIBUTES/VARIABLE_VALUE"
-# Index, data and (of version 0.1) history of a step, and the directory TensorFlow puts parts together in.
+# Index, data and (of version 0.1) history of a step, and the directory TensorFlow puts parts
+# together in.
 _FILE = re.compile(r"(?:ckpt|history)-(\d+)(?:\.|_temp)")
 
 
@@ -154,9 +155,7 @@ class Checkpoints:
 
 def program_versions() -> dict[str, str]:
     """Returns the versions of what decides how a run goes on, by name."""
-    return dict(
-        tensorflow=tf.__version__, keras=keras.__version__, ccssl_tf=ccssl_tf.__version__
-    )
+    return dict(tensorflow=tf.__version__, keras=keras.__version__, ccssl_tf=ccssl_tf.__version__)
 
 
 class _Told(typing.NamedTuple):

@@ -184,5 +184,3 @@ def test_no_bit_of_a_checkpoint_changes_the_history_silently(tmp_path):
         damaged[place + bit // 8] ^= 1 << bit % 8
         data.write_bytes(damaged)
         assert build(tmp_path)[2].restore() == dict(steps=[0, 1])
-
-
