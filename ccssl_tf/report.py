@@ -114,7 +114,9 @@ def write_report(runs: RunSet, output_dir, reference: dict | None = None) -> dic
         if nearest:
             name = entry["runs"][0].replace("/", "_")
             write_bytes(output_dir / f"nearest_images_{name}.png", nearest.read_bytes())
-    write_bytes(output_dir / "index.html", page.page(runs, summary, drawings, reference).encode())
+    html = page.page(runs, summary, drawings, reference)
+    # A path that is no UTF-8 is shown with its bytes as numbers.
+    write_bytes(output_dir / "index.html", html.encode(errors="backslashreplace"))
     return summary
 
 
@@ -223,7 +225,7 @@ def _read_runs(settings: ReportSettings, output_dir) -> RunSet:
     unfinished = ", ".join(run.name for run in runs.runs if not run.finished)
     more = f"; unfinished: {unfinished}" if unfinished else ""
     print(f"{len(runs.finished)} finished runs under {printable(settings.runs)}{more}")
-    for line in runs.unreadable:
+    for line in runs.left_out:
         print(f"warning: left out: {line}", flush=True)
     return runs
 
@@ -239,6 +241,8 @@ def _report_on_paper(settings: ReportSettings):
     sources = [(file, collection.read_collection(file)) for file in settings.metrics]
     if settings.runs:
         runs = _read_runs(settings, output_dir)
+        if runs.unreadable:  # A claim must not be judged without a number that was measured.
+            raise CorruptArtifactError(runs.unreadable[0])
         saturation_of = None if settings.dry_run else _saturation
         sources.append((f"--runs={settings.runs}", measure(runs, saturation_of)))
     if settings.dry_run:

@@ -37,7 +37,7 @@ _INFO_FORMS = dict(
         images_fingerprint={str: str},
         num_nearest=(range(1 << 31), None),
     ),
-    proposals=dict(images_fingerprint={str: str}),
+    proposals=dict(images_fingerprint={str: str}, max_proposals=(range(1 << 31), None)),
 )
 # Shards looked at together: what takes time is to open files that lie on other machines.
 _OPENED = 8

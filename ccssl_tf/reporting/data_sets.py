@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from ccssl_tf.data import manifest as manifest_lib
 from ccssl_tf.reporting.run import Run
-from ccssl_tf.reporting.runs import RunSet
+from ccssl_tf.reporting.runs import RunSet, printable
 from ccssl_tf.runs.errors import CcsslError
 from ccssl_tf.runs.json_files import read_json
 
@@ -30,7 +30,7 @@ def data_set_name(runs: RunSet, record: Mapping[str, str]) -> str:
     except (OSError, CcsslError):
         # The manifest is gone or of another kind; the report does not fail for a name.
         pass
-    return os.path.basename(record["path"])
+    return printable(os.path.basename(record["path"]))
 
 
 def image_counts(runs: RunSet, run: Run) -> dict[str, int]:

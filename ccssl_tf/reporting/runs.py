@@ -43,7 +43,7 @@ class RunSet:
     Attributes:
       root: of the directory.
       runs: those that can be read.
-      unreadable: a line for each file that cannot be, with the reason.
+      unreadable: a line for each of the others, with the file and the reason.
     """
 
     def __init__(self, root, *, exclude=None, settings_of_older=None):
@@ -56,7 +56,8 @@ class RunSet:
             runs told their settings to these settings; by default all its flags are its settings.
 
         Raises:
-          InputError: no such directory, or no finished run in it that can be read.
+          InputError: no such directory, or no finished run in it.
+          CorruptArtifactError: there are runs, none of the finished ones can be read.
         """
         self.root = pathlib.Path(root)
         if not self.root.is_dir():
@@ -66,18 +67,13 @@ class RunSet:
         for path in _find(self.root, exclude):
             name = path.relative_to(self.root).as_posix()
             try:
-                run = _read(path, printable(name), settings_of_older)
+                self.runs.append(_read(path, printable(name), settings_of_older))
             except CorruptArtifactError as error:
                 self.unreadable.append(printable(str(error)))
-                continue
-            self.runs.append(run)
-            self.unreadable += [
-                f"{printable(str(picture))}: is no PNG; {_REMEDY}"
-                for picture in sorted(run.damaged)
-            ]
-        if not any(run.finished for run in self.runs):
+        if self.unreadable and not self.finished:
+            raise CorruptArtifactError(self.unreadable[0])
+        if not self.finished:
             count = f"{len(self.runs)} unfinished" if self.runs else "none at all"
-            count += f", {self.unreadable[0]}" if self.unreadable else ""
             raise InputError(
                 f"--runs={root}: no finished run there ({count}); run ccssl_tf.pipeline or "
                 "ccssl_tf.train first"
@@ -98,6 +94,12 @@ class RunSet:
     def finished(self) -> list[Run]:
         """The finished runs."""
         return [run for run in self.runs if run.finished]
+
+    @property
+    def left_out(self) -> list[str]:
+        """A line for each run and picture that cannot be read, with the reason."""
+        pictures = [picture for run in self.runs for picture in sorted(run.damaged)]
+        return [*self.unreadable, *(f"{printable(str(path))}: is no PNG" for path in pictures)]
 
     def named(self, name: str) -> Run:
         """Returns the run of that name."""
