@@ -16,6 +16,7 @@ _KINDS = {
     str: "a text",
     int: "a whole number",
     float: "a fraction",
+    bool: "true or false",
     dict: "an object",
     list: "a list",
 }
@@ -26,7 +27,7 @@ def read_json(path, form: Any = dict, *, remedy: str, schema_version: int | None
 
     Args:
       path: of the file.
-      form: what must be in it, at least. `str`, `int`, `float`, `dict` and `list` stand for
+      form: what must be in it, at least. `str`, `int`, `float`, `bool`, `dict` and `list` stand for
         themselves, a range for a whole number in it, a set for one of its members, None for null or
         nothing, a tuple for one of several forms, `[form]` for a list of such, `{str: form}` for an
         object of such under any names, `{name: form, ...}` for an object with these names.

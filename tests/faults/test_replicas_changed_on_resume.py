@@ -49,7 +49,10 @@ print("from", *replicas)
 
 @pytest.mark.parametrize(
     "first, then, devices, told",
-    [("one", "mirrored", 2, "from 1 2"), ("mirrored", "one", 4, "from 4 1")],
+    [
+        ("one", "mirrored", 2, "from 1 2"),
+        pytest.param("mirrored", "one", 4, "from 4 1", marks=pytest.mark.slow),
+    ],
 )
 def test_the_weights_are_those_of_a_run_on_one_number(
     image_dir, tmp_path, first, then, devices, told

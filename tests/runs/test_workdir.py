@@ -136,13 +136,23 @@ def test_settings_of_place_and_speed_are_free(tmp_path):
     assert read_flags(tmp_path / "out")["num_workers"] == "4"
 
 
+def without_flags(directory):
+    """Makes of `run.json` one of a version that left the flags to flags.txt."""
+    record = json.loads((directory / "run.json").read_text())
+    (directory / "run.json").write_text(
+        json.dumps({name: record[name] for name in record if name not in ("flags", "checksum")})
+    )
+
+
 def test_settings_that_a_newer_program_adds_are_free(tmp_path):
     run(tmp_path / "out")
     path = tmp_path / "out" / "flags.txt"
     lines = [line for line in path.read_text().splitlines(True) if "rate" not in line]
     path.write_text("".join(lines) + "--gone=4\n")
+    without_flags(tmp_path / "out")
     run(tmp_path / "out")
     path.write_text("".join(lines))
+    without_flags(tmp_path / "out")
     with pytest.raises(InputError, match="no --rate, not --rate=0.5"):
         run(tmp_path / "out", settings("--rate=0.5"))
 
@@ -286,14 +296,6 @@ def test_a_damaged_record_is_refused(tmp_path, junk):
     (tmp_path / "out" / "run.json").write_text(junk)
     with pytest.raises(CorruptArtifactError, match="run.json"):
         run(tmp_path / "out")
-
-
-def without_flags(directory):
-    """Makes of `run.json` one of a version that left the flags to flags.txt."""
-    record = json.loads((directory / "run.json").read_text())
-    (directory / "run.json").write_text(
-        json.dumps({name: record[name] for name in record if name not in ("flags", "checksum")})
-    )
 
 
 @pytest.mark.parametrize("content", [None, b"", b"--size=3\n", b"--rate=\xff\n", b"\0" * 99])
