@@ -15,7 +15,6 @@ another network), and of how many that is not known.
 """
 
 import dataclasses
-import json
 import os
 import pathlib
 import sys
@@ -34,6 +33,7 @@ from ccssl_tf.runs import (
 from ccssl_tf.runs.command import Command
 from ccssl_tf.runs.command_lines import Stage
 from ccssl_tf.runs.errors import InputError
+from ccssl_tf.runs.json_files import read_json
 from ccssl_tf.runs.launch import launch
 from ccssl_tf.runs.lock import locked
 from ccssl_tf.runs.progress import hours
@@ -216,7 +216,7 @@ def _print_outcome(stages):
     all_reports = [stage for stage in stages if stage.module == "ccssl_tf.report"]
     reports = [stage.directory for stage in all_reports if "--paper" not in stage.arguments]
     if reports:
-        summary = json.loads((reports[-1] / "summary.json").read_text())
+        summary = read_json(reports[-1] / "summary.json", remedy="run the report again")
         tables = terminal.format_probe_tables(summary)
         tables += terminal.format_overview(summary)
         means = "".join(f"{sentence}\n\n" for sentence in summary["verdicts"])

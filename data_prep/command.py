@@ -110,25 +110,21 @@ def run(
         print("dry run: nothing written" if work else f"{output_dir}: already complete")
         return
     with workdir:
+        from data_prep import conversion
+
         if workdir.is_done:
-            _remove_sidecars(output_dir)
+            conversion.remove_sidecars(output_dir)
             print(f"{output_dir}: already complete")
             return
         with signals.stop_on_signal() as stopped:
             metrics = work.convert(stopped)
-        workdir.finish(metrics=metrics)
-        _remove_sidecars(output_dir)
+        workdir.finish(metrics=metrics, passing=(conversion.SIDECARS,))
+        conversion.remove_sidecars(output_dir)
     print(
         f"{output_dir}: "
         + ", ".join(f"{count} {name}" for name, count in metrics["images"].items())
         + " images"
     )
-
-
-def _remove_sidecars(directory):
-    from data_prep import conversion
-
-    conversion.remove_sidecars(directory)
 
 
 def _prepare(settings, image_set, output_dir, options):

@@ -12,6 +12,7 @@ from ccssl_tf.clustering.device.nearest import exact_float32
 from ccssl_tf.clustering.estimator import reader_of
 from ccssl_tf.clustering.rows.preprocessing import Preprocessing
 from ccssl_tf.data.feature_source import FeatureSource
+from ccssl_tf.runs.digests import Digests
 from ccssl_tf.runs.errors import CorruptArtifactError, InputError
 
 
@@ -48,6 +49,7 @@ class FittedClusters:
         path = run / "centroids.npy"
         if not path.is_file() or not (run / "DONE").is_file():
             raise InputError(f"{run}: no finished run of ccssl_tf.cluster there")
+        Digests(run).refuse_damage("centroids.npy", "preprocessing.npz")
         try:
             self.centroids = np.load(path, allow_pickle=False)
             if self.centroids.ndim != 2 or self.centroids.dtype.kind != "f":

@@ -19,6 +19,7 @@ import numpy as np
 from ccssl_tf.models.backbone import Backbone
 from ccssl_tf.runs.errors import CorruptArtifactError, InputError
 from ccssl_tf.runs.files import atomic_file, fingerprint_of, write_json
+from ccssl_tf.runs.json_files import read_json
 
 FILE_NAME, CLASSIFIER_FILE_NAME = "backbone.keras", "classifier.keras"
 # What Keras, zipfile and HDF5 raise on damaged and foreign files.
@@ -198,7 +199,5 @@ def describe(path) -> dict:
     file = (path if path.is_dir() else path.parent) / "backbone.json"
     if not file.is_file():
         return {}
-    try:
-        return dict(json.loads(file.read_text()))
-    except (ValueError, TypeError) as error:
-        raise CorruptArtifactError(f"{file}: damaged ({error}); train it again") from error
+    form = dict(fingerprint=(str, None), weights_from=(dict, None))
+    return read_json(file, form, remedy="train it again")

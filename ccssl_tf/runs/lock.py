@@ -9,10 +9,12 @@ import itertools
 import os
 import pathlib
 import socket
+import stat
 
 import filelock
 
 from ccssl_tf.runs.errors import InputError
+from ccssl_tf.runs.files import write_bytes
 
 LOCK_NAME, HOLDER_NAME = ".lock", ".holder"
 
@@ -25,20 +27,35 @@ def lock(directory) -> filelock.BaseFileLock:
     """
     directory = pathlib.Path(directory)
     held = filelock.FileLock(directory / LOCK_NAME, thread_local=False)
+    # A link would be followed: another's file be emptied. A pipe would be waited for.
+    if not _is_plain(directory / LOCK_NAME):
+        raise InputError(f"{directory / LOCK_NAME}: is a link or no regular file; remove it")
     try:
         held.acquire(timeout=0)
     except filelock.Timeout as error:
         raise InputError(
             f"{directory}: in use by {_holder(directory)}; wait for it or name another directory"
         ) from error
-    (directory / HOLDER_NAME).write_text(f"process {os.getpid()} on {socket.gethostname()}")
+    write_bytes(
+        directory / HOLDER_NAME, f"process {os.getpid()} on {socket.gethostname()}".encode()
+    )
     return held
+
+
+def _is_plain(path):
+    """Whether there is a regular file at `path`, or nothing."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except FileNotFoundError:
+        return True
 
 
 def _holder(directory):
     # Before version 0.2 the lock file itself said who holds it.
     for name in (HOLDER_NAME, LOCK_NAME):
         with contextlib.suppress(OSError):
+            if not _is_plain(directory / name):
+                continue
             if text := (directory / name).read_text(errors="replace").strip():
                 return text
     return "another process"

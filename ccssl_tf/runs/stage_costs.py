@@ -7,7 +7,6 @@ images. Of stages unlike any other nothing is known, and nothing is guessed.
 
 import csv
 import dataclasses
-import json
 import pathlib
 import shlex
 import statistics
@@ -15,12 +14,16 @@ from collections.abc import Callable, Sequence
 
 from ccssl_tf.runs import files, machine
 from ccssl_tf.runs.command_lines import Stage
-from ccssl_tf.runs.errors import InputError
+from ccssl_tf.runs.errors import CorruptArtifactError, InputError
+from ccssl_tf.runs.json_files import read_json
 from ccssl_tf.runs.progress import hours
 from ccssl_tf.runs.run_record import command_is_done
 from ccssl_tf.runs.stage_work import images_read, images_trained
 
 COSTS_NAME = "costs.csv"
+_TIMING_FORM = dict(
+    seconds=(float, int), images_per_second=(float, int, None), machine=(str, None)
+)
 # Flags on which the cost of an image does not depend, or little.
 _IGNORED = frozenset(
     {"workdir", "output_dir", "seed", "train_steps", "batch_size", "accumulate_steps"}
@@ -182,14 +185,10 @@ class StageCosts:
 def _read_timing(stage) -> tuple[str, float, float]:
     """Machine, seconds, images a second; "" and 0 where these are not recorded."""
     try:
-        timing = json.loads((stage.directory / "timing.json").read_text())
-        return (
-            str(timing.get("machine", "")),
-            float(timing.get("seconds", 0)),
-            float(timing.get("images_per_second", 0)),
-        )
-    except (OSError, ValueError, TypeError, AttributeError):
+        timing = read_json(stage.directory / "timing.json", _TIMING_FORM, remedy="")
+    except (OSError, CorruptArtifactError):
         return "", 0.0, 0.0
+    return timing.get("machine") or "", timing["seconds"], timing.get("images_per_second") or 0.0
 
 
 def _read_csv(path) -> list[Measurement]:

@@ -1,13 +1,15 @@
 """How many images the stages of a pipeline go over, told before it begins."""
 
-import json
 import os
 from collections.abc import Iterable
 
 from ccssl_tf.runs import stage_graph
 from ccssl_tf.runs.command_lines import Stage
+from ccssl_tf.runs.errors import CorruptArtifactError
 from ccssl_tf.runs.files import MANIFEST_NAME
+from ccssl_tf.runs.json_files import read_json
 
+_MANIFEST_FORM = dict(splits={str: [dict(num_examples=range(1 << 63))]})
 # Images of the published data sets, by converter and year, as their authors count them: ILSVRC2012,
 # Places205, and PASCAL VOC's of 2007 with boxes and of 2012 with masks.
 _PUBLISHED = {
@@ -63,12 +65,12 @@ def _images_of_splits(stage) -> dict[str, int]:
         drawn = dict(train=stage.flag("num_train") or "", val=stage.flag("num_val") or "")
         return {split: int(count) for split, count in drawn.items() if count.isdecimal()}
     try:
-        splits = json.loads((stage.directory / MANIFEST_NAME).read_text())["splits"]
+        manifest = read_json(stage.directory / MANIFEST_NAME, _MANIFEST_FORM, remedy="")
         return {
-            name: sum(int(shard["num_examples"]) for shard in shards)
-            for name, shards in splits.items()
+            name: sum(shard["num_examples"] for shard in shards)
+            for name, shards in manifest["splits"].items()
         }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, CorruptArtifactError):
         # Not there yet or damaged: the command itself says what is wrong. What is at hand may be
         # a part of what was published.
         if os.path.exists(stage.flag("source") or ""):

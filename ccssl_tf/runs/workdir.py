@@ -3,14 +3,15 @@
 import pathlib
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import filelock
 
 import ccssl_tf
 from ccssl_tf.runs import machine
+from ccssl_tf.runs.digests import write_digests
 from ccssl_tf.runs.errors import FlagError, InputError
-from ccssl_tf.runs.files import sweep_temporary_files, write_bytes, write_json
+from ccssl_tf.runs.files import is_temporary, sweep_temporary_files, write_bytes, write_json
 from ccssl_tf.runs.lock import HOLDER_NAME, LOCK_NAME, lock
 from ccssl_tf.runs.run_record import (
     DONE_NAME,
@@ -20,7 +21,6 @@ from ccssl_tf.runs.run_record import (
     flag_lines,
     input_fingerprint,
     read_record,
-    recorded_inputs,
 )
 from ccssl_tf.runs.values import Values
 
@@ -31,8 +31,9 @@ class Workdir:
     """One run's output directory.
 
     Holds `flags.txt` (the settings as they ran, itself a valid flagfile), `run.json` (command,
-    input fingerprints, and the settings that are not at their defaults), at the end `metrics.json`
-    (nothing in it depends on time or machine), `timing.json`, and last `DONE`.
+    input fingerprints, the settings that are not at their defaults, and the lines of `flags.txt`:
+    they alone guard the directory against another run), at the end `metrics.json` (nothing in it
+    depends on time or machine), `timing.json`, `digests.json`, and last `DONE`.
 
     Use:
       with Workdir(path, inputs={"data_dir": path}, settings=values) as workdir:
@@ -110,10 +111,10 @@ class Workdir:
     def _outputs(self):
         """Names of what is there besides this class's own notes, which come before any output."""
         names = (entry.name for entry in self.path.iterdir())
-        return sorted(n for n in names if n not in _HOUSEKEEPING and ".tmp-" not in n)
+        return sorted(n for n in names if n not in _HOUSEKEEPING and not is_temporary(n))
 
     def _refuse_another_run(self, fingerprints):
-        if not self._outputs() or not (self.path / FLAGS_NAME).is_file():
+        if not self._outputs():
             return
         record = read_record(self.path / RUN_NAME)
         difference = self._settings.difference(
@@ -128,8 +129,8 @@ class Workdir:
                 f"{self.path}: already holds a run with {before or f'no --{name}'}, not "
                 f"{now or f'no --{name}'}; name another directory"
             )
-        for name, before in recorded_inputs(record, self.path / RUN_NAME).items():
-            now = fingerprints.get(name, "nothing")
+        for name, source in record["inputs"].items():
+            before, now = source["fingerprint"], fingerprints.get(name, "nothing")
             if before != now:
                 raise InputError(
                     f"{self.path}: was made from another --{name} (fingerprint {before[:12]}, now "
@@ -140,6 +141,8 @@ class Workdir:
         # Again: before the lock was held another command may have written.
         self._refuse_another_run(fingerprints)
         sweep_temporary_files(self.path)
+        if self.is_done:
+            return  # What it holds is told by digests.
         lines = [line for of_one in self._settings.lines().values() for line in of_one]
         write_bytes(self.path / FLAGS_NAME, "".join(f"{line}\n" for line in lines).encode())
         inputs = {
@@ -150,15 +153,20 @@ class Workdir:
             command=self._settings.command(),
             inputs=inputs,
             settings=self._settings.beside_defaults(),
+            flags=lines,
             python=sys.version.split()[0],
             commit=machine.source_commit(),
             version=ccssl_tf.__version__,
         )
         write_json(self.path / RUN_NAME, record)
 
-    def finish(self, *, metrics: dict, timing: dict | None = None):
+    def finish(self, *, metrics: dict, timing: dict | None = None, passing: Collection[str] = ()):
         """Writes `metrics.json`, `timing.json` (adding the seconds since this object was made, the
-        time now and the machine) and last `DONE`.
+        time now and the machine), the digests of all files, and last `DONE`.
+
+        Args:
+          metrics, timing: what the files say.
+          passing: patterns of the files that the caller removes afterwards.
         """
         if not self._writes:
             return
@@ -167,4 +175,5 @@ class Workdir:
         ended = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         facts = dict(seconds=seconds, finished=ended, machine=machine.description())
         write_json(self.path / "timing.json", dict(timing or {}, **facts))
+        write_digests(self.path, passing)
         write_bytes(self.path / DONE_NAME, (self.path / RUN_NAME).read_bytes())
