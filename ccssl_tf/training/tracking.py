@@ -62,7 +62,8 @@ class Wandb:
         self._run.define_metric("step")
         self._run.define_metric("*", step_metric="step")
         _remember(workdir, "wandb", self._run.id)
-        print_line(f"wandb  run {self._run.id}  {self._run.url or self._run.dir}")
+        place = self._run.dir if self._run.offline else self._run.url
+        print_line(f"wandb  run {self._run.id}  {place}")
 
     def scalars(self, curve, values, step):
         """See `ScalarWriter`."""
