@@ -37,7 +37,8 @@ class ExportSettings(CommandSettings, SeedSettings):
     format: tuple[str, ...] = setting(
         ("saved_model",),
         "What is written, separated by commas: a SavedModel, model.tflite, model.onnx (extra "
-        "`onnx`), model.keras, model.weights.h5, or model.npz of Caffe's arrays.",
+        "`onnx`), model.keras, model.weights.h5, a KerasHub preset, or model.npz of Caffe's "
+        "arrays.",
         choices=_FORMATS,
     )
     int8: bool = setting(

@@ -12,7 +12,7 @@ from ccssl_tf.runs.json_files import read_json
 # Flags that say where and how fast, not what: a run may be continued with other values of these.
 FREE_FLAGS = frozenset(
     {"workdir", "output_dir", "dry_run", "strategy", "flagfile", "num_workers"}
-    | {"runner", "beam_options", "max_bad_images", "log_steps", "checkpoint_steps"}
+    | {"runner", "beam_options", "max_bad_images", "log_steps", "checkpoint_steps", "log_to"}
     | {"histogram_steps", "profile_steps", "health_steps", "health_images"}
 )
 RUN_NAME, FLAGS_NAME, DONE_NAME = "run.json", "flags.txt", "DONE"
