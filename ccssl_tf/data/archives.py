@@ -1,4 +1,4 @@
-"""Zip archives of others, looked at before anything in them is unpacked."""
+"""What files of others claim to unpack to, looked at before anything in them is unpacked."""
 
 import os
 import zipfile
@@ -27,11 +27,18 @@ def open_zip(path: str | os.PathLike, most_expansion: int, advice: str) -> zipfi
     """
     archive = zipfile.ZipFile(path)
     unpacked = sum(member.file_size for member in archive.infolist())
-    size = os.path.getsize(path)
+    check_expansion(path, unpacked, os.path.getsize(path), most_expansion, advice)
+    return archive
+
+
+def check_expansion(
+    path: str | os.PathLike, unpacked: int, size: int, most_expansion: int, advice: str
+) -> None:
+    """Raises CorruptArtifactError where a file of `size` bytes claims to unpack to too many, as
+    `open_zip` does.
+    """
     if unpacked > max(_SMALL, most_expansion * size):
-        archive.close()
         raise CorruptArtifactError(
             f"{path}: unpacks to {unpacked / 2**20:,.0f} MiB from {size / 2**20:,.1f}, more than "
             f"{most_expansion} times as much; {advice}"
         )
-    return archive
