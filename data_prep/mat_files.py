@@ -186,9 +186,9 @@ def _boxes(data: bytes) -> list[np.ndarray]:
 
     content = scipy.io.loadmat(io.BytesIO(data), variable_names=["images", "boxes"])
     if not {"images", "boxes"} <= content.keys():
+        found = ", ".join(name for name, *_ in scipy.io.whosmat(io.BytesIO(data)))
         raise OtherMat(
-            "expected the cell arrays images and boxes, found "
-            f"{', '.join(sorted(content)) or 'nothing'}"
+            f"expected the cell arrays images and boxes, found {found[:200] or 'nothing'}"
         )
     names, boxes = (np.ravel(content[name]) for name in ("images", "boxes"))
     if len(names) != len(boxes):

@@ -341,7 +341,7 @@ def read_codebook(path):
 def write_checkpoint(path):
     from ccssl_tf.clustering import checkpoint
 
-    checkpoint.save(path, checkpoint.FitState.first(ROWS[:2], 12), "belongs to")
+    checkpoint.save(path, checkpoint.FitState.start(ROWS[:2], 12), "belongs to")
 
 
 def read_checkpoint(path):
