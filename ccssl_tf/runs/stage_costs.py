@@ -21,9 +21,7 @@ from ccssl_tf.runs.run_record import command_is_done
 from ccssl_tf.runs.stage_work import images_read, images_trained
 
 COSTS_NAME = "costs.csv"
-_TIMING_FORM = dict(
-    seconds=(float, int), images_per_second=(float, int, None), machine=(str, None)
-)
+_TIMING_FORM = dict(seconds=(float, int), images_per_second=(float, int, None), machine=(str, None))
 # Flags on which the cost of an image does not depend, or little.
 _IGNORED = frozenset(
     {"workdir", "output_dir", "seed", "train_steps", "batch_size", "accumulate_steps"}
