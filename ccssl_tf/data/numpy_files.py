@@ -9,7 +9,7 @@ import math
 import os
 import pathlib
 from collections.abc import Iterator, Mapping
-from typing import IO, NamedTuple
+from typing import IO, Literal, NamedTuple
 
 import numpy as np
 
@@ -64,7 +64,7 @@ def read_array(
         header = _header(file, os.fstat(file.fileno()).st_size)
         if not mapped:
             return _array(file)
-        order = "F" if header.fortran_order else "C"
+        order: Literal["C", "F"] = "F" if header.fortran_order else "C"
         return np.memmap(file, header.dtype, "r", header.offset, header.shape, order)
 
 
