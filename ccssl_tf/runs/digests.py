@@ -41,7 +41,7 @@ def write_digests(directory, passing: Collection[str] = ()):
         for name in _names(directory)
         if not any(pathlib.PurePath(name).match(pattern) for pattern in passing)
     ]
-    told = {}
+    told: dict[str, dict] = {}
     for name in names:
         if os.path.basename(name) == MANIFEST_NAME:
             shards = _of_shards(directory, name)
