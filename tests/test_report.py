@@ -12,6 +12,7 @@ import pytest
 from ccssl_tf import report
 from ccssl_tf.reporting.runs import RunSet
 from ccssl_tf.runs.errors import InputError
+from ccssl_tf.runs.launch import run_command
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -53,7 +54,7 @@ def test_the_command_writes_page_figures_and_summary_the_same_each_time(runs):
     assert "CC+Jigsaw++   28.0   31.0   36.0   36.0   34.0" in done.stdout
 
 
-def test_what_cannot_be_read_is_named_and_the_rest_reported(runs):
+def test_what_cannot_be_read_is_named_and_the_rest_reported(runs, capsys):
     """Damaged records, numbers and pictures; a run whose folder has a name that is not UTF-8."""
     for seed in range(4):
         runs.method(f"seed{seed}/", seed=seed)
@@ -66,8 +67,9 @@ def test_what_cannot_be_read_is_named_and_the_rest_reported(runs):
     content[len(content) // 2] ^= 1
     picture.write_bytes(content)
     (root / "seed3").rename(os.fsdecode(os.fsencode(root) + b"/seed\xff"))
-    done = run_report(f"--runs={root}", f"--output_dir={root}/report")
-    assert done.returncode == 0, done.stderr
+    words = [f"--runs={root}", f"--output_dir={root}/report"]
+    assert run_command(report.COMMAND, report.main, words) == 0
+    told = capsys.readouterr().out
     page = (root / "report/index.html").read_text("utf-8")
     for name, fault in {
         "seed1/cc/run.json": "damaged",
@@ -76,7 +78,7 @@ def test_what_cannot_be_read_is_named_and_the_rest_reported(runs):
         "seed0/clusters/pictures/nearest_images.png": "is no PNG",
     }.items():
         line = f"{root}/{name}: {fault}"
-        assert f"warning: left out: {line}" in done.stdout and line in page
+        assert f"warning: left out: {line}" in told and line in page
     summary = json.loads((root / "report/summary.json").read_text())
     shown = [name for entry in summary["transfers"] for name in entry["runs"]]
     assert shown == ["seed0/cc", r"seed\xff/cc"]

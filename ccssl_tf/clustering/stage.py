@@ -46,6 +46,8 @@ class ClusteringStage:
         self._fitted, self._strategy = DirectorySource(settings.features_dir), strategy
         self.settings = settings = settings.of_rows(self._fitted.num_examples)
         self._assigned = self._assigned_sources()
+        for source in (self._fitted, *self._assigned.values()):
+            source.check_origin()
         self._check_num_clusters()
         settings.kmeans(strategy).settings().check_rows(self._fitted.num_examples)
         self._options = preprocessing.Options(

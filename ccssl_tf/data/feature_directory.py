@@ -14,7 +14,10 @@ from ccssl_tf.data import records
 from ccssl_tf.data.datasets import fixed
 from ccssl_tf.data.feature_source import FeatureSource, generated
 from ccssl_tf.runs.errors import CorruptArtifactError, InputError
+from ccssl_tf.runs.files import MANIFEST_NAME
+from ccssl_tf.runs.json_files import form_fault
 
+_ORIGIN = dict(data_dir=str, images_fingerprint=str, extractor=dict)
 ROWS_PER_RECORD = 128
 # Up to four shards are open at a time, fewer where together they have more bytes than this.
 _READ_AHEAD_BYTES = 256 << 20
@@ -55,6 +58,15 @@ class DirectorySource(FeatureSource):
         self.num_bytes = self.bytes_per_pass = sum(shard.num_bytes for shard in self._shards)
         if not self.num_examples:
             raise InputError(f"{directory}: holds no features; there is nothing to cluster")
+
+    def check_origin(self):
+        """Raises CorruptArtifactError where the manifest does not say which images the rows are of
+        and what made them; rows alone can be read without.
+        """
+        if fault := form_fault(self.manifest.info, _ORIGIN, "info"):
+            raise CorruptArtifactError(
+                f"{self.directory / MANIFEST_NAME}: damaged ({fault}); extract the features again"
+            )
 
     def fingerprint(self) -> str:
         """Returns the manifest's fingerprint."""

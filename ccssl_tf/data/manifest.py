@@ -28,17 +28,6 @@ SHARD_FORM = dict(
     name=str, num_examples=_COUNT, num_bytes=_COUNT, sha256=str, sample_sha256=(str, None)
 )
 _FORM = dict(kind=str, splits={str: [SHARD_FORM]}, info=dict, fingerprint=str)
-# What the readers of each kind of data rely on.
-_INFO_FORMS = dict(
-    images=dict(class_names=([str], None)),
-    features=dict(dim=range(1, 1 << 31), dtype={"float16", "float32"}),
-    pseudo_labels=dict(
-        num_clusters=range(1, 1 << 31),
-        images_fingerprint={str: str},
-        num_nearest=(range(1 << 31), None),
-    ),
-    proposals=dict(images_fingerprint={str: str}, max_proposals=(range(1 << 31), None)),
-)
 # Shards looked at together: what takes time is to open files that lie on other machines.
 _OPENED = 8
 
@@ -171,7 +160,7 @@ class Manifest:
                 f"{directory}: no {MANIFEST_NAME}; {_how_to_make_one(directory)}"
             )
         raw = read_json(path, _FORM, remedy=_REMEDY, schema_version=SCHEMA_VERSION)
-        fault = form_fault(raw["info"], _INFO_FORMS.get(raw["kind"], {}), "info")
+        fault = form_fault(raw["info"], _info_form(raw["kind"], raw["splits"]), "info")
         if fault:
             raise CorruptArtifactError(f"{path}: damaged ({fault}); {_REMEDY}")
         manifest = cls(raw["kind"], _shards(path, raw["splits"]), raw["info"])
@@ -193,6 +182,19 @@ class Manifest:
             for shard, fault in zip(shards, faults, strict=True):
                 if fault:
                     raise CorruptArtifactError(f"{directory / shard.name}: {fault}; {_REMEDY}")
+
+
+def _info_form(kind, splits) -> dict:
+    """Returns the form of the facts that the readers of a kind of data rely on."""
+    count = range(1, 1 << 31)
+    of_images = dict(images_fingerprint=dict.fromkeys(splits, str))
+    forms = dict(
+        images=dict(class_names=([str], None)),
+        features=dict(dim=count, dtype={"float16", "float32"}),
+        pseudo_labels=dict(of_images, num_clusters=count, num_nearest=(range(1 << 31), None)),
+        proposals=dict(of_images, max_proposals=(count, None)),
+    )
+    return forms.get(kind, {})
 
 
 def _shards(path, splits) -> dict[str, list[Shard]]:

@@ -257,7 +257,9 @@ def _noted_shards(directory):
     noted = {}
     for path in sorted(directory.glob(_FINISHED.format("*"))):
         try:
-            shards = read_json(path, _NOTES, remedy=_REMEDY)["shards"]
+            content = read_json(path, (_NOTES, _NOTES["shards"]), remedy=_REMEDY)
+            # Version 0.1 wrote the list alone.
+            shards = content if isinstance(content, list) else content["shards"]
             noted |= {shard["name"]: manifest_lib.Shard(**shard) for shard in shards}
         except TypeError as error:
             raise CorruptArtifactError(f"{path}: of another version; {_REMEDY}") from error

@@ -77,7 +77,7 @@ def form_fault(value, form, where: str = "") -> str | None:
     """Returns what of `value` is not of the form (see `read_json`), None where all is."""
     if isinstance(form, tuple):
         faults = [form_fault(value, one, where) for one in form]
-        return None if None in faults else faults[-1]
+        return None if None in faults else faults[0]
     if isinstance(form, list):
         if not isinstance(value, list):
             return _other(value, "a list", where)

@@ -2,6 +2,7 @@
 its bytes, whatever its size; `data_prep.verify` (tests/data_prep/test_verification.py) reads all.
 """
 
+import importlib
 import json
 import shutil
 
@@ -10,7 +11,7 @@ import pytest
 import tensorflow as tf
 from conftest import flag_words, write_images
 
-from ccssl_tf import cluster, train
+from ccssl_tf import cluster
 from ccssl_tf.clustering.pseudo_labels import PseudoLabels, write_pseudo_labels
 from ccssl_tf.data import records
 from ccssl_tf.data.feature_directory import DirectorySource, feature_records
@@ -19,20 +20,24 @@ from ccssl_tf.runs.errors import CorruptArtifactError
 from ccssl_tf.runs.files import write_json
 from ccssl_tf.runs.launch import run_command
 
+# `ccssl_tf.train` is the function.
+TRAIN = importlib.import_module("ccssl_tf.train")
+
 
 def write_features(directory, seed):
-    """Two shards of 300 rows each: about 600 kB, so that no sample has all of it."""
+    """Two shards of 300 rows and as many bytes: about 300 kB, so that no sample has all of it."""
     directory.mkdir()
     rows = np.random.default_rng(seed).normal(size=[600, 256]).astype(np.float32)
     shards = [
         records.write_shard(
             directory / shard_name("train", number, 2),
-            feature_records([(np.arange(*part), rows[slice(*part)])]),
+            feature_records([(200 + np.arange(*part), rows[slice(*part)])]),
             num_examples=300,
         )
         for number, part in enumerate([(0, 300), (300, 600)])
     ]
-    info = dict(dim=256, dtype="float32", images_fingerprint="1a2b", extractor=dict(name="x"))
+    info = dict(dim=256, dtype="float32", images_fingerprint="1a2b", data_dir="images")
+    info["extractor"] = dict(name="x")
     Manifest("features", dict(train=shards), info).write(directory)
     return directory
 
@@ -88,7 +93,7 @@ def test_images_of_another_run(tmp_path, capsys):
     relabelled(shard)
     assert shard.stat().st_size == size
     line = refused(
-        capsys, train, task="rotation", data_dir=ours, image_size=32, width_multiplier=0.1,
+        capsys, TRAIN, task="rotation", data_dir=ours, image_size=32, width_multiplier=0.1,
         batch_size=8, train_steps=1, workdir=tmp_path / "run",
     )  # fmt: skip
     assert f"{shard}: holds other records than were written there" in line
@@ -111,7 +116,7 @@ def test_pseudo_labels_of_another_run(tmp_path, image_dir, capsys):
     shard = shard_name("train", 0, 1)
     shutil.copy(tmp_path / "b" / shard, tmp_path / "a" / shard)
     line = refused(
-        capsys, train, task="cluster_classification", data_dir=image_dir,
+        capsys, TRAIN, task="cluster_classification", data_dir=image_dir,
         pseudo_labels=tmp_path / "a", image_size=32, width_multiplier=0.1, batch_size=8,
         train_steps=1, workdir=tmp_path / "run",
     )  # fmt: skip
@@ -136,9 +141,11 @@ def test_names_of_files_elsewhere(tmp_path, name):
         (dict(dim="256"), "info.dim holds '256' instead of a whole number"),
         (dict(dtype="float99"), "info.dtype holds 'float99' instead of float16 or float32"),
         (dict(dtype=None), "info.dtype holds nothing"),
+        (dict(data_dir=None), "info.data_dir holds nothing instead of a text"),
+        (dict(extractor="x"), "info.extractor holds 'x' instead of an object"),
     ],
 )
-def test_a_manifest_of_features_without_what_they_are(tmp_path, capsys, change, message):
+def test_a_manifest_of_features_without_dim(tmp_path, capsys, change, message):
     ours = write_features(tmp_path / "a", 0)
     manifest = Manifest.read(ours, "features")
     info = {name: value for name, value in (manifest.info | change).items() if value is not None}

@@ -2,15 +2,19 @@
 another major one refused.
 """
 
+import importlib
+
 import keras
 import pytest
 import tensorflow as tf
 
 import ccssl_tf
-from ccssl_tf import train
 from ccssl_tf.runs.errors import CorruptArtifactError
 from ccssl_tf.runs.launch import run_command
 from ccssl_tf.training.checkpoints import Checkpoints
+
+# `ccssl_tf.train` is the function.
+TRAIN = importlib.import_module("ccssl_tf.train")
 
 
 def checkpoints_of(directory):
@@ -48,7 +52,7 @@ def test_the_command_ends_with_3_and_the_checkpoint_stays(image_dir, tmp_path, m
     workdir = tmp_path / "run"
     words = ["--task=rotation", f"--data_dir={image_dir}", f"--workdir={workdir}"]
     words += ["--image_size=32", "--width_multiplier=0.1", "--batch_size=16", "--train_steps=2"]
-    assert run_command(train.COMMAND, train.main, words) == 0
+    assert run_command(TRAIN.COMMAND, TRAIN.main, words) == 0
     for name in ("DONE", "digests.json"):
         (workdir / name).unlink()  # As killed after its last checkpoint.
     before = {path.name: path.read_bytes() for path in (workdir / "checkpoints").iterdir()}
@@ -56,10 +60,10 @@ def test_the_command_ends_with_3_and_the_checkpoint_stays(image_dir, tmp_path, m
     major, rest = major_and_rest(written)
     capsys.readouterr()
     monkeypatch.setattr(ccssl_tf, "__version__", f"{major + 1}.{rest}")
-    assert run_command(train.COMMAND, train.main, words) == 3
+    assert run_command(TRAIN.COMMAND, TRAIN.main, words) == 3
     line = capsys.readouterr().err
     assert line.count("\n") == 1 and f"written with ccssl_tf {written}, this is" in line
     assert before == {path.name: path.read_bytes() for path in (workdir / "checkpoints").iterdir()}
     monkeypatch.setattr(ccssl_tf, "__version__", f"{major}.999")
-    assert run_command(train.COMMAND, train.main, words) == 0
+    assert run_command(TRAIN.COMMAND, TRAIN.main, words) == 0
     assert f"warning: {workdir}/checkpoints: the checkpoint was written" in capsys.readouterr().out
