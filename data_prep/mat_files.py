@@ -6,7 +6,6 @@ than without it) and is started again after a crash. What comes back are plain a
 """
 
 import contextlib
-import functools
 import io
 import multiprocessing
 import os
@@ -91,6 +90,9 @@ class _Process:
                 ) from error
             how = signal.Signals(-code).name if code < 0 else f"code {code}"
             raise UnreadableMat(f"its reader ends with {how}") from error
+        except BaseException:
+            self.end()  # Its reply would be taken for that to the next file.
+            raise
 
     @property
     def is_alive(self) -> bool:
@@ -104,19 +106,17 @@ class _Process:
         self._pipe.close()
 
 
-@functools.cache
-def _started() -> list[_Process]:
-    return []
+# The one of this process, where there is one yet.
+_processes: list[_Process] = []
 
 
 def _process(fresh: bool = False) -> _Process:
-    """The process of this one, started where there is none yet, or anew."""
-    processes = _started()
-    while processes and (fresh or not processes[0].is_alive):
-        processes.pop().end()
-    if not processes:
-        processes.append(_Process())
-    return processes[0]
+    """The process that reads, started where there is none, or anew."""
+    if _processes and (fresh or not _processes[0].is_alive):
+        _processes.pop().end()
+    if not _processes:
+        _processes.append(_Process())
+    return _processes[0]
 
 
 def _serve(pipe: Connection):

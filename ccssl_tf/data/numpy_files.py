@@ -127,7 +127,8 @@ class ArrayArchive(Mapping[str, np.ndarray]):
             return _header(file, self._zip.getinfo(member).file_size)
 
     def _told(self, name):
-        return told_as_damage(f"{self._path}: {name}", "damaged", self._advice)
+        shown = name if name.isprintable() else ascii(name)
+        return told_as_damage(f"{self._path}: {shown}", "damaged", self._advice)
 
 
 def _header(file: IO[bytes], size: int) -> Header:

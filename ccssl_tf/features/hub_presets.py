@@ -29,7 +29,7 @@ def open_preset(model: str, output: str | None, weights: str | None) -> OpenedMo
     """
     keras_hub = _keras_hub(model)
     preset = model.removeprefix(KERAS_HUB)
-    if weights and weights != "random":
+    if weights and weights.endswith(".h5"):
         open_hdf5(weights, "get it again").close()
     with told_as_damage(f"--model={model}", "cannot be opened", "name another", InputError):
         network = keras_hub.models.Backbone.from_preset(preset, load_weights=not weights)

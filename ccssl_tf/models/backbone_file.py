@@ -73,12 +73,13 @@ def load_model(path, trust: bool = False) -> keras.Model:
             _check_members(path)
             return keras.saving.load_model(path, compile=False, safe_mode=not trust)
     except CorruptArtifactError as error:
-        if foreign := _foreign_class(path):
+        lacks_library = isinstance(error.__cause__, ImportError)
+        if not (trust and lacks_library) and (foreign := _foreign_class(path)):
             raise InputError(
                 f"{path}: holds {foreign}; only models of Keras's and this project's layers are "
                 "loaded, never programs of others"
             ) from error
-        if isinstance(error.__cause__, ImportError):
+        if lacks_library:
             raise InputError(
                 f"{path}: needs a library that is not installed ({reason_of(error.__cause__)})"
             ) from error
@@ -114,7 +115,7 @@ def _foreign_class(path) -> str | None:
             node.get("registered_name"),
         )
         if name in _PROGRAMS:
-            return f"a {_PROGRAMS[name]}, which is a program,"
+            return f"a {_PROGRAMS[name]}, which is a program"
         ours = package.split(".")[0] == "keras" or (package == "builtins" and name != "function")
         known = ours or keras.saving.get_registered_object(registered) is not None
         if "config" in node and "module" in node and not known:

@@ -22,7 +22,7 @@ class InputError(CcsslError):
 
 
 class CorruptArtifactError(CcsslError):
-    """A file this project wrote is damaged, incomplete or of another version."""
+    """A file is damaged, incomplete or, where this project wrote it, of another version."""
 
     exit_code = 3
 

@@ -3,10 +3,12 @@
 Its fingerprint tells weights apart.
 """
 
+import io
 import json
 import warnings
 import zipfile
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -186,6 +188,47 @@ def test_classes_and_functions_of_others_are_refused(tmp_path):
         ) as caught:
             load_backbone(tmp_path / "theirs.keras")
         assert "\n" not in str(caught.value)
+
+
+def _repacked(path, **members):
+    """Puts other members, of which one is named with _ for its dots, into a sound file, packed."""
+    keras.Sequential([keras.Input([4]), keras.layers.Dense(2)]).save(path)
+    with zipfile.ZipFile(path) as whole:
+        parts = {name: whole.read(name) for name in whole.namelist()}
+    parts |= {name.replace("_", "."): change(parts) for name, change in members.items()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for name, data in parts.items():
+            archive.writestr(name, data)
+    return path
+
+
+def test_layers_of_other_libraries_are_told(tmp_path):
+    def wrapped(parts):
+        config = json.loads(parts["config.json"])
+        layer = config["config"]["layers"][1]
+        layer.update(class_name="TorchModuleWrapper", registered_name=None)
+        layer["config"].update(module="")
+        return json.dumps(config).encode()
+
+    path = _repacked(tmp_path / "torch.keras", config_json=wrapped)
+    with pytest.raises(InputError, match="torch.keras: holds a layer of PyTorch, which is a prog"):
+        load_backbone(path)
+
+
+def test_files_that_unpack_to_far_more_are_refused_at_once(tmp_path):
+    path = _repacked(tmp_path / "big.keras", model_weights_h5=lambda parts: bytes(65 << 20))
+    with pytest.raises(CorruptArtifactError, match="big.keras: unpacks to 65 MiB from 0.3, more"):
+        load_backbone(path)
+
+    def claiming(parts):
+        file = io.BytesIO()
+        with h5py.File(file, "w") as content:
+            content.create_dataset("x", (1 << 28,), "float32", chunks=True, compression="gzip")
+        return file.getvalue()
+
+    path = _repacked(tmp_path / "inner.keras", model_weights_h5=claiming)
+    with pytest.raises(CorruptArtifactError, match="inner.keras: unpacks to 1,024 MiB from 0.0"):
+        load_backbone(path)
 
 
 def test_damaged_files_are_refused_in_one_line(tmp_path):
