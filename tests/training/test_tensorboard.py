@@ -12,7 +12,7 @@ from ccssl_tf.training.tensorboard import Board, describe
 
 
 def read(directory):
-    multiplexer = EventMultiplexer().AddRunsFromDirectory(str(directory / "tensorboard"))
+    multiplexer = EventMultiplexer().AddRunsFromDirectory(str(directory))
     return multiplexer.Reload()
 
 
