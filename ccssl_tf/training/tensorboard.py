@@ -23,7 +23,7 @@ def describe(workdir, command: str, settings: Mapping[str, bool | float | str]):
     with writer.as_default():
         lines = [command, *(f"--{name}={value}" for name, value in settings.items())]
         tf.summary.text("command", "".join(f"    {line}\n" for line in lines), step=0)
-        api.hparams(dict(settings))
+        api.hparams(dict(settings), trial_id=str(workdir))
     writer.close()
 
 
