@@ -3,8 +3,8 @@
     python -m ccssl_tf.report --runs=runs/quickstart --output_dir=runs/quickstart/report
 
 Writes `index.html` (everything inside it, to be opened as a file), the numbers as `summary.json`,
-and the figures as PNGs. Runs that differ in nothing but the seed are shown as one network, with
-ranges.
+the figures as PNGs, and `method.webp`, the method in one picture. Runs that differ in nothing but
+the seed are shown as one network, with ranges.
 
     python -m ccssl_tf.report --paper --runs=runs/paper
 
@@ -18,7 +18,7 @@ import importlib
 import pathlib
 
 from ccssl_tf.metrics.filter_colour import colour_saturation
-from ccssl_tf.reporting import figures, page, terminal, transfers
+from ccssl_tf.reporting import figures, method_picture, page, terminal, transfers
 from ccssl_tf.reporting import summary as summary_lib
 from ccssl_tf.reporting.paper import collection, writing
 from ccssl_tf.reporting.paper.claims import FIGURE_4
@@ -114,6 +114,9 @@ def write_report(runs: RunSet, output_dir, reference: dict | None = None) -> dic
         if nearest:
             name = entry["runs"][0].replace("/", "_")
             write_bytes(output_dir / f"nearest_images_{name}.png", nearest.read_bytes())
+    probes = drawings["probes"].get("linear_probe", {}).get("light")
+    if picture := method_picture.draw(runs, summary, probes):
+        write_bytes(output_dir / method_picture.NAME, picture)
     html = page.page(runs, summary, drawings, reference)
     # A path that is no UTF-8 is shown with its bytes as numbers.
     write_bytes(output_dir / "index.html", html.encode(errors="backslashreplace"))

@@ -177,8 +177,8 @@ def write_tfds_metadata(
     class_names: list[str] | None,
     annotator: Annotator | None = None,
 ):
-    """Writes what `tfds.builder_from_directory(directory)` needs. A label of -1 reads
-    back as -1.
+    """Writes what `tfds.builder_from_directory(directory)` needs; its features have the names of
+    the keys, image and label are what `as_supervised` gives. A label of -1 reads back as -1.
     """
     import tensorflow_datasets as tfds
 
@@ -187,7 +187,9 @@ def write_tfds_metadata(
         if class_names
         else tfds.features.Scalar(np.int64)
     )
-    by_key = {
+    # Classes of objects or pixels are none of whole images.
+    has_labels = bool(class_names) and annotator is None
+    features = {
         "image/encoded": tfds.features.Image(shape=(None, None, 3), encoding_format="jpeg"),
         "image/format": tfds.features.Text(),
         "image/filename": tfds.features.Text(),
@@ -214,21 +216,10 @@ def write_tfds_metadata(
     ]
     tfds.folder_dataset.write_metadata(
         data_dir=directory,
-        features=tfds.features.FeaturesDict(_nested(by_key)),
+        features=tfds.features.FeaturesDict(features),
         split_infos=split_infos,
         version="1.0.0",
         filename_template=_FILENAME_TEMPLATE,
+        supervised_keys=("image/encoded", "image/class/label") if has_labels else None,
         check_data=False,
     )
-
-
-def _nested(by_key):
-    """`{"a/b": x}` -> `{"a": {"b": x}}`."""
-    nested = {}
-    for key, value in by_key.items():
-        *rooms, name = key.split("/")
-        inner = nested
-        for room in rooms:
-            inner = inner.setdefault(room, {})
-        inner[name] = value
-    return nested

@@ -184,7 +184,7 @@ def test_two_processes_train_as_one_and_continue_after_a_signal_and_a_kill(image
         path.name for path in (tmp_path / "one").iterdir()
     }
     # The command's, and of one process the pictures' and those of the two curves.
-    assert len(list((tmp_path / "two/tensorboard").glob("**/events.*"))) == 4
+    assert len(list((tmp_path / "two").glob("**/events.*"))) == 4
 
 
 @pytest.mark.slow

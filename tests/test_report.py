@@ -45,6 +45,7 @@ def test_the_command_writes_page_figures_and_summary_the_same_each_time(runs):
         "sizes_clusters.png",
         "conv1_filters.png",
         "nearest_images_clusters.png",
+        "method.webp",
     }
     assert (
         json.loads(contents[0]["summary.json"])["probes"]["linear_probe"]["networks"][0]["network"]

@@ -23,6 +23,8 @@ from ccssl_tf.runs.files import write_bytes
 # Principal axes kept, and pixels of a photo: 3,000 photos are a sheet of 2,640 pixels.
 _MAX_AXES, _SIDE = 50, 48
 _QUALITY = 80
+_FEATURES = "projector/features.tsv"
+_IMAGES, _PHOTOS = "projector/images.tsv", "projector/photos.jpg"
 
 
 def write(
@@ -34,10 +36,10 @@ def write(
     class_names: Sequence[str] | None,
     features: np.ndarray,
 ) -> None:
-    """Writes `features.tsv`, `images.tsv`, `photos.jpg` and, last, the file that names them.
+    """Writes `projector/` and, last, `projector_config.pbtxt`, which names the files in it.
 
     Args:
-      directory: of TensorBoard's events; made if absent.
+      directory: that TensorBoard's events are in.
       images: of the split.
       index: [n] int, the image index of every point.
       labels: [n] int, their clusters.
@@ -45,9 +47,9 @@ def write(
       class_names: of the images; None where they have none.
       features: [n, D] float32, n > 0.
     """
-    directory.mkdir(exist_ok=True)
+    (directory / "projector").mkdir(parents=True, exist_ok=True)
     points = "\n".join("\t".join(f"{x:.4g}" for x in row) for row in principal(features))
-    write_bytes(directory / "features.tsv", f"{points}\n".encode())
+    write_bytes(directory / _FEATURES, f"{points}\n".encode())
     lines = ["cluster\tclass\tdistance\tfilename"]
     for image, label, distance in zip(index, labels, distances, strict=True):
         number = int(images.labels[image])
@@ -55,15 +57,15 @@ def write(
         # A tab in a name would begin a column.
         name, file = " ".join(name.split()), image_list.text_of(images.filenames[image])
         lines.append(f"{label}\t{name}\t{distance:.4g}\t{file}")
-    write_bytes(directory / "images.tsv", "".join(f"{line}\n" for line in lines).encode())
-    write_bytes(directory / "photos.jpg", _sheet(images, index))
+    write_bytes(directory / _IMAGES, "".join(f"{line}\n" for line in lines).encode())
+    write_bytes(directory / _PHOTOS, _sheet(images, index))
     config = ProjectorConfig()
     one = config.embeddings.add(
         tensor_name="features",
-        tensor_path="features.tsv",
-        metadata_path="images.tsv",
+        tensor_path=_FEATURES,
+        metadata_path=_IMAGES,
     )
-    one.sprite.image_path = "photos.jpg"
+    one.sprite.image_path = _PHOTOS
     one.sprite.single_image_dim.extend([_SIDE, _SIDE])
     write_bytes(directory / "projector_config.pbtxt", text_format.MessageToBytes(config))
 

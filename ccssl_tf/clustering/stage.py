@@ -155,7 +155,7 @@ class ClusteringStage:
         chief = distribution.is_chief(self._strategy)
         kmeans = self.settings.kmeans(self._strategy)
         if chief:
-            summaries = tf.summary.create_file_writer(str(directory / "tensorboard"))
+            summaries = tf.summary.create_file_writer(str(directory))
         else:
             summaries = tf.summary.create_noop_writer()
 
@@ -275,7 +275,7 @@ class ClusteringStage:
                         names,
                     )
                     projector.write(
-                        directory / "tensorboard",
+                        directory,
                         facts,
                         index[rows],
                         labels[rows],

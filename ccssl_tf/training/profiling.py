@@ -9,11 +9,11 @@ from ccssl_tf.runs.progress import print_line
 
 
 class Profile:
-    """Profiles the steps from the first to the last one into `workdir/tensorboard`."""
+    """Profiles the steps from the first to the last one into `workdir/plugins`."""
 
     def __init__(self, steps: Sequence[int], workdir):
         """Args: first and last step, or none; the run's directory."""
-        self._steps, self._directory = tuple(steps), pathlib.Path(workdir) / "tensorboard"
+        self._steps, self._directory = tuple(steps), pathlib.Path(workdir)
         self._is_running = False
 
     def before(self, step: int):

@@ -19,16 +19,18 @@ def describe(workdir, command: str, settings: Mapping[str, bool | float | str]):
     """
     from tensorboard.plugins.hparams import api
 
-    writer = tf.summary.create_file_writer(str(pathlib.Path(workdir) / "tensorboard"))
+    writer = tf.summary.create_file_writer(str(workdir))
     with writer.as_default():
         lines = [command, *(f"--{name}={value}" for name, value in settings.items())]
         tf.summary.text("command", "".join(f"    {line}\n" for line in lines), step=0)
-        api.hparams(dict(settings))
+        api.hparams(dict(settings), trial_id=str(workdir))
     writer.close()
 
 
 class Board:
-    """Writes events into `workdir/tensorboard`; an earlier process's stay and are continued."""
+    """Writes events into `workdir`, by whose name TensorBoard then calls the run; an earlier
+    process's stay and are continued.
+    """
 
     def __init__(self, workdir, *, writes: bool = True):
         """Opens the files.
@@ -42,7 +44,7 @@ class Board:
         def writer(*below):
             if not writes:
                 return tf.summary.create_noop_writer()
-            return tf.summary.create_file_writer(str(self._workdir.joinpath("tensorboard", *below)))
+            return tf.summary.create_file_writer(str(self._workdir.joinpath(*below)))
 
         self._run = writer()
         self._curves = {name: writer(name) for name in CURVES}

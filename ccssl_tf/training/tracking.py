@@ -1,8 +1,9 @@
 """The numbers of a run in Weights & Biases or MLflow, beside TensorBoard's.
 
 Both are optional packages; where they send to is theirs to say (WANDB_MODE=offline, WANDB_PROJECT;
-MLFLOW_TRACKING_URI, MLFLOW_EXPERIMENT_NAME). A run that is continued here is continued there: what
-it is called there is in its directory. Points after its last checkpoint may be there twice.
+MLFLOW_TRACKING_URI, MLFLOW_EXPERIMENT_NAME). A run that is continued here is continued there: its
+directory says what it is called there. Points after its last checkpoint may be there twice;
+offline, W&B keeps a file for each process of a run, which `wandb sync --append` puts together.
 """
 
 import contextlib

@@ -28,8 +28,8 @@ def test_every_point_has_its_photo_cluster_and_class(tmp_path, facts):
     distances = random.random(10)
     features = random.normal(3, 1, [10, 70]).astype(np.float32)
     arguments = (index, labels, distances, ["one", "t\two", "c"], features)
-    projector.write(tmp_path / "tensorboard", facts, *arguments)
-    directory = tmp_path / "tensorboard"
+    directory = tmp_path / "clusters"
+    projector.write(directory, facts, *arguments)
     config = text_format.Parse(
         (directory / "projector_config.pbtxt").read_text(), ProjectorConfig()
     )
@@ -60,7 +60,7 @@ def test_every_point_has_its_photo_cluster_and_class(tmp_path, facts):
 def test_images_without_classes(tmp_path, facts):
     features = np.eye(2, 3, dtype=np.float32)
     projector.write(tmp_path, facts, np.arange(2), np.zeros(2, int), np.ones(2), None, features)
-    lines = (tmp_path / "images.tsv").read_text().splitlines()
+    lines = (tmp_path / "projector/images.tsv").read_text().splitlines()
     assert lines[1].startswith("0\t\t1\t") and len(lines) == 3
 
 

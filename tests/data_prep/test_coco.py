@@ -74,11 +74,10 @@ def test_masks(commands, source, tmp_path):
     commands.run(*_flags(source, out), "--task=segmentation")
     assert masks.mask_classes(out, ("train", "val")) == ["background", "ant", "bee"]
     for example in tfds.as_numpy(tfds.builder_from_directory(str(out)).as_dataset(split="train")):
-        image = example["image"]
-        number = int(image["filename"].decode()[0])
+        number = int(example["image/filename"].decode()[0])
         expected = np.zeros((24, 32), np.uint8)
         expected[2:12, 4 * number : 4 * number + 8] = 1 + number % 2
-        np.testing.assert_array_equal(image["segmentation"]["class"]["encoded"][..., 0], expected)
+        np.testing.assert_array_equal(example["image/segmentation/class/encoded"][..., 0], expected)
 
 
 def test_what_is_refused_leaves_nothing_behind(commands, source, tmp_path):

@@ -66,7 +66,7 @@ def test_bad_images_are_named_and_left_out(commands, photos, tmp_path):
     import tensorflow_datasets as tfds
 
     labels = [
-        x["image"]["class"]["label"]
+        x["image/class/label"]
         for x in tfds.as_numpy(tfds.builder_from_directory(out).as_dataset(split="train"))
     ]
     assert labels == [-1] * 517

@@ -220,7 +220,7 @@ def test_the_command(commands, tmp_path):
 
     rows = tfds.as_numpy(tfds.builder_from_directory(out).as_dataset(split="train"))
     for row in rows:
-        number = int(row["image"]["filename"].removesuffix(b".jpg"))
-        assert row["image"]["class"]["label"] == number // 10
+        number = int(row["image/filename"].removesuffix(b".jpg"))
+        assert row["image/class/label"] == number // 10
     output, _ = commands.run("verify", f"--data_dir={out}", "--num_workers=1")
     assert "whole: 30 train, 10 val images" in output

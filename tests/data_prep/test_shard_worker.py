@@ -145,15 +145,13 @@ def test_an_unlabelled_split_beside_a_labelled_one_reads_with_tfds(tmp_path):
         ]
     shard_worker.write_tfds_metadata(tmp_path, shards, ["a", "b"])
     builder = tfds.builder_from_directory(tmp_path)
-    decoders = {"image": {"encoded": tfds.decode.SkipDecoding()}}
+    decoders = {"image/encoded": tfds.decode.SkipDecoding()}
     read = {
-        split: next(iter(tfds.as_numpy(builder.as_dataset(split=split, decoders=decoders))))[
-            "image"
-        ]
+        split: next(iter(tfds.as_numpy(builder.as_dataset(split=split, decoders=decoders))))
         for split in shards
     }
-    assert {split: int(image["class"]["label"]) for split, image in read.items()} == {
+    assert {split: int(image["image/class/label"]) for split, image in read.items()} == {
         "train": 1,
         "val": -1,
     }
-    assert read["val"]["filename"] == b"\xff"
+    assert read["val"]["image/filename"] == b"\xff"

@@ -73,5 +73,5 @@ def test_the_command(commands, tmp_path):
             pixels = np.asarray(Image.open(io.BytesIO(record["image/encoded"])), np.int64)
             assert np.abs(pixels - row["image"]).mean() < 4
         again = tfds.as_numpy(tfds.builder_from_directory(out).as_dataset(split=split))
-        labels = {row["image"]["height"]: row["image"]["class"]["label"] for row in again}
+        labels = {row["image/height"]: row["image/class/label"] for row in again}
         assert labels == {height: row["label"] for height, row in expected.items()}

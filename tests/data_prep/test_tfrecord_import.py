@@ -36,11 +36,11 @@ def test_boxes_from_records_to_records(commands, tmp_path):
     examples = tfds.builder_from_directory(str(out)).as_dataset(split="train")
     seen = set()
     for example in tfds.as_numpy(examples):
-        image = example["image"]
-        number = int(image["filename"].decode()[0])
-        assert image["object"]["class"]["label"].tolist() == [number % 2]
-        assert image["object"]["class"]["text"].tolist() == [b"12"[number % 2 : number % 2 + 1]]
-        corners = [image["object"]["bbox"][name] for name in ("xmin", "ymin", "xmax", "ymax")]
+        number = int(example["image/filename"].decode()[0])
+        assert example["image/object/class/label"].tolist() == [number % 2]
+        assert example["image/object/class/text"].tolist() == [b"12"[number % 2 : number % 2 + 1]]
+        sides = ("xmin", "ymin", "xmax", "ymax")
+        corners = [example[f"image/object/bbox/{side}"] for side in sides]
         np.testing.assert_allclose(np.ravel(corners), [0.25, 0.5, 0.75, 1])
         seen.add(number)
     assert seen == {0, 1, 2}

@@ -21,11 +21,11 @@ def _read(directory, split):
 
 
 def _through_tfds(directory, split):
+    builder = tfds.builder_from_directory(str(directory))
+    assert builder.info.supervised_keys is None
     return [
-        example["image"]
-        for example in tfds.as_numpy(
-            tfds.builder_from_directory(str(directory)).as_dataset(split=split)
-        )
+        {key.removeprefix("image/"): value for key, value in example.items()}
+        for example in tfds.as_numpy(builder.as_dataset(split=split))
     ]
 
 
@@ -77,16 +77,16 @@ def test_tfds_reads_the_same(detection_dir):
     found = {image["filename"]: image for image in _through_tfds(detection_dir, "trainval")}
     for parsed in _read(detection_dir, "trainval"):
         image = found.pop(parsed["filename"].numpy())
-        assert image["encoded"].shape == (17, 23, 3) and image["class"]["label"] == -1
+        assert image["encoded"].shape == (17, 23, 3) and image["class/label"] == -1
         corners = np.stack(
-            [image["object"]["bbox"][corner] for corner in voc_records.CORNERS], axis=-1
+            [image[f"object/bbox/{corner}"] for corner in voc_records.CORNERS], axis=-1
         )
         np.testing.assert_array_equal(corners, parsed["boxes"])
-        np.testing.assert_array_equal(image["object"]["class"]["label"], parsed["labels"])
-        np.testing.assert_array_equal(image["object"]["difficult"], parsed["difficult"])
-        np.testing.assert_array_equal(image["class"]["presence"], parsed["presence"])
-        assert [CLASSES[label].encode() for label in parsed["labels"]] == image["object"]["class"][
-            "text"
+        np.testing.assert_array_equal(image["object/class/label"], parsed["labels"])
+        np.testing.assert_array_equal(image["object/difficult"], parsed["difficult"])
+        np.testing.assert_array_equal(image["class/presence"], parsed["presence"])
+        assert [CLASSES[label].encode() for label in parsed["labels"]] == image[
+            "object/class/text"
         ].tolist()
     assert not found
 
@@ -103,7 +103,7 @@ def test_masks_come_back_as_their_indices(commands, tmp_path, voc_devkit):
     )
     assert sorted(Manifest.read(out, "images").splits) == ["test", "val"]
     by_tfds = {
-        image["filename"]: image["segmentation"]["class"]["encoded"]
+        image["filename"]: image["segmentation/class/encoded"]
         for image in _through_tfds(out, "val")
     }
     for parsed in _read(out, "val"):

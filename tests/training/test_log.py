@@ -34,7 +34,7 @@ def test_records_are_lines_points_and_history(tmp_path, capsys):
     ]
     points = [
         (path.parent.name, value.tag, event.step, float(tf.make_ndarray(value.tensor)))
-        for path in sorted(tmp_path.glob("tensorboard/*/events.*"))
+        for path in sorted(tmp_path.glob("*/events.*"))
         for event in tf.compat.v1.train.summary_iterator(str(path))
         for value in event.summary.value
     ]

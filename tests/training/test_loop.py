@@ -72,7 +72,7 @@ def test_loss_falls_and_metrics_are_recorded(image_dir, tmp_path, monkeypatch):
         for name, tag, every in (("train", "loss", 2), ("held_out", "accuracy", 15)):
             steps = list(range(every, min(saved[-1], 29) + 1, every))
             steps += [30] if name == "train" and saved[-1] == 30 else []
-            assert written(tmp_path / "tensorboard" / name, tag) == steps
+            assert written(tmp_path / name, tag) == steps
         save(self, history)
 
     monkeypatch.setattr(loop.Checkpoints, "save", checked)

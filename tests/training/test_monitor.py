@@ -24,7 +24,7 @@ def clock(monkeypatch):
 def points(directory, tag):
     return [
         (event.step, float(tf.make_ndarray(value.tensor)))
-        for path in sorted(directory.glob("tensorboard/train/events.*"))
+        for path in sorted(directory.glob("train/events.*"))
         for event in tf.compat.v1.train.summary_iterator(str(path))
         for value in event.summary.value
         if value.tag == tag

@@ -12,7 +12,7 @@ from ccssl_tf.training.tensorboard import Board, describe
 
 
 def read(directory):
-    multiplexer = EventMultiplexer().AddRunsFromDirectory(str(directory / "tensorboard"))
+    multiplexer = EventMultiplexer().AddRunsFromDirectory(str(directory))
     return multiplexer.Reload()
 
 
@@ -49,6 +49,8 @@ def test_the_settings_stand_beside_the_curves(tmp_path):
     )
     content = events.GetAccumulator(".").SummaryMetadata("_hparams_/session_start_info")
     start = plugin_data_pb2.HParamsPluginData.FromString(content.plugin_data.content)
+    # What the page calls the run.
+    assert start.session_start_info.group_name == str(tmp_path)
     told = start.session_start_info.hparams
     assert told["a"].number_value == 3 and told["b"].number_value == 0.5
     assert told["c"].string_value == "word" and told["d"].bool_value is True

@@ -2,6 +2,7 @@
 
 import json
 import struct
+import time
 
 import pytest
 
@@ -75,7 +76,7 @@ def test_wandb_has_settings_and_curves_and_a_run_goes_on_there(tmp_path, monkeyp
     number = json.loads((workdir / "wandb_run.json").read_text())["run"]
     first, second = sorted((workdir / "wandb").glob("offline-run-*/*.wandb"))
     assert first.name == second.name == f"run-{number}.wandb"
-    (told, config), (more, _) = wandb_content(first), wandb_content(second)
+    (told, config), (more, _) = written_content(first), written_content(second)
     assert {name: config[name] for name in SETTINGS} == SETTINGS
     curves = [{name: row[name] for name in row if not name.startswith("_")} for row in told]
     assert curves == [
@@ -105,11 +106,21 @@ def log_records(content):
             record = b""
 
 
+def written_content(path):
+    """As `wandb_content`; another process writes the file, and soon its end."""
+    deadline = time.monotonic() + 60
+    while True:
+        points, config, has_ended = wandb_content(path)
+        if has_ended or time.monotonic() > deadline:
+            return points, config
+        time.sleep(0.2)
+
+
 def wandb_content(path):
-    """Returns the points and the settings in a file of a run that was offline."""
+    """Returns the points, the settings and whether there is an end of a run that was offline."""
     from wandb.proto.wandb_internal_pb2 import Record
 
-    points, config = [], {}
+    points, config, has_ended = [], {}, False
     for data in log_records(path.read_bytes()):
         record = Record.FromString(data)
         items = {
@@ -117,9 +128,10 @@ def wandb_content(path):
             for item in record.history.item
         }
         points += [items] if items else []
+        has_ended = has_ended or record.WhichOneof("record_type") == "exit"
         update = record.run.config.update
         config |= {item.key: json.loads(item.value_json) for item in update}
-    return points, config
+    return points, config, has_ended
 
 
 def test_what_is_missing_is_named_before_anything_is_done(monkeypatch):
