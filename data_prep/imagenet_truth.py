@@ -27,6 +27,8 @@ def validation_classes(
     names: list[bytes],
     wnids: list[str],
     ground_truth_ids: str,
+    *,
+    are_all: bool = False,
 ) -> dict[bytes, str] | None:
     """Tells the wnid of every validation image.
 
@@ -41,6 +43,7 @@ def validation_classes(
       wnids: the sorted classes.
       ground_truth_ids: "devkit", or "synsets" when the ground truth's numbers are line numbers
         (from 1) of `synsets.txt`.
+      are_all: whether the images are to be all that a file names, and not some of them.
 
     Returns:
       Name -> wnid, or None when there is no such file at all.
@@ -50,7 +53,7 @@ def validation_classes(
         unknown classes.
     """
     truths, source = {}, directories[0]
-    ground_truth = _find(directories, GROUND_TRUTH, f"{DEVKIT}/data/{GROUND_TRUTH}")
+    ground_truth = _find_ground_truth(directories)
     if ground_truth_ids == "synsets":
         if ground_truth is None:
             raise InputError(
@@ -85,7 +88,23 @@ def validation_classes(
         for name in about_others:
             print(f"{source}: {name} names none of the validation images; not used")
             del truths[name]
-    return _agreed(source, truths, names, wnids)
+    classes = _agreed(source, truths, names, wnids)
+    if are_all and (listed := max(map(len, truths.values()))) > len(names):
+        first = max(truths, key=lambda name: len(truths[name]))
+        raise InputError(
+            f"{source}: {len(names)} validation images, but {first} is of {listed}; fetch the "
+            "images again"
+        )
+    return {name: classes[name] for name in names}
+
+
+def train_counts(directories: Sequence[pathlib.Path]) -> dict[str, int]:
+    """Returns how many training images were published of each wnid, as the development kit says;
+    empty without one.
+    """
+    meta, _ = _devkit(directories, _find_ground_truth(directories))
+    rows = _synsets(meta) if meta is not None else []
+    return {wnid: count for _, wnid, count in rows if count is not None}
 
 
 def _agreed(source, truths, names, wnids):
@@ -128,6 +147,10 @@ def read_words(directories: Sequence[pathlib.Path], wnids: list[str]) -> list[st
 def _find(directories, *names):
     paths = (directory / name for name in names for directory in directories)
     return next((path for path in paths if path.is_file()), None)
+
+
+def _find_ground_truth(directories):
+    return _find(directories, GROUND_TRUTH, f"{DEVKIT}/data/{GROUND_TRUTH}")
 
 
 def _lines(path):
@@ -173,11 +196,24 @@ def _member(archive, name):
 
 def _ids_of(meta):
     """ILSVRC2012_ID -> wnid."""
+    return {number: wnid for number, wnid, _ in _synsets(meta)}
+
+
+def _synsets(meta):
+    """(ILSVRC2012_ID, wnid, published training images or None) of each class of a meta.mat."""
     import scipy.io
 
     try:
         synsets = scipy.io.loadmat(io.BytesIO(meta), squeeze_me=True)["synsets"]
-        return {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in synsets}
+        is_counted = "num_train_images" in (synsets.dtype.names or ())
+        return [
+            (
+                int(row["ILSVRC2012_ID"]),
+                str(row["WNID"]),
+                int(row["num_train_images"]) if is_counted else None,
+            )
+            for row in synsets
+        ]
     except (
         scipy.io.matlab.MatReadError,
         ValueError,
@@ -195,7 +231,10 @@ def _from_ground_truth(text, path, order, names):
     """Line k is the class of image k; the image's number is in its name."""
     try:
         ids = [int(line) for line in text.split()]
-        classes = {}
+        classes = {
+            f"ILSVRC2012_val_{number:08}.JPEG".encode(): order.get(one)
+            for number, one in enumerate(ids, 1)
+        }
         for name in names:
             number = int(re.fullmatch(rb"ILSVRC2012_val_(\d{8})\.\w+", name, re.IGNORECASE)[1])
             classes[name] = order[ids[number - 1]] if 1 <= number <= len(ids) else None
@@ -205,7 +244,7 @@ def _from_ground_truth(text, path, order, names):
         raise InputError(
             f"{printable(name)}: not the name of a validation image (ILSVRC2012_val_00000001.JPEG)"
         ) from error
-    if len(ids) != len(names) and None in classes.values():
+    if len(ids) != len(names) and None in map(classes.get, names):
         raise InputError(f"{path}: {len(ids)} lines for {len(names)} images")
     return classes
 
