@@ -11,7 +11,7 @@ import ccssl_tf
 from ccssl_tf.runs import machine
 from ccssl_tf.runs.errors import FlagError, InputError
 from ccssl_tf.runs.files import sweep_temporary_files, write_bytes, write_json
-from ccssl_tf.runs.lock import HOLDER_NAME, LOCK_NAME, lock
+from ccssl_tf.runs.lock import HOLDER_NAME, LOCK_NAME, MARKER_NAME, lock
 from ccssl_tf.runs.run_record import (
     DONE_NAME,
     FLAGS_NAME,
@@ -24,7 +24,7 @@ from ccssl_tf.runs.run_record import (
 )
 from ccssl_tf.runs.values import Values
 
-_HOUSEKEEPING = frozenset({LOCK_NAME, HOLDER_NAME, FLAGS_NAME, RUN_NAME})
+_HOUSEKEEPING = frozenset({LOCK_NAME, HOLDER_NAME, MARKER_NAME, FLAGS_NAME, RUN_NAME})
 
 
 class Workdir:
