@@ -16,6 +16,7 @@ from absl import flags
 import ccssl_tf
 from ccssl_tf.runs.command import HELP_WORDS, Command
 from ccssl_tf.runs.errors import CcsslError, FlagError, InputError, Interrupted, ResourceError
+from ccssl_tf.runs.printable_text import ensure_utf8_names, print_safely
 from ccssl_tf.runs.progress import print_line
 from ccssl_tf.runs.values import Values
 
@@ -52,6 +53,8 @@ def launch(command: Command, main: Callable[[Values], None]):
       command: what the flags are.
       main: does the work.
     """
+    ensure_utf8_names()
+    print_safely()
     # Long loops replace this by `signals.stop_on_signal`; here it covers what comes before and
     # after them. As Ctrl-C: no Exception, which a place that is prepared for anyone's errors would
     # take for one of these.
