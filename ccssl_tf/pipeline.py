@@ -59,6 +59,7 @@ class PipelineSettings(CommandSettings, SeedSettings):
         "Seeds, e.g. 0,1,2: runs the list once for each, in --workdir/seed0, ..., then reports "
         "over all.",
         minimum=0,
+        maximum=2**31 - 1,
     )
     sweep: str | None = setting(
         None,

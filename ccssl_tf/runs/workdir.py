@@ -1,5 +1,6 @@
 """The output directory of one run: locked, tied to settings and inputs, finished by DONE alone."""
 
+import os
 import pathlib
 import sys
 import time
@@ -9,7 +10,7 @@ import filelock
 
 import ccssl_tf
 from ccssl_tf.runs import machine
-from ccssl_tf.runs.errors import FlagError, InputError
+from ccssl_tf.runs.errors import FlagError, InputError, ResourceError
 from ccssl_tf.runs.files import sweep_temporary_files, write_bytes, write_json
 from ccssl_tf.runs.lock import HOLDER_NAME, LOCK_NAME, MARKER_NAME, lock
 from ccssl_tf.runs.run_record import (
@@ -87,11 +88,18 @@ class Workdir:
         """Returns the inputs' fingerprints; writes nothing.
 
         Raises:
-          InputError: the directory holds another run or something else.
+          InputError: the directory holds another run or something else, or lies below a file.
+          ResourceError: nothing can be written there.
         """
         fingerprints = {name: input_fingerprint(path) for name, path in self._inputs.items()}
-        if self.path.exists() and not self.path.is_dir():
-            raise InputError(f"{self.path}: is a file; name a directory")
+        there = next(path for path in (self.path, *self.path.absolute().parents) if path.exists())
+        if not there.is_dir():
+            raise InputError(
+                f"{there}: is a file; name a directory"
+                + ("" if there == self.path else f" for {self.path}")
+            )
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise ResourceError(f"{there}: nothing can be written there; name another directory")
         if self.path.exists():
             outputs = self._outputs()
             if outputs and not (self.path / RUN_NAME).is_file():
