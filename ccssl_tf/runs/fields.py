@@ -149,8 +149,8 @@ class Field:
                 return f"expected {self.kind.__name__}, not {item!r}"
             if self.kind in (int, float):
                 low, high = self.bounds
-                if not math.isfinite(item):
-                    return "must be a finite number"
+                if math.isnan(item):
+                    return "must be a number"
                 if item < low:
                     return f"must be {low:g} or more"
                 if item > high:
