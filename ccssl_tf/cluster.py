@@ -30,6 +30,8 @@ class ClusterSettings(CommandSettings, WorkdirSettings, StrategySettings):
     """This command."""
 
 
+# What a killed run continues from.
+_CHECKPOINTS = "checkpoint.npz*"
 COMMAND = Command("ccssl_tf.cluster", __doc__, (ClusterSettings, ClusteringSettings))
 
 
@@ -57,8 +59,8 @@ def main(values):
         with signals.stop_on_signal() as should_stop:
             metrics = stage.run(workdir.path, should_stop)
             if metrics is not None:
-                workdir.finish(metrics=metrics)
-                for path in workdir.path.glob("checkpoint.npz*"):
+                workdir.finish(metrics=metrics, passing=(_CHECKPOINTS,))
+                for path in workdir.path.glob(_CHECKPOINTS):
                     path.unlink()
             # A worker that left earlier would look like one that died.
             distribution.wait_for_workers(strategy)

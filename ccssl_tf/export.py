@@ -9,6 +9,7 @@ Writes, by --format (recipes: ccssl_tf/downstream/formats/README.md):
   litert       model.tflite for phones and boards; --int8 --calibration_data_dir=IMAGES quantises it
   onnx         model.onnx (extra `onnx`)
   keras        model.keras of Keras's own layers; weights: model.weights.h5 of the same model
+  keras_hub    preset/, a directory that KerasHub's ImageClassifier.from_preset opens
   npz          model.npz of Caffe's arrays, of alexnet and vgg16, for BGR images
 and export.json: of each format file, digest, inputs, outputs and the largest difference from Keras
 of what was written, run on random images; where one differs, none is left there.

@@ -8,26 +8,39 @@ python -m ccssl_tf.pipeline --flagfile=experiments/quickstart.flags \
 python -m ccssl_tf.pipeline --flagfile=experiments/quickstart.flags \
     --until=clusters                     one stage and all that it reads
 
-Interrupted, the same command continues it.
+Interrupted, the same command continues it. Every stage is told by a line of what it does; the
+commands in full are in WORKDIR/commands.txt, and --dry_run prints them. After a stage it says how
+long those left will take which are like others that are done (a stage of another seed, the probe of
+another network), and of how many that is not known.
 """
 
 import dataclasses
-import json
 import os
 import pathlib
 import sys
 import time
 
 from ccssl_tf.reporting import terminal
-from ccssl_tf.runs import command_lines, stage_changes, stage_graph, stage_work
+from ccssl_tf.runs import (
+    command_lines,
+    shipped,
+    stage_changes,
+    stage_costs,
+    stage_graph,
+    stage_headings,
+    stage_work,
+)
 from ccssl_tf.runs.command import Command
 from ccssl_tf.runs.command_lines import Stage
 from ccssl_tf.runs.errors import InputError
+from ccssl_tf.runs.json_files import read_json
 from ccssl_tf.runs.launch import launch
 from ccssl_tf.runs.lock import locked
+from ccssl_tf.runs.progress import hours
 from ccssl_tf.runs.run_record import command_has_started, command_is_done, format_command
 from ccssl_tf.runs.settings import CommandSettings, SeedSettings, setting
 from ccssl_tf.runs.stages import run_all
+from ccssl_tf.runs.workdir import check_place
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -75,6 +88,17 @@ class PipelineSettings(CommandSettings, SeedSettings):
         (),
         "Names of stages to run with all that they read, directly or not, * for any letters; the "
         "others are left out.",
+    )
+    side_by_side: int = setting(
+        1,
+        "Stages that may run at the same time, each on its share of the GPUs (8 on 8 GPUs: one "
+        "each); their output goes to WORKDIR/logs.",
+        minimum=1,
+    )
+    costs: tuple[str, ...] = setting(
+        ("experiments/results/costs.csv",),
+        "What stages have cost (WORKDIR/costs.csv of other pipelines): by these and its own "
+        "--dry_run tells hours and disk.",
     )
     set: tuple[str, ...] = setting(
         (),
@@ -133,25 +157,45 @@ def _describe(stage):
     return "would run"
 
 
-def _print_graph(stages, dry_run):
-    """Prints each stage with the numbers of those it reads and how much it trains; for a dry run
-    its command, too.
-    """
+def _print_graph(stages):
+    """Prints each stage with the numbers of those it reads."""
     print(f"{len(stages)} stages:")
-    numbers = {stage.directory: number for number, stage in enumerate(stages, start=1)}
     for stage in stages:
-        read = [str(numbers[other.directory]) for other in stage_graph.inputs_of(stage, stages)]
-        is_report = stage.module == "ccssl_tf.report"
-        after = f"  reads {'all above' if is_report else ', '.join(read)}" if read else ""
-        work = stage_work.in_words(stage)
-        after += f"  {work}" if work else ""
-        state = f"  ({_describe(stage)})" if dry_run else ""
-        print(f"{numbers[stage.directory]:4}. {stage.name}  {stage.module}{after}{state}")
-        if dry_run:
-            print(f"        {format_command(stage.line)}")
-    if dry_run and (total := stage_work.total_in_words(stages)):
-        print(total)
+        print(_graph_line(stage, stages))
     sys.stdout.flush()
+
+
+def _graph_line(stage, stages):
+    numbers = {other.directory: number for number, other in enumerate(stages, start=1)}
+    read = [str(numbers[other.directory]) for other in stage_graph.inputs_of(stage, stages)]
+    is_report = stage.module == "ccssl_tf.report"
+    after = f" (reads {'all above' if is_report else ', '.join(read)})" if read else ""
+    return f"{numbers[stage.directory]:4}. {stage_headings.heading(stage, stages)}{after}"
+
+
+def _print_dry_run(stages, paths):
+    """Prints each stage with its state, what it will cost as far as that is known, and its command;
+    then what all of them will.
+    """
+    costs = stage_costs.StageCosts(stages)
+    for path in paths:
+        costs.read(shipped.located(path))
+    print(f"{len(stages)} stages:")
+    for stage in stages:
+        cost = "" if _is_over(stage) else stage_costs.in_words(costs, [stage])
+        print(f"{_graph_line(stage, stages)}  {_describe(stage)}{f'  {cost}' if cost else ''}")
+        print(f"        {format_command(stage.line)}")
+    if total := stage_work.total_in_words(stages):
+        print(total)
+    left = [stage for stage in stages if not _is_over(stage)]
+    if total := stage_costs.in_words(costs, left):
+        print(f"to come: {total}{stage_costs.unknown_in_words(costs, left)}")
+        print(f"measured on {'; '.join(costs.machines(left))}")
+    print("every command's flags are valid; nothing was run or written")
+
+
+def _is_over(stage):
+    return command_is_done(stage.directory, stage.line) or stage.lacks_labels()
 
 
 def _checked(stages: list[Stage], dry_run: bool) -> list[Stage]:
@@ -174,7 +218,7 @@ def _print_outcome(stages):
     all_reports = [stage for stage in stages if stage.module == "ccssl_tf.report"]
     reports = [stage.directory for stage in all_reports if "--paper" not in stage.arguments]
     if reports:
-        summary = json.loads((reports[-1] / "summary.json").read_text())
+        summary = read_json(reports[-1] / "summary.json", remedy="run the report again")
         tables = terminal.format_probe_tables(summary)
         tables += terminal.format_overview(summary)
         means = "".join(f"{sentence}\n\n" for sentence in summary["verdicts"])
@@ -183,6 +227,11 @@ def _print_outcome(stages):
         for stage in stages:
             if stage.module == "ccssl_tf.export":
                 print(f"network  {stage.directory}: export.json says what goes in and comes out")
+                answers = reports[-1].parent / "predictions"
+                print(
+                    f"next     python -m ccssl_tf.predict --run={stage.flag('run')} "
+                    f"--source=PHOTOS --workdir={answers}"
+                )
         sys.stdout.flush()
 
 
@@ -192,19 +241,18 @@ def main(values):
     if settings.images and not pathlib.Path(settings.images).is_dir():
         raise InputError(f"--images={settings.images}: no such directory")
     stages = _checked(plan(settings), settings.dry_run)
-    _print_graph(stages, settings.dry_run)
-    if settings.dry_run:
-        print("every command's flags are valid; nothing was run or written")
-        return
     workdir = pathlib.Path(settings.workdir)
-    if workdir.is_file():
-        raise InputError(f"--workdir={workdir}: is a file; name a directory")
+    check_place(workdir)
+    if settings.dry_run:
+        _print_dry_run(stages, settings.costs)
+        return
+    _print_graph(stages)
     workdir.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     with locked(workdir):
-        run_all(stages)
-    minutes, seconds = divmod(round(time.monotonic() - started), 60)
-    print(f"\nall {len(stages)} stages done in {minutes} min {seconds} s")
+        print(f"their commands: {stage_headings.write_commands(workdir, stages)}", flush=True)
+        run_all(stages, workdir, settings.side_by_side)
+    print(f"\nall {len(stages)} stages done in {hours(time.monotonic() - started)}")
     _print_outcome(stages)
 
 

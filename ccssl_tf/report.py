@@ -15,7 +15,6 @@ in one small file; `--paper --metrics=FILE` makes the tables of such files, with
 
 import dataclasses
 import importlib
-import json
 import pathlib
 
 from ccssl_tf.metrics.filter_colour import colour_saturation
@@ -24,14 +23,16 @@ from ccssl_tf.reporting import summary as summary_lib
 from ccssl_tf.reporting.paper import collection, writing
 from ccssl_tf.reporting.paper.claims import FIGURE_4
 from ccssl_tf.reporting.paper.measurement import measure
-from ccssl_tf.reporting.runs import RunSet
+from ccssl_tf.reporting.runs import RunSet, printable
 from ccssl_tf.runs import machine
 from ccssl_tf.runs.command import Command
-from ccssl_tf.runs.errors import FlagError, InputError
+from ccssl_tf.runs.errors import CorruptArtifactError, FlagError, InputError
 from ccssl_tf.runs.files import write_bytes, write_json
+from ccssl_tf.runs.json_files import read_json
 from ccssl_tf.runs.launch import launch
 from ccssl_tf.runs.settings import CommandSettings, setting
 from ccssl_tf.runs.shipped import located
+from ccssl_tf.runs.workdir import check_place
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -110,11 +111,13 @@ def write_report(runs: RunSet, output_dir, reference: dict | None = None) -> dic
     if filters:
         write_bytes(output_dir / "conv1_filters.png", figures.side_by_side(filters))
     for entry in summary["clusters"]:
-        nearest = runs.root / entry["runs"][0] / "pictures" / "nearest_images.png"
-        if nearest.is_file():
+        nearest = runs.named(entry["runs"][0]).picture("nearest_images")
+        if nearest:
             name = entry["runs"][0].replace("/", "_")
             write_bytes(output_dir / f"nearest_images_{name}.png", nearest.read_bytes())
-    write_bytes(output_dir / "index.html", page.page(runs, summary, drawings, reference).encode())
+    html = page.page(runs, summary, drawings, reference)
+    # A path that is no UTF-8 is shown with its bytes as numbers.
+    write_bytes(output_dir / "index.html", html.encode(errors="backslashreplace"))
     return summary
 
 
@@ -166,22 +169,23 @@ def read_reference(path) -> dict | None:
     """
     if not path:
         return None
+    file = pathlib.Path(located(path))
+    if not file.exists():
+        raise InputError(f"--reference={path}: no such file")
+    version = summary_lib.SCHEMA_VERSION
     try:
-        reference = json.loads(pathlib.Path(located(path)).read_text())
-        if reference["schema_version"] == summary_lib.SCHEMA_VERSION and "probes" in reference:
-            return reference
-    except OSError as error:
-        raise InputError(f"--reference={path}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError):
-        pass
-    raise InputError(
-        f"--reference={path}: not a summary.json of ccssl_tf.report, or of another version"
-    )
+        return read_json(
+            file, dict(probes=dict), remedy="make the report again", schema_version=version
+        )
+    except CorruptArtifactError as error:
+        raise InputError(
+            f"--reference={path}: not a summary.json of ccssl_tf.report, or of another version "
+            f"({error})"
+        ) from error
 
 
 def _check_output(directory):
-    if directory.exists() and not directory.is_dir():
-        raise InputError(f"--output_dir={directory}: is a file; name a directory")
+    check_place(directory)
     marks = ("summary.json", writing.SHEET_NAME)
     is_report = any((directory / mark).is_file() for mark in marks)
     if directory.is_dir() and any(directory.iterdir()) and not is_report:
@@ -220,7 +224,9 @@ def _read_runs(settings: ReportSettings, output_dir) -> RunSet:
     runs = RunSet(settings.runs, exclude=output_dir, settings_of_older=_settings_of_older)
     unfinished = ", ".join(run.name for run in runs.runs if not run.finished)
     more = f"; unfinished: {unfinished}" if unfinished else ""
-    print(f"{len(runs.finished)} finished runs under {settings.runs}{more}")
+    print(f"{len(runs.finished)} finished runs under {printable(settings.runs)}{more}")
+    for line in runs.left_out:
+        print(f"warning: left out: {line}", flush=True)
     return runs
 
 
@@ -235,6 +241,8 @@ def _report_on_paper(settings: ReportSettings):
     sources = [(file, collection.read_collection(file)) for file in settings.metrics]
     if settings.runs:
         runs = _read_runs(settings, output_dir)
+        if runs.unreadable:  # A claim must not be judged without a number that was measured.
+            raise CorruptArtifactError(runs.unreadable[0])
         saturation_of = None if settings.dry_run else _saturation
         sources.append((f"--runs={settings.runs}", measure(runs, saturation_of)))
     if settings.dry_run:

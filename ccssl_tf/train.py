@@ -30,7 +30,7 @@ from ccssl_tf.runs.run_record import FREE_FLAGS, format_command
 from ccssl_tf.runs.settings import CommandSettings, WorkdirSettings, lookup, setting
 from ccssl_tf.runs.workdir import Workdir
 from ccssl_tf.task import TaskSettings
-from ccssl_tf.training import LoopSettings, OptimizerSettings, tensorboard, train
+from ccssl_tf.training import LoopSettings, OptimizerSettings, tensorboard, tracking, train
 from ccssl_tf.training.loop_settings import check_batch_size
 
 # A training beyond these epochs is rather a mistake in --train_steps; the paper's has 70.
@@ -49,6 +49,11 @@ class TrainSettings(CommandSettings, WorkdirSettings, StrategySettings):
         "Before the first step, rescale the layers of the backbone on 160 training images so that "
         "all change at the same rate (Kraehenbuehl et al. 2016; for fine-tuning what a pretext "
         "task has learned).",
+    )
+    log_to: tuple[str, ...] = setting(
+        (),
+        "Where numbers and settings go besides TensorBoard: wandb, mlflow or both (extras of these "
+        "names).",
     )
 
 
@@ -111,6 +116,7 @@ def main(values):
     """Trains and writes backbone, metrics and pictures into the work directory."""
     command, loop = values[TrainSettings], values[LoopSettings]
     directory = command.required_workdir()
+    tracking.check(command.log_to)
     machine.print_devices()
     strategy = distribution.make_strategy(command.strategy)
     machine.seed_everything(loop.seed)
@@ -146,9 +152,13 @@ def main(values):
         if workdir.is_done:
             print(f"{workdir.path}: already complete")
             return
+        told, trackers = _described(values), command.log_to if chief else ()
         if chief:
-            tensorboard.describe(workdir.path, format_command(values.command()), _described(values))
-        with records.naming_damage(data_dir):
+            tensorboard.describe(workdir.path, format_command(values.command()), told)
+        with (
+            records.naming_damage(data_dir),
+            tracking.tracked(trackers, workdir.path, told) as writers,
+        ):
             trained = train(
                 task,
                 _builder(values, task, network),
@@ -157,6 +167,7 @@ def main(values):
                 workdir=workdir.path,
                 strategy=strategy,
                 fingerprints=dict(task=command.task, data=data.fingerprint(task.train_split)),
+                writers=writers,
             )
         with strategy.scope():
             answered = task.outcomes(trained.model)

@@ -56,7 +56,7 @@ def read_categories(contents: Mapping[str, dict]) -> dict[int, str]:
         for category in content["categories"]:
             try:
                 number, name = int(category["id"]), str(category["name"])
-            except (KeyError, TypeError, ValueError) as error:
+            except (KeyError, TypeError, ValueError, OverflowError) as error:
                 raise InputError(
                     f"--annotations={path}: a category without id and name: {str(category)[:60]}"
                 ) from error
@@ -104,7 +104,8 @@ def split_of(path: str | pathlib.Path, content: dict) -> str:
     images name, or its own; raises InputError where nothing does.
     """
     path = pathlib.Path(path)
-    names = [str(image.get("file_name", "")) for image in content["images"][:100] if image]
+    images = [image for image in content["images"][:100] if isinstance(image, dict)]
+    names = [str(image.get("file_name", "")) for image in images]
     folders = {name.replace("\\", "/").rpartition("/")[0] for name in names}
     folder = folders.pop() if len(folders) == 1 else ""
     for told in (pathlib.PurePath(path.name), pathlib.PurePath(folder, "-"), path):

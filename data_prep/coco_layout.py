@@ -144,7 +144,7 @@ class _Reader:
             image_id, name = image["id"], str(image["file_name"])
             size = int(image.get("width") or 0), int(image.get("height") or 0)
             is_new = image_id not in seen
-        except (AttributeError, KeyError, TypeError, ValueError):
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
             return self._fault(f"an image without id, file_name or size: {str(image)[:60]}")
         seen.add(image_id)
         file, why = self._files.find(name, split, self._path)
@@ -203,7 +203,7 @@ class _Reader:
                 if not shape:
                     raise ValueError("none")
                 checked_shape(shape, size)
-            except (TypeError, ValueError) as error:
+            except (TypeError, ValueError, OverflowError) as error:
                 self._fault(f"{name}: segmentation of annotation {annotation.get('id')}: {error}")
             else:
                 told.append([label + 1, bool(annotation.get("iscrowd")), shape])
@@ -214,6 +214,6 @@ def _edges(bbox):
     """(xmin, ymin, xmax, ymax) in pixels from 0; None where it is not four numbers."""
     try:
         x, y, width, height = map(float, bbox)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return x, y, x + width, y + height

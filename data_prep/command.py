@@ -30,6 +30,12 @@ class ConverterSettings(CommandSettings, OutputSettings, SeedSettings, WorkersSe
         minimum=0,
         paper=256,
     )
+    train_per_class: int = setting(
+        0,
+        "Training images of every class that are taken, drawn by the seed: for probes with few "
+        "labels; 0: all.",
+        minimum=0,
+    )
     max_bad_images: int | None = setting(0, "Broken images left out before giving up.", minimum=0)
     max_pixels: int = setting(
         100_000_000,
@@ -108,14 +114,16 @@ def run(
         print("dry run: nothing written" if work else f"{output_dir}: already complete")
         return
     with workdir:
+        from data_prep import conversion
+
         if workdir.is_done:
-            _remove_sidecars(output_dir)
+            conversion.remove_sidecars(output_dir)
             print(f"{output_dir}: already complete")
             return
         with signals.stop_on_signal() as stopped:
             metrics = work.convert(stopped)
-        workdir.finish(metrics=metrics)
-        _remove_sidecars(output_dir)
+        workdir.finish(metrics=metrics, passing=(conversion.SIDECARS,))
+        conversion.remove_sidecars(output_dir)
     print(
         f"{output_dir}: "
         + ", ".join(f"{count} {name}" for name, count in metrics["images"].items())
@@ -123,15 +131,14 @@ def run(
     )
 
 
-def _remove_sidecars(directory):
-    from data_prep import conversion
-
-    conversion.remove_sidecars(directory)
-
-
 def _prepare(settings, image_set, output_dir, options):
-    from data_prep import conversion, decoding
+    from data_prep import conversion, decoding, few_shots
 
+    if settings.train_per_class:
+        image_set = few_shots.with_few_train(
+            image_set.source, image_set, settings.train_per_class, settings.seed
+        )
+        options = dict(options, train_per_class=settings.train_per_class)
     work = conversion.Conversion(
         image_set,
         output_dir,

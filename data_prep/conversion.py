@@ -27,6 +27,7 @@ from data_prep.shard_worker import ShardRecord
 
 _WORKER_START_SECONDS = 7.0
 _LISTED_NAMES = 20
+SIDECARS = "*.tfrecord.json"
 
 
 class Conversion:
@@ -270,8 +271,8 @@ class Conversion:
 
 def remove_sidecars(directory: pathlib.Path):
     """Removes the shards' records: call it when the directory is complete."""
-    for path in directory.glob("*.tfrecord"):
-        shard_worker.sidecar_path(path).unlink(missing_ok=True)
+    for path in directory.glob(SIDECARS):
+        path.unlink()
 
 
 def _readable(num_bytes):

@@ -6,14 +6,14 @@ unless the user says what its numbers are.
 """
 
 import csv
-import io
 import pathlib
 import re
 import tarfile
 from collections.abc import Sequence
 
-from ccssl_tf.runs.errors import InputError
-from data_prep import text_lines
+from ccssl_tf.runs.damage import told_as_damage
+from ccssl_tf.runs.errors import CorruptArtifactError, InputError
+from data_prep import mat_files, text_lines
 from data_prep.decoding import printable
 
 GROUND_TRUTH = "ILSVRC2012_validation_ground_truth.txt"
@@ -64,9 +64,10 @@ def validation_classes(
         truths[ground_truth.name] = _from_ground_truth(
             _text(ground_truth), ground_truth, order, names
         )
-    meta, truth_text = _devkit(directories, ground_truth)
+    path, meta, truth_text = _devkit(directories, ground_truth)
     if meta is not None:
-        truths["meta.mat"] = _from_ground_truth(truth_text, GROUND_TRUTH, _ids_of(meta), names)
+        ids = _ids_of(meta, path)
+        truths["meta.mat"] = _from_ground_truth(truth_text, GROUND_TRUTH, ids, names)
     if (path := _find(directories, "val.txt")) is not None:
         truths["val.txt"] = _from_val_txt(path, wnids)
     if (path := _find(directories, *_CSV_NAMES)) is not None:
@@ -102,9 +103,11 @@ def train_counts(directories: Sequence[pathlib.Path]) -> dict[str, int]:
     """Returns how many training images were published of each wnid, as the development kit says;
     empty without one.
     """
-    meta, _ = _devkit(directories, _find_ground_truth(directories))
-    rows = _synsets(meta) if meta is not None else []
-    return {wnid: count for _, wnid, count in rows if count is not None}
+    path, meta, _ = _devkit(directories, _find_ground_truth(directories))
+    if meta is None:
+        return {}
+    _, wnids, counts = _synsets(meta, path)
+    return {wnid: count for wnid, count in zip(wnids, counts, strict=True) if count >= 0}
 
 
 def _agreed(source, truths, names, wnids):
@@ -162,25 +165,25 @@ def _text(path):
 
 
 def _devkit(directories, ground_truth):
-    """(Bytes of meta.mat, text of the ground truth), or (None, None)."""
+    """(Path and bytes of meta.mat, text of the ground truth), or three times None."""
     packed = _find(directories, f"{DEVKIT}.tar.gz", f"{DEVKIT}.tar")
     if packed is not None:
-        try:
-            with tarfile.open(packed) as archive:
-                meta = _member(archive, "meta.mat")
-                truth = _member(archive, GROUND_TRUTH)
-        except (tarfile.TarError, OSError, EOFError) as error:
-            raise InputError(f"{packed}: not a whole archive ({error}); fetch it again") from error
+        with (
+            told_as_damage(packed, "not a whole archive", "fetch it again"),
+            tarfile.open(packed) as archive,
+        ):
+            meta = _member(archive, "meta.mat")
+            truth = _member(archive, GROUND_TRUTH)
         if meta is None or truth is None:
             raise InputError(
                 f"{packed}: holds no {'meta.mat' if meta is None else GROUND_TRUTH}; this is not "
                 "the task 1-2 kit"
             )
-        return meta, truth.decode("ascii", "replace")
+        return packed / "meta.mat", meta, truth.decode("ascii", "replace")
     meta = _find(directories, "meta.mat", f"{DEVKIT}/data/meta.mat")
     if meta is None or ground_truth is None:
-        return None, None
-    return meta.read_bytes(), _text(ground_truth)
+        return None, None, None
+    return meta, meta.read_bytes(), _text(ground_truth)
 
 
 def _member(archive, name):
@@ -194,36 +197,19 @@ def _member(archive, name):
     return None
 
 
-def _ids_of(meta):
+def _ids_of(meta, path):
     """ILSVRC2012_ID -> wnid."""
-    return {number: wnid for number, wnid, _ in _synsets(meta)}
+    numbers, wnids, _ = _synsets(meta, path)
+    return dict(zip(numbers, wnids, strict=True))
 
 
-def _synsets(meta):
-    """(ILSVRC2012_ID, wnid, published training images or None) of each class of a meta.mat."""
-    import scipy.io
-
+def _synsets(meta, path):
+    """ILSVRC2012_ID, wnid and published training images (-1: not told) of each class."""
     try:
-        synsets = scipy.io.loadmat(io.BytesIO(meta), squeeze_me=True)["synsets"]
-        is_counted = "num_train_images" in (synsets.dtype.names or ())
-        return [
-            (
-                int(row["ILSVRC2012_ID"]),
-                str(row["WNID"]),
-                int(row["num_train_images"]) if is_counted else None,
-            )
-            for row in synsets
-        ]
-    except (
-        scipy.io.matlab.MatReadError,
-        ValueError,
-        KeyError,
-        TypeError,
-        IndexError,
-        NotImplementedError,
-    ) as error:
-        raise InputError(
-            f"meta.mat: not the development kit's table of classes ({error})"
+        return [array.tolist() for array in mat_files.read_mat("synsets", meta)]
+    except mat_files.UnreadableMat as error:
+        raise CorruptArtifactError(
+            f"{path}: not the development kit's table of classes ({error}); fetch it again"
         ) from error
 
 

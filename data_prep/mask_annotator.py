@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from data_prep import decoding, locations
+from data_prep import decoding, locations, mat_files
 from data_prep.mask_values import MaskColors, read_png_mask
 from data_prep.object_annotator import check_size
 
@@ -64,18 +64,10 @@ def read_sbd_mask(data: bytes) -> np.ndarray:
     """Returns `GTcls.Segmentation`, [H, W] uint8, of one of SBD's MATLAB files; raises BadImage if
     it is none.
     """
-    import scipy.io
-
     if len(data) > _MOST_MAT_BYTES:
         raise decoding.BadImage(f"{len(data)} bytes, no mask is so large")
     try:
-        mask = scipy.io.loadmat(io.BytesIO(data), variable_names=["GTcls"])["GTcls"][
-            "Segmentation"
-        ][0, 0]
-        if mask.ndim != 2 or mask.dtype != np.uint8:
-            raise ValueError(f"{mask.dtype} of {mask.ndim} dimensions")
-    except MemoryError:
-        raise
-    except Exception as error:  # So does MATLAB's reader.
+        (mask,) = mat_files.read_mat("segmentation", data)
+    except mat_files.UnreadableMat as error:
         raise decoding.BadImage(f"no mask in GTcls.Segmentation ({error})") from error
     return mask

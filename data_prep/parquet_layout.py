@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ccssl_tf.runs.damage import told_as_damage
 from ccssl_tf.runs.errors import InputError
 from ccssl_tf.runs.progress import Progress
 from data_prep import file_list, locations, split_files
@@ -79,6 +80,7 @@ def list_images(
       labels: "auto" or "none".
 
     Raises:
+      CorruptArtifactError: a file is damaged.
       InputError: no column of images, several of labels, rows without image, labels that fit no
         class, or files whose classes are called otherwise.
     """
@@ -143,7 +145,10 @@ def _group(path, group, column):
     import pyarrow.compute
 
     parquet = require_pyarrow()
-    with parquet.ParquetFile(path, memory_map=True) as file:
+    with (
+        _told(path),
+        parquet.ParquetFile(path, memory_map=True, page_checksum_verification=True) as file,
+    ):
         images = file.read_row_group(group, columns=[column]).column(0)
     if pyarrow.types.is_struct(images.type):
         images = pyarrow.compute.struct_field(images, "bytes")
@@ -162,11 +167,9 @@ class _Table:
         import pyarrow
 
         self._path = os.fspath(path)
-        try:
-            self._file = require_pyarrow().ParquetFile(self._path)
+        with _told(path):
+            self._file = require_pyarrow().ParquetFile(self._path, page_checksum_verification=True)
             schema = self._file.schema_arrow
-        except (OSError, pyarrow.ArrowException) as error:
-            raise InputError(f"{path}: not a whole Parquet file ({error})") from error
         header = schema.names
         types = {name: schema.field(name).type for name in header}
         where = str(path)
@@ -201,7 +204,7 @@ class _Table:
     def rows(self, faults):
         """Yields (name, bytes on the average, location, label or None)."""
         columns = [name for name in (self._label, self._name) if name]
-        with self._file:
+        with _told(self._path), self._file:
             yield from self._rows(columns, faults)
 
     def _rows(self, columns, faults):
@@ -227,6 +230,10 @@ class _Table:
             if chunk.path_in_schema == self._image and chunk.statistics:
                 return chunk.statistics.null_count or 0
         return 0
+
+
+def _told(path):
+    return told_as_damage(path, "not a whole Parquet file", "fetch it again")
 
 
 def _images_in(types):

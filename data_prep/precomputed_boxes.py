@@ -4,14 +4,20 @@ import dataclasses
 import functools
 import json
 import pathlib
+from collections.abc import Mapping
 
 import numpy as np
 
+from ccssl_tf.data.numpy_files import ArrayArchive
+from ccssl_tf.runs.damage import told_as_damage
 from ccssl_tf.runs.errors import InputError
+from data_prep import mat_files
 from data_prep.decoding import printable
 
+_ADVICE = "fetch it, or make it, again"
 
-def read_boxes(path: str | pathlib.Path) -> dict[str, np.ndarray]:
+
+def read_boxes(path: str | pathlib.Path) -> Mapping[str, np.ndarray]:
     """Returns the boxes by image name, as far as the file's format is concerned; `.npz` reads each
     when it is asked for.
 
@@ -22,46 +28,33 @@ def read_boxes(path: str | pathlib.Path) -> dict[str, np.ndarray]:
 
     Raises:
       InputError: none of these.
+      CorruptArtifactError: it is damaged; of `.npz` this may be told when boxes are asked for.
     """
     path = pathlib.Path(path)
     readers = {
         ".mat": _read_mat,
-        ".npz": functools.partial(np.load, allow_pickle=False),
+        ".npz": functools.partial(ArrayArchive, advice=_ADVICE),
         ".json": _read_json,
     }
     if path.suffix not in readers:
         raise InputError(f"--source={path}: proposals are read from {', '.join(readers)} files")
     if not path.is_file():
         raise InputError(f"--source={path}: no such file")
-    try:
+    what = f"not a whole {path.suffix} file of boxes"
+    with told_as_damage(f"--source={path}", what, _ADVICE):
         boxes = readers[path.suffix](path)
-    except (MemoryError, OSError, InputError):
-        raise
-    except Exception as error:  # Such as each of the three readers raises on damaged files.
-        raise InputError(
-            f"--source={path}: not a whole {path.suffix} file of boxes ({error})"
-        ) from error
     if not len(boxes):
         raise InputError(f"--source={path}: holds no boxes")
     return boxes
 
 
 def _read_mat(path):
-    import scipy.io
-
-    content = scipy.io.loadmat(path, variable_names=["images", "boxes"])
-    if not {"images", "boxes"} <= content.keys():
-        raise InputError(
-            f"--source={path}: expected the cell arrays images and boxes, found "
-            f"{', '.join(sorted(content)) or 'nothing'}"
-        )
-    names, boxes = (np.ravel(content[name]) for name in ("images", "boxes"))
-    if len(names) != len(boxes):
-        raise InputError(f"--source={path}: {len(names)} images and {len(boxes)} cells of boxes")
-    y1_first = {
-        str(np.ravel(name)[0]): np.asarray(cell) for name, cell in zip(names, boxes, strict=True)
-    }
-    return {name: cell.reshape(-1, 4)[:, [1, 0, 3, 2]] for name, cell in y1_first.items()}
+    try:
+        names, counts, boxes = mat_files.read_mat("boxes", path.read_bytes())
+    except mat_files.OtherMat as error:
+        raise InputError(f"--source={path}: {error}") from error
+    of_images = np.split(boxes[:, [1, 0, 3, 2]], np.cumsum(counts)[:-1])
+    return dict(zip(names.tolist(), of_images, strict=True))
 
 
 def _read_json(path):
@@ -117,8 +110,9 @@ class PrecomputedBoxes:
         return found
 
     def _boxes_in(self, path, key, parsed):
+        found = _remembered(path)[key]
         try:
-            boxes = np.asarray(_remembered(path)[key], np.float64).reshape(-1, 4)
+            boxes = np.asarray(found, np.float64).reshape(-1, 4)
         except (TypeError, ValueError) as error:
             raise InputError(f"--source={path}: {key}: not [R, 4] numbers ({error})") from error
         edges = np.tile([int(parsed["width"]), int(parsed["height"])], 2)

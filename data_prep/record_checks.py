@@ -248,10 +248,9 @@ def _check_pseudo_label(features, info):
 def _check_proposals(features, info):
     values = features.values("boxes", "int64")
     boxes = np.reshape(values[: len(values) // 4 * 4], [-1, 4])
-    if len(values) % 4 or len(boxes) > info["max_proposals"]:
-        raise BadRecord(
-            f"{len(values)} corners, four times at most {info['max_proposals']} expected"
-        )
+    most = info.get("max_proposals") or len(boxes)
+    if len(values) % 4 or len(boxes) > most:
+        raise BadRecord(f"{len(values)} corners, four times at most {most} expected")
     if len(boxes) and not (boxes.min() >= 1 and (boxes[:, :2] <= boxes[:, 2:]).all()):
         raise BadRecord("a box outside the picture or inside out")
     return np.array([features.one("index", "int64")], np.int64)

@@ -13,6 +13,7 @@ import pathlib
 
 import numpy as np
 
+from ccssl_tf.data.numpy_files import read_array
 from ccssl_tf.runs.errors import InputError
 from ccssl_tf.runs.files import write_bytes
 
@@ -80,7 +81,7 @@ class SelectiveSearch:
         digest = hashlib.sha256(encoded).digest()
         path = self.cache_dir / f"{digest.hex()}.npy"
         if path.is_file():
-            return np.load(path, allow_pickle=False)
+            return read_array(path, advice="remove it to have the image searched again")
         import tensorflow as tf
 
         found = search(tf.io.decode_jpeg(encoded, channels=3).numpy(), self.mode, self.min_side)

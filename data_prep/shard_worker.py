@@ -6,18 +6,21 @@ Only workers import TensorFlow, so the command itself starts at once and answers
 
 import collections
 import dataclasses
-import json
 import pathlib
 from collections.abc import Callable
 
 import numpy as np
 
 from ccssl_tf.data import manifest as manifest_lib
-from ccssl_tf.runs.errors import ResourceError
+from ccssl_tf.runs.errors import CorruptArtifactError, ResourceError
 from ccssl_tf.runs.files import file_sha256, write_json
+from ccssl_tf.runs.json_files import read_json
 from data_prep import decoding, worker_process
 from data_prep.image_set import Annotator, Item
 
+_SIDECAR = dict(
+    shard=manifest_lib.SHARD_FORM, first_index=range(1 << 63), bad=[list], reencoded={str: int}
+)
 _FILENAME_TEMPLATE = "{SPLIT}-{SHARD_X_OF_Y}.{FILEFORMAT}"
 
 
@@ -70,14 +73,14 @@ class ShardRecord:
         else None.
         """
         try:
-            raw = json.loads(sidecar_path(path).read_text())
+            raw = read_json(sidecar_path(path), _SIDECAR, remedy="")
             record = cls(**{**raw, "shard": manifest_lib.Shard(**raw["shard"])})
             whole = (
                 path.stat().st_size == record.shard.num_bytes
                 and file_sha256(path) == record.shard.sha256
                 and all(len(entry) == 3 for entry in record.bad)
             )
-        except (OSError, ValueError, TypeError, KeyError):
+        except (OSError, CorruptArtifactError, TypeError):  # TypeError: of another version.
             return None
         return record if whole else None
 

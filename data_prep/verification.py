@@ -1,13 +1,13 @@
-"""Checks a whole directory of shards against its manifest: files, digests, every record, and that
-the image indices are dense.
+"""Checks a whole directory that this project wrote: shards against their manifest (files, digests,
+every record, dense image indices), every other file against the digest it was given.
 """
 
 import contextlib
 import dataclasses
 import hashlib
 import itertools
-import json
 import multiprocessing
+import os
 import pathlib
 from collections.abc import Callable, Iterator
 
@@ -15,9 +15,12 @@ import numpy as np
 
 from ccssl_tf.data import image_list
 from ccssl_tf.data import manifest as manifest_lib
+from ccssl_tf.runs.digests import Digests
 from ccssl_tf.runs.errors import CorruptArtifactError
-from ccssl_tf.runs.files import file_sha256
+from ccssl_tf.runs.files import MANIFEST_NAME, file_sha256, is_temporary
+from ccssl_tf.runs.json_files import read_json
 from ccssl_tf.runs.progress import Progress
+from ccssl_tf.runs.run_record import DONE_NAME
 from data_prep import record_checks, worker_pool
 
 _UNITS = {
@@ -31,18 +34,25 @@ _UNITS = {
 @dataclasses.dataclass(frozen=True)
 class Result:
     """Attributes: faults: one line each, the first of every shard; num_faults: all there are;
-    summary: what was checked.
+    summary: what was checked; not_judged: names of the files that have no digest.
     """
 
     faults: list[str]
     num_faults: int
     summary: str
+    not_judged: list[str]
 
 
 def read_manifest(directory: pathlib.Path) -> manifest_lib.Manifest:
-    """Returns the manifest, whatever its kind and the state of its shards; raises
-    CorruptArtifactError if it was edited.
+    """Returns the manifest, whatever its kind and the state of its shards; one without shards for a
+    finished run that has written none.
+
+    Raises:
+      CorruptArtifactError: it was edited or damaged, or there is neither a manifest nor a run.
     """
+    is_run = (directory / DONE_NAME).is_file()
+    if is_run and not {MANIFEST_NAME} & {*Digests(directory).names, *os.listdir(directory)}:
+        return manifest_lib.Manifest("files", {}, {})
     manifest = manifest_lib.Manifest.read(directory, None, check_shards=False)
     if manifest.kind not in _UNITS:
         raise CorruptArtifactError(
@@ -51,13 +61,16 @@ def read_manifest(directory: pathlib.Path) -> manifest_lib.Manifest:
     return manifest
 
 
-def describe(manifest: manifest_lib.Manifest) -> str:
-    """Returns e.g. `15000 train, 3000 val images in 18 shards, 34.2 MB`."""
+def describe(directory: pathlib.Path, manifest: manifest_lib.Manifest) -> str:
+    """Returns e.g. `15000 train, 3000 val images in 18 shards, 34.2 MB; 8 other files`."""
     shards = [shard for part in manifest.splits.values() for shard in part]
+    others = len(Digests(directory).names - {shard.name for shard in shards})
+    if not shards:
+        return f"{others} files"
     counts = ", ".join(f"{manifest.num_examples(split)} {split}" for split in manifest.splits)
     return (
         f"{counts} {_UNITS[manifest.kind]} in {len(shards)} shards, "
-        f"{sum(shard.num_bytes for shard in shards) / 1e6:.4g} MB"
+        f"{sum(shard.num_bytes for shard in shards) / 1e6:.4g} MB; {others} other files"
     )
 
 
@@ -67,18 +80,19 @@ def verify(
     """Reads everything.
 
     Args:
-      directory: holds a manifest and shards; nothing is written to it.
+      directory: holds a manifest and shards, or a finished run; nothing is written to it.
       num_workers: processes.
       stopped: tells whether to stop.
 
     Raises:
       InputError: no such directory.
-      CorruptArtifactError: no manifest, or an edited one: nothing else can be checked.
+      CorruptArtifactError: neither manifest nor finished run, or the manifest or the file of the
+        digests was edited: nothing else can be checked.
       Interrupted: `stopped()`.
     """
     directory = pathlib.Path(directory)
-    manifest = read_manifest(directory)
-    reports = _check_shards(directory, manifest, num_workers, stopped)
+    manifest, digests = read_manifest(directory), Digests(directory)
+    reports = _check_shards(directory, manifest, num_workers, stopped) if manifest.splits else {}
     _name_what_is_elsewhere(manifest, reports)
     faults, count = [], 0
     for shards in manifest.splits.values():
@@ -92,7 +106,11 @@ def verify(
         *_tfds_faults(directory, manifest),
         *_list_faults(directory, manifest, reports),
     ]
-    return Result(faults + others, count + len(others), describe(manifest))
+    others += digests.faults(besides={*reports, *(fault.split(":")[0] for fault in others)})
+    not_judged = [
+        name for name in digests.not_judged() if name not in reports and name != MANIFEST_NAME
+    ]
+    return Result(faults + others, count + len(others), describe(directory, manifest), not_judged)
 
 
 def _check_shards(directory, manifest, num_workers, stopped):
@@ -148,7 +166,7 @@ def _extra_files(directory, manifest, reports):
     owner = {shard.sha256: shard.name for part in manifest.splits.values() for shard in part}
     whole = all(not report.num_faults for report in reports.values())
     for path in sorted(directory.glob("*.tfrecord")):
-        if path.name not in reports and ".tmp-" not in path.name:
+        if path.name not in reports and not is_temporary(path.name):
             same = None if whole else owner.get(file_sha256(path))
             yield f"{path.name}: not in the manifest" + (
                 f"; it holds the content of {same}" if same else "; remove it"
@@ -163,7 +181,7 @@ def _tfds_faults(directory, manifest):
     with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
         lengths = {
             split["name"]: [int(length) for length in split["shardLengths"]]
-            for split in json.loads(path.read_text())["splits"]
+            for split in read_json(path, remedy="")["splits"]
         }
     if lengths != {
         split: [shard.num_examples for shard in shards] for split, shards in manifest.splits.items()

@@ -1,10 +1,10 @@
-"""Reads a whole directory of shards (images, features, pseudo-labels or proposals) and names the
-shard and record of every fault.
+"""Reads a whole directory that a command wrote and names every file that is not what was written;
+of shards (images, features, pseudo-labels or proposals) the record.
 
 python -m data_prep.verify --data_dir=DIR
 
-Exit code 0: everything is as it was written. 3: it is not; up to 20 faults are listed. Nothing is
-written.
+Exit code 0: everything is as it was written. 3: it is not; up to 20 faults are listed. Files that
+have no digest, as in directories of version 0.1, are named. Nothing is written.
 """
 
 import dataclasses
@@ -24,7 +24,8 @@ class VerifySettings(CommandSettings, WorkersSettings):
     """What to check."""
 
     data_dir: str = setting(
-        help="Directory with a manifest.json, as every converter, extract and cluster write."
+        help="Directory with a manifest.json, as every converter, extract and cluster write, or of "
+        "another run that has finished."
     )
 
 
@@ -38,7 +39,8 @@ def main(values: Values):
     settings = values[VerifySettings]
     directory = pathlib.Path(settings.data_dir)
     print(
-        f"{directory}: to check {verification.describe(verification.read_manifest(directory))}",
+        f"{directory}: to check "
+        f"{verification.describe(directory, verification.read_manifest(directory))}",
         flush=True,
     )
     if settings.dry_run:
@@ -53,6 +55,12 @@ def main(values: Values):
             raise Interrupted(
                 f"{directory}: not checked to the end; the same command starts again"
             ) from error
+    if names := result.not_judged:
+        more = len(names) - record_checks.LISTED
+        print(
+            f"without a digest, so not checked: {', '.join(names[: record_checks.LISTED])}"
+            + (f" and {more} more" if more > 0 else "")
+        )
     for fault in result.faults[: record_checks.LISTED]:
         print(fault)
     if result.num_faults:

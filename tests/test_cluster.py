@@ -241,6 +241,7 @@ def test_without_the_list_of_clusters_and_their_photos(features, tmp_path):
     )
     assert not (tmp_path / "out" / "clusters.csv").exists()
     assert not (tmp_path / "out" / "browser.json").exists()
+    assert not (tmp_path / "out" / "tensorboard" / "projector_config.pbtxt").exists()
 
 
 def test_the_photos_of_the_clusters_and_who_is_near_whom(clustered, image_dir):
@@ -278,6 +279,8 @@ def test_the_numbers_and_the_picture(clustered, features):
         assert picture.size[0] == 11 * 100 + 4 and (picture.size[1] - 4) % 100 == 0
     assert not (clustered / "checkpoint.npz").exists() and (clustered / "DONE").is_file()
     assert list(clustered.glob("tensorboard/events.*"))
+    points = (clustered / "tensorboard" / "features.tsv").read_text().splitlines()
+    assert len(points) == 48 and len(points[0].split("\t")) == 48
 
 
 def test_a_second_call_does_nothing_and_the_run_repeats_bit_for_bit(

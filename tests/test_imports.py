@@ -59,7 +59,6 @@ TESTED_ELSEWHERE = {
     "ccssl_tf/downstream/exporting.py": "the work of the command export, tested as that",
     "ccssl_tf/downstream/exported_detector.py": "a part of exported, tested as that",
     "ccssl_tf/downstream/exported_segmenter.py": "a part of exported, tested as that",
-    "ccssl_tf/runs/stages.py": "what the pipeline runs, tested in test_pipeline",
 }
 
 

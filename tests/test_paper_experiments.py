@@ -119,6 +119,6 @@ def test_stages_of_every_kind_take_two_steps(tmp_path):
     assert {stage.name for stage in small} >= set(CELLS)
     assert stage_graph.in_order(small) == small
     command_lines.check_flags(small)
-    stages.run_all(small)
+    stages.run_all(small, tmp_path / "w")
     assert all((stage.directory / "DONE").is_file() for stage in small[:-1])
     assert (small[-1].directory / "paper.html").is_file()

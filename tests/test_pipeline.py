@@ -38,12 +38,23 @@ def make_plan(workdir, templates=TEMPLATES, settings=(), seeds=(), **fields):
     return pipeline.plan(settings)
 
 
+class Ended:
+    """A process that has ended."""
+
+    def __init__(self, code):
+        self.poll = lambda: code
+
+
 class FakeStages:
     """Stands in for the child processes: writes what a Workdir would, and remembers what ran."""
 
     def __init__(self, monkeypatch):
         self.ran, self.codes, self.class_names = [], {}, ["cat"]
-        monkeypatch.setattr(stages_lib.Runner, "run", lambda runner, command: self.run(command))
+
+        def start(unused_processes, stage, *unused):
+            return Ended(self.run(stage))
+
+        monkeypatch.setattr(stages_lib.StageProcesses, "start", start)
 
     def run(self, command):
         name = command.directory.name
@@ -80,37 +91,35 @@ def stages(monkeypatch):
 
 def test_all_run_once_and_are_then_skipped(tmp_path, stages, capsys):
     commands = make_plan(tmp_path)
-    pipeline.run_all(commands)
-    pipeline.run_all(commands)
+    pipeline.run_all(commands, tmp_path)
+    pipeline.run_all(commands, tmp_path)
     assert stages.ran == ["data", "a", "b"]
     printed = capsys.readouterr().out
-    assert (
-        "[2/3] python -m ccssl_tf.train --task=jigsaw_pp --image_size=64 "
-        f"--data_dir={tmp_path}/data" in printed
-    )
-    assert printed.count("done already") == 3
+    assert "\n[2/3] a - train a network on jigsaw_pp\n" in printed
+    assert "\n[2/3] took 0:00:00; 0:00:00 so far, 1 stage left\n" in printed
+    assert printed.count("done already") == 3 and "python -m" not in printed
 
 
 def test_an_unfinished_stage_is_continued_in_place(tmp_path, stages):
     commands = make_plan(tmp_path)
     stages.codes["a"] = 75
     with pytest.raises(CcsslError) as error:
-        pipeline.run_all(commands)
+        pipeline.run_all(commands, tmp_path)
     assert error.value.exit_code == 75
     del stages.codes["a"]
-    pipeline.run_all(commands)
+    pipeline.run_all(commands, tmp_path)
     assert stages.ran == ["data", "a", "a", "b"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "data"]
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["a", "b", "data"]
 
 
 def test_another_command_line_keeps_the_old_stage_aside_and_redoes_what_depends_on_it(
     tmp_path, stages, capsys
 ):
-    pipeline.run_all(make_plan(tmp_path))
+    pipeline.run_all(make_plan(tmp_path), tmp_path)
     for seed in (1, 2):
-        pipeline.run_all(make_plan(tmp_path, seed=seed))
+        pipeline.run_all(make_plan(tmp_path, seed=seed), tmp_path)
     assert stages.ran == ["data", "a", "b", "a", "b", "a", "b"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == [
         "a",
         "a.old-1",
         "a.old-2",
@@ -124,11 +133,11 @@ def test_another_command_line_keeps_the_old_stage_aside_and_redoes_what_depends_
 
 
 def test_a_refused_command_leaves_the_old_stage_where_it_was(tmp_path, stages, monkeypatch):
-    pipeline.run_all(make_plan(tmp_path))
-    monkeypatch.setattr(stages_lib.Runner, "run", lambda runner, command: 2)
+    pipeline.run_all(make_plan(tmp_path), tmp_path)
+    monkeypatch.setattr(stages_lib.StageProcesses, "start", lambda *rest: Ended(2))
     with pytest.raises(CcsslError):
-        pipeline.run_all(make_plan(tmp_path, seed=1))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "data"]
+        pipeline.run_all(make_plan(tmp_path, seed=1), tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["a", "b", "data"]
     assert "--seed=0" in json.loads((tmp_path / "a" / "run.json").read_text())["command"]
 
 
@@ -136,18 +145,18 @@ def test_flags_of_place_and_speed_continue_a_stage(tmp_path, stages):
     templates = [template + " --num_workers=1" for template in TEMPLATES]
     stages.codes["data"] = 2
     with pytest.raises(CcsslError):
-        pipeline.run_all(make_plan(tmp_path, templates))
+        pipeline.run_all(make_plan(tmp_path, templates), tmp_path)
     del stages.codes["data"]
-    pipeline.run_all(make_plan(tmp_path, templates, settings=["num_workers=2"]))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "data"]
+    pipeline.run_all(make_plan(tmp_path, templates, settings=["num_workers=2"]), tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["a", "b", "data"]
 
 
 def test_changed_images_redo_everything_after(tmp_path, stages):
-    pipeline.run_all(make_plan(tmp_path))
+    pipeline.run_all(make_plan(tmp_path), tmp_path)
     (tmp_path / "data" / "manifest.json").write_text(
         json.dumps(dict(fingerprint="other", info=dict(class_names=None)))
     )
-    pipeline.run_all(make_plan(tmp_path))
+    pipeline.run_all(make_plan(tmp_path), tmp_path)
     assert stages.ran == ["data", "a", "b", "a"], (
         "the probe is left out: these images have no labels"
     )
@@ -155,12 +164,10 @@ def test_changed_images_redo_everything_after(tmp_path, stages):
 
 def test_commands_that_need_labels_are_left_out_without_them(tmp_path, stages, capsys):
     stages.class_names = None
-    pipeline.run_all(make_plan(tmp_path))
+    pipeline.run_all(make_plan(tmp_path), tmp_path)
     assert stages.ran == ["data", "a"]
-    assert (
-        "left out, the images have no labels: python -m ccssl_tf.train --task=linear_probe"
-        in capsys.readouterr().out
-    )
+    told = "[3/3] b - linear probe of a: left out, the images have no labels"
+    assert told in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -176,8 +183,8 @@ def test_a_failure_names_the_command_and_passes_its_code_on(
     tmp_path, stages, code, kind, exit_code
 ):
     stages.codes["a"] = code
-    with pytest.raises(kind, match="python -m ccssl_tf.train --task=jigsaw_pp") as error:
-        pipeline.run_all(make_plan(tmp_path))
+    with pytest.raises(kind, match=r"^\[2/3\] a \(ccssl_tf\.train\): ") as error:
+        pipeline.run_all(make_plan(tmp_path), tmp_path)
     assert error.value.exit_code == exit_code
     assert stages.ran == ["data", "a"]
 
@@ -209,8 +216,8 @@ def test_a_sweep_runs_shared_stages_once_also_for_each_of_several_seeds(tmp_path
         *(f"w/seed{seed}/{name}" for seed in (0, 5) for name in ("data", *own, "report")),
         "w/report",
     ]
-    pipeline.run_all(make_plan(tmp_path, sweep="a:image_size=64,32"))
-    pipeline.run_all(make_plan(tmp_path, sweep="a:image_size=64,32,16"))
+    pipeline.run_all(make_plan(tmp_path, sweep="a:image_size=64,32"), tmp_path)
+    pipeline.run_all(make_plan(tmp_path, sweep="a:image_size=64,32,16"), tmp_path)
     assert stages.ran == ["data", "a", "b", "a", "b", "a", "b"], (
         "a longer list adds to what is there"
     )
@@ -226,10 +233,10 @@ def test_plans_that_cannot_be_right_are_refused():
 
 
 def test_a_stage_in_use_is_waited_for_and_not_moved(tmp_path, stages, monkeypatch):
-    pipeline.run_all(make_plan(tmp_path))
+    pipeline.run_all(make_plan(tmp_path), tmp_path)
     monkeypatch.setattr(stages_lib, "_LOCK_PATIENCE", 0.1)
     with locked(tmp_path / "a"), pytest.raises(InputError, match="in use by process"):
-        pipeline.run_all(make_plan(tmp_path, seed=1))
+        pipeline.run_all(make_plan(tmp_path, seed=1), tmp_path)
     assert not (tmp_path / "a.old-1").exists()
 
 
@@ -255,15 +262,18 @@ def test_the_real_thing_draws_pictures_skips_them_and_names_a_failure(tmp_path):
     )
     first = run_pipeline(*arguments)
     assert first.returncode == 2
-    assert (
-        "--runs=" in first.stderr
-        and f"python -m ccssl_tf.report --runs={tmp_path}/w/nothing"
-        in first.stderr.splitlines()[-1]
+    assert "--runs=" in first.stderr
+    assert first.stderr.splitlines()[-1] == (
+        "error: [3/3] never (ccssl_tf.report): exit code 2; its message is above, its command in "
+        "commands.txt"
     )
+    written = (tmp_path / "w/commands.txt").read_text()
+    assert f"\n# [3/3] never - report on {tmp_path}/w/nothing\n" in written
+    assert f"\npython -m ccssl_tf.report --runs={tmp_path}/w/nothing --output_dir=" in written
     assert (tmp_path / "w/report/index.html").is_file()
     second = run_pipeline(*arguments[:-1])
     assert second.returncode == 0, second.stderr
-    assert "[1/2] done already" in second.stdout
+    assert "[1/2] data - prepare images with data_prep.shapes: done already" in second.stdout
     *_, report, curves = second.stdout.splitlines()
     assert report.startswith("report ") and report.endswith("report/index.html")
     assert curves.startswith("curves ") and "tensorboard --logdir=" in curves
@@ -292,7 +302,7 @@ def test_a_file_is_no_workdir(tmp_path):
     )
     assert (
         found.returncode == 2
-        and found.stderr == f"error: --workdir={tmp_path}/w: is a file; name a directory\n"
+        and found.stderr == f"error: {tmp_path}/w: is a file; name a directory\n"
     )
 
 
@@ -320,7 +330,7 @@ def test_signals_reach_the_child_and_end_with_75(tmp_path, number):
     process.send_signal(number)
     output, errors = process.communicate(timeout=60)
     assert process.returncode == Interrupted.exit_code, errors
-    assert errors.splitlines()[-1].startswith("error: interrupted in python -m data_prep.shapes")
+    assert errors.splitlines()[-1].startswith("error: interrupted in [1/1] data (data_prep.shapes)")
     with locked(tmp_path / "w/data"):
         pass  # The child has ended and let go.
 

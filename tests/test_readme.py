@@ -39,6 +39,7 @@ READMES = [
     "ccssl_tf/downstream/formats/README.md",
     "ccssl_tf/training/README.md",
     "experiments/README.md",
+    "experiments/several_machines/README.md",
     "experiments/study/README.md",
 ]
 MAX_LINES = {"README.md": 120, "experiments/README.md": 200}

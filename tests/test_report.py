@@ -1,6 +1,7 @@
 """The report command writes a page, figures and a summary, and refuses what it cannot use."""
 
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -50,6 +51,35 @@ def test_the_command_writes_page_figures_and_summary_the_same_each_time(runs):
     )
     assert done.stdout.rstrip().endswith(f"report: {output}/index.html")
     assert "CC+Jigsaw++   28.0   31.0   36.0   36.0   34.0" in done.stdout
+
+
+def test_what_cannot_be_read_is_named_and_the_rest_reported(runs):
+    """Damaged records, numbers and pictures; a run whose folder has a name that is not UTF-8."""
+    for seed in range(4):
+        runs.method(f"seed{seed}/", seed=seed)
+    root = runs.root
+    (root / "seed1/cc/run.json").write_bytes(b"\xff\xfe")
+    (root / "seed2/cc/metrics.json").write_text("[" * 100_000)
+    (root / "seed2/probe_cc/metrics.json").write_text('{"history": {"train": 3}}')
+    picture = root / "seed0/clusters/pictures/nearest_images.png"
+    content = bytearray(picture.read_bytes())
+    content[len(content) // 2] ^= 1
+    picture.write_bytes(content)
+    (root / "seed3").rename(os.fsdecode(os.fsencode(root) + b"/seed\xff"))
+    done = run_report(f"--runs={root}", f"--output_dir={root}/report")
+    assert done.returncode == 0, done.stderr
+    page = (root / "report/index.html").read_text("utf-8")
+    for name, fault in {
+        "seed1/cc/run.json": "damaged",
+        "seed2/cc/metrics.json": "damaged (nested too deeply)",
+        "seed2/probe_cc/metrics.json": "damaged (history.train holds 3 instead of a list)",
+        "seed0/clusters/pictures/nearest_images.png": "is no PNG",
+    }.items():
+        line = f"{root}/{name}: {fault}"
+        assert f"warning: left out: {line}" in done.stdout and line in page
+    summary = json.loads((root / "report/summary.json").read_text())
+    shown = [name for entry in summary["transfers"] for name in entry["runs"]]
+    assert shown == ["seed0/cc", r"seed\xff/cc"]
 
 
 def test_dry_run_lists_the_runs_and_writes_nothing(runs):
@@ -145,7 +175,7 @@ def test_collecting_alone_writes_no_page_and_a_dry_run_nothing(runs, tmp_path):
     ("damaged", "contents", "message"),
     [
         ("outcomes.npz", b"PK\x03\x04 cut", "outcomes.npz: holds no outcomes"),
-        ("metrics.json", b"{", "metrics.json: cannot be read"),
+        ("metrics.json", b"{", "metrics.json: damaged"),
     ],
 )
 def test_damaged_runs_of_the_paper_end_with_3(runs, damaged, contents, message):

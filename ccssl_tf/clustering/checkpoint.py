@@ -5,13 +5,14 @@ import dataclasses
 import os
 import pathlib
 import time
-import zipfile
 from collections.abc import Iterator
 from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 
-from ccssl_tf.runs.errors import CorruptArtifactError, InputError, Interrupted
+from ccssl_tf.data.numpy_files import ArrayArchive
+from ccssl_tf.runs.damage import told_as_damage
+from ccssl_tf.runs.errors import InputError, Interrupted
 from ccssl_tf.runs.files import atomic_file
 
 
@@ -133,18 +134,14 @@ def load(path: str | os.PathLike, identity: str, kind: type[_State]) -> _State |
     path = pathlib.Path(path)
     if not path.is_file():
         return None
-    try:
-        with np.load(path, allow_pickle=False) as saved:
-            saved_identity = str(saved["identity"])
-            values = {
-                field.name: saved[field.name]
-                for field in dataclasses.fields(kind)
-                if saved_identity == identity
-            }
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise CorruptArtifactError(
-            f"{path}: not a k-means checkpoint ({error}); remove it to start again"
-        ) from error
+    what, advice = "not a k-means checkpoint", "remove it to start again"
+    with told_as_damage(path, what, advice), ArrayArchive(path, what=what, advice=advice) as saved:
+        saved_identity = str(saved["identity"])
+        values = {
+            field.name: saved[field.name]
+            for field in dataclasses.fields(kind)
+            if saved_identity == identity
+        }
     if saved_identity != identity:
         raise InputError(
             f"{path}: belongs to other features, K, start or seed ({saved_identity[:12]}, now "

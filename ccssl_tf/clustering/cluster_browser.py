@@ -37,8 +37,9 @@ def write(
     num_clusters: int,
     rows_at: Callable[[np.ndarray], np.ndarray],
     class_names: Sequence[str] | None,
-) -> None:
-    """Writes the file, wholly or not at all.
+) -> tuple[np.ndarray, np.ndarray]:
+    """Writes the file, wholly or not at all; returns what it shows: the positions of its rows [n]
+    int, in its order, and their features [n, D].
 
     Args:
       directory: path of an existing directory.
@@ -55,11 +56,9 @@ def write(
     shown = _shown(members)
     rows = np.array([row for few in shown.values() for row in few], np.int64)
     order = np.argsort(rows)
-    features = np.empty(0)
-    if len(rows):
-        ascending = rows_at(rows[order])
-        features = np.empty_like(ascending)
-        features[order] = ascending
+    ascending = rows_at(rows[order]) if len(rows) else np.empty([0, 0], np.float32)
+    features = np.empty_like(ascending)
+    features[order] = ascending
     neighbours, apart = nearest_neighbours(features, min(_NEIGHBOURS, len(rows) - 1))
     classes = images.labels[index] if class_names else np.full(len(index), -1)
     commonest = {number: _counted(classes[few]) for number, few in enumerate(members)}
@@ -91,6 +90,7 @@ def write(
     )
     text = json.dumps(content, separators=(",", ":"), sort_keys=True)
     write_bytes(pathlib.Path(directory) / NAME, f"{text}\n".encode())
+    return rows, features
 
 
 def _shown(members: list[np.ndarray]) -> dict[int, np.ndarray]:

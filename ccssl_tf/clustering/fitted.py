@@ -11,7 +11,9 @@ from ccssl_tf.clustering import engines, pseudo_labels
 from ccssl_tf.clustering.device.nearest import exact_float32
 from ccssl_tf.clustering.estimator import reader_of
 from ccssl_tf.clustering.rows.preprocessing import Preprocessing
+from ccssl_tf.data import numpy_files
 from ccssl_tf.data.feature_source import FeatureSource
+from ccssl_tf.runs.digests import Digests
 from ccssl_tf.runs.errors import CorruptArtifactError, InputError
 
 
@@ -48,12 +50,14 @@ class FittedClusters:
         path = run / "centroids.npy"
         if not path.is_file() or not (run / "DONE").is_file():
             raise InputError(f"{run}: no finished run of ccssl_tf.cluster there")
-        try:
-            self.centroids = np.load(path, allow_pickle=False)
-            if self.centroids.ndim != 2 or self.centroids.dtype.kind != "f":
-                raise ValueError(f"{self.centroids.dtype} {list(self.centroids.shape)}")
-        except Exception as error:  # NumPy raises anything on hostile bytes.
-            raise CorruptArtifactError(f"{path}: no centroids [K, D] ({error})") from error
+        Digests(run).refuse_damage("centroids.npy", "preprocessing.npz")
+        advice = "cluster again in another directory"
+        self.centroids = numpy_files.read_array(path, advice=advice)
+        if self.centroids.ndim != 2 or self.centroids.dtype.kind != "f":
+            raise CorruptArtifactError(
+                f"{path}: no centroids [K, D] but {self.centroids.dtype} "
+                f"{list(self.centroids.shape)}; {advice}"
+            )
         prepared = run / "preprocessing.npz"
         self.preprocessing = Preprocessing.load(prepared) if prepared.is_file() else None
 

@@ -14,6 +14,7 @@ from ccssl_tf.clustering import (
     clusters_csv,
     engines,
     near_duplicates,
+    projector,
     pseudo_labels,
 )
 from ccssl_tf.clustering.cost import estimate, machine_speed
@@ -259,7 +260,8 @@ class ClusteringStage:
                 picture = cluster_report.draw_nearest(pictured, nearest, index, facts)
                 if self.settings.cluster_browser:
                     images = Manifest.read(self._images[split], "images", check_shards=False)
-                    cluster_browser.write(
+                    names = images.info.get("class_names")
+                    rows, shown = cluster_browser.write(
                         directory,
                         split,
                         facts,
@@ -268,10 +270,19 @@ class ClusteringStage:
                         distances,
                         len(kmeans.centroids),
                         functools.partial(kmeans.rows_at, source, should_stop=should_stop),
-                        images.info.get("class_names"),
+                        names,
                     )
-            shown = "".join(f"  {name} {value:.4f}" for name, value in agreement.items())
-            print(f"pseudo-labels  {split}  {len(labels)} images{shown}", flush=True)
+                    projector.write(
+                        directory / "tensorboard",
+                        facts,
+                        index[rows],
+                        labels[rows],
+                        distances[rows],
+                        names,
+                        shown,
+                    )
+            told = "".join(f"  {name} {value:.4f}" for name, value in agreement.items())
+            print(f"pseudo-labels  {split}  {len(labels)} images{told}", flush=True)
         write_json(directory / "nearest.json", nearest_tables)
         if self.settings.clusters_csv:
             margins = {

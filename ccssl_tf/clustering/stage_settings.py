@@ -107,7 +107,8 @@ class ClusteringSettings(SeedSettings):
     cluster_browser: bool = setting(
         True,
         "Write browser.json: small photos of every cluster and their nearest neighbours, up to "
-        "3,000, for the report's cluster browser; takes one more pass over their features.",
+        "3,000, for the report's cluster browser, and them for TensorBoard's PROJECTOR; takes one "
+        "more pass over their features.",
     )
     cluster_pages: int = setting(
         0,

@@ -4,15 +4,43 @@ trusted alone.
 This module does not import TensorFlow.
 """
 
+import concurrent.futures
 import dataclasses
-import json
+import os
 import pathlib
 import re
 
 from ccssl_tf.runs.errors import CorruptArtifactError, InputError
-from ccssl_tf.runs.files import MANIFEST_NAME, fingerprint_of, write_json
+from ccssl_tf.runs.files import (
+    MANIFEST_NAME,
+    fingerprint_of,
+    is_temporary,
+    sample_sha256,
+    write_json,
+)
+from ccssl_tf.runs.json_files import form_fault, read_json
 
 SCHEMA_VERSION = 1
+_REMEDY = "write the directory again"
+_COUNT = range(1 << 63)
+# Of a `Shard` in a JSON file, see `ccssl_tf.runs.json_files`.
+SHARD_FORM = dict(
+    name=str, num_examples=_COUNT, num_bytes=_COUNT, sha256=str, sample_sha256=(str, None)
+)
+_FORM = dict(kind=str, splits={str: [SHARD_FORM]}, info=dict, fingerprint=str)
+# What the readers of each kind of data rely on.
+_INFO_FORMS = dict(
+    images=dict(class_names=([str], None)),
+    features=dict(dim=range(1, 1 << 31), dtype={"float16", "float32"}),
+    pseudo_labels=dict(
+        num_clusters=range(1, 1 << 31),
+        images_fingerprint={str: str},
+        num_nearest=(range(1 << 31), None),
+    ),
+    proposals=dict(images_fingerprint={str: str}, max_proposals=(range(1 << 31), None)),
+)
+# Shards looked at together: what takes time is to open files that lie on other machines.
+_OPENED = 8
 
 
 def shard_name(split: str, shard: int, num_shards: int) -> str:
@@ -22,12 +50,36 @@ def shard_name(split: str, shard: int, num_shards: int) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-    """One finished shard: file name, examples, bytes, SHA-256 (hex)."""
+    """One finished shard.
+
+    Attributes:
+      name: of its file.
+      num_examples, num_bytes: how many it has.
+      sha256: of its bytes, hex.
+      sample_sha256: of some of its bytes (see `ccssl_tf.runs.files.sample_sha256`), by which every
+        command tells it from another shard before it starts to work; None in directories of older
+        versions, where `data_prep.verify` alone can tell.
+    """
 
     name: str
     num_examples: int
     num_bytes: int
     sha256: str
+    sample_sha256: str | None = None
+
+    def fault(self, directory: pathlib.Path) -> str | None:
+        """Returns what tells the file in `directory` from the shard that was written, None for
+        nothing: it is there, has its size and the sampled bytes.
+        """
+        path = directory / self.name
+        if not path.is_file():
+            return "is missing"
+        size = path.stat().st_size
+        if size != self.num_bytes:
+            return f"has {size} bytes instead of {self.num_bytes}"
+        if self.sample_sha256 not in (None, sample_sha256(path)):
+            return "holds other records than were written there"
+        return None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,11 +140,9 @@ class Manifest:
             info=self.info,
             fingerprint=self.fingerprint(),
         )
-        # The fingerprint is of what the shards hold; the checksum guards the rest of the file, such
-        # as the counts.
-        write_json(
-            pathlib.Path(directory) / MANIFEST_NAME, dict(content, checksum=fingerprint_of(content))
-        )
+        # The fingerprint is of what the shards hold; the file's checksum guards the rest of it,
+        # such as the counts.
+        write_json(pathlib.Path(directory) / MANIFEST_NAME, content)
 
     @classmethod
     def read(cls, directory, kind: str | None, *, check_shards: bool = True) -> "Manifest":
@@ -101,12 +151,14 @@ class Manifest:
         Args:
           directory: where it lies.
           kind: what it must hold; None for anything.
-          check_shards: whether every shard must be there and have its size.
+          check_shards: whether every shard must be there and be the one written, as far as its
+            size and a few of its bytes tell.
 
         Raises:
           InputError: no such directory, or it holds another kind of data.
-          CorruptArtifactError: no manifest, an edited one, one of another schema, or shards missing
-            or of another size.
+          CorruptArtifactError: no manifest, an edited one, one of another schema, without a fact
+            that this kind of data has, with names of files elsewhere, or shards missing, of another
+            size or with other records.
         """
         directory = pathlib.Path(directory)
         path = directory / MANIFEST_NAME
@@ -118,59 +170,54 @@ class Manifest:
             raise CorruptArtifactError(
                 f"{directory}: no {MANIFEST_NAME}; {_how_to_make_one(directory)}"
             )
-        try:
-            raw = json.loads(path.read_text())
-            version = raw["schema_version"]
-            if version != SCHEMA_VERSION:
-                raise CorruptArtifactError(
-                    f"{path}: schema version {version}, this program reads {SCHEMA_VERSION}; "
-                    "convert again"
-                )
-            splits = {
-                name: [Shard(**shard) for shard in shards] for name, shards in raw["splits"].items()
-            }
-            manifest = cls(raw["kind"], splits, raw["info"])
-            checksum = raw.pop("checksum", None)
-            unchanged = raw["fingerprint"] == manifest.fingerprint() and checksum in (
-                None,
-                fingerprint_of(raw),
-            )
-        except (
-            KeyError,
-            TypeError,
-            AttributeError,
-            json.JSONDecodeError,
-            UnicodeDecodeError,
-        ) as error:
+        raw = read_json(path, _FORM, remedy=_REMEDY, schema_version=SCHEMA_VERSION)
+        fault = form_fault(raw["info"], _INFO_FORMS.get(raw["kind"], {}), "info")
+        if fault:
+            raise CorruptArtifactError(f"{path}: damaged ({fault}); {_REMEDY}")
+        manifest = cls(raw["kind"], _shards(path, raw["splits"]), raw["info"])
+        if raw["fingerprint"] != manifest.fingerprint():
             raise CorruptArtifactError(
-                f"{path}: not a manifest ({error}); write the directory again"
-            ) from error
-        if not unchanged:
-            raise CorruptArtifactError(
-                f"{path}: its content does not match its fingerprint and checksum; it was edited "
-                "or damaged"
+                f"{path}: its content does not match its fingerprint; it was edited or "
+                f"damaged; {_REMEDY}"
             )
         if kind not in (None, manifest.kind):
             raise InputError(f"{directory}: holds {manifest.kind}, not {kind}")
-        for shards in splits.values() if check_shards else []:
-            for shard in shards:
-                file = directory / shard.name
-                size = file.stat().st_size if file.is_file() else None
-                if size != shard.num_bytes:
-                    state = (
-                        "is missing"
-                        if size is None
-                        else f"has {size} bytes instead of {shard.num_bytes}"
-                    )
-                    raise CorruptArtifactError(f"{file}: {state}; write the directory again")
+        if check_shards:
+            manifest._refuse_other_shards(directory)
         return manifest
+
+    def _refuse_other_shards(self, directory):
+        shards = [shard for part in self.splits.values() for shard in part]
+        with concurrent.futures.ThreadPoolExecutor(_OPENED) as threads:
+            faults = threads.map(lambda shard: shard.fault(directory), shards)
+            for shard, fault in zip(shards, faults, strict=True):
+                if fault:
+                    raise CorruptArtifactError(f"{directory / shard.name}: {fault}; {_REMEDY}")
+
+
+def _shards(path, splits) -> dict[str, list[Shard]]:
+    """Returns the shards of every split; raises CorruptArtifactError."""
+    known = {field.name for field in dataclasses.fields(Shard)}
+    for shard in (shard for shards in splits.values() for shard in shards):
+        name = shard["name"]
+        if os.path.basename(name) != name or name in ("", ".", "..") or "\0" in name:
+            raise CorruptArtifactError(
+                f"{path}: names the shard {ascii(name)[:100]}, which is no file of this directory; "
+                f"{_REMEDY}"
+            )
+        if unknown := sorted(shard.keys() - known):
+            raise CorruptArtifactError(
+                f"{path}: {ascii(unknown[0])[:60]} of {name} is of another version of this "
+                f"program; {_REMEDY}"
+            )
+    return {name: [Shard(**shard) for shard in shards] for name, shards in splits.items()}
 
 
 def _how_to_make_one(directory: pathlib.Path) -> str:
     """Returns what to do with a directory without manifest, by what it holds."""
     names = [path.name for path in directory.iterdir()]
     unfinished = "the command that writes it has not finished there"
-    if any(".tmp-" in name or name in ("run.json", "flags.txt") for name in names):
+    if any(is_temporary(name) or name in ("run.json", "flags.txt") for name in names):
         return unfinished
     if any(re.search(r"\.tfrecord|\.record|-\d{5}-of-\d{5}", name) for name in names):
         return (

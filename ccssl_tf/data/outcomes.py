@@ -7,21 +7,17 @@ the order of the images' index and packed as `numpy.packbits` does.
 import dataclasses
 import os
 import pathlib
-import zipfile
-import zlib
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from ccssl_tf.data.numpy_files import ArrayArchive
+from ccssl_tf.runs.damage import told_as_damage
 from ccssl_tf.runs.errors import CorruptArtifactError
 from ccssl_tf.runs.files import atomic_file
 
 FILE_NAME = "outcomes.npz"
-_READING_ERRORS = (
-    *(OSError, ValueError, EOFError, KeyError, NotImplementedError, SyntaxError, TypeError),
-    *(zipfile.BadZipFile, zlib.error),
-)
 _ADVICE = "run the evaluation again in another directory"
 
 
@@ -79,12 +75,12 @@ def read_outcomes(directory: str | os.PathLike) -> Outcomes | None:
     path = pathlib.Path(directory) / FILE_NAME
     if not path.is_file():
         return None
-    try:
-        loaded = np.load(path, allow_pickle=False)
-        if not isinstance(loaded, np.lib.npyio.NpzFile):
-            raise ValueError("one array, not several by name")
-        with loaded:
-            arrays = {name: loaded[name] for name in loaded.files}
+    what = "holds no outcomes"
+    with told_as_damage(path, what, _ADVICE):
+        with ArrayArchive(path, what=what, advice=_ADVICE) as saved:
+            arrays = dict(saved)
+        if "count" not in arrays:
+            raise ValueError("it has no count")
         count = arrays.pop("count")
         if count.ndim or not np.issubdtype(count.dtype, np.integer):
             raise ValueError("count is no whole number")
@@ -92,9 +88,6 @@ def read_outcomes(directory: str | os.PathLike) -> Outcomes | None:
             if array.dtype != np.uint8 or array.ndim != 1:
                 raise ValueError(f"{name} is {array.dtype} {array.shape}, not packed bits")
         return Outcomes(int(count), {name: arrays[name].tobytes() for name in sorted(arrays)})
-    except _READING_ERRORS as error:
-        told = "it has no count" if isinstance(error, KeyError) else error
-        raise CorruptArtifactError(f"{path}: holds no outcomes ({told}); {_ADVICE}") from error
 
 
 def check_against(

@@ -15,7 +15,7 @@ import tensorflow as tf
 from ccssl_tf.data import manifest as manifest_lib
 from ccssl_tf.data.datasets import serialized_records
 from ccssl_tf.runs.errors import CorruptArtifactError, InputError
-from ccssl_tf.runs.files import atomic_file, file_sha256
+from ccssl_tf.runs.files import atomic_file, file_sha256, sample_sha256
 
 UNLABELLED = -1
 _REFUSED = "refused record: "
@@ -201,10 +201,14 @@ def write_shard(path, serialized_examples, num_examples: int | None = None) -> m
             for serialized in serialized_examples:
                 writer.write(serialized)
                 count += 1
-        digest, size = file_sha256(temporary), temporary.stat().st_size
-    return manifest_lib.Shard(
-        path.name, count if num_examples is None else num_examples, size, digest
-    )
+        shard = manifest_lib.Shard(
+            path.name,
+            count if num_examples is None else num_examples,
+            temporary.stat().st_size,
+            file_sha256(temporary),
+            sample_sha256(temporary),
+        )
+    return shard
 
 
 def read_shard(path):

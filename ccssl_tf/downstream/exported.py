@@ -32,7 +32,15 @@ class Exported:
     """
 
     what = "a backbone or classifier"
-    formats: tuple[str, ...] = ("saved_model", "litert", "onnx", "keras", "weights", "npz")
+    formats: tuple[str, ...] = (
+        "saved_model",
+        "litert",
+        "onnx",
+        "keras",
+        "weights",
+        "keras_hub",
+        "npz",
+    )
 
     def __init__(self, run, fold: bool = True):
         """Loads what the finished run in directory `run` trained.
@@ -98,14 +106,14 @@ class Exported:
     def outputs(self, images) -> dict:
         """Maps images to the outputs of `serve` and `embedding`: those of files of one function."""
         outputs = self.serve(images)
-        return dict(outputs, embedding=_mean_of_cells(outputs[self._last_map]))
+        return dict(outputs, embedding=_mean_of_cells(outputs[self.last_map]))
 
     def embedding(self, images) -> dict:
         """Maps images [B, H, W, 3], of any size where the convolutions take it, to `embedding` [B,
         C], the mean over the cells of the last map.
         """
         # Without fully connected layers, which fix the size.
-        convolutions = keras.Function(self.backbone.inputs[0], self.backbone.output[self._last_map])
+        convolutions = keras.Function(self.backbone.inputs[0], self.backbone.output[self.last_map])
         return dict(embedding=_mean_of_cells(convolutions(self.backbone.normalize(images))))
 
     @property
@@ -114,8 +122,8 @@ class Exported:
         return None if fully_connected_layers(self.backbone) else self.backbone.input_shape[1]
 
     @property
-    def _last_map(self):
-        """The last endpoint that is a map, not a vector."""
+    def last_map(self) -> str:
+        """Name of the last endpoint that is a map, not a vector."""
         shapes = {name: tensor.shape for name, tensor in self.backbone.output.items()}
         return [name for name in self.backbone.endpoint_names if len(shapes[name]) == 4][-1]
 
@@ -152,7 +160,7 @@ class Exported:
         if self.has_backbone_signature:
             maps = {name: shape for name, shape in outputs.items() if name != "logits"}
             told["backbone"] = dict(input=dict(images=[None, None, None, 3]), outputs=maps)
-        channels = self.backbone.output[self._last_map].shape[-1]
+        channels = self.backbone.output[self.last_map].shape[-1]
         side = self.embedding_side
         told["embedding"] = dict(
             input=dict(images=[None, side, side, 3]), outputs=dict(embedding=[None, channels])

@@ -1,7 +1,5 @@
 """A detector as functions of a photo and regions of it that a SavedModel can hold."""
 
-import json
-
 import keras
 import numpy as np
 import tensorflow as tf
@@ -11,7 +9,7 @@ from ccssl_tf.downstream.detector import scores_and_boxes
 from ccssl_tf.downstream.exported import Exported, backbone_of, compare
 from ccssl_tf.downstream.finished_run import finished
 from ccssl_tf.models import backbone_file, fast_rcnn
-from ccssl_tf.runs.errors import CorruptArtifactError
+from ccssl_tf.runs.json_files import read_json
 from ccssl_tf.runs.run_record import read_flags
 
 
@@ -35,14 +33,9 @@ class ExportedDetector(Exported):
         flags_of_run = read_flags(run)
         self.scale = int(flags_of_run.get("detection_test_scale", 600))
         self.max_side = int(flags_of_run.get("detection_test_max_side", 1000))
-        try:
-            self.class_names = list(
-                json.loads((run / "metrics.json").read_text())["facts"]["class_names"]
-            )
-        except (OSError, ValueError, LookupError, TypeError) as error:
-            raise CorruptArtifactError(
-                f"{run / 'metrics.json'}: does not name the classes ({error!r}); train it again"
-            ) from error
+        form = dict(facts=dict(class_names=[str]))
+        metrics = read_json(run / "metrics.json", form, remedy="train it again")
+        self.class_names = metrics["facts"]["class_names"]
 
     def serve(self, image, boxes) -> dict:
         """Maps one photo and R boxes to scores and better boxes of every class, before suppression.

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import json
 import pathlib
 
 from ccssl_tf.clustering.device.nearest import exact_float32
@@ -17,6 +16,7 @@ from ccssl_tf.models import backbone_file, fast_rcnn, fcn
 from ccssl_tf.runs.errors import FlagError, InputError
 from ccssl_tf.runs.fields import as_text
 from ccssl_tf.runs.files import write_json
+from ccssl_tf.runs.run_record import RUN_NAME, read_record
 from ccssl_tf.runs.settings import CommandSettings, SeedSettings, setting
 from ccssl_tf.runs.values import Values
 from ccssl_tf.runs.workdir import Workdir
@@ -37,7 +37,8 @@ class ExportSettings(CommandSettings, SeedSettings):
     format: tuple[str, ...] = setting(
         ("saved_model",),
         "What is written, separated by commas: a SavedModel, model.tflite, model.onnx (extra "
-        "`onnx`), model.keras, model.weights.h5, or model.npz of Caffe's arrays.",
+        "`onnx`), model.keras, model.weights.h5, a KerasHub preset, or model.npz of Caffe's "
+        "arrays.",
         choices=_FORMATS,
     )
     int8: bool = setting(
@@ -137,7 +138,7 @@ def export_run(settings: ExportSettings, arguments=None):
         names = class_names_of(settings.run)
         if names and facts["outputs"].get("logits", [0])[-1] == len(names):
             facts["class_names"] = names
-        made_by = json.loads((pathlib.Path(settings.run) / "run.json").read_text())
+        made_by = read_record(pathlib.Path(settings.run) / RUN_NAME)
         provenance = dict(
             run=settings.run,
             command=made_by["command"],

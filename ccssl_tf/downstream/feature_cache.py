@@ -14,6 +14,7 @@ from ccssl_tf.data import image_ops, labels
 from ccssl_tf.data.datasets import fixed, serialized_records
 from ccssl_tf.data.image_facts import read_image_facts
 from ccssl_tf.data.manifest import Manifest
+from ccssl_tf.data.numpy_files import read_array
 from ccssl_tf.data.pipeline import Epoch
 from ccssl_tf.downstream.feature_rows import FeatureRows, RowsInMemory, RowsOnDisk
 from ccssl_tf.features import extract_features
@@ -223,16 +224,12 @@ class FeatureCache:
             index = np.lexsort((facts.places[:, 1], facts.places[:, 0]))
             with atomic_file(path) as temporary:
                 np.save(temporary, np.stack([index, facts.labels[index]]))
-        try:
-            rows = np.load(path, allow_pickle=False)
-        except (OSError, ValueError) as error:
+        advice = "remove it to have it written again"
+        rows = read_array(path, advice=advice)
+        if rows.shape != (2, total) or rows.dtype != np.int64:
             raise CorruptArtifactError(
-                f"{path}: cannot be read ({error}); remove it to have it written again"
-            ) from error
-        if rows.shape != (2, total):
-            raise CorruptArtifactError(
-                f"{path}: of {rows.shape[-1]} rows instead of {total}; remove it to have it "
-                "written again"
+                f"{path}: {rows.dtype} {list(rows.shape)} instead of two rows of {total} indices; "
+                f"{advice}"
             )
         return rows
 

@@ -1,11 +1,11 @@
 """What a finished run says of itself."""
 
 import contextlib
-import json
 import pathlib
 
 from ccssl_tf.data.manifest import Manifest
 from ccssl_tf.runs.errors import CcsslError, InputError
+from ccssl_tf.runs.json_files import read_json
 from ccssl_tf.runs.run_record import read_flags, read_record
 
 
@@ -26,9 +26,10 @@ def class_names_of(run) -> list[str]:
     They are in its metrics.json, or are those of the images whose labels it saw.
     """
     run = pathlib.Path(run)
-    with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
-        facts = json.loads((run / "metrics.json").read_text())["facts"]
-        return [str(name) for name in facts["class_names"]]
+    form = dict(facts=dict(class_names=[str]))
+    with contextlib.suppress(CcsslError, OSError):
+        metrics = read_json(run / "metrics.json", form, remedy="train it again")
+        return metrics["facts"]["class_names"]
     if read_flags(run).get("task") != "cluster_classification":
         with contextlib.suppress(CcsslError, OSError, LookupError):
             data_dir = read_record(run / "run.json")["inputs"]["data_dir"]["path"]

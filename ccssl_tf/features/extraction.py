@@ -5,7 +5,6 @@ shard and notes it in a file of its own; the chief then writes the manifest.
 """
 
 import contextlib
-import json
 import pathlib
 import queue
 import threading
@@ -19,11 +18,14 @@ from ccssl_tf.data.feature_directory import feature_records
 from ccssl_tf.features.precision import StoredPrecision, chosen_dtype
 from ccssl_tf.runs.errors import CorruptArtifactError, InputError, Interrupted
 from ccssl_tf.runs.files import file_sha256, write_json
+from ccssl_tf.runs.json_files import read_json
 from ccssl_tf.runs.progress import Progress
 from ccssl_tf.task import Extractor
 
 _FINISHED = "finished_shards{}.json"
 _CHOSEN_DTYPE = "chosen_dtype.json"
+_NOTES = dict(shards=[manifest_lib.SHARD_FORM])
+_REMEDY = "remove it to extract again"
 # Batches, so that a slow disk does not stop the network.
 _AHEAD = 4
 
@@ -129,7 +131,7 @@ def extract_features(
             finished[path.name] = records.write_shard(
                 path, feature_records(rows()), num_examples=shards[number].num_examples
             )
-            write_json(notes, [vars(shard) for shard in finished.values()])
+            write_json(notes, dict(shards=[vars(shard) for shard in finished.values()]))
             done += shards[number].num_examples
     distribution.wait_for_workers(strategy)
     finished |= _noted_shards(directory) if workers > 1 else {}
@@ -168,7 +170,7 @@ def _noted_dtype(extractor, data_dir, split, shards, directory, strategy):
             print("extract  as float32: float16 would lose what tells rows apart", flush=True)
         write_json(note, dict(dtype=dtype))
     distribution.wait_for_workers(strategy)
-    return json.loads(note.read_text())["dtype"]
+    return read_json(note, dict(dtype={"float16", "float32"}), remedy=_REMEDY)["dtype"]
 
 
 def _prepare(extractor, data_dir, split, directory, should_stop, strategy):
@@ -254,13 +256,10 @@ def _noted_shards(directory):
     noted = {}
     for path in sorted(directory.glob(_FINISHED.format("*"))):
         try:
-            noted |= {
-                shard["name"]: manifest_lib.Shard(**shard) for shard in json.loads(path.read_text())
-            }
-        except (TypeError, KeyError, ValueError) as error:
-            raise CorruptArtifactError(
-                f"{path}: not a list of finished shards ({error}); remove it to extract again"
-            ) from error
+            shards = read_json(path, _NOTES, remedy=_REMEDY)["shards"]
+            noted |= {shard["name"]: manifest_lib.Shard(**shard) for shard in shards}
+        except TypeError as error:
+            raise CorruptArtifactError(f"{path}: of another version; {_REMEDY}") from error
     return noted
 
 

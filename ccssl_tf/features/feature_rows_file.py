@@ -9,13 +9,16 @@ import tempfile
 
 import numpy as np
 
-from ccssl_tf.runs.errors import CorruptArtifactError, InputError
+from ccssl_tf.data import numpy_files
+from ccssl_tf.runs.damage import told_as_damage
+from ccssl_tf.runs.errors import InputError
 
 # What arrays and columns are called, in lower case.
 _FEATURES = ("features", "feature", "embeddings", "embedding", "vectors", "vector", "x")
 _NAMES = ("filenames", "filename", "files", "file", "paths", "path", "names", "name", "file_name")
 _INDICES = ("indices", "index", "image_index")
 _SPLITS = ("splits", "split")
+_ADVICE = "save the rows as a plain .npy, .npz or .parquet again"
 
 
 class RowsFile(abc.ABC):
@@ -78,39 +81,26 @@ def open_rows(path: pathlib.Path) -> RowsFile:
 class _NumpyArray(RowsFile):
     def __init__(self, path):
         self.path = path
-        try:
-            loaded = np.load(path, mmap_mode="r", allow_pickle=False)
-        except Exception as error:  # NumPy raises anything on hostile bytes.
-            raise _damaged(path, error) from error
-        if not isinstance(loaded, np.ndarray):
-            raise InputError(f"{path}: an archive of arrays; call it .npz")
-        self.features = loaded
+        self.features = numpy_files.read_array(path, mapped=True, advice=_ADVICE)
 
 
 class _NumpyArchive(RowsFile):
     def __init__(self, path):
         self.path = path
-        try:
-            with np.load(path, allow_pickle=False) as arrays:
-                # A file that is no archive gives the one array that it holds.
-                keys = [] if isinstance(arrays, np.ndarray) else arrays.files
-                features = _usual(path, keys, _FEATURES)
-                if features is None:
-                    raise InputError(
-                        f"{path}: holds no array `features`; an .npz needs one, [N, D]; it has "
-                        f"{', '.join(keys) or 'one without a name'}"
-                    )
-                self.features = arrays[features]
-                name, index, split = (
-                    _usual(path, keys, usual) for usual in (_NAMES, _INDICES, _SPLITS)
+        with numpy_files.ArrayArchive(path, advice=_ADVICE) as arrays:
+            features = _usual(path, arrays, _FEATURES)
+            if features is None:
+                raise InputError(
+                    f"{path}: holds no array `features`; an .npz needs one, [N, D]; it has "
+                    f"{', '.join(arrays) or 'none'}"
                 )
-                self.names = name and [_as_bytes(one) for one in arrays[name].ravel()]
-                self.indices = None if index is None else _as_indices(path, arrays[index])
-                self.splits = split and [str(one) for one in arrays[split].ravel()]
-        except InputError:
-            raise
-        except Exception as error:  # NumPy and zipfile raise anything on hostile bytes.
-            raise _damaged(path, error) from error
+            self.features = arrays[features]
+            name, index, split = (
+                _usual(path, arrays, usual) for usual in (_NAMES, _INDICES, _SPLITS)
+            )
+            self.names = name and [_as_bytes(one) for one in arrays[name].ravel()]
+            self.indices = None if index is None else _as_indices(path, arrays[index])
+            self.splits = split and [str(one) for one in arrays[split].ravel()]
 
 
 class _ParquetFile(RowsFile):
@@ -120,22 +110,17 @@ class _ParquetFile(RowsFile):
 
     def __init__(self, path):
         try:
-            import pyarrow
             from pyarrow import parquet
         except ImportError as error:
             raise InputError(
                 f"--features_file={path}: needs pyarrow (pip install -e '.[parquet]')"
             ) from error
         self.path = path
-        try:
-            with parquet.ParquetFile(path) as file:
-                self._read(file)
-        except InputError:
-            raise
-        except (pyarrow.ArrowException, OSError, ValueError, TypeError) as error:
-            if isinstance(error, OSError) and error.errno:
-                raise
-            raise _damaged(path, error) from error
+        with (
+            told_as_damage(path, "damaged, or not a Parquet file", _ADVICE),
+            parquet.ParquetFile(path) as file,
+        ):
+            self._read(file)
 
     def _read(self, file):
         import pyarrow
@@ -233,7 +218,3 @@ def _as_indices(path, values):
     if values.dtype.kind not in "iu" or values.ndim != 1:
         raise InputError(f"{path}: its indices are {values.dtype}, not whole numbers")
     return values.astype(np.int64)
-
-
-def _damaged(path, error):
-    return CorruptArtifactError(f"{path}: not a file of plain NumPy arrays or Parquet ({error})")

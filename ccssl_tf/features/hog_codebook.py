@@ -4,7 +4,6 @@ import dataclasses
 import hashlib
 import json
 import pathlib
-import zipfile
 
 import numpy as np
 import tensorflow as tf
@@ -12,7 +11,9 @@ import tensorflow as tf
 from ccssl_tf.clustering import KMeans
 from ccssl_tf.data import image_ops, pipeline
 from ccssl_tf.data.manifest import Manifest
+from ccssl_tf.data.numpy_files import ArrayArchive
 from ccssl_tf.data.pipeline import Epoch
+from ccssl_tf.runs.damage import told_as_damage
 from ccssl_tf.runs.errors import CorruptArtifactError, InputError, Interrupted
 from ccssl_tf.runs.files import atomic_file, fingerprint_of
 from ccssl_tf.runs.progress import Progress
@@ -64,8 +65,9 @@ class Codebook:
           InputError: other settings; the message names them.
           CorruptArtifactError: not such a file.
         """
-        try:
-            with np.load(path, allow_pickle=False) as saved:
+        what, advice = "not a codebook", "extract again without it"
+        with told_as_damage(path, what, advice):
+            with ArrayArchive(path, what=what, advice=advice) as saved:
                 words, facts = saved["words"], json.loads(str(saved["facts"]))
             codebook = cls(words, facts["settings"], facts["source"])
             whole = (
@@ -74,14 +76,9 @@ class Codebook:
                 and np.isfinite(words).all()
                 and isinstance(codebook.settings, dict)
             )
-        except (OSError, KeyError, TypeError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise CorruptArtifactError(
-                f"{path}: not a codebook ({error}); extract again without it"
-            ) from error
         if not whole:
             raise CorruptArtifactError(
-                f"{path}: not a codebook (words of {words.dtype} {list(words.shape)}); extract "
-                "again without it"
+                f"{path}: {what} (words of {words.dtype} {list(words.shape)}); {advice}"
             )
         other = [name for name in settings if codebook.settings.get(name) != settings[name]]
         if other:

@@ -5,10 +5,12 @@ import pathlib
 import keras
 import tensorflow as tf
 
-from ccssl_tf.features.opened_model import OpenedModel, first_line, inference, only_output
+from ccssl_tf.features.opened_model import OpenedModel, inference, only_output
 from ccssl_tf.models import backbone_file
+from ccssl_tf.models.hdf5_files import open_hdf5
 from ccssl_tf.models.input_convention import image_side
 from ccssl_tf.models.outputs import network_until, shortened
+from ccssl_tf.runs.damage import reason_of, told_as_damage
 from ccssl_tf.runs.errors import InputError
 
 KERAS_HUB = "keras_hub:"
@@ -27,12 +29,12 @@ def open_preset(model: str, output: str | None, weights: str | None) -> OpenedMo
     """
     keras_hub = _keras_hub(model)
     preset = model.removeprefix(KERAS_HUB)
-    try:
+    if weights and weights != "random":
+        open_hdf5(weights, "get it again").close()
+    with told_as_damage(f"--model={model}", "cannot be opened", "name another", InputError):
         network = keras_hub.models.Backbone.from_preset(preset, load_weights=not weights)
         if weights and weights != "random":
             network.load_weights(weights)
-    except backbone_file.LOADING_ERRORS as error:
-        raise InputError(f"--model={model}: cannot be opened ({first_line(error)})") from error
     if len(network.inputs) != 1:
         raise InputError(
             f"--model={model}: takes {shortened(tensor.name for tensor in network.inputs)}; a "
@@ -69,7 +71,7 @@ def _keras_hub(model):
             raise InputError(f"--model={model}: needs KerasHub: {how}") from error
         raise InputError(
             f"--model={model}: KerasHub cannot be imported beside Keras {keras.__version__} "
-            f"({type(error).__name__}: {first_line(error)}); {how} installs versions that suit"
+            f"({type(error).__name__}: {reason_of(error)}); {how} installs versions that suit"
         ) from error
     return keras_hub
 

@@ -48,8 +48,3 @@ def only_output(names: Sequence[str], model: str | os.PathLike) -> str:
             f"--model={model}: has several outputs; choose one: --output={shortened(names)}"
         )
     return names[0]
-
-
-def first_line(error: Exception) -> str:
-    """Returns what a message of ours says of somebody else's error: 200 characters at most."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -10,11 +10,12 @@ import pathlib
 
 import tensorflow as tf
 
-from ccssl_tf.features.opened_model import OpenedModel, first_line, only_output
+from ccssl_tf.features.opened_model import OpenedModel, only_output
 from ccssl_tf.models import backbone_file
 from ccssl_tf.models.input_convention import image_side
 from ccssl_tf.models.outputs import shortened
-from ccssl_tf.runs.errors import CorruptArtifactError, InputError
+from ccssl_tf.runs.damage import told_as_damage
+from ccssl_tf.runs.errors import InputError
 from ccssl_tf.runs.files import file_sha256
 
 _TRUST = (
@@ -47,13 +48,9 @@ def open_saved_model(path: pathlib.Path, output: str | None, trust: bool) -> Ope
     if not trust:
         raise InputError(f"--model={path}: {_TRUST}")
     digest = _directory_digest(path)
-    try:
+    with told_as_damage(f"--model={path}", "cannot be loaded", "export it again"):
         loaded = tf.saved_model.load(str(path))
-    except (tf.errors.OpError, *backbone_file.LOADING_ERRORS) as error:
-        raise CorruptArtifactError(
-            f"--model={path}: cannot be loaded ({first_line(error)})"
-        ) from error
-    functions = dict(loaded.signatures)
+        functions = dict(loaded.signatures)
     if _SIGNATURE not in functions and len(functions) != 1:
         raise InputError(
             f"--model={path}: has the signatures {shortened(functions) or 'none'}; export it with "

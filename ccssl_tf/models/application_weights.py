@@ -8,8 +8,8 @@ import keras
 import numpy as np
 
 from ccssl_tf.models import applications
-from ccssl_tf.models.backbone_file import LOADING_ERRORS
-from ccssl_tf.runs.errors import CorruptArtifactError, InputError
+from ccssl_tf.models.hdf5_files import open_hdf5
+from ccssl_tf.runs.errors import InputError
 from ccssl_tf.runs.files import file_sha256
 
 
@@ -69,18 +69,8 @@ def load_published(network: str, path, width_multiplier=1.0) -> keras.Model:
       InputError: no such file, or not this network's weights.
       CorruptArtifactError: not a readable HDF5 file.
     """
-    import h5py
-
     path = pathlib.Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    try:
-        with h5py.File(path, "r"):
-            pass
-    except OSError as error:
-        raise CorruptArtifactError(
-            f"{path}: damaged, or not an HDF5 file of weights ({error}); get it again"
-        ) from error
+    open_hdf5(path, "get it again").close()
     build = functools.partial(
         applications.build_network, network, width_multiplier=width_multiplier
     )
@@ -93,7 +83,9 @@ def load_published(network: str, path, width_multiplier=1.0) -> keras.Model:
         try:
             with warnings.catch_warnings(action="ignore"):
                 model.load_weights(path)
-        except LOADING_ERRORS:
+        except MemoryError:
+            raise
+        except Exception:  # Keras raises anything on files of another network, or damaged ones.
             continue
         if not any(np.isnan(keras.ops.convert_to_numpy(weight)).any() for weight in learned):
             _check_input_scaling(model, path)

@@ -7,25 +7,29 @@ convention, endpoints, fingerprint, and where its first weights came from.
 """
 
 import hashlib
+import io
 import json
 import pathlib
 import re
-import zipfile
-import zlib
 
 import keras
 import numpy as np
 
+from ccssl_tf.data.archives import open_zip
 from ccssl_tf.models.backbone import Backbone
+from ccssl_tf.models.hdf5_files import MOST_EXPANSION, check_hdf5
+from ccssl_tf.runs.damage import reason_of, told_as_damage
 from ccssl_tf.runs.errors import CorruptArtifactError, InputError
 from ccssl_tf.runs.files import atomic_file, fingerprint_of, write_json
+from ccssl_tf.runs.json_files import read_json
 
 FILE_NAME, CLASSIFIER_FILE_NAME = "backbone.keras", "classifier.keras"
-# What Keras, zipfile and HDF5 raise on damaged and foreign files.
-LOADING_ERRORS = (
-    *(ValueError, TypeError, LookupError, AttributeError, EOFError, OSError, RuntimeError),
-    *(zipfile.BadZipFile, zlib.error),
-)
+# Layers that run what the file, or another library, brings.
+_PROGRAMS = {
+    **dict(Lambda="Lambda", __lambda__="Lambda", TorchModuleWrapper="layer of PyTorch"),
+    **dict(TFSMLayer="SavedModel", JaxLayer="layer of JAX", FlaxLayer="layer of JAX"),
+}
+_ADVICE = "train, or fetch, it again"
 
 
 def backbone_fingerprint(backbone: Backbone) -> str:
@@ -59,30 +63,43 @@ def load_model(path, trust: bool = False) -> keras.Model:
     With `trust` it may hold a program, too.
 
     Raises:
-      InputError: the file holds code (a Lambda) or classes that are neither Keras's nor ours.
-      CorruptArtifactError: it cannot be loaded for any other reason.
+      InputError: the file holds code (a Lambda) or classes that are neither Keras's nor ours, or
+        needs a library that is not there.
+      CorruptArtifactError: it cannot be loaded for any other reason, or unpacks to more than 64 MiB
+        and more than 20 times its size, which weights do not.
     """
     try:
-        return keras.saving.load_model(path, compile=False, safe_mode=not trust)
-    except LOADING_ERRORS as error:
-        foreign = _foreign_class(path)
-        if foreign:
+        with told_as_damage(path, "cannot be loaded", _ADVICE):
+            _check_members(path)
+            return keras.saving.load_model(path, compile=False, safe_mode=not trust)
+    except CorruptArtifactError as error:
+        if foreign := _foreign_class(path):
             raise InputError(
                 f"{path}: holds {foreign}; only models of Keras's and this project's layers are "
                 "loaded, never programs of others"
             ) from error
-        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        raise CorruptArtifactError(
-            f"{path}: cannot be loaded ({first_line}); train it again"
-        ) from error
+        if isinstance(error.__cause__, ImportError):
+            raise InputError(
+                f"{path}: needs a library that is not installed ({reason_of(error.__cause__)})"
+            ) from error
+        raise
+
+
+def _check_members(path):
+    """Compares sizes and checksums, which Keras does not always."""
+    with open_zip(path, MOST_EXPANSION, _ADVICE) as archive:
+        for member in archive.namelist():
+            data = archive.read(member)
+            if member.endswith(".h5"):
+                check_hdf5(io.BytesIO(data), len(data), path, _ADVICE)
 
 
 def _foreign_class(path) -> str | None:
     """Names what makes an undamaged file a program of someone else's; None for nothing."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with told_as_damage(path, "", ""), open_zip(path, MOST_EXPANSION, "") as archive:
             pending = [json.loads(archive.read("config.json"))]
-    except LOADING_ERRORS:
+    except CorruptArtifactError:
         return None
     while pending:
         node = pending.pop()
@@ -96,8 +113,8 @@ def _foreign_class(path) -> str | None:
             str(node.get("module")),
             node.get("registered_name"),
         )
-        if name in ("Lambda", "__lambda__"):
-            return "a Lambda, which is a program,"
+        if name in _PROGRAMS:
+            return f"a {_PROGRAMS[name]}, which is a program,"
         ours = package.split(".")[0] == "keras" or (package == "builtins" and name != "function")
         known = ours or keras.saving.get_registered_object(registered) is not None
         if "config" in node and "module" in node and not known:
@@ -198,7 +215,5 @@ def describe(path) -> dict:
     file = (path if path.is_dir() else path.parent) / "backbone.json"
     if not file.is_file():
         return {}
-    try:
-        return dict(json.loads(file.read_text()))
-    except (ValueError, TypeError) as error:
-        raise CorruptArtifactError(f"{file}: damaged ({error}); train it again") from error
+    form = dict(fingerprint=(str, None), weights_from=(dict, None))
+    return read_json(file, form, remedy="train it again")

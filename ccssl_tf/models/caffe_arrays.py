@@ -1,25 +1,14 @@
 """A Caffe network as an `.npz` of plain arrays, read and written (`ccssl_tf.models.importers`)."""
 
 import re
-import zipfile
-import zlib
 
 import keras
 import numpy as np
 
-from ccssl_tf.runs.errors import CorruptArtifactError, InputError
+from ccssl_tf.data.numpy_files import ArrayArchive
+from ccssl_tf.runs.errors import InputError
 
 _BLOB = re.compile(r"(?P<layer>.+)(?:[/.](?P<number>[01])|[/._](?P<name>w|weights?|b|bias(?:es)?))")
-_READING_ERRORS = (
-    zipfile.BadZipFile,
-    zlib.error,
-    EOFError,
-    OSError,
-    KeyError,
-    ValueError,
-    RuntimeError,
-    NotImplementedError,
-)
 
 
 class CaffeArrays:
@@ -38,25 +27,16 @@ class CaffeArrays:
         self._path = path
 
     def __enter__(self):
-        try:
-            self._archive = zipfile.ZipFile(self._path)
-        except _READING_ERRORS as error:
-            raise CorruptArtifactError(
-                f"{self._path}: damaged, or not an .npz ({error}); make it again with numpy.savez"
-            ) from error
-        self._blobs, self._facts = {}, {}
-        for member in self._archive.namelist():
-            key = member.removesuffix(".npy")
-            match = _BLOB.fullmatch(key)
-            if key.startswith("input_"):
-                self._facts[key] = member
-            elif match:
+        self._arrays = ArrayArchive(self._path)
+        self._blobs = {}
+        for key in self._arrays:
+            if match := _BLOB.fullmatch(key):
                 number = int(match["number"] or (match["name"] or "").startswith("b"))
-                self._blobs[match["layer"], number] = member
+                self._blobs[match["layer"], number] = key
         return self
 
     def __exit__(self, *unused):
-        self._archive.close()
+        self._arrays.__exit__(*unused)
 
     def convention(self, mean_bgr) -> dict:
         """Returns `channels`, `mean` (RGB in [0, 255]) and `scale` of what conv1 was trained on.
@@ -68,17 +48,17 @@ class CaffeArrays:
           InputError: the file says something that cannot be.
         """
         channels = (
-            str(self._array("input_channels", ())) if "input_channels" in self._facts else "BGR"
+            str(self._array("input_channels", ())) if "input_channels" in self._arrays else "BGR"
         )
         if channels not in ("BGR", "RGB"):
             raise InputError(f"{self._path}: input_channels is {channels}; it must be BGR or RGB")
         mean = mean_bgr if channels == "BGR" else mean_bgr[::-1]
         mean = (
             self._array("input_mean", (3,)).astype(float).tolist()
-            if "input_mean" in self._facts
+            if "input_mean" in self._arrays
             else list(mean)
         )
-        scale = float(self._array("input_scale", ())) if "input_scale" in self._facts else 1.0
+        scale = float(self._array("input_scale", ())) if "input_scale" in self._arrays else 1.0
         if not (np.isfinite([*mean, scale]).all() and scale > 0):
             raise InputError(
                 f"{self._path}: input_mean {mean} and input_scale {scale} must be finite and the "
@@ -116,38 +96,20 @@ class CaffeArrays:
         return self._array(self._blobs[layer, number], shape)
 
     def _array(self, key, shape):
-        """Reads an array after its header: a wrong one is neither allocated nor unpickled."""
-        member = self._facts.get(key, key)
-        label = f"{self._path}: {member.removesuffix('.npy')}"
-        try:
-            with self._archive.open(member) as file:
-                version = np.lib.format.read_magic(file)
-                read_header = (
-                    np.lib.format.read_array_header_1_0
-                    if version == (1, 0)
-                    else np.lib.format.read_array_header_2_0
-                )
-                saved, _, dtype = read_header(file)
-            if dtype.kind not in ("fiu" if shape or key == "input_scale" else "U"):
-                raise InputError(
-                    f"{label} is not a plain array of numbers ({dtype}); save it with numpy.savez "
-                    "from float arrays"
-                )
-            # Old models keep four dimensions for everything, ones first.
-            if tuple(saved)[max(0, len(saved) - len(shape)) :] != shape or np.prod(
-                saved
-            ) != np.prod(shape):
-                raise InputError(
-                    f"{label} has shape {list(saved)}, the network being built has {list(shape)}"
-                )
-            with self._archive.open(member) as file:
-                return np.lib.format.read_array(file, allow_pickle=False).reshape(shape)
-        except InputError:
-            raise
-        except _READING_ERRORS as error:
-            raise CorruptArtifactError(
-                f"{label} is damaged ({error}); make the file again"
-            ) from error
+        """Reads an array after its header: a wrong one is not read."""
+        label, header = f"{self._path}: {key}", self._arrays.header(key)
+        saved = header.shape
+        if header.dtype.kind not in ("fiu" if shape or key == "input_scale" else "U"):
+            raise InputError(
+                f"{label} is not a plain array of numbers ({header.dtype}); save it with "
+                "numpy.savez from float arrays"
+            )
+        # Old models keep four dimensions for everything, ones first.
+        if saved[max(0, len(saved) - len(shape)) :] != shape or np.prod(saved) != np.prod(shape):
+            raise InputError(
+                f"{label} has shape {list(saved)}, the network being built has {list(shape)}"
+            )
+        return self._arrays[key].reshape(shape)
 
 
 def arrayed_layers(backbone) -> list:

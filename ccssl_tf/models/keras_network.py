@@ -23,6 +23,7 @@ from ccssl_tf.models import backbone_file
 from ccssl_tf.models.dissolving import dissolve
 from ccssl_tf.models.input_convention import HOW_TO_SAY, InputConvention, image_side
 from ccssl_tf.models.staged_network import SEEN, StagedNetwork, check_colors, stages_of
+from ccssl_tf.runs.damage import told_as_damage
 from ccssl_tf.runs.errors import InputError
 from ccssl_tf.runs.files import file_sha256, fingerprint_of
 
@@ -147,7 +148,8 @@ def adopt(model: keras.Model, path, convention: InputConvention | None) -> Keras
             "Sequential one with one input is needed"
         )
     side = image_side(str(path), tuple(model.inputs[0].shape))
-    try:
+    what = "its layers cannot be rebuilt as a backbone"
+    with told_as_damage(path, what, "export it as a SavedModel", InputError):
         flat = _dissolved(model, side or _MEASURED_SIZE)
         stages = stages_of(_copied(flat), str(path))
         stages = _for_any_size(stages) or stages
@@ -157,15 +159,6 @@ def adopt(model: keras.Model, path, convention: InputConvention | None) -> Keras
         network = KerasNetwork(**config, name=name)
         for layer in network.transferred_layers():
             layer.set_weights(flat.get_layer(layer.name).get_weights())
-    except InputError:
-        raise
-    except backbone_file.LOADING_ERRORS as error:
-        reason = next(
-            (line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__
-        )[:200]
-        raise InputError(
-            f"{path}: its layers cannot be rebuilt as a backbone ({reason})"
-        ) from error
     network.weights_from = dict(file=str(path), sha256=file_sha256(path), importer="keras")
     return network
 

@@ -4,7 +4,9 @@ import re
 
 import h5py
 
-from ccssl_tf.runs.errors import CorruptArtifactError, InputError
+from ccssl_tf.models.hdf5_files import open_hdf5
+from ccssl_tf.runs.damage import told_as_damage
+from ccssl_tf.runs.errors import InputError
 
 _KERAS_NAMES = {
     f"block{b}_conv{n}": f"conv{b}_{n}"
@@ -12,7 +14,7 @@ _KERAS_NAMES = {
     for n in range(1, depth + 1)
 }
 _KERAS_NAMES |= dict(fc1="fc6", fc2="fc7")
-_READING_ERRORS = (EOFError, OSError, KeyError, ValueError, RuntimeError, NotImplementedError)
+_ADVICE = "download it again"
 
 
 class KerasVgg16:
@@ -30,18 +32,14 @@ class KerasVgg16:
         self._path = path
 
     def __enter__(self):
-        try:
-            self._file = h5py.File(self._path, "r")
-            self._datasets = {}
+        self._file = open_hdf5(self._path, _ADVICE)
+        self._datasets = {}
+        with told_as_damage(self._path, "damaged", _ADVICE):
             self._file.visititems(
                 lambda name, item: (
                     self._note(name, item) if isinstance(item, h5py.Dataset) else None
                 )
             )
-        except _READING_ERRORS as error:
-            raise CorruptArtifactError(
-                f"{self._path}: damaged, or not an HDF5 file ({error}); download it again"
-            ) from error
         return self
 
     def __exit__(self, *unused):
@@ -93,9 +91,5 @@ class KerasVgg16:
                 f"{self._path}: {dataset.name} does not hold its own numbers; name the published "
                 "file"
             )
-        try:
+        with told_as_damage(f"{self._path}: {dataset.name}", "damaged", _ADVICE):
             return dataset[()]
-        except _READING_ERRORS as error:
-            raise CorruptArtifactError(
-                f"{self._path}: {dataset.name} is damaged ({error}); download it again"
-            ) from error

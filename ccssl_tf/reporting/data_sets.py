@@ -1,14 +1,14 @@
 """The images that runs read: what they are called, and how many they are."""
 
-import json
 import os
 import pathlib
 from collections.abc import Mapping
 
 from ccssl_tf.data import manifest as manifest_lib
 from ccssl_tf.reporting.run import Run
-from ccssl_tf.reporting.runs import RunSet
+from ccssl_tf.reporting.runs import RunSet, printable
 from ccssl_tf.runs.errors import CcsslError
+from ccssl_tf.runs.json_files import read_json
 
 
 def data_set_name(runs: RunSet, record: Mapping[str, str]) -> str:
@@ -23,13 +23,14 @@ def data_set_name(runs: RunSet, record: Mapping[str, str]) -> str:
         pathlib.Path(record["path"]),
     )
     try:
-        manifest = json.loads((directory / manifest_lib.MANIFEST_NAME).read_text())
+        form = dict(fingerprint=str, info=dict(source=str))
+        manifest = read_json(directory / manifest_lib.MANIFEST_NAME, form, remedy="")
         if manifest["fingerprint"] == record["fingerprint"]:
-            return str(manifest["info"]["source"])
-    except (OSError, ValueError, KeyError, TypeError):
+            return manifest["info"]["source"]
+    except (OSError, CcsslError):
         # The manifest is gone or of another kind; the report does not fail for a name.
         pass
-    return os.path.basename(record["path"])
+    return printable(os.path.basename(record["path"]))
 
 
 def image_counts(runs: RunSet, run: Run) -> dict[str, int]:

@@ -35,6 +35,7 @@ def section(runs: RunSet, summary: dict) -> dict:
     return dict(
         finished=len(runs.finished),
         unfinished=[run.name for run in runs.runs if not run.finished],
+        left_out=runs.left_out,
         dates=dates if len(dates) < 2 else [dates[0], dates[-1]],
         made_by=sorted({", ".join(run.made_by) for run in runs.finished if run.made_by}),
         verdicts=summary["verdicts"],

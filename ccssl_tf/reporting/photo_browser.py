@@ -4,12 +4,12 @@ It is readable without scripts; these only sort, search, and show what is near a
 """
 
 import dataclasses
-import json
 import re
 from typing import Any
 
 from ccssl_tf.reporting.run import Run
 from ccssl_tf.reporting.text import percent
+from ccssl_tf.runs.json_files import read_json
 
 _NAME = "browser.json"
 # So many photos at either end of a cluster are called its nearest and its furthest.
@@ -45,7 +45,7 @@ def browser(run: Run) -> dict | None:
       run: a clustering.
     """
     try:
-        return _browser(json.loads((run.path / _NAME).read_text()), _nearest(run))
+        return _browser(read_json(run.path / _NAME, remedy="cluster again"), _nearest(run))
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         # Of an older version, or damaged: the report does not fail for its pictures.
         return None
@@ -53,16 +53,15 @@ def browser(run: Run) -> dict | None:
 
 def _nearest(run: Run) -> dict[str, dict[int, list[str]]]:
     """Returns split -> cluster -> its nearest images as text."""
-    tables = json.loads((run.path / "nearest.json").read_text())
     return {
         split: {
-            int(row["cluster"]): [
+            row["cluster"]: [
                 f"{one['filename'] or one['index']} ({float(one['distance']):.4g})"
                 for one in row["nearest"]
             ]
             for row in rows
         }
-        for split, rows in tables.items()
+        for split, rows in run.nearest_images().items()
     }
 
 

@@ -3,6 +3,8 @@
 import dataclasses
 import pathlib
 
+from ccssl_tf.runs.json_files import read_json
+
 # Each evaluation that is no probe has a main number, and a title in the report.
 EVALUATIONS = {
     "voc07_classification": (
@@ -11,6 +13,16 @@ EVALUATIONS = {
     ),
     "fast_rcnn": ("mean_average_precision", "Detection: mean average precision"),
     "fcn": ("mean_iou", "Segmentation: mean intersection over union"),
+}
+_COUNT = range(1 << 63)
+_NEAREST = {
+    str: [
+        dict(
+            cluster=_COUNT,
+            size=_COUNT,
+            nearest=[dict(index=_COUNT, filename=str, distance=(float, int))],
+        )
+    ]
 }
 
 
@@ -29,6 +41,7 @@ class Run:
       metrics, timing: contents of the JSON files, {} where absent.
       made_by: version and commit of the program that ran, those that it has recorded.
       fingerprint: of its outputs, None if it has none.
+      damaged: paths of the pictures that cannot be read.
     """
 
     path: pathlib.Path
@@ -42,6 +55,7 @@ class Run:
     timing: dict
     made_by: tuple[str, ...]
     fingerprint: str | None
+    damaged: frozenset[pathlib.Path] = frozenset()
 
     @property
     def module(self) -> str:
@@ -91,9 +105,16 @@ class Run:
     def pictures(self) -> dict[str, pathlib.Path]:
         """The paths of the examples that the task drew, by name."""
         paths = sorted((self.path / "pictures").glob("*.png"))
-        return {path.stem: path for path in paths if path.stem != "conv1_filters"}
+        left_out = {self.path / "pictures" / "conv1_filters.png", *self.damaged}
+        return {path.stem: path for path in paths if path not in left_out}
 
     def picture(self, name: str) -> pathlib.Path | None:
-        """Returns the path of `pictures/<name>.png`, None where there is none."""
+        """Returns the path of `pictures/<name>.png`, None where none can be read."""
         path = self.path / "pictures" / f"{name}.png"
-        return path if path.is_file() else None
+        return path if path.is_file() and path not in self.damaged else None
+
+    def nearest_images(self) -> dict[str, list[dict]]:
+        """Returns, of a clustering, split -> of every cluster its number, its size and the images
+        nearest to its centroid; raises CorruptArtifactError where they were not written.
+        """
+        return read_json(self.path / "nearest.json", _NEAREST, remedy="cluster again")

@@ -1,27 +1,50 @@
 """The runs under a directory: what each was made from, and what its network is called."""
 
-import json
+import contextlib
 import os
 import pathlib
 import re
+
+from PIL import Image
 
 from ccssl_tf.data import manifest as manifest_lib
 from ccssl_tf.reporting.run import Run
 from ccssl_tf.runs.errors import CorruptArtifactError, InputError
 from ccssl_tf.runs.files import fingerprint_of
-from ccssl_tf.runs.run_record import FREE_FLAGS, read_flags
+from ccssl_tf.runs.json_files import read_json
+from ccssl_tf.runs.run_record import (
+    DONE_NAME,
+    FLAGS_NAME,
+    FREE_FLAGS,
+    RUN_NAME,
+    read_flags,
+    read_record,
+)
 
 # Networks of other tasks are called after their task, with a capital letter.
 _TASK_NAMES = {"jigsaw_pp": "Jigsaw++", "split_brain": "Split-brain"}
 _EXTRACTOR_NAMES = {"hog": "HOG", "external": "external features"}
 _CONTROLS = {"balanced_sampling": "balanced", "shuffle_labels": "shuffled labels"}
 _SET_ASIDE = re.compile(r"\.old-\d+$")
+_REMEDY = "run its command again in another directory"
+_METRICS = dict(
+    history=({str: [dict(step=range(1 << 63))]}, None),
+    training=(dict, None),
+    evaluation=(dict, None),
+    facts=(dict, None),
+)
 # Two runs that differ in nothing else are seeds of one experiment.
 _NOT_IDENTITY = FREE_FLAGS | {"seed"}
 
 
 class RunSet:
-    """The runs under one directory, in order of their names."""
+    """The runs under one directory, in order of their names.
+
+    Attributes:
+      root: of the directory.
+      runs: those that can be read.
+      unreadable: a line for each of the others, with the file and the reason.
+    """
 
     def __init__(self, root, *, exclude=None, settings_of_older=None):
         """Reads every run under `root` except what is under `exclude` or was set aside.
@@ -34,16 +57,22 @@ class RunSet:
 
         Raises:
           InputError: no such directory, or no finished run in it.
-          CorruptArtifactError: a finished run's files cannot be read.
+          CorruptArtifactError: there are runs, none of the finished ones can be read.
         """
         self.root = pathlib.Path(root)
         if not self.root.is_dir():
             raise InputError(f"--runs={root}: no such directory")
-        self.runs = [
-            _read(path, path.relative_to(self.root).as_posix(), settings_of_older)
-            for path in _find(self.root, exclude)
-        ]
-        if not any(run.finished for run in self.runs):
+        self.runs: list[Run] = []
+        self.unreadable: list[str] = []
+        for path in _find(self.root, exclude):
+            name = path.relative_to(self.root).as_posix()
+            try:
+                self.runs.append(_read(path, printable(name), settings_of_older))
+            except CorruptArtifactError as error:
+                self.unreadable.append(printable(str(error)))
+        if self.unreadable and not self.finished:
+            raise CorruptArtifactError(self.unreadable[0])
+        if not self.finished:
             count = f"{len(self.runs)} unfinished" if self.runs else "none at all"
             raise InputError(
                 f"--runs={root}: no finished run there ({count}); run ccssl_tf.pipeline or "
@@ -66,6 +95,12 @@ class RunSet:
         """The finished runs."""
         return [run for run in self.runs if run.finished]
 
+    @property
+    def left_out(self) -> list[str]:
+        """A line for each run and picture that cannot be read, with the reason."""
+        pictures = [picture for run in self.runs for picture in sorted(run.damaged)]
+        return [*self.unreadable, *(f"{printable(str(path))}: is no PNG" for path in pictures)]
+
     def named(self, name: str) -> Run:
         """Returns the run of that name."""
         return self._by_name[name]
@@ -85,9 +120,10 @@ class RunSet:
             return here
         if record["fingerprint"] in self._by_fingerprint:
             return self._by_fingerprint[record["fingerprint"]]
-        if (path / "run.json").is_file():
-            elsewhere = _read(path, str(path))
-            return elsewhere if elsewhere.fingerprint == record["fingerprint"] else None
+        if (path / RUN_NAME).is_file():
+            with contextlib.suppress(CorruptArtifactError):
+                elsewhere = _read(path, printable(str(path)))
+                return elsewhere if elsewhere.fingerprint == record["fingerprint"] else None
         return None
 
     @property
@@ -136,7 +172,7 @@ class RunSet:
         return (
             self.network(source)
             if source
-            else f"from {pathlib.Path(run.inputs[flag]['path']).name}"
+            else f"from {printable(pathlib.Path(run.inputs[flag]['path']).name)}"
         )
 
     def identity(self, run: Run) -> str:
@@ -166,18 +202,19 @@ class RunSet:
         source = self.source(run, "data_dir")
         if source is None:
             return (
-                pathlib.Path(run.inputs["data_dir"]["path"]).name
+                printable(pathlib.Path(run.inputs["data_dir"]["path"]).name)
                 if "data_dir" in run.inputs
                 else "unknown"
             )
         dropped = tuple(f"--{name}=" for name in ("source", *_NOT_IDENTITY))
-        return " ".join(word for word in source.command if not word.startswith(dropped))
+        words = [word for word in source.command if not word.startswith(dropped)]
+        return printable(" ".join(words))
 
 
 def _find(root, exclude):
     excluded = os.path.realpath(exclude) if exclude else None
     for directory, children, files in os.walk(root):
-        if "run.json" in files:
+        if RUN_NAME in files:
             yield pathlib.Path(directory)
             children.clear()
         children[:] = sorted(
@@ -188,50 +225,56 @@ def _find(root, exclude):
         )
 
 
+def printable(text: str) -> str:
+    r"""Returns a text that can be printed and written as UTF-8: of a file name that is none, the
+    bytes become `\xNN`.
+    """
+    return os.fsencode(text).decode("utf-8", "backslashreplace")
+
+
 def _read(path, name, settings_of_older=None):
-    record = _json(path / "run.json", required=True)
-    finished = (path / "DONE").is_file()
-    try:
-        command, inputs = list(record["command"]), dict(record["inputs"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise CorruptArtifactError(
-            f"{path / 'run.json'}: not a record of a run ({error})"
-        ) from error
-    flags, settings = read_flags(path), record.get("settings")
+    record = read_record(path / RUN_NAME)
+    if not record["command"]:
+        raise CorruptArtifactError(f"{path / RUN_NAME}: damaged (it names no command); {_REMEDY}")
+    finished = (path / DONE_NAME).is_file()
+    command, flags, settings = record["command"], read_flags(path), record.get("settings")
+    if not flags.get("seed", "0").removeprefix("-").isdecimal():
+        fault = f"the seed is {flags['seed'][:60]!a}"
+        raise CorruptArtifactError(f"{path / FLAGS_NAME}: damaged ({fault}); {_REMEDY}")
     if settings is None:
         settings = settings_of_older(command[0], flags) if settings_of_older else flags
-    fingerprints = [
-        _json(path / file).get("fingerprint")
+    outputs = [
+        _json(path / file, dict(fingerprint=(str, None)))
         for file in (manifest_lib.MANIFEST_NAME, "backbone.json")
     ]
     return Run(
         path=path,
         name=name,
         command=command,
-        inputs=inputs,
+        inputs=record["inputs"],
         flags=flags,
         settings=settings,
         finished=finished,
-        metrics=_json(path / "metrics.json", required=finished),
-        timing=_json(path / "timing.json"),
+        metrics=_json(path / "metrics.json", _METRICS, required=finished),
+        timing=_json(path / "timing.json", dict),
         made_by=tuple(
             f"{name} {record[name]}" for name in ("version", "commit") if record.get(name)
         ),
-        fingerprint=next(filter(None, fingerprints), None),
+        fingerprint=next(filter(None, (output.get("fingerprint") for output in outputs)), None),
+        damaged=frozenset(
+            picture for picture in (path / "pictures").glob("*.png") if not _is_picture(picture)
+        ),
     )
 
 
-def _json(path, required=False):
-    if not path.is_file() and not required:
-        return {}
+def _json(path, form, required=False):
+    return read_json(path, form, remedy=_REMEDY) if required or path.is_file() else {}
+
+
+def _is_picture(path):
     try:
-        value = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise CorruptArtifactError(
-            f"{path}: cannot be read ({error}); run its command again in another directory"
-        ) from error
-    if not isinstance(value, dict):
-        raise CorruptArtifactError(
-            f"{path}: holds no JSON object; run its command again in another directory"
-        )
-    return value
+        with Image.open(path, formats=["PNG"]) as picture:
+            picture.verify()  # The checksums of all its parts.
+        return True
+    except Exception:  # Decoders raise anything on hostile bytes.
+        return False

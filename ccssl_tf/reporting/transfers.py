@@ -1,12 +1,12 @@
 """Who taught whom: a student, its clusters and its teacher, and the images each of them saw."""
 
 import dataclasses
-import json
 import pathlib
 
 from ccssl_tf.reporting.data_sets import data_set_name
 from ccssl_tf.reporting.run import Run
 from ccssl_tf.reporting.runs import RunSet
+from ccssl_tf.runs.errors import CorruptArtifactError
 
 # A run that reads one of these learns from another network.
 _TAUGHT_BY = ("pseudo_labels", "teacher_backbone")
@@ -133,7 +133,7 @@ def describe_features(transfer: Transfer) -> str:
 def cluster_sizes(clusters: Run) -> dict[str, list[int]]:
     """Returns split -> images of each cluster; {} where they were not written."""
     try:
-        tables = json.loads((clusters.path / "nearest.json").read_text())
-        return {split: [int(row["size"]) for row in rows] for split, rows in tables.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        tables = clusters.nearest_images()
+        return {split: [row["size"] for row in rows] for split, rows in tables.items()}
+    except (OSError, CorruptArtifactError):
         return {}

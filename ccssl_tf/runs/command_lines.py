@@ -22,8 +22,9 @@ from collections.abc import Sequence
 
 from ccssl_tf.runs import flag_files
 from ccssl_tf.runs.command import Command, ForeignFlagError
-from ccssl_tf.runs.errors import CcsslError, FlagError, InputError
+from ccssl_tf.runs.errors import CcsslError, CorruptArtifactError, FlagError, InputError
 from ccssl_tf.runs.files import MANIFEST_NAME
+from ccssl_tf.runs.json_files import read_json
 
 _MODULE = re.compile(r"(ccssl_tf|data_prep)\.[a-z0-9_]+")
 _PLACEHOLDER = re.compile(r"\{[a-z0-9_]*\}")
@@ -115,8 +116,9 @@ class Stage:
             return False
         try:
             manifest = pathlib.Path(self.flag("data_dir") or "") / MANIFEST_NAME
-            return json.loads(manifest.read_text())["info"].get("class_names") is None
-        except (OSError, ValueError, KeyError):
+            content = read_json(manifest, dict(info=dict), remedy="")
+            return content["info"].get("class_names") is None
+        except (OSError, CorruptArtifactError):
             return False  # Not there yet or damaged: the command itself says what is wrong.
 
 

@@ -11,11 +11,13 @@ import itertools
 import os
 import pathlib
 import socket
+import stat
 import sys
 
 import filelock
 
 from ccssl_tf.runs.errors import InputError
+from ccssl_tf.runs.files import write_bytes
 from ccssl_tf.runs.progress import print_line
 
 LOCK_NAME, HOLDER_NAME, MARKER_NAME = ".lock", ".holder", ".lock-marker"
@@ -29,6 +31,10 @@ def lock(directory) -> filelock.BaseFileLock:
       InputError: another process holds it; the message names that.
     """
     directory = pathlib.Path(directory)
+    # A link would be followed: another's file be emptied. A pipe would be waited for.
+    for name in (LOCK_NAME, MARKER_NAME):
+        if not _is_plain(directory / name):
+            raise InputError(f"{directory / name}: is a link or no regular file; remove it")
     held: filelock.BaseFileLock = filelock.FileLock(
         directory / LOCK_NAME, thread_local=False, fallback_to_soft=False
     )
@@ -53,14 +59,26 @@ def lock(directory) -> filelock.BaseFileLock:
             f"{directory}: in use by {_holder(directory)}; wait for it{removing} or name another "
             "directory"
         ) from error
-    (directory / HOLDER_NAME).write_text(f"process {os.getpid()} on {socket.gethostname()}")
+    write_bytes(
+        directory / HOLDER_NAME, f"process {os.getpid()} on {socket.gethostname()}".encode()
+    )
     return held
+
+
+def _is_plain(path):
+    """Whether there is a regular file at `path`, or nothing."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except FileNotFoundError:
+        return True
 
 
 def _holder(directory):
     # Before version 0.2 the lock file itself said who holds it.
     for name in (HOLDER_NAME, LOCK_NAME):
         with contextlib.suppress(OSError):
+            if not _is_plain(directory / name):
+                continue
             if text := (directory / name).read_text(errors="replace").strip():
                 return text
     return "another process"

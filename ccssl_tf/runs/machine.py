@@ -5,6 +5,7 @@ the functions that need it.
 import functools
 import os
 import pathlib
+import platform
 import random
 import shutil
 import subprocess
@@ -60,6 +61,49 @@ def print_devices():
     if not count and "CUDA_VISIBLE_DEVICES" not in os.environ and _has_nvidia_driver():
         found += " (a GPU is present; install '.[gpu]')"
     print(f"device: {found}", flush=True)
+
+
+def description() -> str:
+    """Returns what computes here, e.g. "2 cores of AMD EPYC 7B13, 1 NVIDIA H100": of GPUs those
+    that TensorFlow sees, where it has been imported.
+    """
+    cores = num_cores()
+    parts = [f"{cores} core{'s' * (cores > 1)} of {_processor()}"]
+    if "tensorflow" in sys.modules:
+        import tensorflow as tf
+
+        details = map(
+            tf.config.experimental.get_device_details, tf.config.list_physical_devices("GPU")
+        )
+        names = [detail.get("device_name", "GPU") for detail in details]
+        parts += [f"{names.count(name)} {name}" for name in sorted(set(names))]
+    return ", ".join(parts)
+
+
+@functools.cache
+def _processor() -> str:
+    try:
+        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def visible_gpus() -> list[str]:
+    """Returns the numbers or names of the GPUs that child processes may use, without TensorFlow."""
+    if "CUDA_VISIBLE_DEVICES" in os.environ:
+        return [name.strip() for name in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if name]
+    try:
+        answer = subprocess.run(
+            ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return []
+    return answer.stdout.split()
 
 
 def _has_nvidia_driver() -> bool:

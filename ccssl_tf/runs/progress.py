@@ -94,7 +94,7 @@ class Progress:
         seconds = self.rate.seconds_left(max(self._total - done, 0))
         if seconds is not None:
             line += f"  {self.rate.recent * rate_scale:.4g} {rate_unit or self._unit}/s"
-            line += f"  ETA {_hours(seconds)}"
+            line += f"  ETA {hours(seconds)}"
         if done >= self._total or not is_terminal(sys.stdout):
             print_line(line)
         else:
@@ -103,7 +103,7 @@ class Progress:
             print(f"{ERASE}{line[:width]}\r", end="", flush=True)
 
 
-def _hours(seconds: float) -> str:
+def hours(seconds: float) -> str:
     """Returns hours, minutes and seconds, 0:00:15."""
     minutes, seconds = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"

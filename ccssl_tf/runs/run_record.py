@@ -1,21 +1,31 @@
 """What a directory says of the run that wrote it: `run.json`, `flags.txt`, digests of inputs."""
 
-import json
 import os
 import pathlib
 import shlex
 from collections.abc import Sequence
 
-from ccssl_tf.runs.errors import CorruptArtifactError, InputError
+from ccssl_tf.runs.errors import CcsslError, CorruptArtifactError, InputError
 from ccssl_tf.runs.files import MANIFEST_NAME, fingerprint_of
+from ccssl_tf.runs.json_files import read_json
 
 # Flags that say where and how fast, not what: a run may be continued with other values of these.
 FREE_FLAGS = frozenset(
     {"workdir", "output_dir", "dry_run", "strategy", "flagfile", "num_workers"}
-    | {"runner", "beam_options", "max_bad_images", "log_steps", "checkpoint_steps"}
+    | {"runner", "beam_options", "max_bad_images", "log_steps", "checkpoint_steps", "log_to"}
     | {"histogram_steps", "profile_steps", "health_steps", "health_images"}
 )
 RUN_NAME, FLAGS_NAME, DONE_NAME = "run.json", "flags.txt", "DONE"
+_REMEDY = "delete the directory to start again"
+_FORM = dict(
+    command=[str],
+    inputs={str: dict(path=str, fingerprint=str)},
+    settings=({str: str}, None),
+    # The lines of flags.txt; runs of older versions have them there alone.
+    flags=([str], None),
+    version=(str, None),
+    commit=(str, None),
+)
 
 
 def input_fingerprint(path) -> str:
@@ -52,8 +62,8 @@ def input_fingerprint(path) -> str:
 def _recorded_fingerprint(path):
     """The fingerprint in a file of ours; None in a user's own manifest.json of another kind."""
     try:
-        return str(json.loads(path.read_text())["fingerprint"])
-    except (OSError, KeyError, TypeError, ValueError):
+        return read_json(path, dict(fingerprint=str), remedy=_REMEDY)["fingerprint"]
+    except (OSError, CorruptArtifactError):
         return None
 
 
@@ -87,29 +97,33 @@ def _is_folder(entry: os.DirEntry) -> bool:
 
 def read_record(path) -> dict:
     """Returns the contents of a `run.json` or `DONE`; raises CorruptArtifactError."""
-    path = pathlib.Path(path)
-    try:
-        record = json.loads(path.read_text())
-        dict(record["inputs"]), list(record["command"])
-        return record
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        message = f"{path}: damaged; delete the directory to start again"
-        raise CorruptArtifactError(message) from error
-
-
-def recorded_inputs(record: dict, path) -> dict[str, str]:
-    """Returns flag -> fingerprint of the inputs of a record; raises CorruptArtifactError."""
-    try:
-        return {name: str(value["fingerprint"]) for name, value in record["inputs"].items()}
-    except (KeyError, TypeError, AttributeError) as error:
-        message = f"{path}: damaged; delete the directory to start again"
-        raise CorruptArtifactError(message) from error
+    return read_json(path, _FORM, remedy=_REMEDY)
 
 
 def flag_lines(directory) -> list[str]:
-    """Returns the lines of the flags.txt in `directory`; none where there is no such file."""
-    path = pathlib.Path(directory) / FLAGS_NAME
-    return path.read_text(errors="replace").splitlines() if path.is_file() else []
+    """Returns the lines of the flags of the run in `directory`; none where there is no run.
+
+    `run.json` says them, and that of an older version leaves it to `flags.txt`.
+
+    Raises:
+      CorruptArtifactError: the file that says them is damaged, or none does.
+    """
+    path, record = pathlib.Path(directory) / FLAGS_NAME, pathlib.Path(directory) / RUN_NAME
+    if record.is_file():
+        lines = read_record(record).get("flags")
+        if lines is not None:
+            return lines
+    elif not path.is_file():
+        return []
+    try:
+        lines = path.read_bytes().decode().splitlines()
+    except FileNotFoundError as error:
+        raise CorruptArtifactError(f"{path}: is missing; {_REMEDY}") from error
+    except UnicodeDecodeError as error:
+        raise CorruptArtifactError(f"{path}: damaged ({error}); {_REMEDY}") from error
+    if not lines:
+        raise CorruptArtifactError(f"{path}: damaged (it holds no flag); {_REMEDY}")
+    return lines
 
 
 def read_flags(directory) -> dict[str, str]:
@@ -139,12 +153,12 @@ def command_has_started(directory, command: Sequence[str]) -> bool:
 
 def _is_record_of(path, command):
     try:
-        record = json.loads(path.read_text())
+        record = read_record(path)
         return _without_free_flags(record["command"]) == _without_free_flags(command) and all(
             input_fingerprint(value["path"]) == value["fingerprint"]
             for value in record["inputs"].values()
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, CcsslError):
         return False
 
 

@@ -4,14 +4,15 @@ import os
 import pathlib
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import filelock
 
 import ccssl_tf
 from ccssl_tf.runs import machine
+from ccssl_tf.runs.digests import write_digests
 from ccssl_tf.runs.errors import FlagError, InputError, ResourceError
-from ccssl_tf.runs.files import sweep_temporary_files, write_bytes, write_json
+from ccssl_tf.runs.files import is_temporary, sweep_temporary_files, write_bytes, write_json
 from ccssl_tf.runs.lock import HOLDER_NAME, LOCK_NAME, MARKER_NAME, lock
 from ccssl_tf.runs.run_record import (
     DONE_NAME,
@@ -21,19 +22,36 @@ from ccssl_tf.runs.run_record import (
     flag_lines,
     input_fingerprint,
     read_record,
-    recorded_inputs,
 )
 from ccssl_tf.runs.values import Values
 
 _HOUSEKEEPING = frozenset({LOCK_NAME, HOLDER_NAME, MARKER_NAME, FLAGS_NAME, RUN_NAME})
 
 
+def check_place(directory):
+    """Raises an error where `directory` is neither a directory that can be written to nor could be
+    made.
+
+    Raises:
+      InputError: it is a file, or below one.
+      ResourceError: nothing can be written there.
+    """
+    directory = pathlib.Path(directory)
+    there = next(path for path in (directory, *directory.absolute().parents) if path.exists())
+    if not there.is_dir():
+        what = "" if there == directory else f" for {directory}"
+        raise InputError(f"{there}: is a file; name a directory{what}")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ResourceError(f"{there}: nothing can be written there; name another directory")
+
+
 class Workdir:
     """One run's output directory.
 
     Holds `flags.txt` (the settings as they ran, itself a valid flagfile), `run.json` (command,
-    input fingerprints, and the settings that are not at their defaults), at the end `metrics.json`
-    (nothing in it depends on time or machine), `timing.json`, and last `DONE`.
+    input fingerprints, the settings that are not at their defaults, and the lines of `flags.txt`:
+    they alone guard the directory against another run), at the end `metrics.json` (nothing in it
+    depends on time or machine), `timing.json`, `digests.json`, and last `DONE`.
 
     Use:
       with Workdir(path, inputs={"data_dir": path}, settings=values) as workdir:
@@ -92,14 +110,7 @@ class Workdir:
           ResourceError: nothing can be written there.
         """
         fingerprints = {name: input_fingerprint(path) for name, path in self._inputs.items()}
-        there = next(path for path in (self.path, *self.path.absolute().parents) if path.exists())
-        if not there.is_dir():
-            raise InputError(
-                f"{there}: is a file; name a directory"
-                + ("" if there == self.path else f" for {self.path}")
-            )
-        if not os.access(there, os.W_OK | os.X_OK):
-            raise ResourceError(f"{there}: nothing can be written there; name another directory")
+        check_place(self.path)
         if self.path.exists():
             outputs = self._outputs()
             if outputs and not (self.path / RUN_NAME).is_file():
@@ -118,10 +129,10 @@ class Workdir:
     def _outputs(self):
         """Names of what is there besides this class's own notes, which come before any output."""
         names = (entry.name for entry in self.path.iterdir())
-        return sorted(n for n in names if n not in _HOUSEKEEPING and ".tmp-" not in n)
+        return sorted(n for n in names if n not in _HOUSEKEEPING and not is_temporary(n))
 
     def _refuse_another_run(self, fingerprints):
-        if not self._outputs() or not (self.path / FLAGS_NAME).is_file():
+        if not self._outputs():
             return
         record = read_record(self.path / RUN_NAME)
         difference = self._settings.difference(
@@ -136,8 +147,8 @@ class Workdir:
                 f"{self.path}: already holds a run with {before or f'no --{name}'}, not "
                 f"{now or f'no --{name}'}; name another directory"
             )
-        for name, before in recorded_inputs(record, self.path / RUN_NAME).items():
-            now = fingerprints.get(name, "nothing")
+        for name, source in record["inputs"].items():
+            before, now = source["fingerprint"], fingerprints.get(name, "nothing")
             if before != now:
                 raise InputError(
                     f"{self.path}: was made from another --{name} (fingerprint {before[:12]}, now "
@@ -148,6 +159,8 @@ class Workdir:
         # Again: before the lock was held another command may have written.
         self._refuse_another_run(fingerprints)
         sweep_temporary_files(self.path)
+        if self.is_done:
+            return  # What it holds is told by digests.
         lines = [line for of_one in self._settings.lines().values() for line in of_one]
         write_bytes(self.path / FLAGS_NAME, "".join(f"{line}\n" for line in lines).encode())
         inputs = {
@@ -158,20 +171,27 @@ class Workdir:
             command=self._settings.command(),
             inputs=inputs,
             settings=self._settings.beside_defaults(),
+            flags=lines,
             python=sys.version.split()[0],
             commit=machine.source_commit(),
             version=ccssl_tf.__version__,
         )
         write_json(self.path / RUN_NAME, record)
 
-    def finish(self, *, metrics: dict, timing: dict | None = None):
-        """Writes `metrics.json`, `timing.json` (adding the seconds since this object was made, and
-        the time now) and last `DONE`.
+    def finish(self, *, metrics: dict, timing: dict | None = None, passing: Collection[str] = ()):
+        """Writes `metrics.json`, `timing.json` (adding the seconds since this object was made, the
+        time now and the machine), the digests of all files, and last `DONE`.
+
+        Args:
+          metrics, timing: what the files say.
+          passing: patterns of the files that the caller removes afterwards.
         """
         if not self._writes:
             return
         seconds = round(time.time() - self._started, 1)
         write_json(self.path / "metrics.json", metrics)
         ended = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        write_json(self.path / "timing.json", dict(timing or {}, seconds=seconds, finished=ended))
+        facts = dict(seconds=seconds, finished=ended, machine=machine.description())
+        write_json(self.path / "timing.json", dict(timing or {}, **facts))
+        write_digests(self.path, passing)
         write_bytes(self.path / DONE_NAME, (self.path / RUN_NAME).read_bytes())

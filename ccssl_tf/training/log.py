@@ -2,12 +2,13 @@
 
 import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from ccssl_tf.metrics.feature_health import has_collapsed
 from ccssl_tf.runs.files import write_bytes
 from ccssl_tf.runs.progress import print_line
 from ccssl_tf.training.tensorboard import Board
+from ccssl_tf.training.tracking import ScalarWriter
 
 RECORDS_NAME = "metrics.jsonl"
 # Group of records -> the curve that its numbers are points of.
@@ -32,7 +33,14 @@ class Log:
       board: TensorBoard's events.
     """
 
-    def __init__(self, workdir, history: dict[str, list[dict]], *, writes: bool = True):
+    def __init__(
+        self,
+        workdir,
+        history: dict[str, list[dict]],
+        *,
+        writes: bool = True,
+        writers: Sequence[ScalarWriter] = (),
+    ):
         """Opens the files. The lines are those of `history`: what a killed run has told after its
         last checkpoint it will tell again.
 
@@ -40,10 +48,12 @@ class Log:
           workdir: of the run.
           history: group -> records so far; those to come are added to it.
           writes: False where another process does.
+          writers: get the numbers that TensorBoard gets.
         """
         self._path = pathlib.Path(workdir) / RECORDS_NAME
         self._history, self._writes = history, writes
         self.board = Board(workdir, writes=writes)
+        self._writers = (self.board, *writers)
         if not writes:
             return
         lines = [
@@ -61,10 +71,15 @@ class Log:
         self._history[group].append(dict(record, step=step))
         prefix = _PREFIXES.get(group, "")
         numbers = {f"{prefix}{name}": value for name, value in record.items()}
-        self.board.scalars(GROUPS[group], numbers, step)
+        self.scalars(GROUPS[group], numbers, step)
         if self._writes and record:
             with open(self._path, "a", encoding="utf-8") as file:
                 file.write(_line(group, dict(record, step=step)))
+
+    def scalars(self, curve: str, values: Mapping[str, float], step: int):
+        """Adds a point (name -> number) to the curves "train" or "held_out"."""
+        for writer in self._writers:
+            writer.scalars(curve, values, step)
 
     def look(self, group: str, record: Mapping[str, float], step: int, seconds: float):
         """As `record`, of what was looked at for some seconds, and prints it."""

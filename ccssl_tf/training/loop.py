@@ -4,6 +4,7 @@ import contextlib
 import math
 import pathlib
 import typing
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -23,6 +24,7 @@ from ccssl_tf.training.loop_settings import LoopSettings, check_batch_size
 from ccssl_tf.training.monitor import Monitor
 from ccssl_tf.training.optimizers import OptimizerSettings, make_optimizer
 from ccssl_tf.training.step import step_function
+from ccssl_tf.training.tracking import ScalarWriter
 
 
 class Trained(typing.NamedTuple):
@@ -42,6 +44,7 @@ def train(
     workdir,
     strategy=None,
     fingerprints: dict | None = None,
+    writers: Sequence[ScalarWriter] = (),
     **fields,
 ) -> Trained:
     """Trains `task` for `train_steps` steps, continuing what `workdir` holds.
@@ -59,6 +62,7 @@ def train(
       workdir: directory of checkpoints, records, TensorBoard events and pictures, made if absent.
       strategy: a tf.distribute strategy; the current one by default.
       fingerprints: what a checkpoint must agree on besides the architecture.
+      writers: get the numbers that TensorBoard gets, in the chief.
 
     Returns:
       The model, metrics and timing.
@@ -76,7 +80,7 @@ def train(
     """
     settings = whole_or_fields(LoopSettings, settings, fields)
     run = _Run(task, backbone, settings, optimizer or OptimizerSettings(), workdir, strategy)
-    return run.train(fingerprints or {})
+    return run.train(fingerprints or {}, writers)
 
 
 class _Run:
@@ -92,7 +96,7 @@ class _Run:
         self.losses = RecentLosses()
         check_batch_size(settings, task, self.strategy.num_replicas_in_sync)
 
-    def _build(self, fingerprints):
+    def _build(self, fingerprints, writers):
         """Builds model, optimizer and step, and restores the last checkpoint."""
         settings = self.settings
         with self.strategy.scope():
@@ -126,6 +130,7 @@ class _Run:
             lambda: float(tf.convert_to_tensor(optimizer.learning_rate)),
             step=self.step,
             writes=self.chief,
+            writers=writers if self.chief else (),
         )
         self.health = health_of(self.model.backbone, self.task, settings.num_health_images)
         self.run_step = step_function(
@@ -149,9 +154,9 @@ class _Run:
             epoch = self._epoch(*divmod(self.step, steps_per_epoch))
             yield from distribution.split_batches(epoch, self.strategy)
 
-    def train(self, fingerprints) -> Trained:
+    def train(self, fingerprints, writers) -> Trained:
         """Trains to the last step."""
-        self._build(fingerprints)
+        self._build(fingerprints, writers)
         settings, last = self.settings, self.settings.train_steps
         steps_per_epoch = self.steps_per_epoch = int(self._epoch(0).cardinality())
         _refuse_different_starts(self.step, self.strategy)

@@ -2,13 +2,14 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from ccssl_tf.runs.progress import Progress
 from ccssl_tf.training.input_wait import InputWait
 from ccssl_tf.training.log import Log
 from ccssl_tf.training.loop_settings import LoopSettings
 from ccssl_tf.training.profiling import Profile
+from ccssl_tf.training.tracking import ScalarWriter
 
 
 class Monitor:
@@ -28,6 +29,7 @@ class Monitor:
         *,
         step: int,
         writes: bool = True,
+        writers: Sequence[ScalarWriter] = (),
     ):
         """Opens the files.
 
@@ -38,9 +40,9 @@ class Monitor:
           model: that is trained.
           learning_rate: returns the present one.
           step: steps done before.
-          writes: False where another process does.
+          writes, writers: as of `Log`.
         """
-        self.log = Log(workdir, history, writes=writes)
+        self.log = Log(workdir, history, writes=writes, writers=writers)
         self._settings, self._model, self._learning_rate = settings, model, learning_rate
         self._progress = Progress(
             "train", settings.train_steps, "steps", done=step, starting="the first step"
@@ -92,7 +94,7 @@ class Monitor:
         if rate := self._progress.rate.recent:
             speeds["images_per_second"] = rate * batch_size
         speeds |= self._input_wait_share(self._input_wait.recent)
-        self.log.board.scalars("train", speeds, step)
+        self.log.scalars("train", speeds, step)
 
     def tell_weights(self, step: int):
         """Writes the histograms of the weights, where it is time to."""

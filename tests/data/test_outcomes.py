@@ -61,7 +61,7 @@ def damage(tmp_path, kind):
 )
 def test_damaged_files_are_told(tmp_path, kind):
     damage(tmp_path, kind)
-    with pytest.raises(CorruptArtifactError, match=r"outcomes\.npz: holds no outcomes") as told:
+    with pytest.raises(CorruptArtifactError, match=r"outcomes\.npz: (holds no|.*damaged)") as told:
         read_outcomes(tmp_path)
     assert "\n" not in str(told.value) and "run the evaluation again" in str(told.value)
 

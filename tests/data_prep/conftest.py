@@ -52,7 +52,8 @@ class Commands:
     @staticmethod
     def content(directory):
         """Returns name -> digest of every file that others read."""
-        housekeeping = {"run.json", "DONE", "flags.txt", "timing.json", ".lock", ".holder"}
+        housekeeping = {"run.json", "DONE", "flags.txt", "timing.json", "digests.json"}
+        housekeeping |= {".lock", ".holder"}
         return {
             path.name: hashlib.sha256(path.read_bytes()).hexdigest()
             for path in directory.iterdir()

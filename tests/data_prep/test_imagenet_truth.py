@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import scipy.io
 
-from ccssl_tf.runs.errors import InputError
+from ccssl_tf.runs.errors import CcsslError, InputError
 from data_prep.imagenet_truth import GROUND_TRUTH, read_words, validation_classes
 
 WNIDS = ["n00000001", "n00000002", "n00000003"]
@@ -142,7 +142,7 @@ def test_without_any_truth_there_are_no_classes(tmp_path, capsys):
     ],
 )
 def test_truths_that_do_not_fit_are_refused(tmp_path, files, message):
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(CcsslError, match=message):
         validation_classes([_write(tmp_path, files)], NAMES, WNIDS, "devkit")
 
 

@@ -6,7 +6,7 @@ import json
 import pytest
 from foreign_records import jpeg
 
-from ccssl_tf.runs.errors import InputError
+from ccssl_tf.runs.errors import CorruptArtifactError, InputError
 from data_prep import image_sources, parquet_layout, shard_plan
 from data_prep.decoding import DecodeOptions
 
@@ -119,7 +119,7 @@ def test_files_that_do_not_do(tmp_path, columns, said):
 
 def test_damaged_files_and_options_of_other_forms(tmp_path):
     (tmp_path / "a.parquet").write_bytes(b"PAR1 nothing PAR1")
-    with pytest.raises(InputError, match="a.parquet: not a whole Parquet file"):
+    with pytest.raises(CorruptArtifactError, match="a.parquet: not a whole Parquet file"):
         image_sources.list_images(tmp_path, **DEFAULTS)
     write(tmp_path / "a.parquet", dict(image=[jpeg(0)], label=[0]))
     with pytest.raises(InputError, match="--list=x: .* holds Parquet files"):

@@ -10,7 +10,12 @@ import pytest
 from conftest import write_images
 
 from ccssl_tf.data import image_list
+from ccssl_tf.data.manifest import Manifest
+from ccssl_tf.runs.digests import Digests
 from ccssl_tf.runs.errors import CorruptArtifactError, InputError
+from ccssl_tf.runs.settings import CommandSettings
+from ccssl_tf.runs.values import Values
+from ccssl_tf.runs.workdir import Workdir
 from data_prep import verification, worker_pool
 
 SHARD = "train-00001-of-00003.tfrecord"
@@ -154,13 +159,69 @@ def test_edited_manifests(copy):
         with pytest.raises(CorruptArtifactError, match=r"manifest\.json"):
             verification.verify(copy, num_workers=1)
     path.write_text("{")
-    with pytest.raises(CorruptArtifactError, match="not a manifest"):
+    with pytest.raises(CorruptArtifactError, match=r"manifest\.json: damaged"):
         verification.verify(copy, num_workers=1)
     path.unlink()
     with pytest.raises(CorruptArtifactError, match="no manifest.json"):
         verification.verify(copy, num_workers=1)
     with pytest.raises(InputError, match="no such directory"):
         verification.verify(copy / "none", num_workers=1)
+
+
+def test_a_flipped_bit_of_any_file_is_found(shapes_dir, tmp_path):
+    """Also in those that TensorFlow Datasets reads, in the list of images and in the records of the
+    run; a file that is gone or was not there is named.
+    """
+    copy = shutil.copytree(shapes_dir, tmp_path / "copy")
+    result = verification.verify(copy, num_workers=1)
+    assert result.faults == [] and result.not_judged == []
+    names = {path.name for path in copy.iterdir() if path.name not in (".lock", ".holder")}
+    assert {"dataset_info.json", "features.json", "images.csv", "metrics.json", "DONE"} <= names
+    labels = [name for name in names if name.endswith(".labels.txt")]
+    random = np.random.default_rng(0)
+    digests = Digests(copy)
+    for name in sorted(names - {path.name for path in copy.glob("*.tfrecord")}):
+        content = (copy / name).read_bytes()
+        for _ in range(5):
+            damaged = bytearray(content)
+            damaged[random.integers(len(content))] ^= 1 << random.integers(8)
+            (copy / name).write_bytes(damaged)
+            if name in ("manifest.json", "digests.json"):
+                with contextlib.suppress(CorruptArtifactError):  # But for blanks between its words.
+                    read = Digests(copy), Manifest.read(copy, "images", check_shards=False)
+                    assert read[1] == Manifest.read(shapes_dir, "images")
+                    assert read[0].faults() == [] or name == "manifest.json"
+            else:
+                assert digests.fault(name), name
+        (copy / name).write_bytes(content)
+    assert labels and verification.verify(copy, num_workers=1).faults == []
+    (copy / labels[0]).write_bytes(b"cat\n")
+    (copy / "features.json").unlink()
+    (copy / "notes.txt").write_text("mine")
+    result = verification.verify(copy, num_workers=1)
+    assert result.not_judged == ["notes.txt"] and result.num_faults == 2
+    assert result.faults == [
+        "features.json: is missing",
+        f"{labels[0]}: its content is not what was written; it was edited or damaged",
+    ]
+    (copy / "digests.json").unlink()  # As in a directory of version 0.1.
+    result = verification.verify(copy, num_workers=1)
+    assert result.faults == [] and {"images.csv", "notes.txt"} <= set(result.not_judged)
+    assert not {path.name for path in copy.glob("*.tfrecord")} & set(result.not_judged)
+
+
+def test_the_directory_of_a_run_without_shards(tmp_path):
+    with Workdir(
+        tmp_path / "run", inputs={}, settings=Values("ccssl_tf.x", [CommandSettings()])
+    ) as workdir:
+        (workdir.path / "pictures").mkdir()
+        (workdir.path / "pictures" / "a.png").write_bytes(b"png")
+        workdir.finish(metrics=dict(accuracy=0.5))
+    result = verification.verify(workdir.path, num_workers=1)
+    assert (result.faults, result.not_judged, result.summary) == ([], [], "6 files")
+    (workdir.path / "pictures" / "a.png").write_bytes(b"pmg")
+    (fault,) = verification.verify(workdir.path, num_workers=1).faults
+    assert fault.startswith("pictures/a.png: its content is not what was written")
 
 
 def test_counts_edited_under_an_old_manifest_without_checksum(copy):
@@ -173,8 +234,6 @@ def test_counts_edited_under_an_old_manifest_without_checksum(copy):
 
 def test_indices_must_be_dense(tmp_path):
     """The records are whole, but two shards are of one numbering."""
-    from ccssl_tf.data.manifest import Manifest
-
     manifest = write_images(tmp_path, {"train": [3, 3]})
     first, second = manifest.splits["train"]
     shutil.copy(tmp_path / first.name, tmp_path / second.name)
@@ -196,7 +255,6 @@ def test_indices_must_be_dense(tmp_path):
 def test_pseudo_labels_and_features(tmp_path):
     from ccssl_tf.clustering.pseudo_labels import PseudoLabels, write_pseudo_labels
     from ccssl_tf.data import records
-    from ccssl_tf.data.manifest import Manifest
 
     index = np.random.default_rng(0).permutation(40)
     labels = PseudoLabels("f" * 64, index, (index % 3).astype(np.int32), np.ones(40, np.float32))

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from ccssl_tf.features.opened_model import first_line, inference, only_output
+from ccssl_tf.features.opened_model import inference, only_output
 from ccssl_tf.runs.errors import InputError
 
 
@@ -18,9 +18,3 @@ def test_the_one_output_is_chosen_and_several_are_named():
         InputError, match="^--model=net.keras: has several outputs; choose one: --output=a, b$"
     ):
         only_output(["a", "b"], "net.keras")
-
-
-def test_errors_of_others_in_a_line():
-    assert first_line(ValueError("\n one\ntwo")) == "one"
-    assert first_line(KeyError()) == "KeyError"
-    assert len(first_line(ValueError("x" * 999))) == 200

@@ -261,7 +261,7 @@ def test_damaged_files_are_damaged(tmp_path):
         assert "\n" not in str(caught.value)
     at = content.index(caffe_blobs()["conv3/0"].tobytes()[:64]) + 40
     path.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
-    with pytest.raises(CorruptArtifactError, match="conv3/0 is damaged"):
+    with pytest.raises(CorruptArtifactError, match="conv3/0: damaged"):
         import_backbone(path, AlexNet, **SMALL)
 
 

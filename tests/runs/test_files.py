@@ -13,6 +13,7 @@ from ccssl_tf.runs.files import (
     atomic_file,
     file_sha256,
     fingerprint_of,
+    is_temporary,
     sweep_temporary_files,
     write_bytes,
     write_csv,
@@ -57,7 +58,7 @@ def test_a_file_size_limit_leaves_what_was_there(tmp_path):
     script = (
         "import resource, sys; from ccssl_tf.runs import files; "
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
-        "try: files.write_json(sys.argv[1], list(range(10000)))\n"
+        "try: files.write_json(sys.argv[1], dict(a=list(range(10000))))\n"
         "except OSError as error: sys.exit(error.errno)"
     )
     finished = subprocess.run([sys.executable, "-c", script, str(path)], check=False)
@@ -79,15 +80,34 @@ def test_atomic_directory(tmp_path):
     assert os.listdir(tmp_path) == ["model"] and os.listdir(path) == ["variables"]
 
 
-def test_sweeping_takes_temporary_names_only(tmp_path):
-    for name in ("a.txt", "tmp", "b.tmp"):
+def test_sweeping_takes_names_of_this_program_only(tmp_path):
+    users = [
+        "a.txt",
+        "tmp",
+        "b.tmp",
+        "notes.tmp-1",
+        "x.tmp-new.txt",
+        "y.tmp-12-ab",
+        "z.tmp-1-0badcafe9",
+    ]
+    for name in users:
         (tmp_path / name).write_text("kept")
-    (tmp_path / "a.txt.tmp-12-ab.txt").write_text("x")
-    (tmp_path / "d.tmp-12-ab").mkdir()
-    (tmp_path / "d.tmp-12-ab" / "x").write_text("x")
-    (tmp_path / "l.tmp-1-a").symlink_to(tmp_path / "a.txt")
+    (tmp_path / "run.tmp-old").mkdir()
+    (tmp_path / "run.tmp-old" / "x").write_text("kept")
+    written = set()
+    for write in (atomic_file, atomic_directory):
+        with pytest.raises(KeyError), write(tmp_path / "model.weights.h5") as temporary:
+            written.add(temporary.name)
+            raise KeyError
+    assert len(written) == 2 and all(map(is_temporary, written))
+    file, directory = sorted(written, key=lambda name: not name.endswith(".h5"))
+    (tmp_path / file).write_text("x")
+    (tmp_path / directory).mkdir()
+    (tmp_path / directory / "x").write_text("x")
+    (tmp_path / "l.tmp-1-0badcafe").symlink_to(tmp_path / "a.txt")
     sweep_temporary_files(tmp_path)
-    assert sorted(os.listdir(tmp_path)) == ["a.txt", "b.tmp", "tmp"]
+    assert sorted(os.listdir(tmp_path)) == sorted([*users, "run.tmp-old"])
+    assert (tmp_path / "run.tmp-old" / "x").is_file()
 
 
 def test_what_is_written_is_text_for_people_and_the_same_in_any_order(tmp_path):
@@ -95,9 +115,10 @@ def test_what_is_written_is_text_for_people_and_the_same_in_any_order(tmp_path):
     write_json(tmp_path / "b.json", dict(a="x", b=[1, None]))
     text = (tmp_path / "a.json").read_text()
     assert text == (tmp_path / "b.json").read_text()
-    assert text == '{\n "a": "x",\n "b": [\n  1,\n  null\n ]\n}\n'
+    checksum = fingerprint_of(dict(a="x", b=[1, None]))
+    assert text == (f'{{\n "a": "x",\n "b": [\n  1,\n  null\n ],\n "checksum": "{checksum}"\n}}\n')
     with pytest.raises(TypeError):
-        write_json(tmp_path / "a.json", object())
+        write_json(tmp_path / "a.json", dict(a=object()))
     assert (tmp_path / "a.json").read_text() == text
     write_bytes(tmp_path / "c", b"\0\xff")
     assert (tmp_path / "c").read_bytes() == b"\0\xff"

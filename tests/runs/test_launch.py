@@ -61,7 +61,7 @@ def main(values):
         import resource
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
         from ccssl_tf.runs.files import write_json
-        write_json("filled.json", list(range(10_000)))
+        write_json("filled.json", dict(a=list(range(10_000))))
     if settings.do:
         raise getattr(errors, settings.do)("data: is wrong")
     print(f"count {settings.count} seed {settings.seed}")

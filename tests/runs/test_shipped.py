@@ -45,8 +45,10 @@ def test_every_flagfile_is_installed_where_it_is_looked_for():
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
     shipped = set()
-    for target, pattern in setup["options.data_files"].items():
-        assert target == f"share/ccssl_tf/{os.path.dirname(pattern)}"
-        shipped |= set(glob.glob(pattern, root_dir=ROOT))
+    for target, patterns in setup["options.data_files"].items():
+        for pattern in patterns.split():
+            assert target == f"share/ccssl_tf/{os.path.dirname(pattern)}"
+            shipped |= set(glob.glob(pattern, root_dir=ROOT))
     flagfiles = {str(f.relative_to(ROOT)) for f in (ROOT / "experiments").rglob("*.flags")}
-    assert shipped == flagfiles | {"experiments/results/quickstart_seeds.json"}
+    results = {f"experiments/results/{name}" for name in ("quickstart_seeds.json", "costs.csv")}
+    assert shipped == flagfiles | results

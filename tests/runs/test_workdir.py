@@ -8,8 +8,10 @@ import os
 import pytest
 
 import ccssl_tf
+from ccssl_tf.runs.digests import Digests
 from ccssl_tf.runs.errors import CorruptArtifactError, FlagError, InputError
 from ccssl_tf.runs.files import write_json
+from ccssl_tf.runs.json_files import read_json
 from ccssl_tf.runs.lock import locked
 from ccssl_tf.runs.run_record import input_fingerprint, read_flags
 from ccssl_tf.runs.settings import CommandSettings, WorkdirSettings, setting
@@ -134,13 +136,23 @@ def test_settings_of_place_and_speed_are_free(tmp_path):
     assert read_flags(tmp_path / "out")["num_workers"] == "4"
 
 
+def without_flags(directory):
+    """Makes of `run.json` one of a version that left the flags to flags.txt."""
+    record = json.loads((directory / "run.json").read_text())
+    (directory / "run.json").write_text(
+        json.dumps({name: record[name] for name in record if name not in ("flags", "checksum")})
+    )
+
+
 def test_settings_that_a_newer_program_adds_are_free(tmp_path):
     run(tmp_path / "out")
     path = tmp_path / "out" / "flags.txt"
     lines = [line for line in path.read_text().splitlines(True) if "rate" not in line]
     path.write_text("".join(lines) + "--gone=4\n")
+    without_flags(tmp_path / "out")
     run(tmp_path / "out")
     path.write_text("".join(lines))
+    without_flags(tmp_path / "out")
     with pytest.raises(InputError, match="no --rate, not --rate=0.5"):
         run(tmp_path / "out", settings("--rate=0.5"))
 
@@ -286,18 +298,57 @@ def test_a_damaged_record_is_refused(tmp_path, junk):
         run(tmp_path / "out")
 
 
-def test_damaged_flags_are_another_run(tmp_path):
-    run(tmp_path / "out", settings("--title=x"))
-    path = tmp_path / "out" / "flags.txt"
-    path.write_bytes(path.read_bytes().replace(b"=x", b"=\xff"))
-    with pytest.raises(InputError, match="--title="):
-        run(tmp_path / "out", settings("--title=x"))
+@pytest.mark.parametrize("content", [None, b"", b"--size=3\n", b"--rate=\xff\n", b"\0" * 99])
+def test_no_state_of_flags_txt_lets_another_run_continue(tmp_path, content):
+    out = tmp_path / "out"
+    run(out, settings("--rate=0.5", "--title=x"))
+    path, before = out / "flags.txt", (out / "flags.txt").read_bytes()
+    path.unlink() if content is None else path.write_bytes(content)
+    for other in (settings(), settings("--rate=0.5"), settings("--rate=0.7", "--title=x")):
+        with pytest.raises(InputError, match="already holds a run with --(rate=0.5|title=x), not"):
+            run(out, other)
+    run(out, settings("--rate=0.5", "--title=x"))
+    assert path.read_bytes() == before  # The same run mends it.
+
+
+@pytest.mark.parametrize("content", [None, b"", b"--rate=\xff\n"])
+def test_of_an_older_version_flags_txt_alone_guards_and_must_be_whole(tmp_path, content):
+    out = tmp_path / "out"
+    run(out, settings("--rate=0.5"))
+    without_flags(out)
+    path = out / "flags.txt"
+    path.unlink() if content is None else path.write_bytes(content)
+    with pytest.raises(CorruptArtifactError, match=r"flags.txt: (is missing|damaged)"):
+        run(out, settings("--rate=0.5"))
+
+
+def test_a_flipped_bit_of_the_record_is_refused(tmp_path):
+    out = tmp_path / "out"
+    run(out, settings("--rate=0.5"))
+    path, content = out / "run.json", (out / "run.json").read_bytes()
+    place = content.index(b"--rate=0.5")
+    for bit in range(80):
+        damaged = bytearray(content)
+        damaged[place + bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        with pytest.raises(CorruptArtifactError, match="run.json"):
+            run(out, settings("--rate=0.5"))
+
+
+def test_a_finished_run_keeps_its_record(tmp_path):
+    out = tmp_path / "out"
+    with Workdir(out, inputs={}, settings=settings("--num_workers=2")) as workdir:
+        workdir.finish(metrics={})
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    with Workdir(out, inputs={}, settings=settings("--num_workers=4")) as workdir:
+        assert workdir.is_done
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
 
 def test_leftovers_of_killed_writers_are_swept(tmp_path):
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "flags.txt.tmp-1-abc.txt").write_text("half")
-    (tmp_path / "out" / "saved_model.tmp-1-abc").mkdir()
+    (tmp_path / "out" / "flags.txt.tmp-1-0123abcd.txt").write_text("half")
+    (tmp_path / "out" / "saved_model.tmp-1-0123abcd").mkdir()
     run(tmp_path / "out")
     names = set(os.listdir(tmp_path / "out")) - {".lock", ".holder"}
     assert names == {"flags.txt", "output", "run.json"}
@@ -315,8 +366,12 @@ def test_done_is_last_and_says_what_was_read(tmp_path, monkeypatch):
         assert not workdir.is_done
         workdir.finish(metrics=dict(accuracy=0.5), timing=dict(images_per_second=3.0))
         assert workdir.is_done
-    assert written == ["flags.txt", "run.json", "metrics.json", "timing.json", "DONE"]
-    assert json.loads((tmp_path / "out" / "metrics.json").read_text()) == dict(accuracy=0.5)
+    files = [".holder", "flags.txt", "run.json", "metrics.json", "timing.json", "digests.json"]
+    assert written == [*files, "DONE"]
+    metrics = read_json(tmp_path / "out" / "metrics.json", remedy="")
+    assert metrics == dict(accuracy=0.5)
+    assert Digests(tmp_path / "out").names == {*files[1:-1], "DONE"}
+    assert Digests(tmp_path / "out").faults() == []
     timing = json.loads((tmp_path / "out" / "timing.json").read_text())
     assert timing["images_per_second"] == 3.0 and timing["seconds"] >= 0
     ended = datetime.datetime.strptime(timing["finished"], "%Y-%m-%dT%H:%M:%S%z")

@@ -62,10 +62,6 @@ def test_only_the_last_two_are_kept(tmp_path):
         "ckpt-3.index",
         "ckpt-4.index",
     ]
-    assert sorted(path.name for path in tmp_path.glob("history-*")) == [
-        "history-3.json",
-        "history-4.json",
-    ]
 
 
 def test_what_a_killed_run_left_goes_with_the_next_checkpoint(tmp_path):
@@ -81,7 +77,7 @@ def test_what_a_killed_run_left_goes_with_the_next_checkpoint(tmp_path):
     for step in (4, 5):
         advance(*again, step)
         older = 2 if step == 4 else 4
-        files = [f"{name}-{number}" for name in ("ckpt", "history") for number in (older, step)]
+        files = [f"ckpt-{number}" for number in (older, step)]
         assert (
             sorted({path.name.split(".")[0] for path in tmp_path.iterdir()} - {"checkpoint"})
             == files
@@ -118,7 +114,7 @@ def damage(path, how):
 
 
 @pytest.mark.parametrize("how", ["cut", "empty", "other bytes", "missing"])
-@pytest.mark.parametrize("pattern", ["ckpt-2.data*", "ckpt-2.index", "history-2.json"])
+@pytest.mark.parametrize("pattern", ["ckpt-2.data*", "ckpt-2.index"])
 def test_a_damaged_newest_one_falls_back(tmp_path, how, pattern):
     model, optimizer, checkpoints = build(tmp_path)
     for step in (1, 2):
@@ -143,6 +139,48 @@ def test_another_architecture_under_the_same_fingerprints_is_not_restored(tmp_pa
         build(tmp_path, units=5)[2].restore()
 
 
-def test_history_is_plain_json(tmp_path):
-    advance(*build(tmp_path), 1)
-    assert json.loads((tmp_path / "history-1.json").read_text()) == dict(steps=[0, 1])
+def write_as_version_0_1(directory, step, history):
+    """Takes the history out of a checkpoint and writes it beside it, as version 0.1 did."""
+    _, _, checkpoints = build(directory)
+    checkpoints._state.read(f"{directory}/ckpt-{step}")
+    checkpoints._state.write(f"{directory}/ckpt-{step}")
+    (directory / f"history-{step}.json").write_text(history)
+
+
+def test_checkpoints_of_version_0_1_are_read_and_damaged_history_falls_back(tmp_path):
+    model, optimizer, checkpoints = build(tmp_path)
+    for step in (1, 2):
+        advance(model, optimizer, checkpoints, step)
+    record = [dict(step=2, loss=0.5)]
+    whole = json.dumps(dict(train=record, pending=dict(loss=1.0, images=3)))
+    write_as_version_0_1(tmp_path, 2, whole)
+    again = build(tmp_path)[2]
+    assert again.restore()["train"] == record and int(again.step) == 2
+    for junk in (
+        whole.replace("step", "stop"),
+        whole.replace("[{", "[["),
+        whole[:-1],
+        "[" * 100_000,
+        whole.replace("0.5", "9" * 5000),
+        "\udcff",
+    ):
+        (tmp_path / "history-2.json").write_bytes(junk.encode(errors="surrogateescape"))
+        again = build(tmp_path)[2]
+        assert again.restore() == dict(steps=[0, 1]) and int(again.step) == 1
+    advance(model, optimizer, checkpoints, 3)
+    advance(model, optimizer, checkpoints, 4)
+    assert not list(tmp_path.glob("history-*"))
+
+
+def test_no_bit_of_a_checkpoint_changes_the_history_silently(tmp_path):
+    model, optimizer, checkpoints = build(tmp_path)
+    for step in (1, 2):
+        advance(model, optimizer, checkpoints, step)
+    data = next(tmp_path.glob("ckpt-2.data*"))
+    content = data.read_bytes()
+    place = content.index(b"steps")
+    for bit in range(0, 8 * 24, 7):
+        damaged = bytearray(content)
+        damaged[place + bit // 8] ^= 1 << bit % 8
+        data.write_bytes(damaged)
+        assert build(tmp_path)[2].restore() == dict(steps=[0, 1])

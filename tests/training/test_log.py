@@ -62,6 +62,25 @@ def test_a_log_that_is_opened_again_has_the_lines_of_the_history(tmp_path):
     assert (tmp_path / "metrics.jsonl").read_bytes() == whole
 
 
+def test_other_writers_get_what_tensorboard_gets(tmp_path):
+    told = []
+
+    class Writer:
+        def scalars(self, curve, values, step):
+            told.append((curve, dict(values), step))
+
+    log = Log(tmp_path, new_history(), writers=[Writer()])
+    log.record("train", dict(loss=0.5), 6)
+    log.look("health", HEALTHY, 8, 0.2)
+    log.scalars("train", dict(learning_rate=0.1), 8)
+    health = {f"health/{name}": value for name, value in HEALTHY.items()}
+    assert told == [
+        ("train", dict(loss=0.5), 6),
+        ("held_out", health, 8),
+        ("train", dict(learning_rate=0.1), 8),
+    ]
+
+
 def test_collapsed_features_are_warned_of(tmp_path, capsys):
     log = Log(tmp_path, new_history())
     log.look("health", dict(HEALTHY, effective_rank=1.5), 8, 0.2)

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from ccssl_tf.data import numpy_files
 from ccssl_tf.data.datasets import fixed
 from ccssl_tf.data.feature_directory import DirectorySource
 from ccssl_tf.data.feature_source import FeatureSource, generated
@@ -52,28 +53,12 @@ def opened_file(features: Features) -> Features:
     """Returns the array in an `.npy` file, of which the system reads what is used; others as is.
 
     Raises:
-      InputError: see `read_npy`.
+      InputError: no such file.
+      CorruptArtifactError: it is damaged, or holds something else.
     """
     if isinstance(features, str | os.PathLike) and pathlib.Path(features).suffix == ".npy":
-        return read_npy(features)
+        return numpy_files.read_array(features, mapped=True)
     return features
-
-
-def read_npy(path: str | os.PathLike) -> np.ndarray:
-    """Returns the array that numpy.save wrote, mapped into memory.
-
-    Raises:
-      InputError: no such file, or it holds something else.
-    """
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}") from error
-    except Exception as error:  # NumPy raises anything on hostile bytes.
-        raise InputError(f"{path}: not an array saved by numpy.save ({error})") from error
-    if not isinstance(array, np.ndarray):
-        raise InputError(f"{path}: not an array saved by numpy.save (several of them)")
-    return array
 
 
 class ArraySource(FeatureSource):

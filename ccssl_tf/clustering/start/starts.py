@@ -8,13 +8,13 @@ import numpy.typing as npt
 
 from ccssl_tf.clustering.messages import LOGGER
 from ccssl_tf.clustering.rows.chunk_reader import ChunkReader
-from ccssl_tf.clustering.rows.sources import read_npy
 from ccssl_tf.clustering.start.kmeans_parallel import kmeans_parallel
 from ccssl_tf.clustering.start.kmeans_plus_plus import (
     kmeans_plus_plus,
     random_positions,
     sample_size,
 )
+from ccssl_tf.data import numpy_files
 from ccssl_tf.data.feature_source import FeatureSource
 from ccssl_tf.runs.errors import InputError
 
@@ -77,11 +77,12 @@ def given_array(
     """Returns an array [K, D], or what the `.npy` at a path holds, of the type it has.
 
     Raises:
-      InputError: another shape, or not numbers; not a file of an array.
+      InputError: another shape, or not numbers; no such file.
+      CorruptArtifactError: the file is damaged, or holds something else.
     """
     name = _name(given)
     if isinstance(given, str | os.PathLike):
-        given = read_npy(given)
+        given = numpy_files.read_array(given, mapped=True)
     array = np.asarray(given)
     if (
         not isinstance(array, np.ndarray)

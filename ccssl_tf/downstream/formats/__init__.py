@@ -3,6 +3,7 @@
 from ccssl_tf.downstream.formats.caffe_file import CaffeFile
 from ccssl_tf.downstream.formats.file_format import FileFormat, Quantization
 from ccssl_tf.downstream.formats.keras_file import KerasFile, WeightsFile
+from ccssl_tf.downstream.formats.keras_hub_preset import KerasHubPreset
 from ccssl_tf.downstream.formats.litert_file import LiteRTFile
 from ccssl_tf.downstream.formats.onnx_file import OnnxFile
 from ccssl_tf.downstream.formats.saved_model import SavedModel
@@ -13,6 +14,7 @@ FORMATS: dict[str, type[FileFormat]] = dict(
     onnx=OnnxFile,
     keras=KerasFile,
     weights=WeightsFile,
+    keras_hub=KerasHubPreset,
     npz=CaffeFile,
 )
 

@@ -6,7 +6,6 @@ is in it.
 
 import base64
 import dataclasses
-import json
 import pathlib
 from collections.abc import Iterable
 
@@ -14,6 +13,7 @@ from ccssl_tf.data.outcomes import Outcomes
 from ccssl_tf.reporting.paper.measurement import Measurement
 from ccssl_tf.runs.errors import CorruptArtifactError, InputError
 from ccssl_tf.runs.files import fingerprint_of, write_json
+from ccssl_tf.runs.json_files import read_json
 
 _KIND = "measurements of the paper's experiments"
 SCHEMA_VERSION = 1
@@ -86,12 +86,9 @@ def put_together(sources: Iterable[tuple[str, Iterable[Measurement]]]) -> list[M
 
 
 def _read(path: pathlib.Path) -> list[Measurement]:
-    try:
-        contents = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); name a file") from error
-    except ValueError as error:
-        raise CorruptArtifactError(f"{path}: is no JSON ({error}); collect it again") from error
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; name a file that --collect wrote")
+    contents = read_json(path, object, remedy="collect it again")
     if not isinstance(contents, dict) or contents.get("kind") != _KIND:
         raise InputError(f"{path}: holds no measurements; name a file that --collect wrote")
     if contents.get("schema_version") != SCHEMA_VERSION:
