@@ -162,7 +162,8 @@ def _library_lines() -> Iterator[Callable[[], list[str]]]:
 
         def lines():
             file.seek(0)
-            return [printable(line.strip()) for line in file.read().splitlines()]
+            told = [line.strip().removeprefix(b"tempfile.tif: ") for line in file]
+            return [printable(line) for line in told]
 
         saved = os.dup(2)
         os.dup2(file.fileno(), 2)

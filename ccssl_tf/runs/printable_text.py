@@ -55,11 +55,10 @@ def print_safely():
 def _printable(stream):
     if not isinstance(stream, io.TextIOWrapper):
         return stream  # Closed, or somebody's own.
-    encoding, line_buffering = stream.encoding, stream.line_buffering
+    encoding = stream.encoding
+    buffering = dict(line_buffering=stream.line_buffering, write_through=stream.write_through)
     stream.flush()
-    return PrintableText(
-        stream.detach(), encoding, errors="backslashreplace", line_buffering=line_buffering
-    )
+    return PrintableText(stream.detach(), encoding, errors="backslashreplace", **buffering)
 
 
 def ensure_utf8_names():
