@@ -11,6 +11,7 @@ import sys
 import textwrap
 
 import ccssl_tf
+from ccssl_tf.runs import starting
 from ccssl_tf.runs.command import HELP_WORDS
 
 _METHOD = (
@@ -79,6 +80,7 @@ def main() -> int:
         advice = f"; did you mean {near[0]}?" if near else "; ccssl alone lists the commands"
         print(f"error: {words[0]}: no such command{advice}", file=sys.stderr)
         return 1
+    starting.exit_on_signals()
     sys.argv = [words[0], *words[1:]]
     runpy.run_module(MODULES[words[0]], run_name="__main__", alter_sys=True)
     return 0

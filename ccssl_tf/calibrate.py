@@ -33,10 +33,15 @@ class CalibrateSettings(CommandSettings, WorkdirSettings, SeedSettings):
 
     data_dir: str = setting(help="Directory of image shards written by a data_prep command.")
     split: str = setting("train", "Split of the images.")
-    image_size: int = setting(227, "Side of the square the network sees.", unit="pixels", minimum=1)
-    batch_size: int = setting(256, "Images that are normalised together.", minimum=2)
+    image_size: int = setting(
+        227, "Side of the square the network sees.", unit="pixels", minimum=1, maximum=4096
+    )
+    batch_size: int = setting(256, "Images that are normalised together.", minimum=2, maximum=2**16)
     num_images: int = setting(
-        10_240, "Images measured, drawn by the seed; all where there are fewer.", minimum=2
+        10_240,
+        "Images measured, drawn by the seed; all where there are fewer.",
+        minimum=2,
+        maximum=10_000_000,
     )
 
 

@@ -16,7 +16,12 @@ import tensorflow as tf
 
 from ccssl_tf.runs.errors import Interrupted
 from ccssl_tf.runs.settings import Settings, setting
-from ccssl_tf.runs.tf_config import read_tf_config, wait_for_peers
+from ccssl_tf.runs.tf_config import (
+    DEADLINE_SECONDS,
+    is_one_machine,
+    read_tf_config,
+    wait_for_peers,
+)
 
 STRATEGIES = ("auto", "one", "mirrored", "multi_worker")
 _CONNECT_SECONDS = 600.0
@@ -29,8 +34,9 @@ class StrategySettings(Settings):
     strategy: str = setting(
         "auto",
         "one: one device. mirrored: all GPUs (logical CPUs) of this machine. multi_worker: the "
-        "processes TF_CONFIG names. auto: multi_worker if TF_CONFIG names several processes, else "
-        "mirrored if there are several GPUs, else one.",
+        "processes TF_CONFIG names, which wait up to "
+        f"{DEADLINE_SECONDS / 60:g} minutes for each other. auto: multi_worker if TF_CONFIG names "
+        "several processes, else mirrored if there are several GPUs, else one.",
         choices=STRATEGIES,
     )
 
@@ -43,10 +49,9 @@ def make_strategy(name: str):
 
     Raises:
       InputError: TF_CONFIG is not what it should be.
+      Interrupted: another worker has not come in half an hour.
     """
-    if name == "multi_worker" or (
-        name == "auto" and "TF_CONFIG" in os.environ and len(read_tf_config()[0]) > 1
-    ):
+    if name == "multi_worker" or (name == "auto" and not is_one_machine()):
         return _multi_worker_strategy()
     gpus = tf.config.list_logical_devices("GPU")
     if name == "mirrored" or (name == "auto" and len(gpus) > 1):

@@ -39,7 +39,9 @@ class KnnProbeSettings(CommandSettings, WorkdirSettings, SeedSettings):
     data_dir: str | None = setting(
         None, "Directory of the images, where they have moved since their features were made."
     )
-    num_neighbors: int = setting(20, "Neighbours that vote on an image.", minimum=1)
+    num_neighbors: int = setting(
+        20, "Neighbours that vote on an image.", minimum=1, maximum=100_000
+    )
     metric: str = setting(
         "cosine", "Which rows are near each other.", choices=("cosine", "euclidean")
     )

@@ -40,6 +40,7 @@ from ccssl_tf.runs.progress import hours
 from ccssl_tf.runs.run_record import command_has_started, command_is_done, format_command
 from ccssl_tf.runs.settings import CommandSettings, SeedSettings, setting
 from ccssl_tf.runs.stages import run_all
+from ccssl_tf.runs.workdir import check_place
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -71,6 +72,7 @@ class PipelineSettings(CommandSettings, SeedSettings):
         "Seeds, e.g. 0,1,2: runs the list once for each, in --workdir/seed0, ..., then reports "
         "over all.",
         minimum=0,
+        maximum=2**31 - 1,
     )
     sweep: str | None = setting(
         None,
@@ -239,13 +241,12 @@ def main(values):
     if settings.images and not pathlib.Path(settings.images).is_dir():
         raise InputError(f"--images={settings.images}: no such directory")
     stages = _checked(plan(settings), settings.dry_run)
+    workdir = pathlib.Path(settings.workdir)
+    check_place(workdir)
     if settings.dry_run:
         _print_dry_run(stages, settings.costs)
         return
     _print_graph(stages)
-    workdir = pathlib.Path(settings.workdir)
-    if workdir.is_file():
-        raise InputError(f"--workdir={workdir}: is a file; name a directory")
     workdir.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     with locked(workdir):

@@ -48,7 +48,9 @@ class PredictSettings(CommandSettings, WorkdirSettings):
         help="Finished workdir of ccssl_tf.train (a classifier or detector) or ccssl_tf.cluster."
     )
     source: str = setting(help="Folder or uncompressed tar of photos, searched to any depth.")
-    top: int = setting(1, "Answers of a photo at the most: classes, or detections.", minimum=1)
+    top: int = setting(
+        1, "Answers of a photo at the most: classes, or detections.", minimum=1, maximum=100_000
+    )
     cluster_names: str | None = setting(
         None, "csv of `cluster,name` that names clusters, or the classes that were learned of them."
     )

@@ -32,6 +32,7 @@ from ccssl_tf.runs.json_files import read_json
 from ccssl_tf.runs.launch import launch
 from ccssl_tf.runs.settings import CommandSettings, setting
 from ccssl_tf.runs.shipped import located
+from ccssl_tf.runs.workdir import check_place
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -187,8 +188,7 @@ def read_reference(path) -> dict | None:
 
 
 def _check_output(directory):
-    if directory.exists() and not directory.is_dir():
-        raise InputError(f"--output_dir={directory}: is a file; name a directory")
+    check_place(directory)
     marks = ("summary.json", writing.SHEET_NAME)
     is_report = any((directory / mark).is_file() for mark in marks)
     if directory.is_dir() and any(directory.iterdir()) and not is_report:

@@ -26,6 +26,7 @@ class ImageSettings(Settings):
         "Side of an image: 255 for jigsaw tasks, 227 otherwise in the paper; 64 for small images.",
         unit="pixels",
         minimum=8,
+        maximum=4096,
     )
 
 
@@ -37,7 +38,7 @@ class TaskSettings(ImageSettings):
         help="Directory of image shards written by a data_prep command.",
     )
     eval_batch_size: int = setting(
-        64, "Images a batch in evaluation; fewer take less memory.", minimum=1
+        64, "Images a batch in evaluation; fewer take less memory.", minimum=1, maximum=2**16
     )
 
 

@@ -38,7 +38,11 @@ class ConverterSettings(CommandSettings, OutputSettings, SeedSettings, WorkersSe
     )
     max_bad_images: int | None = setting(0, "Broken images left out before giving up.", minimum=0)
     max_pixels: int = setting(
-        100_000_000, "Size above which an image is bad, undecoded.", unit="pixels", minimum=1
+        100_000_000,
+        "Size above which an image is bad, undecoded.",
+        unit="pixels",
+        minimum=1,
+        maximum=2**31 - 1,
     )
     min_side: int = setting(
         1, "Shorter side below which an image is bad.", unit="pixels", minimum=1

@@ -9,8 +9,10 @@ import contextlib
 import dataclasses
 import io
 import os
+import sys
+import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from PIL import Image, ImageChops
 
@@ -140,6 +142,40 @@ def convert_image(
         )
     if kind not in Image.OPEN:
         raise BadImage(f"a picture in {kind}; pip install 'ccssl_tf[heif]' reads it")
+    if kind != "TIFF":
+        return _converted(data, kind, header, options, check_jpeg)
+    with _library_lines() as lines:
+        try:
+            return _converted(data, kind, header, options, check_jpeg)
+        except BadImage as error:
+            first = next(iter(lines()), "")
+            raise BadImage(f"{error}{first and f': {first}'}") from error
+
+
+@contextlib.contextmanager
+def _library_lines() -> Iterator[Callable[[], list[str]]]:
+    """Keeps what libtiff writes from the standard errors, since it names no file; yields a function
+    that returns its lines so far.
+    """
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as file:
+
+        def lines():
+            file.seek(0)
+            told = [line.strip().removeprefix(b"tempfile.tif: ") for line in file]
+            return [printable(line) for line in told]
+
+        saved = os.dup(2)
+        os.dup2(file.fileno(), 2)
+        try:
+            yield lines
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+
+
+def _converted(data, kind, header, options, check_jpeg):
+    """Converts what is not kept as it is."""
     contents = image_container.split(data, kind)
     try:
         image = Image.open(io.BytesIO(contents.pixels), formats=_FORMATS)

@@ -286,8 +286,5 @@ def _class_names(source, splits, labels, classes):
 def _folders_on_disk(source, splits):
     if not source.is_dir() or len(splits) > 1:
         return set()
-    return {
-        path.name
-        for path in source.iterdir()
-        if path.is_dir() and not locations.is_system_folder(os.fsencode(path.name))
-    }
+    names = (os.fsencode(path.name) for path in source.iterdir() if path.is_dir())
+    return {printable(name) for name in names if not locations.is_system_folder(name)}

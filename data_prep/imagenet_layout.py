@@ -42,7 +42,7 @@ def list_images(source: str | pathlib.Path, ground_truth_ids: str = "devkit") ->
     """
     source = pathlib.Path(source)
     root = _root(source)
-    train = _train_files(root)
+    train = _train_files(root, [source, root])
     wnids = sorted(train)
     label_of = {wnid: label for label, wnid in enumerate(wnids)}
     splits = {"train": [_item(file, label_of[wnid]) for wnid in wnids for file in train[wnid]]}
@@ -51,7 +51,11 @@ def list_images(source: str | pathlib.Path, ground_truth_ids: str = "devkit") ->
     if flat:
         names = [_base_name(file) for file in flat]
         classes = _named_classes(names) or imagenet_truth.validation_classes(
-            [source, root, *([val] if val else [])], names, wnids, ground_truth_ids
+            [source, root, *([val] if val else [])],
+            names,
+            wnids,
+            ground_truth_ids,
+            are_all=(root / VAL_TAR).is_file(),
         )
         _check_known(val or root, set((classes or {}).values()), wnids)
         splits["val"] = [
@@ -85,7 +89,7 @@ def list_train_images(source: str | pathlib.Path, val_per_class: int, seed: int)
     """
     source = pathlib.Path(source)
     root = _root(source)
-    train = _train_files(root)
+    train = _train_files(root, [source, root])
     wnids = sorted(train)
     small = [f"{wnid} ({len(train[wnid])})" for wnid in wnids if len(train[wnid]) <= val_per_class]
     if small:
@@ -146,10 +150,14 @@ def _named_classes(names):
     return {name: match[1].decode() for name, match in matches.items()}
 
 
-def _train_files(root):
-    """Wnid -> its files, sorted by name."""
+def _train_files(root, places):
+    """Wnid -> its files, sorted by name; of the published tar as many as a list in one of the
+    places says.
+    """
     if (root / TRAIN_TAR).is_file():
-        return _train_files_in_tar(root / TRAIN_TAR)
+        files = _train_files_in_tar(root / TRAIN_TAR)
+        _check_counts(root / TRAIN_TAR, files, imagenet_truth.train_counts(places))
+        return files
     folder = _split_folder(root, "train")
     if folder is not None:
         files, flat = _by_class(_walked(folder))
@@ -189,6 +197,19 @@ def _walked(folder):
     yield from locations.walk_tree(folder, skipped)
     for line in skipped.describe():
         print(f"{folder}: {line}")
+
+
+def _check_counts(path, files, published):
+    wrong = [
+        f"{wnid} ({len(found)} of {published[wnid]})"
+        for wnid, found in files.items()
+        if len(found) != published.get(wnid, len(found))
+    ]
+    if wrong:
+        raise InputError(
+            f"{path}: other numbers of images than meta.mat says, of {len(wrong)} classes: "
+            f"{shown(wrong)}; fetch the tar again"
+        )
 
 
 def _train_files_in_tar(path):

@@ -27,6 +27,8 @@ def validation_classes(
     names: list[bytes],
     wnids: list[str],
     ground_truth_ids: str,
+    *,
+    are_all: bool = False,
 ) -> dict[bytes, str] | None:
     """Tells the wnid of every validation image.
 
@@ -41,6 +43,7 @@ def validation_classes(
       wnids: the sorted classes.
       ground_truth_ids: "devkit", or "synsets" when the ground truth's numbers are line numbers
         (from 1) of `synsets.txt`.
+      are_all: whether the images are to be all that a file names, and not some of them.
 
     Returns:
       Name -> wnid, or None when there is no such file at all.
@@ -50,7 +53,7 @@ def validation_classes(
         unknown classes.
     """
     truths, source = {}, directories[0]
-    ground_truth = _find(directories, GROUND_TRUTH, f"{DEVKIT}/data/{GROUND_TRUTH}")
+    ground_truth = _find_ground_truth(directories)
     if ground_truth_ids == "synsets":
         if ground_truth is None:
             raise InputError(
@@ -86,7 +89,25 @@ def validation_classes(
         for name in about_others:
             print(f"{source}: {name} names none of the validation images; not used")
             del truths[name]
-    return _agreed(source, truths, names, wnids)
+    classes = _agreed(source, truths, names, wnids)
+    if are_all and (listed := max(map(len, truths.values()))) > len(names):
+        first = max(truths, key=lambda name: len(truths[name]))
+        raise InputError(
+            f"{source}: {len(names)} validation images, but {first} is of {listed}; fetch the "
+            "images again"
+        )
+    return {name: classes[name] for name in names}
+
+
+def train_counts(directories: Sequence[pathlib.Path]) -> dict[str, int]:
+    """Returns how many training images were published of each wnid, as the development kit says;
+    empty without one.
+    """
+    path, meta, _ = _devkit(directories, _find_ground_truth(directories))
+    if meta is None:
+        return {}
+    _, wnids, counts = _synsets(meta, path)
+    return {wnid: count for wnid, count in zip(wnids, counts, strict=True) if count >= 0}
 
 
 def _agreed(source, truths, names, wnids):
@@ -129,6 +150,10 @@ def read_words(directories: Sequence[pathlib.Path], wnids: list[str]) -> list[st
 def _find(directories, *names):
     paths = (directory / name for name in names for directory in directories)
     return next((path for path in paths if path.is_file()), None)
+
+
+def _find_ground_truth(directories):
+    return _find(directories, GROUND_TRUTH, f"{DEVKIT}/data/{GROUND_TRUTH}")
 
 
 def _lines(path):
@@ -174,20 +199,28 @@ def _member(archive, name):
 
 def _ids_of(meta, path):
     """ILSVRC2012_ID -> wnid."""
+    numbers, wnids, _ = _synsets(meta, path)
+    return dict(zip(numbers, wnids, strict=True))
+
+
+def _synsets(meta, path):
+    """ILSVRC2012_ID, wnid and published training images (-1: not told) of each class."""
     try:
-        numbers, wnids = mat_files.read_mat("synsets", meta)
+        return [array.tolist() for array in mat_files.read_mat("synsets", meta)]
     except mat_files.UnreadableMat as error:
         raise CorruptArtifactError(
             f"{path}: not the development kit's table of classes ({error}); fetch it again"
         ) from error
-    return dict(zip(numbers.tolist(), wnids.tolist(), strict=True))
 
 
 def _from_ground_truth(text, path, order, names):
     """Line k is the class of image k; the image's number is in its name."""
     try:
         ids = [int(line) for line in text.split()]
-        classes = {}
+        classes = {
+            f"ILSVRC2012_val_{number:08}.JPEG".encode(): order.get(one)
+            for number, one in enumerate(ids, 1)
+        }
         for name in names:
             number = int(re.fullmatch(rb"ILSVRC2012_val_(\d{8})\.\w+", name, re.IGNORECASE)[1])
             classes[name] = order[ids[number - 1]] if 1 <= number <= len(ids) else None
@@ -197,7 +230,7 @@ def _from_ground_truth(text, path, order, names):
         raise InputError(
             f"{printable(name)}: not the name of a validation image (ILSVRC2012_val_00000001.JPEG)"
         ) from error
-    if len(ids) != len(names) and None in classes.values():
+    if len(ids) != len(names) and None in map(classes.get, names):
         raise InputError(f"{path}: {len(ids)} lines for {len(names)} images")
     return classes
 

@@ -50,9 +50,7 @@ _SYSTEM_FOLDERS = {
     b"lost+found",
 }
 _OPEN_FILES = 16
-_READ_BYTES = 1 << 20
-# Zeros at the end of a tar, at most. Usual programs fill up records of 10,240 bytes.
-_MOST_FILLING = 1 << 16
+_END_BYTES = 2 * tarfile.BLOCKSIZE  # Zeros that close a tar; programs may fill up its last record.
 
 
 class SourceFile(NamedTuple):
@@ -220,11 +218,12 @@ def tar_members(
     path: str | pathlib.Path, start: int = 0, end: int | None = None
 ) -> Iterator[SourceFile]:
     """Yields the files of an uncompressed tar, or of one lying at bytes [start, end) of another
-    file; tars one behind the other (`cat a.tar b.tar`) are read as one.
+    file; tars of whole records one behind the other (`cat a.tar b.tar`) are read as one.
 
     Raises:
       InputError: no tar, compressed, truncated, holding a link, a device, an absolute name, `..` or
-        a name twice: the member is named; or followed by something that is no tar.
+        a name twice: the member is named; zeros in place of members, at its end too; or followed
+        by something that is no tar.
     """
     path = pathlib.Path(path)
     seen: set[bytes] = set()
@@ -263,7 +262,7 @@ def _members_of_one(path, file, start, end, seen):
                 raise InputError(
                     f"{path}: truncated or damaged at byte {archive.offset}; fetch it again"
                 )
-            return _behind_end(path, file, archive.offset, end)
+            return _behind_end(path, file, start, archive.offset, end)
     except tarfile.TarError as error:
         raise InputError(
             f"{path}: not a whole uncompressed tar at byte {start} ({error}); fetch it again, "
@@ -271,37 +270,38 @@ def _members_of_one(path, file, start, end, seen):
         ) from error
 
 
-def _behind_end(path, file, offset, end):
-    """Returns where the next tar begins behind one that ends at `offset`, or None.
+def _behind_end(path, file, start, offset, end):
+    """Returns where the next tar begins behind one of bytes [start, offset), or None.
+
+    What is lost among zeros cannot be known. So they are an end only where they are what programs
+    write: two blocks, or two and those that fill up a record; another tar begins behind a record.
 
     Raises:
-      InputError: zeros that are not those of an end, which is two blocks of them and perhaps the
-        filling of a record: what was lost among them, or behind them, cannot be known.
+      InputError: any other zeros.
     """
-    behind = _first_filled_block(file, offset, end)
-    zeros = (end if behind is None else behind) - offset
-    if behind is not None and zeros < 2 * tarfile.BLOCKSIZE:
+    if end - offset == _END_BYTES and not any(_block(file, offset, end)):
+        return None
+    records = -((start - offset - _END_BYTES) // tarfile.RECORDSIZE)
+    behind = start + records * tarfile.RECORDSIZE
+    closing = _block(file, offset, min(behind, end))
+    zeros = len(closing) - len(closing.lstrip(b"\0"))
+    if zeros < len(closing):
+        block = offset + zeros // tarfile.BLOCKSIZE * tarfile.BLOCKSIZE
         raise InputError(
-            f"{path}: a lone block of zeros at byte {offset} where a member should be; fetch it "
-            "again"
+            f"{path}: zeros from byte {offset} to {block} where a member should be; fetch it again"
         )
-    if zeros > _MOST_FILLING:
+    if behind > end or (behind < end and not any(_block(file, behind, behind + 1))):
         raise InputError(
-            f"{path}: {zeros} zeros from byte {offset} on, as an interrupted download leaves them; "
-            "fetch it again, or pack it anew"
+            f"{path}: zeros from byte {offset} on that do not end a tar (1,024 do, or as many as "
+            "fill its last record of 10,240), as an interrupted download leaves them; fetch it "
+            "again, or pack it anew"
         )
-    return behind
+    return behind if behind < end else None
 
 
-def _first_filled_block(file, offset, end):
-    """The start of the first block from `offset` on that is not all zeros, or None."""
-    file.seek(offset)
-    while offset < end and (data := file.read(min(_READ_BYTES, end - offset))):
-        filled = len(data) - len(data.lstrip(b"\0"))
-        if filled < len(data):
-            return offset + filled // tarfile.BLOCKSIZE * tarfile.BLOCKSIZE
-        offset += len(data)
-    return None
+def _block(file, start, end):
+    file.seek(start)
+    return file.read(end - start)
 
 
 def _check_member(path, member, seen):

@@ -39,7 +39,7 @@ def read_mat(kind: str, data: bytes) -> list[np.ndarray]:
     Args:
       kind: "segmentation", SBD's: the mask [H, W] uint8; "boxes", Fast R-CNN's cells images and
         boxes: N names, N numbers of boxes, all boxes [R, 4] float64 as they are; "synsets",
-        ImageNet's: N ILSVRC2012_ID, N WNID.
+        ImageNet's: N ILSVRC2012_ID, N WNID, N numbers of training images (-1: not told).
       data: the file.
 
     Returns:
@@ -205,9 +205,12 @@ def _synsets(data: bytes) -> list[np.ndarray]:
     import scipy.io
 
     synsets = np.ravel(scipy.io.loadmat(io.BytesIO(data), squeeze_me=True)["synsets"])
+    is_counted = "num_train_images" in (synsets.dtype.names or ())
+    counts = [int(row["num_train_images"]) if is_counted else -1 for row in synsets]
     return [
         np.array([int(row["ILSVRC2012_ID"]) for row in synsets], np.int64),
         np.array([str(row["WNID"]) for row in synsets], np.str_),
+        np.array(counts, np.int64),
     ]
 
 

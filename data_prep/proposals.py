@@ -50,7 +50,9 @@ class ProposalsSettings(CommandSettings, OutputSettings, SeedSettings, WorkersSe
         "ymin xmax ymax); all from 1. Repeat the flag where each split has a file of its own.",
         repeated=True,
     )
-    max_proposals: int = setting(2000, "Boxes kept of an image.", minimum=1, paper=2000)
+    max_proposals: int = setting(
+        2000, "Boxes kept of an image.", minimum=1, maximum=1_000_000, paper=2000
+    )
     min_box_side: int = setting(
         20, "Side below which found boxes are dropped.", unit="pixels", minimum=1, paper=20
     )

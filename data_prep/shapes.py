@@ -20,8 +20,10 @@ from data_prep.command import ConverterSettings
 class ShapesSettings(ConverterSettings):
     """Drawn pictures, and how they are converted."""
 
-    num_train: int = setting(3000, "Pictures for training.", minimum=1)
-    num_val: int = setting(600, "Pictures for validation; 0 for none.", minimum=0)
+    num_train: int = setting(3000, "Pictures for training.", minimum=1, maximum=10_000_000)
+    num_val: int = setting(
+        600, "Pictures for validation; 0 for none.", minimum=0, maximum=10_000_000
+    )
     image_size: int = setting(64, "Side of the pictures.", unit="pixels", minimum=16, maximum=1024)
 
 

@@ -17,7 +17,7 @@ from data_prep import worker_process
 class WorkersSettings(Settings):
     """Processes that share the work."""
 
-    num_workers: int = setting(0, "Processes; 0 is one per core.", minimum=0)
+    num_workers: int = setting(0, "Processes; 0 is one per core.", minimum=0, maximum=1024)
 
     @property
     def num_processes(self) -> int:

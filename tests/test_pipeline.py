@@ -302,7 +302,7 @@ def test_a_file_is_no_workdir(tmp_path):
     )
     assert (
         found.returncode == 2
-        and found.stderr == f"error: --workdir={tmp_path}/w: is a file; name a directory\n"
+        and found.stderr == f"error: {tmp_path}/w: is a file; name a directory\n"
     )
 
 

@@ -45,9 +45,12 @@ class ClusteringSettings(SeedSettings):
         None, "Centroids to start from instead: [K, D] saved by numpy.save (.npy)."
     )
     restarts: int = setting(
-        1, "Fits from different starts; the one with the lowest inertia is kept.", minimum=1
+        1,
+        "Fits from different starts; the one with the lowest inertia is kept.",
+        minimum=1,
+        maximum=1000,
     )
-    minibatch_size: int = setting(1024, "Rows a mini-batch.", minimum=1)
+    minibatch_size: int = setting(1024, "Rows a mini-batch.", minimum=1, maximum=2**24)
     max_no_improvement: int = setting(
         10,
         "Stop after this many mini-batches in a row not lowering the smoothed inertia; 0: do not.",
@@ -126,6 +129,7 @@ class ClusteringSettings(SeedSettings):
         "how much in all).",
         unit="GiB",
         minimum=0,
+        maximum=1_000_000,
     )
 
     def of_rows(self, count: int) -> "ClusteringSettings":

@@ -158,7 +158,8 @@ class DirectorySource(FeatureSource):
             if position < shard.num_examples:
                 path = self.directory / shard.name
                 return CorruptArtifactError(
-                    f"{path}: row {position} holds a NaN or an infinity; extract the features again"
+                    f"{path}: row {position} holds a NaN, an infinity or a number whose square is "
+                    "beyond float32 (1e19 is); extract the features again, or scale them"
                 )
             position -= shard.num_examples
         raise IndexError(position)

@@ -83,7 +83,7 @@ def read_proposals(
         )
     boxes: dict[int, np.ndarray] = {}
     count = manifest.num_examples(split)
-    with records.naming_damage(directory):
+    with records.naming_damage(directory, parse_proposals):
         for parsed in serialized_records(paths).map(parse_proposals).as_numpy_iterator():
             index = int(parsed["index"])
             if not 0 <= index < count or index in boxes:

@@ -7,6 +7,7 @@ without a label has label -1.
 
 import contextlib
 import pathlib
+import re
 
 import numpy as np
 import tensorflow as tf
@@ -18,6 +19,8 @@ from ccssl_tf.runs.files import atomic_file, file_sha256, sample_sha256
 
 UNLABELLED = -1
 _REFUSED = "refused record: "
+# What TensorFlow's errors about the content of a record mention.
+_OF_RECORDS = re.compile("JPEG|Key:|[Pp]arse|[Dd]ecod|Feature")
 
 
 def _serialize(features: dict[str, bytes | int | list[bytes] | np.ndarray]) -> bytes:
@@ -254,15 +257,24 @@ def required(value, condition, where: str, parsed: dict, message: str, *values):
         return tf.identity(value)
 
 
+def _read_image(serialized):
+    tf.io.decode_jpeg(parse_image(serialized)["encoded"], channels=3)
+
+
 @contextlib.contextmanager
-def naming_damage(directory):
+def naming_damage(directory, read=_read_image):
     """Turns TensorFlow's errors about damaged and refused records into ours, which name shard or
     image.
 
     The shards of `directory` are read one after the other only when such an error has come.
 
+    Args:
+      directory: of the shards.
+      read: reads one serialised record, eagerly, as the work inside does; of images by default.
+
     Raises:
-      CorruptArtifactError: in place of DataLossError.
+      CorruptArtifactError: in place of DataLossError, and of InvalidArgumentError where a whole
+        record cannot be read; the message names shard and record.
       InputError: a record is not what `required` asks for.
     """
     try:
@@ -270,6 +282,8 @@ def naming_damage(directory):
     except tf.errors.InvalidArgumentError as error:
         _, refused, message = error.message.partition(_REFUSED)
         if not refused:
+            if _OF_RECORDS.search(error.message):
+                _refuse_unreadable(directory, read)
             raise
         raise InputError(message.splitlines()[0].removesuffix("]")) from error
     except tf.errors.DataLossError as error:
@@ -279,3 +293,17 @@ def naming_damage(directory):
         raise CorruptArtifactError(
             f"{directory}: damaged records ({error.message.splitlines()[0][:200]}); convert again"
         ) from error
+
+
+def _refuse_unreadable(directory, read):
+    """Raises CorruptArtifactError for the first record that `read` cannot read, if there is one."""
+    for path in sorted(pathlib.Path(directory).glob("*.tfrecord")):
+        for number, serialized in enumerate(read_shard(path)):
+            try:
+                read(serialized)
+            except tf.errors.InvalidArgumentError as error:
+                reason = re.sub(r"{{.*?}} ?| ?\[Op:.*", "", error.message).strip().splitlines()[0]
+                raise CorruptArtifactError(
+                    f"{path}: record {number} (from 0) cannot be read ({reason[:200]}); convert "
+                    "again"
+                ) from error

@@ -47,7 +47,7 @@ def read_detection_images(data_dir, split: str, proposals_dir) -> DetectionImage
 
     Raises:
       InputError: no such split, no boxes in it, boxes that are inverted or outside of their image,
-        classes without a name, or an image without proposals; the message names the image.
+        or classes without a name; the message names the image.
     """
     data_dir = pathlib.Path(data_dir)
     manifest = Manifest.read(data_dir, "images")
@@ -94,16 +94,23 @@ def read_detection_images(data_dir, split: str, proposals_dir) -> DetectionImage
             f"{data_dir}: the images of split {split} have no boxes; convert with data_prep.voc "
             "--task=detection"
         )
+    without = []
     for index, boxes in enumerate(
         proposal_records.read_proposals(proposals_dir, split, manifest.fingerprint(split))
     ):
         image = f"{proposals_dir}: {images.names[index]} of {split}"
         if not len(boxes):
-            raise InputError(
-                f"{image}: no proposals for this image; make them again with data_prep.proposals"
-            )
+            without.append(images.names[index])
+            height, width = images.sizes[index]
+            boxes = np.array([[1, 1, width, height]], np.int32)
         images.proposals[index] = boxes - 1
         _check_boxes(image, "proposal", images.proposals[index], images.sizes[index])
+    if without:
+        print(
+            f"warning: {proposals_dir}: {len(without)} images of {split} have no proposals (first: "
+            f"{without[0]}); the whole image is theirs",
+            flush=True,
+        )
     return images
 
 

@@ -56,26 +56,36 @@ class FastRCNNSettings(
         "Shorter sides of photos in training; several are tested together, too.",
         unit="pixels",
         minimum=1,
+        maximum=4096,
         paper=(480, 576, 688, 864, 1200),
     )
     detection_max_side: int = setting(
-        1000, "Largest longer side of photos.", unit="pixels", minimum=1, paper=2000
+        1000, "Largest longer side of photos.", unit="pixels", minimum=1, maximum=4096, paper=2000
     )
     detection_test_scale: int = setting(
-        600, "Shorter side of photos in single-scale testing.", unit="pixels", minimum=1, paper=600
+        600,
+        "Shorter side of photos in single-scale testing.",
+        unit="pixels",
+        minimum=1,
+        maximum=4096,
+        paper=600,
     )
     detection_test_max_side: int = setting(
         1000,
         "Largest longer side of photos in single-scale testing.",
         unit="pixels",
         minimum=1,
+        maximum=4096,
         paper=1000,
     )
-    regions_per_image: int = setting(64, "Regions of an image in a step.", minimum=1, paper=64)
+    regions_per_image: int = setting(
+        64, "Regions of an image in a step.", minimum=1, maximum=100_000, paper=64
+    )
     locked_stages: int | None = setting(
         None,
         "Stages of convolutions that are not trained.",
         minimum=0,
+        maximum=100,
         automatic="1, and 2 of VGG16, as released",
     )
     detection_mirror: bool = setting(True, "Mirror training photos half the time.")

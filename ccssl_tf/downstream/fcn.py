@@ -39,6 +39,8 @@ class FCNSettings(TaskSettings, FullyConnectedSettings, KeptLayersSettings, Work
         0,
         "Pixels from one score to the next: 32, or 16 or 8 with finer maps added (VGG16); 0: that "
         "of the last map.",
+        minimum=0,
+        maximum=32,
     )
     fcn_long_side: int = setting(
         0,
@@ -46,6 +48,7 @@ class FCNSettings(TaskSettings, FullyConnectedSettings, KeptLayersSettings, Work
         "they keep their size.",
         unit="pixels",
         minimum=0,
+        maximum=4096,
         paper=0,
     )
     fcn_mirror: bool = setting(False, "Mirror training images half the time (not in the paper).")

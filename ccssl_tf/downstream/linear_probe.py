@@ -37,6 +37,7 @@ class LinearProbeSettings(TaskSettings, WorkdirSettings):
         "Cells a side each layer is max-pooled to (9216 or 9600 numbers a layer of AlexNet); one "
         "number goes for all layers.",
         minimum=1,
+        maximum=256,
         paper=(10, 6, 5, 5, 6),
     )
     cache_features: bool = setting(
@@ -50,6 +51,7 @@ class LinearProbeSettings(TaskSettings, WorkdirSettings):
         "again.",
         unit="gigabytes",
         minimum=0,
+        maximum=1_000_000,
     )
 
     def check(self):

@@ -48,6 +48,7 @@ class NonlinearProbeSettings(TaskSettings):
         32,
         "Images a batch in evaluation, each in --num_crops crops; fewer take less memory.",
         minimum=1,
+        maximum=2**16,
     )
 
     def check(self):

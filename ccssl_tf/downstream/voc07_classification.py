@@ -42,15 +42,20 @@ class Voc07ClassificationSettings(TaskSettings, SplitSettings, KeptLayersSetting
         choices=["all", "fc678", "fc8"],
     )
     random_crops: int = setting(
-        10, "Random crops an image's scores are summed over.", minimum=1, paper=10
+        10, "Random crops an image's scores are summed over.", minimum=1, maximum=1000, paper=10
     )
     crop_scales: tuple[float, ...] = setting(
-        (0.5, 2.0), "Smallest and largest random scale of the photo.", paper=(0.5, 2.0)
+        (0.5, 2.0),
+        "Smallest and largest random scale of the photo.",
+        paper=(0.5, 2.0),
+        minimum=0.01,
+        maximum=100,
     )
     eval_batch_size: int = setting(
         16,
         "Images a batch in evaluation, each in --random_crops crops; fewer take less memory.",
         minimum=1,
+        maximum=2**16,
     )
 
     def check(self):

@@ -28,6 +28,7 @@ class EndpointSettings(ImageSettings, BatchSettings):
         "Cells a side the map is pooled to; a smaller map stays as it is. The paper has 4 for "
         "VGG16.",
         minimum=1,
+        maximum=256,
         paper=5,
     )
     pooling: str = setting("max", "How a cell is pooled.", choices=["max", "average"], paper="max")

@@ -52,12 +52,14 @@ class ExternalSettings(InputConventionSettings, WidthSettings):
         None,
         "Tokens in front of the patches: class token, registers.",
         minimum=0,
+        maximum=100_000,
         automatic="what is left beside a square of patches",
     )
     pool_grid: int | None = setting(
         None,
         "Cells a side a map of --model is pooled to.",
         minimum=1,
+        maximum=256,
         automatic="1",
         formerly=["5"],
     )
@@ -73,6 +75,7 @@ class ExternalSettings(InputConventionSettings, WidthSettings):
         "Side of the images that --model sees.",
         unit="pixels",
         minimum=8,
+        maximum=4096,
         automatic=f"what --model was made for, else {ImageSettings.image_size}",
         formerly=[str(ImageSettings.image_size)],
     )
@@ -80,6 +83,7 @@ class ExternalSettings(InputConventionSettings, WidthSettings):
         None,
         "Images a step of one replica.",
         minimum=1,
+        maximum=2**16,
         automatic=str(BatchSettings.batch_size),
         formerly=[str(BatchSettings.batch_size)],
     )

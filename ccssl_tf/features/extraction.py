@@ -239,14 +239,13 @@ def _stored(features, dtype, path, index, first_record):
     if wrong.any():
         row = int(np.argmax(wrong.any(axis=1)))
         finite = np.isfinite(features).all()
-        advice = (
-            "--feature_dtype=float32 holds larger numbers"
-            if finite
-            else "the array has them, or the network or its training diverged"
-        )
+        larger = "--feature_dtype=float32 holds larger numbers"
+        diverged = "the array has them, or the network or its training diverged"
+        advice = (larger if dtype == np.float16 else "scale them") if finite else diverged
+        what = f"are too large for {dtype}" if finite else "are NaN or infinite"
         raise CorruptArtifactError(
-            f"{path}: {wrong.sum()} of {stored.size} features of a batch would be NaN or infinite "
-            f"in {dtype}, the first of record "
+            f"{path}: {wrong.sum()} of {stored.size} features of a batch "
+            f"{what}, the first of record "
             f"{first_record + row} (image/index {index[row]}): {advice}"
         )
     return stored

@@ -38,25 +38,29 @@ class HogSettings(ImageSettings, SeedSettings):
         "Side of a HOG cell (8: Dalal and Triggs; 4 for images of 64 pixels).",
         unit="pixels",
         minimum=1,
+        maximum=4096,
     )
     hog_block: int = setting(
         2,
         "Side of a block: a block is one descriptor (2: Dalal and Triggs).",
         unit="cells",
         minimum=1,
+        maximum=256,
     )
-    hog_words: int = setting(1000, "Visual words in the codebook.", minimum=1)
+    hog_words: int = setting(1000, "Visual words in the codebook.", minimum=1, maximum=1_000_000)
     hog_grid: int = setting(
         1,
         "Cells a side of the grid with a histogram of its own for each; 1: one for the whole "
         "image.",
         minimum=1,
+        maximum=256,
     )
     hog_sample_images: int = setting(
         5000,
         f"Images the codebook is learnt from, {hog_codebook.POSITIONS_PER_IMAGE} descriptors of "
         "each.",
         minimum=1,
+        maximum=10_000_000,
     )
     codebook: str | None = setting(
         None,

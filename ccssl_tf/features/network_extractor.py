@@ -24,7 +24,7 @@ _AT_ONCE = 2
 class BatchSettings(Settings):
     """How many images a network sees together."""
 
-    batch_size: int = setting(256, "Images a step of one replica.", minimum=1)
+    batch_size: int = setting(256, "Images a step of one replica.", minimum=1, maximum=2**16)
 
 
 class NetworkExtractor(Extractor):

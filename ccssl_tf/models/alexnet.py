@@ -46,6 +46,7 @@ class AlexNetSettings(NormalizedSettings):
         None,
         "Stride of conv1: 4 on images, 2 on tiles.",
         minimum=1,
+        maximum=64,
         automatic="4; of images below 128 pixels it is always 2",
         formerly=["4"],
     )

@@ -47,6 +47,7 @@ class WidthSettings(BackboneSettings):
         None,
         "Scales the number of channels.",
         minimum=0.05,
+        maximum=16,
         paper=1.0,
         automatic="1, or that of --init_backbone",
         formerly=["1.0"],
@@ -58,7 +59,7 @@ class FullyConnectedSettings(Settings):
     """Fully connected layers, in networks that have them."""
 
     fc_units: tuple[int, ...] = setting(
-        (4096, 4096), "Units of fc6 and fc7.", minimum=1, paper=(4096, 4096)
+        (4096, 4096), "Units of fc6 and fc7.", minimum=1, maximum=2**17, paper=(4096, 4096)
     )
     dropout_rate: float = setting(
         0.5, "Share of units dropped after fc6 and fc7.", minimum=0, maximum=0.99, paper=0.5

@@ -54,15 +54,21 @@ class InputConventionSettings(Settings):
         None,
         "What a network of others takes black and white for, e.g. 0,255, 0,1 or -1,1. Networks "
         "that know it themselves, in the same sweep, say, keep to what they know.",
+        minimum=-1_000_000,
+        maximum=1_000_000,
     )
     input_mean: tuple[float, ...] | None = setting(
         None,
         "Subtracted from R, G and B after --input_range, e.g. 0.485,0.456,0.406 of ImageNet in "
         "0,1.",
+        minimum=-1_000_000,
+        maximum=1_000_000,
     )
     input_std: tuple[float, ...] | None = setting(
         None,
         "What R, G and B are then divided by, e.g. 0.229,0.224,0.225 of ImageNet in 0,1.",
+        minimum=0,
+        maximum=1_000_000,
     )
     input_channels: str = setting(
         "RGB",

@@ -29,7 +29,7 @@ class ColorizationSettings(TaskSettings):
         paper=0.5,
     )
     pixel_head_units: int = setting(
-        4096, "Units at every place of the head.", minimum=1, paper=4096
+        4096, "Units at every place of the head.", minimum=1, maximum=2**17, paper=4096
     )
 
 

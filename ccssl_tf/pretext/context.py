@@ -46,8 +46,12 @@ class ContextSettings(TaskSettings):
         maximum=1,
         paper=0.33,
     )
-    patch_fc6_units: int = setting(4096, "Units of fc6, on each patch.", minimum=1, paper=4096)
-    pair_fc_units: int = setting(4096, "Units of fc7 and of fc8, on a pair.", minimum=1, paper=4096)
+    patch_fc6_units: int = setting(
+        4096, "Units of fc6, on each patch.", minimum=1, maximum=2**17, paper=4096
+    )
+    pair_fc_units: int = setting(
+        4096, "Units of fc7 and of fc8, on a pair.", minimum=1, maximum=2**17, paper=4096
+    )
 
     def check(self):
         """Images are large enough for patches."""

@@ -49,8 +49,12 @@ class CountingSettings(TaskSettings):
     counting_gray_probability: float = setting(
         0.67, "Share of grey images.", minimum=0, maximum=1, paper=0.67
     )
-    counting_fc_units: int = setting(4096, "Units of fc6 and of fc7.", minimum=1, paper=4096)
-    counting_units: int = setting(1000, "Length of the counting vector.", minimum=1, paper=1000)
+    counting_fc_units: int = setting(
+        4096, "Units of fc6 and of fc7.", minimum=1, maximum=2**17, paper=4096
+    )
+    counting_units: int = setting(
+        1000, "Length of the counting vector.", minimum=1, maximum=2**17, paper=1000
+    )
 
     @property
     def crop(self) -> int:

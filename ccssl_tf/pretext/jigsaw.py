@@ -32,14 +32,20 @@ class JigsawSettings(TaskSettings):
         None, "Permutation set in the authors' binary format; none: our own 701."
     )
     permutations_per_image: int = setting(
-        8, "Permutations of the same tile features an image and step.", minimum=1, paper=1
+        8,
+        "Permutations of the same tile features an image and step.",
+        minimum=1,
+        maximum=10_000,
+        paper=1,
     )
     gray_probability: float = setting(
         0.3, "Share of grey puzzles.", minimum=0, maximum=1, paper=0.3
     )
-    tile_fc6_units: int = setting(1024, "Units of fc6, one tile at a time.", minimum=1, paper=1024)
+    tile_fc6_units: int = setting(
+        1024, "Units of fc6, one tile at a time.", minimum=1, maximum=2**17, paper=1024
+    )
     puzzle_fc7_units: int = setting(
-        4096, "Units of fc7, over all nine tiles.", minimum=1, paper=4096
+        4096, "Units of fc7, over all nine tiles.", minimum=1, maximum=2**17, paper=4096
     )
 
     def check(self):

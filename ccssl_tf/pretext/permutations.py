@@ -27,7 +27,9 @@ SHIPPED = pathlib.Path(__file__).with_name("permutations_701.bin")
 class PermutationsSettings(CommandSettings, SeedSettings):
     """This command."""
 
-    num_permutations: int = setting(701, "Permutations to choose.", minimum=2, paper=701)
+    num_permutations: int = setting(
+        701, "Permutations to choose.", minimum=2, maximum=362_880, paper=701
+    )
     min_hamming_distance: int = setting(
         3,
         "Slots in which any two differ at least.",

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import io
+import math
 import types
 import typing
 from collections.abc import Sequence
@@ -11,6 +12,9 @@ from absl import flags
 
 from ccssl_tf.runs.errors import FlagError
 
+# Bounds of numbers that have none of their own: no setting makes sense beyond.
+_LARGEST: dict[type, float] = {int: 2**31 - 1, float: 1e30}
+_LARGEST_PIXELS = 2**15
 _EXAMPLES = {int: "whole numbers such as 10,6,5", float: "numbers such as 0.5,2", str: "words"}
 
 
@@ -47,7 +51,8 @@ def setting(
       help: one or two sentences for `--help`, without what the other arguments say.
       unit: of the number, e.g. "pixels".
       paper: the value of the paper the setting is from, where there is one.
-      minimum, maximum: bounds of the number, or of every number of a tuple, both allowed.
+      minimum, maximum: bounds of the number, or of every number of a tuple, both allowed; without
+        them those of any number of its kind hold, 2^31 - 1, 1e30, or 32,768 pixels.
       choices: the words it may be.
       repeated: whether a tuple is given by several flags instead of commas.
       automatic: what the default None or "auto" stands for, in words.
@@ -86,6 +91,13 @@ class Field:
     def is_automatic(self, value) -> bool:
         """Whether `value` leaves the choice to the program."""
         return value is None or (value == "auto" and self.default == "auto")
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The smallest and the largest number it may be; every number of a tuple."""
+        largest = _LARGEST_PIXELS if self.facts.unit == "pixels" else _LARGEST[self.kind]
+        low, high = self.facts.minimum, self.facts.maximum
+        return -largest if low is None else low, largest if high is None else high
 
     def without_texts(self) -> "Field":
         """Returns what two classes that share the field must agree on: not help and default."""
@@ -135,12 +147,13 @@ class Field:
             kinds = (int, float) if self.kind is float else (self.kind,)
             if not isinstance(item, kinds) or (isinstance(item, bool) and self.kind is not bool):
                 return f"expected {self.kind.__name__}, not {item!r}"
-            low, high = self.facts.minimum, self.facts.maximum
-            if isinstance(item, int | float):
-                # Written so that NaN is refused.
-                if low is not None and not item >= low:
+            if self.kind in (int, float):
+                low, high = self.bounds
+                if math.isnan(item):
+                    return "must be a number"
+                if item < low:
                     return f"must be {low:g} or more"
-                if high is not None and not item <= high:
+                if item > high:
                     return f"must be {high:g} or less"
             if self.facts.choices and item not in self.facts.choices:
                 return f"must be one of {', '.join(self.facts.choices)}"
@@ -163,10 +176,10 @@ class Field:
         elif self.kind is str:
             flags.DEFINE_string(name, None, facts.help, values)
         elif self.kind is int:
-            low, high = (None if b is None else int(b) for b in (facts.minimum, facts.maximum))
+            low, high = map(int, self.bounds)
             flags.DEFINE_integer(name, None, facts.help, low, high, values)
         else:
-            flags.DEFINE_float(name, None, facts.help, facts.minimum, facts.maximum, values)
+            flags.DEFINE_float(name, None, facts.help, *self.bounds, values)
 
     def value_of(self, given):
         """Returns the value of a flag that was given: a list becomes a tuple of the kind.

@@ -16,6 +16,7 @@ from absl import flags
 import ccssl_tf
 from ccssl_tf.runs.command import HELP_WORDS, Command
 from ccssl_tf.runs.errors import CcsslError, FlagError, InputError, Interrupted, ResourceError
+from ccssl_tf.runs.printable_text import ensure_utf8_names, print_safely
 from ccssl_tf.runs.progress import print_line
 from ccssl_tf.runs.values import Values
 
@@ -27,14 +28,15 @@ _BAD_PATH = frozenset(
     {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP}
 )
 _PEERS = "start all workers again to continue"
-# Type of a TensorFlow error, part of its message, what to report, exit code.
+# Type of a TensorFlow error, what its message holds, what to report, exit code.
 _TENSORFLOW_ERRORS = (
     (
         "ResourceExhaustedError",
-        "",
-        "out of memory or disk: {}; use a smaller --batch_size or free space",
+        "No space left|quota exceeded|/dev/full",
+        "the disk is full: {}; free some space",
         4,
     ),
+    ("ResourceExhaustedError", "", "out of memory: {}; use a smaller --batch_size", 4),
     ("OutOfRangeError", "File too large", "{}; allow larger files (ulimit -f)", 4),
     ("PermissionDeniedError", "", "{}", 4),
     ("DataLossError", "", "damaged records: {}; convert the data again", 3),
@@ -42,6 +44,11 @@ _TENSORFLOW_ERRORS = (
     ("AbortedError", "", f"a peer went away: {{}}; {_PEERS}", 75),
     ("CancelledError", "", f"a peer went away: {{}}; {_PEERS}", 75),
     ("DeadlineExceededError", "", f"a peer does not answer: {{}}; {_PEERS}", 75),
+)
+# Lines that say where in a graph an error came up, and not which.
+_WHERE = re.compile(
+    r"\s|$|Graph execution error|Detected at node|Detected unsupported|Stack trace|"
+    r"\d+ root error|\(\d+\) [A-Z]\w+:\s*$"
 )
 
 
@@ -52,10 +59,13 @@ def launch(command: Command, main: Callable[[Values], None]):
       command: what the flags are.
       main: does the work.
     """
+    ensure_utf8_names()
+    print_safely()
     # Long loops replace this by `signals.stop_on_signal`; here it covers what comes before and
     # after them. As Ctrl-C: no Exception, which a place that is prepared for anyone's errors would
     # take for one of these.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.default_int_handler)
     if "TF_CONFIG" not in os.environ:
         sys.exit(run_command(command, main, sys.argv[1:]))
     try:
@@ -110,10 +120,12 @@ def _tensorflow_error(error):
     """Maps TensorFlow's resource and data errors to (message, exit code); None for all others."""
     if not type(error).__module__.startswith("tensorflow"):
         return None
-    lines = str(getattr(error, "message", error)).strip().splitlines() or ["no details"]
+    text = str(getattr(error, "message", error)).strip()
+    told = (line for line in text.splitlines() if not _WHERE.match(line))
+    reason = re.sub(r"{{.*?}} ?| ?\[Op:.*", "", next(told, "no details"))[:300]
     for name, part, message, code in _TENSORFLOW_ERRORS:
-        if type(error).__name__ == name and part in lines[0]:
-            return message.format(re.sub(r"{{.*?}} ?| ?\[Op:.*", "", lines[0])[:300]), code
+        if type(error).__name__ == name and re.search(part, text, re.IGNORECASE):
+            return message.format(reason), code
     return None
 
 

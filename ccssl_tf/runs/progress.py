@@ -7,9 +7,9 @@ import time
 import typing
 from collections.abc import Mapping
 
+from ccssl_tf.runs.printable_text import ERASE
 from ccssl_tf.runs.rate import Rate
 
-_ERASE = "\x1b[2K"
 _LIVE_SECONDS = 1.0
 
 
@@ -21,7 +21,7 @@ def is_terminal(stream: typing.TextIO) -> bool:
 def print_line(text: str, stream: typing.TextIO | None = None):
     """Prints a line that stays, in the place of a live line where there is one."""
     stream = stream or sys.stdout
-    print((_ERASE if is_terminal(stream) else "") + text, file=stream, flush=True)
+    print((ERASE if is_terminal(stream) else "") + text, file=stream, flush=True)
 
 
 class Progress:
@@ -100,7 +100,7 @@ class Progress:
         else:
             # The cursor stands at its beginning, where the next line is written.
             width = shutil.get_terminal_size().columns - 1
-            print(f"{_ERASE}{line[:width]}\r", end="", flush=True)
+            print(f"{ERASE}{line[:width]}\r", end="", flush=True)
 
 
 def hours(seconds: float) -> str:

@@ -5,12 +5,28 @@ import os
 import socket
 import time
 
-from ccssl_tf.runs.errors import InputError
+from ccssl_tf.runs.errors import InputError, Interrupted
 
+# Peers of a job that has been started are there within minutes; later, one has failed.
+DEADLINE_SECONDS = 1800.0
 _REPORT_SECONDS = 30.0
+_SHOWN_LENGTH = 200
 _EXAMPLE = (
     '{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type": "worker", "index": 0}}'
 )
+
+
+def is_one_machine() -> bool:
+    """Whether TF_CONFIG names no other processes: it is not set, empty, or has no cluster, as
+    managers of clusters leave it for a job of one machine.
+    """
+    text = os.environ.get("TF_CONFIG", "").strip()
+    try:
+        if not text or not json.loads(text).get("cluster"):
+            return True
+    except (ValueError, AttributeError, RecursionError):
+        pass  # `read_tf_config` says what is wrong.
+    return len(read_tf_config()[0]) == 1
 
 
 def read_tf_config() -> tuple[list[str], int]:
@@ -23,16 +39,18 @@ def read_tf_config() -> tuple[list[str], int]:
     try:
         config = json.loads(os.environ["TF_CONFIG"])
         cluster, task = config["cluster"], config["task"]
-        kind, index = task["type"], int(task["index"])
+        kind, index = str(task["type"]), int(task["index"])
         chiefs, workers = list(cluster.get("chief", [])), list(cluster.get("worker", []))
-        ports = [int(str(address).rpartition(":")[2]) for address in chiefs + workers]
+        parts = [address.rpartition(":") for address in chiefs + workers]
+        ports = [int(port) for _, _, port in parts]
     except KeyError as error:
         raise InputError(
             f"TF_CONFIG: no {error}; --strategy=multi_worker wants {_EXAMPLE}"
         ) from error
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        shown = repr(os.environ["TF_CONFIG"])[:_SHOWN_LENGTH]
         raise InputError(
-            f"TF_CONFIG={os.environ['TF_CONFIG']!r}: cannot be read ({error}); wanted {_EXAMPLE}"
+            f"TF_CONFIG={shown}: cannot be read ({str(error)[:_SHOWN_LENGTH]}); wanted {_EXAMPLE}"
         ) from error
     addresses = chiefs + workers
     others = sorted(set(cluster) - {"chief", "worker"})
@@ -44,6 +62,7 @@ def read_tf_config() -> tuple[list[str], int]:
     if (
         len(set(addresses)) != len(addresses)
         or len(chiefs) > 1
+        or not all(host for host, _, _ in parts)
         or not all(0 < port < 2**16 for port in ports)
     ):
         raise InputError(
@@ -58,7 +77,12 @@ def read_tf_config() -> tuple[list[str], int]:
     return addresses, index + (len(chiefs) if kind == "worker" else 0)
 
 
-def wait_for_peers(addresses: list[str], index: int, report_seconds: float = _REPORT_SECONDS):
+def wait_for_peers(
+    addresses: list[str],
+    index: int,
+    report_seconds: float = _REPORT_SECONDS,
+    deadline_seconds: float = DEADLINE_SECONDS,
+):
     """Returns when a program answers at every other worker's address; says every `report_seconds`
     whom it waits for.
 
@@ -67,7 +91,9 @@ def wait_for_peers(addresses: list[str], index: int, report_seconds: float = _RE
 
     Raises:
       InputError: the own port is taken.
+      Interrupted: some are not there after `deadline_seconds`; they are named.
     """
+    started = time.monotonic()
     port = int(addresses[index].rpartition(":")[2])
     missing, said = addresses[:index] + addresses[index + 1 :], time.monotonic()
     try:
@@ -79,6 +105,11 @@ def wait_for_peers(addresses: list[str], index: int, report_seconds: float = _RE
         ) from error
     with listener:
         while missing := [address for address in missing if not _answers(address)]:
+            if time.monotonic() - started >= deadline_seconds:
+                raise Interrupted(
+                    f"worker {index} of {len(addresses)} has waited {deadline_seconds:g} s for "
+                    f"{', '.join(missing)}; start all workers again"
+                )
             if time.monotonic() - said >= report_seconds:
                 said = time.monotonic()
                 print(

@@ -1,5 +1,6 @@
 """The output directory of one run: locked, tied to settings and inputs, finished by DONE alone."""
 
+import os
 import pathlib
 import sys
 import time
@@ -10,9 +11,9 @@ import filelock
 import ccssl_tf
 from ccssl_tf.runs import machine
 from ccssl_tf.runs.digests import write_digests
-from ccssl_tf.runs.errors import FlagError, InputError
+from ccssl_tf.runs.errors import FlagError, InputError, ResourceError
 from ccssl_tf.runs.files import is_temporary, sweep_temporary_files, write_bytes, write_json
-from ccssl_tf.runs.lock import HOLDER_NAME, LOCK_NAME, lock
+from ccssl_tf.runs.lock import HOLDER_NAME, LOCK_NAME, MARKER_NAME, lock
 from ccssl_tf.runs.run_record import (
     DONE_NAME,
     FLAGS_NAME,
@@ -24,7 +25,24 @@ from ccssl_tf.runs.run_record import (
 )
 from ccssl_tf.runs.values import Values
 
-_HOUSEKEEPING = frozenset({LOCK_NAME, HOLDER_NAME, FLAGS_NAME, RUN_NAME})
+_HOUSEKEEPING = frozenset({LOCK_NAME, HOLDER_NAME, MARKER_NAME, FLAGS_NAME, RUN_NAME})
+
+
+def check_place(directory):
+    """Raises an error where `directory` is neither a directory that can be written to nor could be
+    made.
+
+    Raises:
+      InputError: it is a file, or below one.
+      ResourceError: nothing can be written there.
+    """
+    directory = pathlib.Path(directory)
+    there = next(path for path in (directory, *directory.absolute().parents) if path.exists())
+    if not there.is_dir():
+        what = "" if there == directory else f" for {directory}"
+        raise InputError(f"{there}: is a file; name a directory{what}")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ResourceError(f"{there}: nothing can be written there; name another directory")
 
 
 class Workdir:
@@ -88,11 +106,11 @@ class Workdir:
         """Returns the inputs' fingerprints; writes nothing.
 
         Raises:
-          InputError: the directory holds another run or something else.
+          InputError: the directory holds another run or something else, or lies below a file.
+          ResourceError: nothing can be written there.
         """
         fingerprints = {name: input_fingerprint(path) for name, path in self._inputs.items()}
-        if self.path.exists() and not self.path.is_dir():
-            raise InputError(f"{self.path}: is a file; name a directory")
+        check_place(self.path)
         if self.path.exists():
             outputs = self._outputs()
             if outputs and not (self.path / RUN_NAME).is_file():

@@ -18,6 +18,7 @@ from ccssl_tf.runs.files import fingerprint_of
 from ccssl_tf.runs.settings import whole_or_fields
 from ccssl_tf.training import log
 from ccssl_tf.training.checkpoints import Checkpoints
+from ccssl_tf.training.finite_loss import RecentLosses, images_of
 from ccssl_tf.training.health import health_of
 from ccssl_tf.training.loop_settings import LoopSettings, check_batch_size
 from ccssl_tf.training.monitor import Monitor
@@ -92,6 +93,7 @@ class _Run:
         self.strategy = strategy or tf.distribute.get_strategy()
         self.chief = distribution.is_chief(self.strategy)
         self.result = None
+        self.losses = RecentLosses()
         check_batch_size(settings, task, self.strategy.num_replicas_in_sync)
 
     def _build(self, fingerprints, writers):
@@ -156,7 +158,7 @@ class _Run:
         """Trains to the last step."""
         self._build(fingerprints, writers)
         settings, last = self.settings, self.settings.train_steps
-        steps_per_epoch = int(self._epoch(0).cardinality())
+        steps_per_epoch = self.steps_per_epoch = int(self._epoch(0).cardinality())
         _refuse_different_starts(self.step, self.strategy)
         parameters = sum(math.prod(variable.shape) for variable in self.model.trainable_variables)
         print(
@@ -196,6 +198,7 @@ class _Run:
     def _take_step(self, batch):
         sums = self.run_step(batch)
         self.step += 1
+        self.losses.add(self.step, sums["loss"])
         pending = self.pending
         if pending:
             sums = {name: pending[name] + value for name, value in sums.items()}
@@ -237,41 +240,53 @@ class _Run:
     def _refuse_non_finite(self):
         if self.pending and not np.isfinite(float(self.pending["loss"])):
             kept = int(self.checkpoints.step.numpy())
+            step = self.losses.first_not_finite() or self.step
+            batch = next(iter(self._epoch(*divmod(step - 1, self.steps_per_epoch))))
+            images = images_of(batch, self.task.settings.data_dir, self.task.train_split)
             raise InputError(
-                f"the loss is not finite at step {self.step}; the checkpoint of step {kept} is "
-                "kept; lower --learning_rate, in another --workdir"
+                f"the loss is not finite at step {step}, of {images}; the checkpoint of step "
+                f"{kept} is kept; lower --learning_rate, in another --workdir, or look at the "
+                "images"
             )
+        self.losses.clear()
 
     def _look_or_save(self):
+        alone = distribution.worker(self.strategy)[1] == 1
+        if not alone and self._looks_due():
+            # A signal to one of several ends that one at once, and the others lose a peer.
+            self._save()
         try:
             self._look_if_due()
         except Interrupted:
-            self._save()
+            if alone:
+                self._save()
             raise
 
-    def _look_if_due(self):
-        """Evaluates and looks at the features if it is time to and an interrupted run has not."""
-        self._look("evaluation", self.settings.eval_steps, self._evaluated)
+    def _looks_due(self):
+        """Group of records -> what measures them, where it is time to and an interrupted run has
+        not.
+        """
+        every = self.settings.eval_steps
+        looks = {"evaluation": (self._evaluated, every)}
         if self.health:
-            every = self.settings.health_steps or self.settings.eval_steps
-            self._look("health", every, self.health.measure)
+            looks["health"] = self.health.measure, self.settings.health_steps or every
+        return {
+            group: measure
+            for group, (measure, every) in looks.items()
+            if self.step == self.settings.train_steps
+            or (every and self.step and self.step % every == 0)
+            if not (self.history[group] and self.history[group][-1]["step"] == self.step)
+        }
+
+    def _look_if_due(self):
+        """Evaluates and looks at the features; a signal ends it at once."""
+        for group, measure in self._looks_due().items():
+            with signals.interrupted_by_signal(), self.strategy.scope():
+                self.monitor.look(group, self.step, measure)
 
     def _evaluated(self):
         self.result = self.task.evaluate(self.model)
         return self.result.metrics
-
-    def _look(self, group, every, measure):
-        """Records what `measure` returns where it is time to and an interrupted run has not; a
-        signal ends it at once, that to one of several workers after it.
-        """
-        step, records = self.step, self.history[group]
-        is_due = step == self.settings.train_steps or (every and step and step % every == 0)
-        if not is_due or (records and records[-1]["step"] == step):
-            return
-        alone = distribution.worker(self.strategy)[1] == 1
-        ends_at_once = signals.interrupted_by_signal() if alone else contextlib.nullcontext()
-        with ends_at_once, self.strategy.scope():
-            self.monitor.look(group, step, measure)
 
     def _metrics(self, parameters) -> dict:
         history = {group: self.history[group] for group in log.GROUPS if self.history[group]}

@@ -20,7 +20,7 @@ class LoopSettings(SeedSettings):
         350_000, "Steps to train for, from the first one on.", minimum=1, paper=350_000
     )
     batch_size: int = setting(
-        256, "Images a step, over all replicas and parts.", minimum=1, paper=256
+        256, "Images a step, over all replicas and parts.", minimum=1, maximum=2**20, paper=256
     )
     accumulate_steps: int = setting(
         1,

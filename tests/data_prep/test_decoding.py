@@ -238,3 +238,12 @@ def test_printable_names_are_one_line():
     assert printable(b"caf\xc3\xa9.jpg") == "café.jpg"
     assert "\n" not in printable(b"a\nb.jpg")
     printable(b"\xff\xfe.jpg").encode()
+
+
+@pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate", "jpeg"])
+def test_what_libtiff_says_is_told_with_the_image_alone(compression, capfd):
+    damaged = bytearray(_encode(RGB, "TIFF", compression=compression))
+    damaged[8:40] = b"\xff" * 32
+    with pytest.raises(BadImage, match="broken TIFF .*: [A-Z]"):
+        convert_image(bytes(damaged), DecodeOptions())
+    assert capfd.readouterr().err == ""

@@ -44,8 +44,11 @@ def test_what_is_read():
     np.testing.assert_array_equal(boxes, BOXES)
     kind = [("ILSVRC2012_ID", "O"), ("WNID", "O")]
     rows = np.array([(2, "n00000001"), (1, "n00000002")], kind).reshape(-1, 1)
-    numbers, wnids = read_mat("synsets", mat(synsets=rows))
+    numbers, wnids, counts = read_mat("synsets", mat(synsets=rows))
     assert numbers.tolist() == [2, 1] and wnids.tolist() == ["n00000001", "n00000002"]
+    assert counts.tolist() == [-1, -1]
+    rows = np.array([(2, "n00000001", 1300)], [*kind, ("num_train_images", "O")]).reshape(-1, 1)
+    assert read_mat("synsets", mat(synsets=rows))[2].tolist() == [1300]
 
 
 def test_files_of_something_else():

@@ -72,10 +72,16 @@ def test_everything_comes_in(tmp_path):
     np.testing.assert_array_equal(found.proposals[0], [[0, 0, 4, 4], [3, 4, 8, 8]])
 
 
+def test_images_without_proposals_have_the_whole_image(tmp_path, capsys):
+    write(tmp_path, proposals=())
+    np.testing.assert_array_equal(read(tmp_path).proposals[1], [[0, 0, 29, 19]])
+    line = capsys.readouterr().out
+    assert line.count("\n") == 1 and "1 images of test have no proposals (first: 000001)" in line
+
+
 @pytest.mark.parametrize(
     "case, message",
     [
-        (dict(proposals=()), "proposals: 000001 of test: no proposals for this image"),
         (
             dict(proposals=((1, 1, 5, 5), (9, 9, 8, 12))),
             r"000001 of test: proposal 1 .*9 9 8 12, from 1\) is inverted",

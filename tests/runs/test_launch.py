@@ -232,6 +232,40 @@ def test_tensorflows_own_names_are_left_out(capsys):
     assert capsys.readouterr().err.startswith("error: damaged records: corrupted record at 12; ")
 
 
+IN_A_GRAPH = """Graph execution error:
+
+Detected at node CollectiveReduceV2 defined at (most recent call last):
+  File "train.py", line 3, in <module>
+
+Collective ops is aborted by: Socket closed
+The error could be from a previous operation. Restart your program to reset.
+\t [[{{node CollectiveReduceV2}}]] [Op:__inference_step_7]"""
+
+
+@pytest.mark.parametrize(
+    "error, line",
+    [
+        (
+            tf.errors.UnavailableError(None, None, IN_A_GRAPH),
+            "a peer went away: Collective ops is aborted by: Socket closed; start all workers "
+            "again to continue",
+        ),
+        (
+            tf.errors.ResourceExhaustedError(None, None, "out/ckpt; No space left on device"),
+            "the disk is full: out/ckpt; No space left on device; free some space",
+        ),
+        (
+            tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor"),
+            "out of memory: OOM when allocating tensor; use a smaller --batch_size",
+        ),
+    ],
+    ids=["peer", "disk", "memory"],
+)
+def test_what_tensorflow_says_becomes_what_to_do(error, line, capsys):
+    launch.run_command(BARE, raising(error), [])
+    assert capsys.readouterr().err == f"error: {line}\n"
+
+
 @pytest.mark.parametrize("error", [ZeroDivisionError("bug"), KeyError("bug")])
 def test_mistakes_of_the_program_keep_their_traceback(error):
     with pytest.raises(type(error)):

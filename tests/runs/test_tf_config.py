@@ -9,8 +9,8 @@ import time
 import pytest
 
 from ccssl_tf.runs import tf_config
-from ccssl_tf.runs.errors import InputError
-from ccssl_tf.runs.tf_config import read_tf_config, wait_for_peers
+from ccssl_tf.runs.errors import InputError, Interrupted
+from ccssl_tf.runs.tf_config import is_one_machine, read_tf_config, wait_for_peers
 
 
 def config(ports, index=0, kind="worker", **cluster):
@@ -36,6 +36,15 @@ def config(ports, index=0, kind="worker", **cluster):
         (config([1, 70000]), "host:port of its own"),
         (config(["x"]), "cannot be read"),
         (config([1], ps=["a:2"]), "cluster has ps"),
+        ('{"cluster": {"worker": [2222]}, "task": {"type": "worker", "index": 0}}', "cannot be"),
+        ('{"cluster": {"worker": [":1"]}, "task": {"type": "worker", "index": 0}}', "host:port"),
+        ('{"cluster": {"worker": ["a:1"]}, "task": {"type": ["worker"], "index": 0}}', "this is"),
+        ('{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1e999}}', "cannot"),
+        ('{"cluster": {"worker": 5}, "task": {"type": "worker", "index": 0}}', "cannot be read"),
+        ('{"cluster": ["a:1"], "task": {"type": "worker", "index": 0}}', "cannot be read"),
+        ("[" * 100_000, "cannot be read"),
+        ("9" * 5000, "cannot be read"),
+        ("caf\udce9", "cannot be read"),
     ],
 )
 def test_a_bad_tf_config_is_refused_in_one_line(monkeypatch, value, message):
@@ -44,6 +53,35 @@ def test_a_bad_tf_config_is_refused_in_one_line(monkeypatch, value, message):
         monkeypatch.setenv("TF_CONFIG", value)
     with pytest.raises(InputError, match=re.escape(message)):
         read_tf_config()
+
+
+@pytest.mark.parametrize(
+    "value, is_one",
+    [
+        *((None, True), ("", True), (" ", True), ("{}", True), ('{"cluster": {}}', True)),
+        *((config([1]), True), (config([1, 2]), False)),
+    ],
+)
+def test_a_config_without_others_is_one_machine(monkeypatch, value, is_one):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    if value is not None:
+        monkeypatch.setenv("TF_CONFIG", value)
+    assert is_one_machine() == is_one
+
+
+@pytest.mark.parametrize("value", ["{", "5", "[]", '{"cluster": {"worker": ["a:1"]}}'])
+def test_a_config_that_says_nothing_clear_is_refused(monkeypatch, value):
+    monkeypatch.setenv("TF_CONFIG", value)
+    with pytest.raises(InputError, match="TF_CONFIG"):
+        is_one_machine()
+
+
+def test_peers_that_never_come_are_named_after_a_deadline():
+    own, *others = free_ports(3)
+    addresses = [f"localhost:{own}", *(f"localhost:{port}" for port in others)]
+    with pytest.raises(Interrupted, match="has waited 0.5 s for ") as caught:
+        wait_for_peers(addresses, 0, deadline_seconds=0.5)
+    assert ", ".join(addresses[1:]) in str(caught.value)
 
 
 def test_the_chief_is_the_first_worker(monkeypatch):

@@ -169,7 +169,8 @@ class DatasetSource(FeatureSource):
     def not_finite(self, position: int) -> Exception:
         """Returns the error to raise for a row that is not finite."""
         return InputError(
-            f"features: row {position} of the tf.data holds a NaN or an infinity; remove it"
+            f"features: row {position} of the tf.data holds a NaN, an infinity or a number whose "
+            "square is beyond float32 (1e19 is); remove or scale it"
         )
 
 
