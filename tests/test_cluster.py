@@ -16,6 +16,7 @@ from ccssl_tf.clustering.stage_settings import ClusteringSettings
 from ccssl_tf.data import image_batches, image_list, records
 from ccssl_tf.data import manifest as manifest_lib
 from ccssl_tf.features import extract_features
+from ccssl_tf.runs.digests import Digests
 from ccssl_tf.runs.errors import FlagError, InputError
 from ccssl_tf.runs.files import file_sha256
 from ccssl_tf.task import Extractor
@@ -65,6 +66,16 @@ def clustered(tmp_path_factory, features):
         workdir=path,
     )
     return path
+
+
+def test_every_file_has_a_digest(clustered):
+    files = {
+        path.relative_to(clustered).as_posix() for path in clustered.rglob("*") if path.is_file()
+    }
+    assert {"centroids.npy", "nearest.json", "pictures/nearest_images.png"} <= files
+    digests = Digests(clustered)
+    assert digests.names == files - {".lock", ".holder", "digests.json"}
+    assert digests.faults() == [] and digests.not_judged() == []
 
 
 @pytest.mark.parametrize("split", ["train", "val"])

@@ -18,6 +18,7 @@ import tensorflow as tf
 from ccssl_tf import distribution
 from ccssl_tf.distribution import StrategySettings
 from ccssl_tf.runs.errors import FlagError
+from ccssl_tf.runs.json_files import read_json
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -245,7 +246,7 @@ def test_two_processes_extract_and_cluster_as_one(image_dir, tmp_path):
     ]
     np.testing.assert_allclose(*centroids, rtol=1e-6, atol=1e-7)
     metrics = [
-        json.loads((tmp_path / name / "metrics.json").read_text())
+        read_json(tmp_path / name / "metrics.json", remedy="")
         for name in ("clusters-one", "clusters-two")
     ]
     assert metrics[0].pop("inertia") == pytest.approx(metrics[1].pop("inertia"), rel=1e-6)

@@ -188,7 +188,7 @@ def _info_form(kind, splits) -> dict:
     """Returns the form of the facts that the readers of a kind of data rely on."""
     count = range(1, 1 << 31)
     of_images = dict(images_fingerprint=dict.fromkeys(splits, str))
-    forms = dict(
+    forms: dict[str, dict] = dict(
         images=dict(class_names=([str], None)),
         features=dict(dim=count, dtype={"float16", "float32"}),
         pseudo_labels=dict(of_images, num_clusters=count, num_nearest=(range(1 << 31), None)),

@@ -27,8 +27,9 @@ _EXTRACTOR_NAMES = {"hog": "HOG", "external": "external features"}
 _CONTROLS = {"balanced_sampling": "balanced", "shuffle_labels": "shuffled labels"}
 _SET_ASIDE = re.compile(r"\.old-\d+$")
 _REMEDY = "run its command again in another directory"
+_RECORDS = ([dict(step=range(1 << 63))], None)
 _METRICS = dict(
-    history=({str: [dict(step=range(1 << 63))]}, None),
+    history=(dict(train=_RECORDS, evaluation=_RECORDS, health=_RECORDS), None),
     training=(dict, None),
     evaluation=(dict, None),
     facts=(dict, None),

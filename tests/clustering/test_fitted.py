@@ -7,6 +7,7 @@ import tensorflow as tf
 from ccssl_tf.clustering import KMeans
 from ccssl_tf.clustering.fitted import FittedClusters
 from ccssl_tf.clustering.rows.sources import open_source
+from ccssl_tf.runs.digests import write_digests
 from ccssl_tf.runs.errors import CorruptArtifactError, InputError
 
 ROWS = np.random.default_rng(0).normal(size=[300, 12]).astype(np.float32) + 5
@@ -34,6 +35,19 @@ def test_one_cluster_has_no_margin(tmp_path):
     source = open_source(ROWS[:3], 1 << 30)
     found = FittedClusters(tmp_path).assign(source, tf.distribute.get_strategy())
     assert found.labels.tolist() == [0, 0, 0] and np.isnan(found.margins).all()
+
+
+def test_a_flipped_bit_of_the_centroids_is_refused(tmp_path):
+    path = tmp_path / "centroids.npy"
+    np.save(path, ROWS[:3])
+    write_digests(tmp_path)
+    (tmp_path / "DONE").write_text("{}")
+    FittedClusters(tmp_path)
+    content = bytearray(path.read_bytes())
+    content[-2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(CorruptArtifactError, match="centroids.npy: its content is not what was"):
+        FittedClusters(tmp_path)
 
 
 def test_what_is_none(tmp_path):

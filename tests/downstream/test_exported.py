@@ -289,5 +289,5 @@ def test_a_detector_gives_scores_and_boxes_of_regions(tmp_path):
     ] == ["a", "b", "c"]
     assert (told["input"]["short_side"], told["input"]["max_side"]) == (64, 90)
     (tmp_path / "run" / "metrics.json").write_text("{}")
-    with pytest.raises(CorruptArtifactError, match="metrics.json: does not name the classes"):
+    with pytest.raises(CorruptArtifactError, match="metrics.json: damaged .facts holds nothing"):
         load_run(tmp_path / "run")

@@ -88,8 +88,8 @@ def test_changed_files_are_refused(tmp_path, kind):
 @pytest.mark.parametrize(
     ("contents", "error", "message"),
     [
-        (None, InputError, "No such file"),
-        ("{", CorruptArtifactError, "is no JSON"),
+        (None, InputError, "no such file"),
+        ("{", CorruptArtifactError, "damaged"),
         ("[]", InputError, "holds no measurements"),
         ('{"kind": "other"}', InputError, "holds no measurements"),
         (
