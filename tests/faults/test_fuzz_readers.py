@@ -6,6 +6,7 @@ file stays in the test's directory where a mutation fails; its number is the see
 """
 
 import dataclasses
+import functools
 import io
 import json
 import pathlib
@@ -378,6 +379,7 @@ def read_rows(path):
     return dict(features=rows.features, names=rows.names, indices=rows.indices)
 
 
+@functools.cache
 def small_network():
     from ccssl_tf.models import AlexNet
 
