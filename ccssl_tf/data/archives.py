@@ -25,7 +25,7 @@ def open_zip(path: str | os.PathLike, most_expansion: int, advice: str) -> zipfi
 
     Raises:
       CorruptArtifactError: it claims more.
-      zipfile.BadZipFile: no archive, or one with a hidden member; see `runs.damage.told_as_damage`.
+      zipfile.BadZipFile: no archive, or a damaged list of members; see `runs.damage.told_as_damage`.
     """
     archive = zipfile.ZipFile(path)
     members, size = archive.infolist(), os.path.getsize(path)
@@ -36,6 +36,8 @@ def open_zip(path: str | os.PathLike, most_expansion: int, advice: str) -> zipfi
     told = int.from_bytes(end[10:12], "little")
     if end[:4] != b"PK\5\6" or told not in (len(members), _MANY):
         raise zipfile.BadZipFile(f"{len(members)} members, where its end tells of {told}")
+    for member in members:
+        archive.open(member).close()  # Compares its name in the list with that at its own place.
     unpacked = sum(member.file_size for member in members)
     check_expansion(path, unpacked, size, most_expansion, advice)
     return archive

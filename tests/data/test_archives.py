@@ -29,6 +29,15 @@ def test_a_hidden_member_is_told(tmp_path):
         open_zip(path, 10, "fetch it")
 
 
+def test_a_renamed_member_is_told(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("names", b"1")
+    content = (tmp_path / "a.zip").read_bytes()
+    (tmp_path / "a.zip").write_bytes(content.replace(b"names1", b"named1"))
+    with pytest.raises(zipfile.BadZipFile, match="names"):
+        open_zip(tmp_path / "a.zip", 10, "fetch it")
+
+
 def test_sizes_decide(tmp_path):
     with open_zip(_zip(tmp_path / "a.zip", 65), 1000, "fetch it") as archive:
         assert archive.namelist() == ["a"]
