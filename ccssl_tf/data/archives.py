@@ -25,7 +25,7 @@ def open_zip(path: str | os.PathLike, most_expansion: int, advice: str) -> zipfi
 
     Raises:
       CorruptArtifactError: it claims more.
-      zipfile.BadZipFile: no archive, or a damaged list of members; see `runs.damage.told_as_damage`.
+      zipfile.BadZipFile: no archive, or a damaged list of members; see `told_as_damage`.
     """
     archive = zipfile.ZipFile(path)
     members, size = archive.infolist(), os.path.getsize(path)
