@@ -81,7 +81,7 @@ def list_images(
 
     Raises:
       CorruptArtifactError: a file is damaged.
-      InputError: no column of images, several of labels, rows without image, labels that fit no
+      InputError: no column of images, several of labels, labels that fit no
         class, or files whose classes are called otherwise.
     """
     faults = Faults(str(source))
@@ -94,7 +94,7 @@ def list_images(
             if None not in (names, table.class_names) and names != table.class_names:
                 faults.add(f"{path}: calls its classes otherwise than the files before")
             names = names or table.class_names
-            rows.setdefault(split, []).extend(table.rows(faults))
+            rows.setdefault(split, []).extend(table.rows())
             not_taken.update(dict.fromkeys(table.not_taken))
             done += 1
             progress.update(done)
@@ -133,9 +133,11 @@ def group_of(item: Item) -> tuple:
 
 
 def read_image(location: tuple) -> bytes:
-    """Returns the image file at (path, row group, row, column)."""
+    """Returns the image file at (path, row group, row, column), empty where the row has none: how
+    many have none the file's statistics tell, but of damaged ones Arrow's reader ends the process.
+    """
     path, group, row, column = location
-    return _group(path, group, column)[row].as_py()
+    return _group(path, group, column)[row].as_py() or b""
 
 
 @functools.lru_cache(1)
@@ -201,35 +203,27 @@ class _Table:
         taken = (self._label, self._name)
         self.not_taken = tuple(name for name in others if name not in taken)
 
-    def rows(self, faults):
+    def rows(self):
         """Yields (name, bytes on the average, location, label or None)."""
         columns = [name for name in (self._label, self._name) if name]
         with _told(self._path), self._file:
-            yield from self._rows(columns, faults)
+            yield from self._rows(columns)
 
-    def _rows(self, columns, faults):
+    def _rows(self, columns):
         for group in range(self._file.num_row_groups):
             facts = self._file.metadata.row_group(group)
             count = facts.num_rows
+            if count > os.path.getsize(self._path):
+                raise ValueError(f"row group {group} of {count} rows, more than bytes")
             size = facts.total_byte_size // max(count, 1)
             table = self._file.read_row_group(group, columns=columns) if columns else None
             labels = _values(table, self._label, count)
             names = _values(table, self._name, count)
-            nulls = self._nulls(facts)
-            if nulls:
-                faults.add(f"{self._path}: row group {group}: {nulls} rows without image bytes")
             for row, (label, name) in enumerate(zip(labels, names, strict=True)):
                 text = name or f"{pathlib.Path(self._path).stem}/{group:05}-{row:05}"
                 text = text if isinstance(text, (str, bytes)) else str(text)
                 encoded = text if isinstance(text, bytes) else text.encode()
                 yield encoded, size, (self._path, group, row, self._image), label
-
-    def _nulls(self, facts):
-        for column in range(facts.num_columns):
-            chunk = facts.column(column)
-            if chunk.path_in_schema == self._image and chunk.statistics:
-                return chunk.statistics.null_count or 0
-        return 0
 
 
 def _told(path):

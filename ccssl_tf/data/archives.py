@@ -7,6 +7,8 @@ from ccssl_tf.runs.errors import CorruptArtifactError
 
 # Archives that unpack to no more are never refused for their size.
 _SMALL = 64 << 20
+# The record at the end, without its comment; the number of members where it is told elsewhere.
+_END_BYTES, _MANY = 22, 0xFFFF
 
 
 def open_zip(path: str | os.PathLike, most_expansion: int, advice: str) -> zipfile.ZipFile:
@@ -23,11 +25,21 @@ def open_zip(path: str | os.PathLike, most_expansion: int, advice: str) -> zipfi
 
     Raises:
       CorruptArtifactError: it claims more.
-      zipfile.BadZipFile: no archive, as `zipfile` raises it; use `runs.damage.told_as_damage`.
+      zipfile.BadZipFile: no archive, or a damaged list of members; see `told_as_damage`.
     """
     archive = zipfile.ZipFile(path)
-    unpacked = sum(member.file_size for member in archive.infolist())
-    check_expansion(path, unpacked, os.path.getsize(path), most_expansion, advice)
+    members, size = archive.infolist(), os.path.getsize(path)
+    with open(path, "rb") as file:
+        file.seek(max(size - _END_BYTES - len(archive.comment), 0))
+        end = file.read(_END_BYTES)
+    # In a damaged list of members one may hide others, which zipfile does not see.
+    told = int.from_bytes(end[10:12], "little")
+    if end[:4] != b"PK\5\6" or told not in (len(members), _MANY):
+        raise zipfile.BadZipFile(f"{len(members)} members, where its end tells of {told}")
+    for member in members:
+        archive.open(member).close()  # Compares its name in the list with that at its own place.
+    unpacked = sum(member.file_size for member in members)
+    check_expansion(path, unpacked, size, most_expansion, advice)
     return archive
 
 
