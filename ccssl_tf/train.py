@@ -54,6 +54,7 @@ class TrainSettings(CommandSettings, WorkdirSettings, StrategySettings):
         (),
         "Where numbers and settings go besides TensorBoard: wandb, mlflow or both (extras of these "
         "names).",
+        choices=tuple(tracking.TRACKERS),
     )
 
 

@@ -208,6 +208,27 @@ def test_a_report_on_the_paper_is_one_over_all_seeds_too(capsys):
     assert capsys.readouterr().out == ""
 
 
+def test_the_end_says_what_was_found_and_what_comes_next(tmp_path, capsys):
+    templates = [
+        "ccssl_tf.export --run={workdir}/student --output_dir={workdir}/export",
+        "ccssl_tf.report --runs={workdir} --output_dir={workdir}/report",
+    ]
+    commands = make_plan(tmp_path, templates)
+    (tmp_path / "report").mkdir()
+    summary = dict(probes={}, evaluations={}, transfers=[], verdicts=["It is better."])
+    (tmp_path / "report/summary.json").write_text(json.dumps(summary))
+    pipeline._print_outcome(commands)
+    assert capsys.readouterr().out.split("\n", 2)[2].splitlines() == [
+        "It is better.",
+        "",
+        f"report   {tmp_path}/report/index.html",
+        f"curves   tensorboard --logdir={tmp_path}",
+        f"network  {tmp_path}/export: export.json says what goes in and comes out",
+        f"next     python -m ccssl_tf.predict --run={tmp_path}/student --source=PHOTOS "
+        f"--workdir={tmp_path}/predictions",
+    ]
+
+
 def test_a_sweep_runs_shared_stages_once_also_for_each_of_several_seeds(tmp_path, stages):
     templates = [*TEMPLATES, "ccssl_tf.report --runs={workdir} --output_dir={workdir}/report"]
     commands = make_plan("w", templates, seeds=[0, 5], sweep="a:task=context,rotation")

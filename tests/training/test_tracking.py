@@ -139,5 +139,3 @@ def test_what_is_missing_is_named_before_anything_is_done(monkeypatch):
     expected = r"needs no_such_package: pip install 'ccssl_tf\[no_such_package\]'$"
     with pytest.raises(FlagError, match=expected):
         tracking.check(["no_such_package"])
-    with pytest.raises(FlagError, match="--log_to=word: choose from wandb, mlflow"):
-        tracking.check(["word"])
