@@ -115,6 +115,12 @@ def build_task(values):
 
 def main(values):
     """Trains and writes backbone, metrics and pictures into the work directory."""
+    (data_dir,) = {group.data_dir for group in values if isinstance(group, TaskSettings)}
+    with records.naming_damage(data_dir):
+        _train(values)
+
+
+def _train(values):
     command, loop = values[TrainSettings], values[LoopSettings]
     directory = command.required_workdir()
     tracking.check(command.log_to)
@@ -156,10 +162,7 @@ def main(values):
         told, trackers = _described(values), command.log_to if chief else ()
         if chief:
             tensorboard.describe(workdir.path, format_command(values.command()), told)
-        with (
-            records.naming_damage(data_dir),
-            tracking.tracked(trackers, workdir.path, told) as writers,
-        ):
+        with tracking.tracked(trackers, workdir.path, told) as writers:
             trained = train(
                 task,
                 _builder(values, task, network),

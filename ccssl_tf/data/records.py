@@ -286,6 +286,10 @@ def naming_damage(directory, read=_read_image):
                 _refuse_unreadable(directory, read)
             raise
         raise InputError(message.splitlines()[0].removesuffix("]")) from error
+    except UnicodeDecodeError:
+        # TensorFlow quotes the bytes of what it cannot parse, and Python takes them for text.
+        _refuse_unreadable(directory, read)
+        raise
     except tf.errors.DataLossError as error:
         for path in sorted(pathlib.Path(directory).glob("*.tfrecord")):
             for _ in read_shard(path):
@@ -301,8 +305,9 @@ def _refuse_unreadable(directory, read):
         for number, serialized in enumerate(read_shard(path)):
             try:
                 read(serialized)
-            except tf.errors.InvalidArgumentError as error:
-                reason = re.sub(r"{{.*?}} ?| ?\[Op:.*", "", error.message).strip().splitlines()[0]
+            except (tf.errors.InvalidArgumentError, UnicodeDecodeError) as error:
+                said = getattr(error, "message", "no tf.train.Example")
+                reason = re.sub(r"{{.*?}} ?| ?\[Op:.*", "", said).strip().splitlines()[0]
                 raise CorruptArtifactError(
                     f"{path}: record {number} (from 0) cannot be read ({reason[:200]}); convert "
                     "again"

@@ -147,7 +147,7 @@ class Field:
             kinds = (int, float) if self.kind is float else (self.kind,)
             if not isinstance(item, kinds) or (isinstance(item, bool) and self.kind is not bool):
                 return f"expected {self.kind.__name__}, not {item!r}"
-            if self.kind in (int, float):
+            if self.kind is not bool and isinstance(item, int | float):
                 low, high = self.bounds
                 if math.isnan(item):
                     return "must be a number"

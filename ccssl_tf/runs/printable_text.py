@@ -55,10 +55,16 @@ def print_safely():
 def _printable(stream):
     if not isinstance(stream, io.TextIOWrapper):
         return stream  # Closed, or somebody's own.
-    encoding = stream.encoding
-    buffering = dict(line_buffering=stream.line_buffering, write_through=stream.write_through)
+    encoding, line_buffering = stream.encoding, stream.line_buffering
+    write_through = stream.write_through
     stream.flush()
-    return PrintableText(stream.detach(), encoding, errors="backslashreplace", **buffering)
+    return PrintableText(
+        stream.detach(),
+        encoding,
+        errors="backslashreplace",
+        line_buffering=line_buffering,
+        write_through=write_through,
+    )
 
 
 def ensure_utf8_names():
