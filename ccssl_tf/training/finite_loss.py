@@ -40,12 +40,11 @@ def images_of(batch: dict[str, tf.Tensor], data_dir, split: str) -> str:
     """Returns the first images of a batch in words, by name, and how many there are.
 
     Args:
-      batch: of a task, with `seed` [B, 2].
+      batch: of a task, with `index` [B].
       data_dir: of the images.
       split: they are of.
     """
-    # All that is random of an image follows from its index (see `data.pipeline`).
-    indices = (batch["seed"].numpy()[:, 1] % 2**32).tolist()
+    indices = batch["index"].numpy().tolist()
     try:
         count = Manifest.read(data_dir, "images").num_examples(split)
         names = image_list.filenames(data_dir, split, count)
