@@ -64,8 +64,14 @@ def read_array(
         header = _header(file, os.fstat(file.fileno()).st_size)
         if not mapped:
             return _array(file)
-        order = "F" if header.fortran_order else "C"
-        return np.memmap(file, header.dtype, "r", header.offset, header.shape, order)
+        return np.memmap(
+            path,
+            header.dtype,
+            "r",
+            header.offset,
+            header.shape,
+            order="F" if header.fortran_order else "C",
+        )
 
 
 class ArrayArchive(Mapping[str, np.ndarray]):
