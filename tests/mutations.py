@@ -8,8 +8,10 @@ def mutated(content: bytes, random: np.random.Generator) -> bytes:
     damaged, end = bytearray(content), len(content)
     kind = random.integers(5)
     if kind < 2:
-        for _ in range(random.integers(1, 4)):
-            damaged[random.integers(end)] ^= 1 << random.integers(8)
+        # Close together: the name of a zip's member is in two places, and has no checksum.
+        start = random.integers(end)
+        for place in random.integers(start, min(end, start + 16), random.integers(1, 4)):
+            damaged[place] ^= 1 << random.integers(8)
     elif kind == 2:
         del damaged[random.integers(end) :]
     elif kind == 3:

@@ -9,7 +9,7 @@ import math
 import os
 import pathlib
 from collections.abc import Iterator, Mapping
-from typing import IO, Literal, NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 
@@ -64,8 +64,14 @@ def read_array(
         header = _header(file, os.fstat(file.fileno()).st_size)
         if not mapped:
             return _array(file)
-        order: Literal["C", "F"] = "F" if header.fortran_order else "C"
-        return np.memmap(file, header.dtype, "r", header.offset, header.shape, order)
+        return np.memmap(
+            path,
+            header.dtype,
+            "r",
+            header.offset,
+            header.shape,
+            order="F" if header.fortran_order else "C",
+        )
 
 
 class ArrayArchive(Mapping[str, np.ndarray]):

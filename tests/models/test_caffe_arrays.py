@@ -9,7 +9,7 @@ from ccssl_tf.models.alexnet import AlexNetSettings
 from ccssl_tf.models.caffe_arrays import write_caffe_arrays
 from ccssl_tf.models.importers import import_backbone
 from ccssl_tf.models.start import NetworkSettings, Start
-from ccssl_tf.runs.errors import CorruptArtifactError, InputError
+from ccssl_tf.runs.errors import CcsslError, CorruptArtifactError
 
 # A tenth of CaffeNet: layer -> shape of its weights as Caffe keeps them.
 SMALL = dict(width_multiplier=0.1, image_size=67, fc_units=(12, 6))
@@ -232,7 +232,7 @@ def without(blobs, *names):
         ),
         (
             lambda b: b | {"conv1/1": np.array([{}] * 8)},
-            "conv1/1 is not a plain array of numbers .object",
+            "conv1/1: damaged .holds Python objects",
         ),
         (lambda b: b | {"conv1/1": np.array(["x"] * 8)}, "conv1/1 is not a plain array of numbers"),
         (
@@ -245,7 +245,7 @@ def without(blobs, *names):
 )
 def test_arrays_that_do_not_fit_are_refused_in_one_line(tmp_path, change, message):
     path = write(tmp_path / "a.npz", change(caffe_blobs()))
-    with pytest.raises(InputError, match=message) as caught:
+    with pytest.raises(CcsslError, match=message) as caught:
         import_backbone(path, AlexNet, **SMALL)
     assert str(caught.value).startswith(str(path)) and "\n" not in str(caught.value)
 
