@@ -201,7 +201,7 @@ def test_what_cannot_be_a_report_of_the_paper_is_told_in_one_line(runs, tmp_path
         (1, ("--paper", root, "--reference=a"), "goes without --paper"),
         (1, (root, "--collect=a", "--output_dir=b"), "add --paper"),
         (2, ("--paper", root), "no run of a stage of the paper"),
-        (3, ("--paper", file, f"--output_dir={tmp_path}/r"), "is no JSON"),
+        (3, ("--paper", file, f"--output_dir={tmp_path}/r"), "(no JSON: "),
         (2, (root, f"--collect={tmp_path}/thesis.txt"), "name another file"),
     ):
         done = run_report(*arguments)

@@ -52,7 +52,9 @@ def read_json(path, form: Any = dict, *, remedy: str, schema_version: int | None
         fault = _fault(content, form, schema_version)
     except RecursionError:
         fault = "damaged (nested too deeply)"
-    except ValueError as error:  # No UTF-8, no JSON, or a number of too many digits.
+    except json.JSONDecodeError as error:
+        fault = f"damaged (no JSON: {error})"
+    except ValueError as error:  # No UTF-8, or a number of too many digits.
         fault = f"damaged ({str(error)[:200]})"
     if fault:
         raise CorruptArtifactError(f"{path}: {fault}; {remedy}")
