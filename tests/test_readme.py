@@ -41,6 +41,7 @@ READMES = [
     "experiments/README.md",
     "experiments/several_machines/README.md",
     "experiments/study/README.md",
+    "tests/faults/README.md",
 ]
 MAX_LINES = {"README.md": 120, "experiments/README.md": 200}
 PRETEXT = (ROOT / "ccssl_tf/pretext/README.md").read_text()

@@ -241,7 +241,7 @@ def _stored(features, dtype, path, index, first_record):
         finite = np.isfinite(features).all()
         larger = "--feature_dtype=float32 holds larger numbers"
         diverged = "the array has them, or the network or its training diverged"
-        advice = (larger if dtype == np.float16 else "scale them") if finite else diverged
+        advice = (larger if np.dtype(dtype) == np.float16 else "scale them") if finite else diverged
         what = f"are too large for {dtype}" if finite else "are NaN or infinite"
         raise CorruptArtifactError(
             f"{path}: {wrong.sum()} of {stored.size} features of a batch "

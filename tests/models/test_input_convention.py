@@ -36,7 +36,7 @@ def test_input_conventions():
     [
         (dict(input_range=(0.0,)), "^--input_range=0.0: expected 2 numbers"),
         (dict(input_range=("a", "b")), "^--input_range=a,b: expected float"),
-        (dict(input_range=(0, np.inf)), "^--input_range=0,inf: expected 2 numbers"),
+        (dict(input_range=(0, np.inf)), r"^--input_range=0,inf: must be 1e\+06 or less"),
         (dict(input_range=(1, 0)), "^--input_range: black must be less than white"),
         (dict(input_range=(0, 1), input_std=(1, 0, 1)), "every --input_std above 0"),
         (dict(input_mean=(1, 2, 3)), "^--input_mean, .* go with --input_range"),

@@ -155,7 +155,7 @@ def test_the_papers_settings_are_the_default():
         (dict(optimizer="rmsprop"), "--optimizer=rmsprop: must be one of sgd, adam"),
         (dict(momentum=1.5), "--momentum=1.5: must be 1 or less"),
         (dict(learning_rate=-1.0), "--learning_rate=-1.0: must be 0 or more"),
-        (dict(learning_rate=float("nan")), "--learning_rate=nan: must be 0 or more"),
+        (dict(learning_rate=float("nan")), "--learning_rate=nan: must be a number"),
         (dict(learning_rate_schedule="line"), "--learning_rate_schedule=line: must be one of"),
         (dict(learning_rate_steps=0), "--learning_rate_steps=0: must be 1 or more"),
         (dict(weight_decay=-0.1), "--weight_decay=-0.1: must be 0 or more"),

@@ -78,10 +78,11 @@ def test_damage_is_named(tmp_path):
     rows = np.arange(500 * 3, dtype=np.float32).reshape(500, 3)
     path = write_features(tmp_path / "features", rows, [250, 250])
     shard = sorted(path.glob("*.tfrecord*"))[1]
+    # Once it is open: what is looked at then would tell.
+    reader = ChunkReader(sources.open_source(path, 0), 64, 0)
     content = bytearray(shard.read_bytes())
     content[len(content) // 2] ^= 1
     shard.write_bytes(content)
-    reader = ChunkReader(sources.open_source(path, 0), 64, 0)
     strategy = tf.distribute.get_strategy()
     batches = Minibatches(reader, strategy, num_clusters=5, batch_rows=30, seed=0)
     with pytest.raises(CorruptArtifactError, match=shard.name):
