@@ -52,6 +52,16 @@ def _contents(directory, *patterns):
     }
 
 
+def _kill_at_times(words, seconds):
+    """Kills a command that takes so long after a half, four fifths and all but the last of it."""
+    drawn = random.Random(1)
+    for share in (0.5, 0.8, 0.95):
+        process = _start(*words)
+        time.sleep(seconds * (share + drawn.uniform(0, 0.05)))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_an_evaluation_killed_in_training_and_between(task, request, tmp_path):
     if task == "fcn":
@@ -60,15 +70,8 @@ def test_an_evaluation_killed_in_training_and_between(task, request, tmp_path):
         objects = request.getfixturevalue("objects_dir")
         inputs = [f"--data_dir={objects / 'images'}", f"--proposals_dir={objects / 'proposals'}"]
     words = ["ccssl_tf.train", f"--task={task}", *inputs, *SMALL, *TASKS[task]]
-    _run(*words, f"--workdir={tmp_path / 'straight'}")
-    for step in (4, 8, 12):
-        process = _start(*words, f"--workdir={tmp_path / 'killed'}")
-        for line in process.stdout:
-            if f"  {step}/12 steps" in line:
-                break
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        assert not (tmp_path / "killed/DONE").exists()
+    seconds = _run(*words, f"--workdir={tmp_path / 'straight'}")
+    _kill_at_times((*words, f"--workdir={tmp_path / 'killed'}"), seconds)
     _run(*words, f"--workdir={tmp_path / 'killed'}")
     straight, killed = (
         _contents(tmp_path / name, "metrics.json*", "backbone.json")
@@ -78,13 +81,9 @@ def test_an_evaluation_killed_in_training_and_between(task, request, tmp_path):
 
 
 def _kill_and_finish(words, output, undisturbed, seconds):
-    drawn = random.Random(1)
-    for share in (0.5, 0.8, 0.95):
-        process = _start(*words, f"--output_dir={output}")
-        time.sleep(seconds * (share + drawn.uniform(0, 0.05)))
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-    _run(*words, f"--output_dir={output}")
+    words = (*words, f"--output_dir={output}")
+    _kill_at_times(words, seconds)
+    _run(*words)
     names = [
         {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
         for root in (undisturbed, output)

@@ -25,7 +25,7 @@ import test_loop
 def run(name, strategy):
     return test_loop.run(
         test_loop.tiny_task(image_dir), f"{workdir}/{name}", 6, optimizer=test_loop.SGD,
-        strategy=strategy, checkpoint_steps=3,
+        strategy=strategy, checkpoint_steps=3, batch_size=8 * int(devices),
     )
 
 strategies = {name: make_strategy(name) for name in (first, then)}
