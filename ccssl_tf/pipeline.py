@@ -146,8 +146,8 @@ def plan(settings: PipelineSettings) -> list[Stage]:
     return stage_graph.selected(stage_graph.in_order(stages), settings.only, settings.until)
 
 
-def _describe(stage):
-    if command_is_done(stage.directory, stage.line):
+def _state(stage, is_done):
+    if is_done:
         return "done already"
     if stage.lacks_labels():
         return "would be left out, no labels"
@@ -178,24 +178,25 @@ def _print_dry_run(stages, paths):
     then what all of them will.
     """
     costs = stage_costs.StageCosts(stages)
+    # Whether a stage is done is asked once: it may take a walk through all photos.
+    done = [stage for stage in stages if command_is_done(stage.directory, stage.line)]
+    for stage in done:
+        costs.note(stage)
     for path in paths:
         costs.read(shipped.located(path))
+    left = [stage for stage in stages if stage not in done and not stage.lacks_labels()]
     print(f"{len(stages)} stages:")
     for stage in stages:
-        cost = "" if _is_over(stage) else stage_costs.in_words(costs, [stage])
-        print(f"{_graph_line(stage, stages)}  {_describe(stage)}{f'  {cost}' if cost else ''}")
+        cost = stage_costs.in_words(costs, [stage]) if stage in left else ""
+        state = _state(stage, stage in done)
+        print(f"{_graph_line(stage, stages)}  {state}{f'  {cost}' if cost else ''}")
         print(f"        {format_command(stage.line)}")
     if total := stage_work.total_in_words(stages):
         print(total)
-    left = [stage for stage in stages if not _is_over(stage)]
     if total := stage_costs.in_words(costs, left):
         print(f"to come: {total}{stage_costs.unknown_in_words(costs, left)}")
         print(f"measured on {'; '.join(costs.machines(left))}")
     print("every command's flags are valid; nothing was run or written")
-
-
-def _is_over(stage):
-    return command_is_done(stage.directory, stage.line) or stage.lacks_labels()
 
 
 def _checked(stages: list[Stage], dry_run: bool) -> list[Stage]:

@@ -17,7 +17,6 @@ from ccssl_tf.runs.command_lines import Stage
 from ccssl_tf.runs.errors import CorruptArtifactError, InputError
 from ccssl_tf.runs.json_files import read_json
 from ccssl_tf.runs.progress import hours
-from ccssl_tf.runs.run_record import command_is_done
 from ccssl_tf.runs.stage_work import images_read, images_trained
 
 COSTS_NAME = "costs.csv"
@@ -76,25 +75,22 @@ class StageCosts:
     """
 
     def __init__(self, stages: Sequence[Stage]):
-        """Takes note of the stages that are done.
+        """Knows of no cost yet.
 
         Args:
-          stages: all of a pipeline. `timing.json` is read of those that are done, which counts only
-            the last process of one that was interrupted, though all the images it trained on.
+          stages: all of a pipeline.
         """
         self._stages = stages
         self._by_directory = {stage.directory: stage for stage in stages}
         self.measurements: list[Measurement] = []
-        for stage in stages:
-            if command_is_done(stage.directory, stage.line):
-                self.note(stage)
 
     def note(self, stage: Stage, seconds: float | None = None):
         """Takes note of what a stage that is done has cost.
 
         Args:
           stage: one of the pipeline.
-          seconds: from its beginning to its end; None for those that it has recorded.
+          seconds: from its beginning to its end; None for those in its `timing.json`, which are of
+            the last process alone where it was interrupted, though the images are all.
         """
         where, recorded, rate = _read_timing(stage)
         if seconds:

@@ -134,6 +134,7 @@ class _Schedule:
         title = f"{label} {heading(stage, self._stages)}"
         if command_is_done(stage.directory, stage.line):
             print(f"{title}: done already", flush=True)
+            self._costs.note(stage)
             return None
         if stage.lacks_labels():
             print(f"{title}: left out, the images have no labels", flush=True)

@@ -36,6 +36,7 @@ def test_what_is_beside_the_steps_of_a_training_is_a_constant(tmp_path):
         training(tmp_path, "a"), seconds=30.0, images_per_second=40.0, machine="2 cores of X"
     )
     costs = StageCosts([measured])
+    costs.note(measured)
     size = sum(path.stat().st_size for path in measured.directory.iterdir())
     (one,) = costs.measurements
     kind = "ccssl_tf.train --data_dir=data --task=jigsaw"
@@ -58,7 +59,9 @@ def test_extraction_costs_in_proportion_to_the_images_it_reads(tmp_path):
 
     small, large = stages_of(tmp_path / "small", 50), stages_of(tmp_path / "large", 600)
     done(small[1], seconds=4.0)
-    StageCosts(small).write(tmp_path / "costs.csv")
+    costs = StageCosts(small)
+    costs.note(small[1])
+    costs.write(tmp_path / "costs.csv")
     costs = StageCosts(large)
     costs.read(tmp_path / "costs.csv")
     assert costs.seconds(large[1]) == pytest.approx(48.0)
@@ -129,9 +132,9 @@ def test_what_was_done_before_is_known_from_its_timing(tmp_path, timing, seconds
     stage = training(tmp_path, "a")
     stage.directory.mkdir()
     (stage.directory / "timing.json").write_text(json.dumps(timing))
-    assert StageCosts([stage]).seconds(stage) is None
-    (stage.directory / "DONE").write_text(json.dumps(dict(command=stage.line, inputs={})))
-    known = StageCosts([stage]).seconds(training(tmp_path, "b"))
+    costs = StageCosts([stage])
+    costs.note(stage)
+    known = costs.seconds(training(tmp_path, "b"))
     assert known == (seconds and pytest.approx(seconds))
 
 
