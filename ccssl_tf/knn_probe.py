@@ -16,7 +16,7 @@ from ccssl_tf.runs import machine, signals
 
 machine.quiet_tensorflow()
 
-from ccssl_tf.data import image_facts, labels, outcomes
+from ccssl_tf.data import few_shots, image_facts, labels, outcomes
 from ccssl_tf.data.feature_directory import DirectorySource
 from ccssl_tf.metrics import nearest_neighbors
 from ccssl_tf.runs.command import Command
@@ -112,25 +112,15 @@ def _drawn(train, settings) -> np.ndarray:
         )
     if not settings.shots:
         return used
-    counts = np.bincount(train.labels, minlength=len(train.class_names))
-    few = [
-        f"{name} ({count})"
-        for name, count in zip(train.class_names, counts, strict=True)
-        if count < settings.shots
-    ]
-    if few:
-        more = f" and {len(few) - 10} more" if len(few) > 10 else ""
-        raise InputError(
-            f"--shots={settings.shots}: fewer training images of {', '.join(few[:10])}{more}; use "
-            "a smaller number"
-        )
-    used[:] = False
     # By the images' numbers, so that features of other networks draw the same images.
     order = np.random.default_rng(settings.seed).permutation(int(train.index.max()) + 1)
-    rank = order[train.index]
-    for label in range(len(train.class_names)):
-        members = np.flatnonzero(train.labels == label)
-        used[members[np.argsort(rank[members])[: settings.shots]]] = True
+    flag = f"--shots={settings.shots}"
+    used[:] = False
+    used[
+        few_shots.of_every_class(
+            train.labels, train.class_names, order[train.index], settings.shots, flag
+        )
+    ] = True
     return used
 
 

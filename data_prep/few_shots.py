@@ -9,8 +9,8 @@ import dataclasses
 
 import numpy as np
 
+from ccssl_tf.data import few_shots
 from ccssl_tf.runs.errors import InputError
-from data_prep.faults import shown
 from data_prep.image_set import ImageSet
 
 
@@ -28,18 +28,9 @@ def with_few_train(source, image_set: ImageSet, train_per_class: int, seed: int)
     labels = np.array([item.label for item in train])
     if not names or labels.min() < 0:
         raise InputError(f"{source}: {flag}: its training images have no class labels")
-    order = np.random.default_rng(seed).permutation(len(train))
-    members = [order[labels[order] == label] for label in range(len(names))]
-    small = [
-        f"{name} ({len(images)})"
-        for name, images in zip(names, members, strict=True)
-        if len(images) < train_per_class
-    ]
-    if small:
-        raise InputError(
-            f"{source}: {flag}: fewer training images of {shown(small)}; use a smaller number"
-        )
-    chosen = np.sort(np.concatenate([images[:train_per_class] for images in members]))
+    rank = np.argsort(np.random.default_rng(seed).permutation(len(train)))
+    flag = f"{source}: {flag}"
+    chosen = few_shots.of_every_class(labels, names, rank, train_per_class, flag)
     return dataclasses.replace(
         image_set, splits={**image_set.splits, "train": [train[i] for i in chosen]}
     )
