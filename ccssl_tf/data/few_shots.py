@@ -29,7 +29,7 @@ def of_every_class(
     array([2, 3])
     """
     sizes = np.bincount(labels, minlength=len(class_names))
-    few = [f"{class_names[label]} ({sizes[label]})" for label in np.flatnonzero(sizes < count)]
+    few = [f"{class_names[n]} ({sizes[n]})" for n in map(int, np.flatnonzero(sizes < count))]
     if few:
         more = f" and {len(few) - _SHOWN} more" if len(few) > _SHOWN else ""
         raise InputError(
